@@ -1,0 +1,3 @@
+//! Training-free speculative decoding for llama.cpp: draft trees from the last logits and an n-gram pool.
+
+pub mod report;

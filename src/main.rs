@@ -1,0 +1,1 @@
+fn main() { println!("{}", llama_cpp_2::token::LlamaToken(1)); }

@@ -1,0 +1,1 @@
+//! Reading answer files: statistics, tables, plots, HTML.
