@@ -1,3 +1,33 @@
-//! Training-free speculative decoding for llama.cpp: draft trees from the last logits and an n-gram pool.
+//! Training-free speculative decoding for llama.cpp, word for word what plain decoding says.
+//!
+//! `logitspec` implements LogitSpec ([arXiv 2507.01449](https://arxiv.org/abs/2507.01449)): the logits of
+//! the last token give the next token and, in their runners-up, guesses at the one after it; an n-gram
+//! pool of the text so far says what followed such tokens before. Each decode step grows a *draft tree*
+//! from both, verifies it in one `llama_decode`, and commits the accepted path.
+//!
+//! The way of a token, and where to find it:
+//!
+//! | step | module | knows |
+//! |---|---|---|
+//! | what followed such tokens before | [`pool`] | tokens |
+//! | the draft tree and who grows it | [`draft`] | pool, tokens, logits |
+//! | which drafted tokens the model would have said | [`verify`] | tree, logits |
+//! | the tree as a batch, the KV cache in step, llama.cpp itself | [`runtime`] | tree, llama.cpp |
+//! | the loop around all that | [`engine`] | all of the above, through traits |
+//!
+//! Everything but `runtime::llama` is pure, safe Rust on token ids and logit rows; with
+//! `--no-default-features` it builds without llama.cpp.
 
+pub mod draft;
+pub mod engine;
+pub mod pool;
 pub mod report;
+pub mod runtime;
+pub mod verify;
+
+#[cfg(feature = "cli")]
+pub mod cli;
+
+
+/// A token's number in the model's vocabulary.
+pub type TokenId = u32;

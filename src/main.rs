@@ -1,1 +1,7 @@
-fn main() { println!("{}", llama_cpp_2::token::LlamaToken(1)); }
+//! The command `logitspec`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    logitspec::cli::main()
+}

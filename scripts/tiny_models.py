@@ -1,0 +1,372 @@
+#!/usr/bin/env python3
+"""Write the tiny GGUF models of the tests: real files for llama.cpp, random weights.
+
+Four files come out, all with the same small SentencePiece-style vocabulary:
+
+  tiny-llama.gguf  a plain transformer (llama): the model most tests run on
+  tiny-mamba.gguf  a recurrent model (mamba): its memory cannot be cut back
+  tiny-swa.gguf    a sliding-window model (gemma3): two caches, a short window
+  tiny-bert.gguf   an encoder (bert): loads, but is no language model
+
+Their text makes no sense; it only has to be varied, to repeat itself now and then (so that
+drafts are found) and to be chosen clearly (so that rounding does not flip a greedy choice).
+
+Needs numpy and gguf:
+
+  python3 -m venv venv && venv/bin/pip install numpy gguf
+  venv/bin/python scripts/tiny_models.py --out tests/models
+
+The files are the same bytes on every run: the weights come from a seeded generator whose stream
+numpy has frozen, through nothing but exact IEEE arithmetic, and no date is written.
+"""
+
+import argparse
+import re
+from collections import Counter
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+N_VOCAB = 640
+N_EMBD = 64
+N_CTX = 2048
+EPS = 1e-5
+EOS = 2
+FIRST_TEXT_TOKEN = 3 + 256  # the specials and the bytes come first
+
+# What the vocabulary's pieces are learned from: some prose, the words of the chat template, some
+# code, since prompts of all three kinds are tokenized in the tests.
+CORPUS = """
+The quick brown fox jumps over the lazy dog, and the dog does not mind it at all. There was once a
+small town by the sea where the people would tell the same story every night. In the story, a
+young man and an old woman walk along the river and count the stars; when they have counted all of
+them, they start again from the first one. What is the reason for this? Nobody knows, but everyone
+has heard it before, so they can say the next words before they are spoken. That is how guessing
+works: if you have seen the words before, you will most often be right about what comes after them.
+Can you write a short text about the history of the city? Please explain how the model should
+answer the question, then give me the number of people who live there. I think that we could make
+it faster, because there is more than one way to do this. The first thing to know is which part of
+the program takes most of its time. Two and three are five; one hundred and ten is 110, 20 is not 25.
+A chat between a curious user and an artificial intelligence assistant. The assistant gives
+helpful, detailed, and polite answers to the user's questions. USER: Hello! How are you today?
+ASSISTANT: I am fine, thank you. It's good to hear from you. USER: What do you see? ASSISTANT: I'm
+seeing nothing, but I don't mind, and you shouldn't either.
+fn main() { let mut count = 0; for value in values.iter() { count += value.len(); } return count; }
+def main(self): result = [x for x in range(10) if x == self.value] print(result) return result
+"""
+
+# The chat format of Vicuna: `system USER: q ASSISTANT: a</s>USER: q2 ASSISTANT:`
+CHAT_TEMPLATE = (
+    "{% if messages and messages[0]['role'] == 'system' %}"
+    "{{ messages[0]['content'] }}"
+    "{% else %}"
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the user's questions."
+    "{% endif %}"
+    "{{ ' ' }}"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{{ 'USER: ' + message['content'] + ' ' }}"
+    "{% elif message['role'] == 'assistant' %}{{ 'ASSISTANT: ' + message['content'] + '</s>' }}"
+    "{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+
+
+# --- the vocabulary -------------------------------------------------------------------------
+
+
+def learn_merges(text: str, count: int) -> list[str]:
+    """The pieces of the `count` most frequent merges (byte pair encoding), best first.
+
+    llama.cpp builds a token by merging two tokens at a time, so every piece has to be the sum of
+    two others: learned merges are, a mere list of words would not be.
+    """
+    # A word takes its leading space along, as in SentencePiece; digits stay alone.
+    found = re.findall(r" ?[A-Za-z]+| ?[0-9]| ?[^\sA-Za-z0-9]+", text.replace("\n", " "))
+    words = {tuple(word.replace(" ", "▁")): n for word, n in Counter(found).items()}
+    pieces: list[str] = []
+    while len(pieces) < count:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, n in words.items():
+            for pair in zip(word, word[1:]):
+                pairs[pair] += n
+        # The pair itself breaks ties: the result must not depend on any order of a dict.
+        left, right = max(pairs, key=lambda pair: (pairs[pair], pair))
+        if left + right not in pieces:
+            pieces.append(left + right)
+        merged: Counter[tuple[str, ...]] = Counter()
+        for word, n in words.items():
+            symbols: list[str] = []
+            for symbol in word:
+                if symbols and symbols[-1] == left and symbol == right:
+                    symbols[-1] = left + right
+                else:
+                    symbols.append(symbol)
+            merged[tuple(symbols)] += n
+        words = dict(merged)
+    return pieces
+
+
+def vocabulary() -> list[tuple[str, float, gguf.TokenType]]:
+    """Every token with its score and type; a higher score is merged earlier."""
+    chars = ["▁"] + [chr(code) for code in range(0x21, 0x7F)] + ["é", "ü", "’", "…"]
+    spaces = ["▁▁", "▁▁▁▁"]  # after all words, or a word would lose its leading space to them
+    merges = learn_merges(CORPUS, N_VOCAB - FIRST_TEXT_TOKEN - len(spaces) - len(chars)) + spaces
+    tokens = [
+        ("<unk>", 0.0, gguf.TokenType.UNKNOWN),
+        ("<s>", 0.0, gguf.TokenType.CONTROL),
+        ("</s>", 0.0, gguf.TokenType.CONTROL),
+    ]
+    tokens += [(f"<0x{byte:02X}>", 0.0, gguf.TokenType.BYTE) for byte in range(256)]
+    texts = merges + chars
+    tokens += [(text, -float(rank), gguf.TokenType.NORMAL) for rank, text in enumerate(texts)]
+    assert len(tokens) == N_VOCAB == len({text for text, _, _ in tokens})
+    return tokens
+
+
+# --- the weights ----------------------------------------------------------------------------
+
+
+class Weights:
+    """Random weights. Uniform, not normal: that needs no logarithm, which may differ per libc."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = np.random.RandomState(seed)
+
+    def uniform(self, low: float, high: float, *shape: int) -> np.ndarray:
+        """Evenly between the two bounds."""
+        return (low + (high - low) * self.random.random_sample(shape)).astype(np.float32)
+
+    def matrix(self, rows: int, columns: int, gain: float = 1.0) -> np.ndarray:
+        """Maps inputs of size 1 to outputs of about the size `gain`."""
+        bound = gain * (3.0 / columns) ** 0.5  # a uniform value's deviation is bound / sqrt(3)
+        return self.uniform(-bound, bound, rows, columns)
+
+    def embedding(self, n_embd: int = N_EMBD, rows: int = N_VOCAB) -> np.ndarray:
+        """One vector of elements of about the size 1 per row."""
+        return self.matrix(rows, n_embd, n_embd**0.5)
+
+    def norm(self, size: int) -> np.ndarray:
+        """The factors of a normalisation, near 1."""
+        return self.uniform(0.8, 1.2, size)
+
+    def signs(self, size: int) -> np.ndarray:
+        """+1 or -1 each."""
+        return np.where(self.random.random_sample(size) < 0.5, -1.0, 1.0).astype(np.float32)
+
+
+def quiet_specials(rows: np.ndarray) -> np.ndarray:
+    """Shrinks the rows of output weights (or tied embeddings) of tokens that are no text.
+
+    Bytes stay possible, but rare: random bytes are seldom UTF-8, and a text of them shows little.
+    <unk>, <s> and </s> never come: a text would end at a random place.
+    """
+    rows[3:FIRST_TEXT_TOKEN] *= np.float32(0.6)
+    rows[:3] *= np.float32(0.01)
+    return rows
+
+
+# --- the files ------------------------------------------------------------------------------
+
+
+def start(path: Path, arch: str, n_layer: int, n_ctx: int = N_CTX) -> gguf.GGUFWriter:
+    """A file with what all models share."""
+    out = gguf.GGUFWriter(path, arch)
+    out.add_name(path.stem)
+    out.add_file_type(gguf.LlamaFileType.ALL_F32)
+    out.add_vocab_size(N_VOCAB)
+    out.add_context_length(n_ctx)
+    out.add_block_count(n_layer)
+    tokens = vocabulary()
+    out.add_tokenizer_model("llama")
+    out.add_token_list([text for text, _, _ in tokens])
+    out.add_token_scores([score for _, score, _ in tokens])
+    out.add_token_types([kind for _, _, kind in tokens])
+    out.add_bos_token_id(1)
+    out.add_eos_token_id(EOS)
+    out.add_unk_token_id(0)
+    out.add_add_bos_token(True)
+    out.add_add_eos_token(False)
+    out.add_add_space_prefix(True)
+    return out
+
+
+def finish(out: gguf.GGUFWriter, tensors: dict[str, np.ndarray]) -> None:
+    """Adds the tensors and writes the file."""
+    for name, tensor in tensors.items():
+        out.add_tensor(name, tensor)
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+
+
+def attention(out: gguf.GGUFWriter, heads: int, kv_heads: int, head_size: int) -> None:
+    """The sizes of the attention."""
+    out.add_head_count(heads)
+    out.add_head_count_kv(kv_heads)
+    out.add_key_length(head_size)
+    out.add_value_length(head_size)
+    out.add_rope_dimension_count(head_size)
+
+
+def write_llama(path: Path) -> None:
+    # Head size 64 though 32 would do: flash attention on a GPU has no smaller one, and the tests
+    # should take the path that real models take. One KV head for two keeps it small.
+    n_layer, n_ff, heads, kv_heads, head = 2, 128, 2, 1, 64
+    out = start(path, "llama", n_layer)
+    out.add_chat_template(CHAT_TEMPLATE)
+    out.add_embedding_length(N_EMBD)
+    out.add_feed_forward_length(n_ff)
+    attention(out, heads, kv_heads, head)
+    out.add_layer_norm_rms_eps(EPS)
+    w = Weights(1)
+    # Output weights of their own: with tied ones the last token would score best again, for ever.
+    tensors = {
+        "token_embd.weight": w.embedding(),
+        "output_norm.weight": w.norm(N_EMBD),
+        "output.weight": quiet_specials(w.matrix(N_VOCAB, N_EMBD, 4.0)),
+    }
+    for layer in range(n_layer):
+        blk = f"blk.{layer}"
+        tensors |= {
+            f"{blk}.attn_norm.weight": w.norm(N_EMBD),
+            # Larger queries and keys: attention picks out some tokens instead of averaging all,
+            # so the text depends on what is far back, too.
+            f"{blk}.attn_q.weight": w.matrix(heads * head, N_EMBD, 2.0),
+            f"{blk}.attn_k.weight": w.matrix(kv_heads * head, N_EMBD, 2.0),
+            f"{blk}.attn_v.weight": w.matrix(kv_heads * head, N_EMBD),
+            f"{blk}.attn_output.weight": w.matrix(N_EMBD, heads * head),
+            f"{blk}.ffn_norm.weight": w.norm(N_EMBD),
+            f"{blk}.ffn_gate.weight": w.matrix(n_ff, N_EMBD),
+            f"{blk}.ffn_up.weight": w.matrix(n_ff, N_EMBD),
+            f"{blk}.ffn_down.weight": w.matrix(N_EMBD, n_ff),
+        }
+    finish(out, tensors)
+
+
+def write_mamba(path: Path) -> None:
+    n_layer, n_inner, n_conv, n_state, dt_rank = 2, 2 * N_EMBD, 4, 16, 4
+    out = start(path, "mamba", n_layer)
+    out.add_embedding_length(N_EMBD)
+    out.add_feed_forward_length(0)
+    out.add_head_count(0)
+    out.add_ssm_conv_kernel(n_conv)
+    out.add_ssm_inner_size(n_inner)
+    out.add_ssm_state_size(n_state)
+    out.add_ssm_time_step_rank(dt_rank)
+    out.add_layer_norm_rms_eps(EPS)
+    w = Weights(2)
+    tensors = {
+        "token_embd.weight": w.embedding(),
+        "output_norm.weight": w.norm(N_EMBD),
+        "output.weight": quiet_specials(w.matrix(N_VOCAB, N_EMBD, 4.0)),
+    }
+    # The state's decay rates of the Mamba paper: -1, -2, ..., the same for every channel.
+    decay = -np.arange(1, n_state + 1, dtype=np.float32)
+    for layer in range(n_layer):
+        blk = f"blk.{layer}"
+        tensors |= {
+            f"{blk}.attn_norm.weight": w.norm(N_EMBD),
+            f"{blk}.ssm_in.weight": w.matrix(2 * n_inner, N_EMBD),
+            f"{blk}.ssm_conv1d.weight": w.matrix(n_inner, n_conv, 2.0),
+            f"{blk}.ssm_conv1d.bias": np.zeros(n_inner, np.float32),
+            f"{blk}.ssm_x.weight": w.matrix(dt_rank + 2 * n_state, n_inner),
+            f"{blk}.ssm_dt.weight": w.matrix(n_inner, dt_rank),
+            # Softplus of this is the time step, about 0.02 to 0.3: some channels remember long.
+            f"{blk}.ssm_dt.bias": w.uniform(-4.0, -1.0, n_inner),
+            f"{blk}.ssm_a": np.tile(decay, (n_inner, 1)),
+            f"{blk}.ssm_d": np.ones(n_inner, np.float32),
+            f"{blk}.ssm_out.weight": w.matrix(N_EMBD, n_inner, 2.0),
+        }
+    finish(out, tensors)
+
+
+def write_swa(path: Path) -> None:
+    n_layer, n_ff, heads, kv_heads, head = 2, 128, 1, 1, 64
+    out = start(path, "gemma3", n_layer)
+    out.add_embedding_length(N_EMBD)
+    out.add_feed_forward_length(n_ff)
+    attention(out, heads, kv_heads, head)
+    out.add_sliding_window(16)
+    out.add_sliding_window_pattern(2)  # every second layer sees all: the first one has the window
+    out.add_layer_norm_rms_eps(EPS)
+    w = Weights(3)
+    # Gemma's output weights are its embeddings. Random signs in the last normalisation keep the
+    # last token from scoring best again; the sizes there make up for those of the embeddings.
+    tensors = {
+        "token_embd.weight": quiet_specials(w.embedding()),
+        "output_norm.weight": w.signs(N_EMBD) * np.float32(0.5),
+    }
+    for layer in range(n_layer):
+        blk = f"blk.{layer}"
+        tensors |= {
+            f"{blk}.attn_norm.weight": w.norm(N_EMBD),
+            f"{blk}.attn_q.weight": w.matrix(heads * head, N_EMBD),
+            f"{blk}.attn_k.weight": w.matrix(kv_heads * head, N_EMBD),
+            f"{blk}.attn_v.weight": w.matrix(kv_heads * head, N_EMBD),
+            f"{blk}.attn_output.weight": w.matrix(N_EMBD, heads * head),
+            f"{blk}.attn_q_norm.weight": w.norm(head) * np.float32(2.0),
+            f"{blk}.attn_k_norm.weight": w.norm(head) * np.float32(2.0),
+            # The embeddings enter scaled by sqrt(N_EMBD): what a layer adds must keep up.
+            f"{blk}.post_attention_norm.weight": w.norm(N_EMBD) * np.float32(8.0),
+            f"{blk}.ffn_norm.weight": w.norm(N_EMBD),
+            f"{blk}.ffn_gate.weight": w.matrix(n_ff, N_EMBD),
+            f"{blk}.ffn_up.weight": w.matrix(n_ff, N_EMBD),
+            f"{blk}.ffn_down.weight": w.matrix(N_EMBD, n_ff),
+            f"{blk}.post_ffw_norm.weight": w.norm(N_EMBD) * np.float32(8.0),
+        }
+    finish(out, tensors)
+
+
+def write_bert(path: Path) -> None:
+    n_layer, n_embd, n_ff, n_ctx = 1, 32, 64, 128  # only has to load, so it is the smallest
+    out = start(path, "bert", n_layer, n_ctx)
+    out.add_embedding_length(n_embd)
+    out.add_feed_forward_length(n_ff)
+    out.add_head_count(1)
+    out.add_layer_norm_eps(EPS)
+    out.add_causal_attention(False)
+    out.add_pooling_type(gguf.PoolingType.MEAN)
+    out.add_token_type_count(1)
+    w = Weights(4)
+    zero = np.zeros(n_embd, np.float32)
+    tensors = {
+        "token_embd.weight": w.embedding(n_embd),
+        "position_embd.weight": w.embedding(n_embd, n_ctx),
+        "token_embd_norm.weight": w.norm(n_embd),
+        "token_embd_norm.bias": zero,
+    }
+    for layer in range(n_layer):
+        blk = f"blk.{layer}"
+        tensors |= {
+            f"{blk}.attn_q.weight": w.matrix(n_embd, n_embd),
+            f"{blk}.attn_k.weight": w.matrix(n_embd, n_embd),
+            f"{blk}.attn_v.weight": w.matrix(n_embd, n_embd),
+            f"{blk}.attn_output.weight": w.matrix(n_embd, n_embd),
+            f"{blk}.attn_output_norm.weight": w.norm(n_embd),
+            f"{blk}.attn_output_norm.bias": zero,
+            f"{blk}.ffn_up.weight": w.matrix(n_ff, n_embd),
+            f"{blk}.ffn_down.weight": w.matrix(n_embd, n_ff),
+            f"{blk}.layer_output_norm.weight": w.norm(n_embd),
+            f"{blk}.layer_output_norm.bias": zero,
+        }
+    finish(out, tensors)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    folder: Path = parser.parse_args().out
+    folder.mkdir(parents=True, exist_ok=True)
+    writers = {"llama": write_llama, "mamba": write_mamba, "swa": write_swa, "bert": write_bert}
+    for name, write in writers.items():
+        path = folder / f"tiny-{name}.gguf"
+        write(path)
+        print(f"{path}: {path.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

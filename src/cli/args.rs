@@ -1,0 +1,236 @@
+//! Flags that several subcommands share.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::exit::user_error;
+use crate::engine::{Method, MethodParams, SessionOptions};
+use crate::runtime::llama::{CacheType, ContextOptions, Engine, FlashAttention, ModelOptions};
+use crate::verify::SamplingParams;
+
+/// Largest draft tree: more than any machine gains from, and still far from filling memory with logits.
+const MAX_CAPACITY: usize = 1024;
+
+/// Which model, and how to run it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct ModelArgs {
+    /// The model: a GGUF file
+    #[arg(short = 'm', long, alias = "model_path", env = "LOGITSPEC_MODEL", value_name = "FILE")]
+    pub model_path: Option<PathBuf>,
+
+    /// Tokens the context holds, prompt and answer together [default: as many as this run can need, up to what
+    /// the model was trained on]
+    #[arg(short = 'c', long = "ctx-size", alias = "ctx_size", value_name = "N", value_parser = at_least_one)]
+    pub ctx_size: Option<u32>,
+
+    /// Threads to compute with [default: one per core]
+    #[arg(short = 't', long, value_name = "N", value_parser = at_least_one)]
+    pub threads: Option<u32>,
+
+    /// Layers to put on the GPU [default: all, if this build has a GPU backend]
+    #[arg(long = "n-gpu-layers", visible_alias = "ngl", alias = "n_gpu_layers", value_name = "N")]
+    pub n_gpu_layers: Option<u32>,
+
+    /// Fused attention kernels
+    #[arg(long = "flash-attn", visible_alias = "fa", alias = "flash_attn", value_enum, default_value_t, value_name = "WHEN",
+          num_args = 0..=1, default_missing_value = "on")]
+    pub flash_attn: When,
+
+    /// Most tokens of a prompt handed over at once
+    #[arg(short = 'b', long = "batch-size", alias = "batch_size", default_value_t = 2048, value_name = "N",
+          value_parser = at_least_one)]
+    pub batch_size: u32,
+
+    /// Most tokens computed at once
+    #[arg(long = "ubatch-size", visible_alias = "ub", alias = "ubatch_size", default_value_t = 512, value_name = "N",
+          value_parser = at_least_one)]
+    pub ubatch_size: u32,
+
+    /// How the cache stores keys: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl
+    #[arg(long = "cache-type-k", visible_alias = "ctk", alias = "cache_type_k", default_value = "f16", value_name = "TYPE")]
+    pub cache_type_k: CacheType,
+
+    /// How the cache stores values, like --cache-type-k
+    #[arg(long = "cache-type-v", visible_alias = "ctv", alias = "cache_type_v", default_value = "f16", value_name = "TYPE")]
+    pub cache_type_v: CacheType,
+
+    /// Give models with sliding-window attention a small cache; they then decode plainly
+    #[arg(long, alias = "no_swa_full")]
+    pub no_swa_full: bool,
+
+    /// Read the model into memory instead of mapping the file
+    #[arg(long, alias = "no_mmap")]
+    pub no_mmap: bool,
+
+    /// Show llama.cpp's own log on standard error
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
+}
+
+/// A switch that can be left to the program.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum When {
+    /// Where it helps
+    #[default]
+    Auto,
+    /// Always
+    On,
+    /// Never
+    Off,
+}
+
+/// How to draft.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Drafting")]
+pub(super) struct DraftArgs {
+    /// How to draft: logitspec, logitspec-reference (as published), prompt-lookup, or baseline (no draft). The
+    /// answer is the same with all of them, only the speed differs
+    #[arg(long, default_value_t, value_name = "METHOD")]
+    pub method: Method,
+
+    /// Most tokens in one verification pass: 1 drafts nothing, 8 to 64 are typical; slow processors want
+    /// fewer, GPUs more
+    #[arg(long, alias = "draft_tree_capacity", default_value_t = 64, value_name = "N")]
+    pub draft_tree_capacity: usize,
+
+    /// Longest run of tokens looked up in the text so far [default: 3 as published; 32 for logitspec]
+    #[arg(long, alias = "max_ngram_size", value_name = "N")]
+    pub max_ngram_size: Option<usize>,
+
+    /// Most tokens copied from one place in the text [default: 20; 10 for prompt-lookup]
+    #[arg(long, alias = "num_pred_tokens", value_name = "N")]
+    pub num_pred_tokens: Option<usize>,
+}
+
+/// How to choose among tokens.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(super) struct SamplingArgs {
+    /// 0 always takes the most probable token; more makes answers more varied
+    #[arg(long, alias = "temp", default_value_t = 0.0, value_name = "T")]
+    pub temperature: f32,
+
+    /// Draw from the K most probable tokens; 0 for all
+    #[arg(long, alias = "top_k", default_value_t = 40, value_name = "K")]
+    pub top_k: usize,
+
+    /// Draw from the fewest tokens whose probabilities sum to P
+    #[arg(long, alias = "top_p", default_value_t = 0.95, value_name = "P")]
+    pub top_p: f32,
+
+    /// Leave out tokens less than P times as probable as the best
+    #[arg(long, alias = "min_p", default_value_t = 0.05, value_name = "P")]
+    pub min_p: f32,
+
+    /// Make tokens of the last 64 less probable; 1 does nothing
+    #[arg(long, alias = "repeat_penalty", default_value_t = 1.0, value_name = "X")]
+    pub repeat_penalty: f32,
+
+    /// Seed of the random numbers: the same seed gives the same answer with every method
+    #[arg(short = 's', long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+}
+
+/// Rewrites the flags that llama.cpp's users write with one dash and several letters (`-ngl 99`), which clap
+/// would take for several short flags.
+pub(super) fn rewrite_llama_cpp_flags(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    const REWRITTEN: [&str; 5] = ["-ngl", "-fa", "-ub", "-ctk", "-ctv"];
+    let mut rewritten: Vec<OsString> = Vec::new();
+    let mut flags_ended = false;
+    for arg in args {
+        flags_ended |= arg == "--";
+        let is_value = rewritten.last().is_some_and(|last| last == "-p" || last == "--prompt");
+        match REWRITTEN.iter().find(|&&flag| arg == flag) {
+            Some(flag) if !flags_ended && !is_value => rewritten.push(format!("-{flag}").into()),
+            _ => rewritten.push(arg),
+        }
+    }
+    rewritten
+}
+
+fn at_least_one(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) => Err("give a number of at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("give a whole number of at least 1".into()),
+    }
+}
+
+impl ModelArgs {
+    /// Loads the model.
+    pub(super) fn load(&self, info_only: bool) -> anyhow::Result<Engine> {
+        crate::runtime::llama::set_verbose(self.verbose);
+        let Some(path) = &self.model_path else {
+            return Err(user_error(
+                "no model: name a GGUF file with -m FILE, or in the environment variable LOGITSPEC_MODEL",
+            ));
+        };
+        let options = ModelOptions {
+            n_gpu_layers: self.n_gpu_layers,
+            use_mmap: !self.no_mmap,
+            info_only,
+        };
+        Ok(Engine::load(path, &options)?)
+    }
+
+    /// The context these flags ask for, of `needed` tokens if they don't say how many.
+    pub(super) fn context(&self, engine: &Engine, needed: usize) -> ContextOptions {
+        let needed = u32::try_from(needed).unwrap_or(u32::MAX);
+        ContextOptions {
+            n_ctx: Some(self.ctx_size.unwrap_or(needed.min(engine.n_ctx_train()))),
+            n_batch: self.batch_size,
+            n_ubatch: self.ubatch_size,
+            threads: self.threads,
+            flash_attention: match self.flash_attn {
+                When::Auto => FlashAttention::Auto,
+                When::On => FlashAttention::On,
+                When::Off => FlashAttention::Off,
+            },
+            cache_type_k: self.cache_type_k,
+            cache_type_v: self.cache_type_v,
+            swa_full: !self.no_swa_full,
+            ..ContextOptions::default()
+        }
+    }
+}
+
+/// The session these flags ask for.
+pub(super) fn session_options(
+    draft: &DraftArgs,
+    sampling: &SamplingArgs,
+) -> anyhow::Result<SessionOptions> {
+    let capacity = draft.draft_tree_capacity;
+    if !(1..=MAX_CAPACITY).contains(&capacity) {
+        return Err(user_error(format!(
+            "--draft-tree-capacity {capacity} is out of range: give 1 (no draft) to {MAX_CAPACITY}"
+        )));
+    }
+    let positive = |flag: &str, value: f32, range: std::ops::RangeInclusive<f32>| {
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        let (low, high) = range.into_inner();
+        Err(user_error(format!("{flag} {value} is out of range: give {low} to {high}")))
+    };
+    Ok(SessionOptions {
+        method: draft.method,
+        method_params: MethodParams {
+            max_ngram_size: draft.max_ngram_size,
+            num_pred_tokens: draft.num_pred_tokens,
+        },
+        draft_tree_capacity: capacity,
+        sampling: SamplingParams {
+            temperature: positive("--temperature", sampling.temperature, 0.0..=100.0)?,
+            top_k: sampling.top_k,
+            top_p: positive("--top-p", sampling.top_p, 0.0..=1.0)?,
+            min_p: positive("--min-p", sampling.min_p, 0.0..=1.0)?,
+            repeat_penalty: positive("--repeat-penalty", sampling.repeat_penalty, 0.01..=100.0)?,
+            seed: sampling.seed,
+            ..SamplingParams::default()
+        },
+        ranked: 0,
+    })
+}

@@ -1,0 +1,267 @@
+//! `logitspec chat`: a conversation in the terminal.
+
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+use serde_json::json;
+
+use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
+use crate::cli::conversation::{TemplateArgs, next_turn_tokens, opening};
+use crate::cli::exit::Outcome;
+use crate::cli::generate::{prefill_bar, watch_for_ctrl_c};
+use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color, text_of};
+use crate::engine::{GenerateError, Generation, Session};
+use crate::runtime::llama::{LlamaTarget, Vocabulary};
+use crate::runtime::{ChatTemplate, Message, Role};
+
+/// Talk with a model
+///
+/// Every turn continues the same context, so earlier turns are read only once and feed the drafts of later
+/// ones. Ctrl-C stops an answer, Ctrl-D (or /exit) ends the conversation, /reset starts a new one, /stats shows
+/// how fast the last answer was. Questions can also come from a pipe, one a line.
+#[derive(Debug, Args)]
+pub(super) struct ChatArgs {
+    /// Most tokens of one answer
+    #[arg(short = 'n', long, alias = "max_new_tokens", default_value_t = 1024, value_name = "N")]
+    max_new_tokens: usize,
+
+    /// Print one JSON object a turn instead of the text (questions then come from standard input)
+    #[arg(long)]
+    json: bool,
+
+    /// Print accepted draft tokens in green
+    #[arg(long, alias = "color_drafts")]
+    color_drafts: bool,
+
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    draft: DraftArgs,
+    #[command(flatten)]
+    template: TemplateArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+/// Context of a conversation whose user did not say how long it may get.
+const DEFAULT_CTX: usize = 8192;
+
+const HELP: &str = "\
+/reset   forget the conversation\n\
+/stats   how fast the last answer was\n\
+/help    this list\n\
+/exit    end (also Ctrl-D)";
+
+pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
+    let options = session_options(&args.draft, &args.sampling)?;
+    let engine = args.model.load(false)?;
+    let template = args.template.choose(&engine)?;
+    let context = args.model.context(&engine, DEFAULT_CTX);
+    if let Some(reason) = engine.cannot_draft(&context) {
+        eprintln!("note: decoding plainly, nothing can be drafted: {reason}");
+    }
+    let mut chat = Chat {
+        args,
+        vocabulary: engine.vocabulary(),
+        session: engine.session(&context, options)?,
+        template,
+        messages: opening(args.template.system.as_deref()),
+        last: None,
+        load: engine.load_time().as_secs_f64(),
+    };
+    watch_for_ctrl_c();
+    if io::stdin().is_terminal() && !args.json {
+        chat.converse_in_terminal()
+    } else {
+        chat.converse_through_pipe()
+    }
+}
+
+struct Chat<'a> {
+    args: &'a ChatArgs,
+    vocabulary: Vocabulary<'a>,
+    session: Session<LlamaTarget<'a>>,
+    template: Option<ChatTemplate>,
+    /// The conversation so far, the last answer included.
+    messages: Vec<Message>,
+    last: Option<(Generation, usize)>,
+    load: f64,
+}
+
+impl Chat<'_> {
+    fn converse_in_terminal(&mut self) -> anyhow::Result<Outcome> {
+        eprintln!("Ctrl-C stops an answer, Ctrl-D ends the conversation, /help lists commands.");
+        let mut editor = DefaultEditor::new()?;
+        let history = history_file();
+        if let Some(path) = &history {
+            // A first run has none yet.
+            let _ = editor.load_history(path);
+        }
+        loop {
+            match editor.readline("> ") {
+                Ok(line) => {
+                    // A history that cannot be kept is no reason to stop talking.
+                    let _ = editor.add_history_entry(&line);
+                    if self.command_or_turn(&line)?.is_break() {
+                        break;
+                    }
+                }
+                Err(ReadlineError::Interrupted) => eprintln!("(Ctrl-D or /exit ends)"),
+                Err(ReadlineError::Eof) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some(path) = &history {
+            if let Some(folder) = path.parent() {
+                let _ = std::fs::create_dir_all(folder);
+            }
+            let _ = editor.save_history(path);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn converse_through_pipe(&mut self) -> anyhow::Result<Outcome> {
+        for line in io::stdin().lines() {
+            if self.command_or_turn(&line?)?.is_break() {
+                break;
+            }
+            if watch_for_ctrl_c().load(Ordering::Relaxed) {
+                return Ok(Outcome::Interrupted);
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn command_or_turn(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
+        match line.trim() {
+            "" => {}
+            "/exit" | "/quit" => return Ok(ControlFlow::Break(())),
+            "/help" => eprintln!("{HELP}"),
+            "/reset" => {
+                self.session.reset();
+                self.messages = opening(self.args.template.system.as_deref());
+                eprintln!("(a new conversation)");
+            }
+            "/stats" => match &self.last {
+                Some((answer, prompt)) => {
+                    let method = self.args.draft.method;
+                    eprint!("{}", statistics(answer, *prompt, method, self.load));
+                }
+                None => eprintln!("(no answer yet)"),
+            },
+            command if command.starts_with('/') && !command.contains(' ') => {
+                eprintln!("unknown command {command}\n{HELP}");
+            }
+            question => self.turn(question)?,
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// One question, one answer.
+    fn turn(&mut self, question: &str) -> anyhow::Result<()> {
+        let question = Message::new(Role::User, question);
+        let prompt = self.turn_tokens(&question)?;
+        let interrupted = watch_for_ctrl_c();
+        let bar = prefill_bar(prompt.len());
+        let prefilled = self.session.prefill(&prompt, &mut |done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            if interrupted.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        bar.finish_and_clear();
+        match prefilled {
+            Err(GenerateError::Cancelled) => {
+                interrupted.store(false, Ordering::Relaxed);
+                eprintln!("(stopped)");
+                return Ok(());
+            }
+            Err(error @ GenerateError::PromptTooLong { .. }) => {
+                eprintln!("{error}, or /reset the conversation");
+                return Ok(());
+            }
+            done => done?,
+        }
+        let mut printer = AnswerPrinter::new(self.vocabulary)
+            .trim_start(true)
+            .silent(self.args.json)
+            .color_drafts(self.args.color_drafts && stdout_has_color());
+        let mut failed = None;
+        let answer = self.session.generate(self.args.max_new_tokens, &mut |view| {
+            failed = printer.step(view.step).err();
+            if failed.is_some() || interrupted.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let text = printer.finish()?;
+        if self.args.json {
+            let mut out = io::stdout().lock();
+            writeln!(
+                out,
+                "{}",
+                json!({
+                    "text": text,
+                    "tokens": answer.tokens,
+                    "prompt_tokens": prompt.len(),
+                    "new_tokens": answer.tokens.len(),
+                    "decode_steps": answer.accept_lengths.len(),
+                    "mean_accepted_tokens": answer.mean_accepted_tokens(),
+                    "tokens_per_second": answer.tokens_per_second(),
+                    "timings": answer.timings,
+                })
+            )?;
+        }
+        // In a terminal Ctrl-C stops the answer, not the conversation.
+        if io::stdin().is_terminal() {
+            interrupted.store(false, Ordering::Relaxed);
+        }
+        let said = text_of(self.vocabulary, &answer.tokens);
+        self.messages.push(question);
+        self.messages.push(Message::new(Role::Assistant, said.trim()));
+        self.last = Some((answer, prompt.len()));
+        Ok(())
+    }
+
+    /// The tokens to go on with: the whole prompt at first, then what lies between two answers.
+    fn turn_tokens(&self, question: &Message) -> anyhow::Result<Vec<crate::TokenId>> {
+        let first = self.session.text().is_empty();
+        let Some(template) = &self.template else {
+            return Ok(if first {
+                self.vocabulary.tokenize(&question.content)
+            } else {
+                self.vocabulary.tokenize_continuation(&question.content)
+            });
+        };
+        if first {
+            let mut messages = self.messages.clone();
+            messages.push(question.clone());
+            return Ok(self.vocabulary.tokenize(&template.prompt(&messages)?));
+        }
+        let (_, before) = self.messages.split_last().expect("an answer was given");
+        let text = template.next_turn(before, question)?;
+        let last = self.session.text().last().copied();
+        Ok(next_turn_tokens(self.vocabulary, &text, last))
+    }
+}
+
+/// Where the questions of earlier conversations are kept, by the XDG convention.
+fn history_file() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(std::env::home_dir()?.join(".local/state")))?;
+    Some(state.join("logitspec/history"))
+}

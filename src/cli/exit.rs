@@ -1,0 +1,87 @@
+//! Errors become one line and an exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::engine::GenerateError;
+use crate::runtime::TemplateError;
+use crate::runtime::llama::LoadError;
+
+/// How a subcommand ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All was done.
+    Done,
+    /// Ctrl-C; what there was is printed.
+    Interrupted,
+}
+
+/// Input that the user can mend: the message says how.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct UserError(pub(super) String);
+
+/// A [`UserError`] with that message.
+pub(super) fn user_error(message: impl Into<String>) -> anyhow::Error {
+    UserError(message.into()).into()
+}
+
+/// Turns the end of a subcommand into an exit code; says on standard error what went wrong, in one line.
+pub(super) fn report(done: anyhow::Result<Outcome>) -> ExitCode {
+    match done {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Interrupted) => ExitCode::from(130),
+        // Whoever closed the pipe has seen all they wanted.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::from(if is_users(&error) { 2 } else { 1 })
+        }
+    }
+}
+
+/// Help and version go to standard output; a usage error becomes one line.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // A closed pipe is no failure here either.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let mut line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some(tip) = rest.lines().find_map(|line| line.trim().strip_prefix("tip: ")) {
+        line += &format!(" ({tip})");
+    }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        line = "error: say what to do: logitspec generate, chat or inspect (logitspec --help shows all)".into();
+    } else {
+        line += "; --help shows all flags";
+    }
+    say(&line);
+    ExitCode::from(2)
+}
+
+fn say(line: &str) {
+    let line = line.replace('\n', " ");
+    // Nobody to tell if standard error is gone.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn is_users(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<UserError>()
+            || cause.is::<LoadError>()
+            || cause.is::<TemplateError>()
+            || cause
+                .downcast_ref::<GenerateError>()
+                .is_some_and(GenerateError::is_input_error)
+    })
+}

@@ -1,0 +1,100 @@
+//! `logitspec inspect`: what a GGUF is.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::exit::{Outcome, user_error};
+use crate::runtime::llama::{Engine, ModelInfo, ModelOptions};
+
+/// Tell what a GGUF is: architecture, size, quantization, vocabulary, chat template, context
+///
+/// Only the file's header is read, so this is quick for models of any size.
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// The GGUF file
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// The GGUF file, as the other subcommands take it
+    #[arg(short = 'm', long, alias = "model_path", env = "LOGITSPEC_MODEL", value_name = "FILE",
+          conflicts_with = "file")]
+    model_path: Option<PathBuf>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Outcome> {
+    let Some(path) = args.file.as_ref().or(args.model_path.as_ref()) else {
+        return Err(user_error("no model: name a GGUF file, as in: logitspec inspect model.gguf"));
+    };
+    let options = ModelOptions {
+        info_only: true,
+        ..ModelOptions::default()
+    };
+    let info = Engine::load(path, &options)?.info();
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut out, &info).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", describe(&info))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn describe(info: &ModelInfo) -> String {
+    let kv_mib = |tokens: u64| (info.kv_bytes_per_token * tokens) as f64 / f64::from(1 << 20);
+    let trained = u64::from(info.context_length);
+    let drafting = match &info.cannot_draft {
+        None => "yes".to_owned(),
+        Some(reason) => format!("no: {reason}"),
+    };
+    let mut lines = vec![
+        ("name", info.name.clone().unwrap_or_else(|| "(none given)".into())),
+        ("architecture", info.architecture.clone()),
+        ("parameters", in_units(info.parameters as f64, 1e3, ["", " K", " M", " B", " T"])),
+        (
+            "size",
+            in_units(info.size as f64, 1024.0, [" B", " KiB", " MiB", " GiB", " TiB"]),
+        ),
+        ("quantization", info.quantization.clone()),
+        (
+            "shape",
+            format!(
+                "{} layers, {} wide, {} heads ({} for keys and values)",
+                info.layers, info.embedding_length, info.heads, info.kv_heads
+            ),
+        ),
+        ("vocabulary", format!("{} tokens, {}", info.vocabulary, info.tokenizer)),
+        ("trained context", format!("{} tokens", info.context_length)),
+        (
+            "KV cache",
+            format!(
+                "{:.2} MiB per 1,000 tokens in f16, {:.0} MiB for the trained context",
+                kv_mib(1000),
+                kv_mib(trained)
+            ),
+        ),
+        ("speculation", drafting),
+    ];
+    let template = info.chat_template.as_deref();
+    lines.push(("chat template", template.unwrap_or("(none)").into()));
+    lines
+        .into_iter()
+        .map(|(name, value)| format!("{name:<16} {}\n", value.trim().replace('\n', "\n                 ")))
+        .collect()
+}
+
+fn in_units(mut value: f64, step: f64, units: [&str; 5]) -> String {
+    let mut unit = 0;
+    while value >= step && unit + 1 < units.len() {
+        value /= step;
+        unit += 1;
+    }
+    let digits = if unit == 0 { 0 } else { 2 };
+    format!("{value:.digits$}{}", units[unit])
+}

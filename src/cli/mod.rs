@@ -1,0 +1,51 @@
+//! The command line: parse, call the library, print.
+//!
+//! One file per subcommand. Nothing deeper in the crate reads a flag or prints.
+
+mod args;
+mod chat;
+mod conversation;
+mod exit;
+mod generate;
+mod inspect;
+mod output;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Faster llama.cpp answers, word for word the same.
+///
+/// logitspec runs GGUF models with LogitSpec speculative decoding: it guesses the next few tokens from
+/// the last logits and from the text so far, verifies all guesses in one pass of the model, and keeps the ones
+/// the model would have written itself. No draft model, no training, any GGUF.
+#[derive(Debug, Parser)]
+#[command(name = "logitspec", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Generate(Box<generate::GenerateArgs>),
+    Chat(Box<chat::ChatArgs>),
+    Inspect(inspect::InspectArgs),
+}
+
+/// Runs the command line of this process.
+///
+/// Exit codes: 0 done; 2 bad usage or bad input; 130 interrupted by Ctrl-C; 1 anything else.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse_from(args::rewrite_llama_cpp_flags(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    let done = match cli.command {
+        Command::Generate(args) => generate::run(&args),
+        Command::Chat(args) => chat::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+    };
+    exit::report(done)
+}

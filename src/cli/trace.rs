@@ -1,0 +1,79 @@
+//! `--trace FILE`: every step as a line of JSON.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::json;
+
+use crate::TokenId;
+use crate::cli::exit::UserError;
+use crate::draft::ROOT;
+use crate::engine::{SessionOptions, StepView};
+
+/// A trace being written: a header line, then one line a step.
+pub(super) struct TraceWriter {
+    out: BufWriter<File>,
+}
+
+impl TraceWriter {
+    pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
+        let file = File::create(path)
+            .map_err(|error| UserError(format!("cannot write --trace {path:?}: {error}")))?;
+        Ok(Self {
+            out: BufWriter::new(file),
+        })
+    }
+
+    pub(super) fn header(
+        &mut self,
+        model: &Path,
+        options: &SessionOptions,
+        drafted_with: &serde_json::Value,
+        prompt: &[TokenId],
+    ) -> anyhow::Result<()> {
+        self.line(&json!({
+            "model": model,
+            "method": options.method,
+            "parameters": drafted_with,
+            "prompt": prompt,
+        }))
+    }
+
+    pub(super) fn step(&mut self, view: &StepView<'_>) -> anyhow::Result<()> {
+        let tree = view.tree;
+        let drafted = ROOT + 1..tree.len();
+        let times = &view.step.times;
+        let us = |time: std::time::Duration| time.as_nanos() as f64 / 1e3;
+        self.line(&json!({
+            "step": view.index,
+            "n_past": view.n_past,
+            "root": tree.token(ROOT),
+            "ranked": view.ranked.iter().map(|c| c.token).collect::<Vec<_>>(),
+            "nodes": drafted.clone().map(|node| tree.token(node)).collect::<Vec<_>>(),
+            "parents": drafted
+                .map(|node| tree.parent(node).map_or(-1, |parent| parent as i64 - 1))
+                .collect::<Vec<_>>(),
+            "accepted": view.step.accepted,
+            "us": {
+                "draft": us(times.draft),
+                "decode": us(times.decode),
+                "verify": us(times.verify),
+                "commit": us(times.commit),
+            },
+        }))
+    }
+
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        self.out.flush().context("cannot write the trace")
+    }
+
+    fn line(&mut self, value: &serde_json::Value) -> anyhow::Result<()> {
+        let write = |out: &mut BufWriter<File>| -> io::Result<()> {
+            serde_json::to_writer(&mut *out, value)?;
+            writeln!(out)
+        };
+        write(&mut self.out).context("cannot write the trace")
+    }
+}

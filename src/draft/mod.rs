@@ -1,0 +1,20 @@
+//! Guessing what comes next: the draft tree and those who grow it.
+//!
+//! A [`Drafter`] is told the text as it grows and, once per decode step, the next token and the runners-up of
+//! the logits that chose it; it grows a [`DraftTree`] below that token. Drafters never see the model, so any of
+//! them can be tried on recorded text, and none of them can change what the model says: a bad draft costs
+//! time, never a word.
+
+mod drafter;
+mod logitspec;
+mod plain;
+mod prompt_lookup;
+mod reference;
+mod tree;
+
+pub use drafter::{DraftInput, Drafter};
+pub use logitspec::{LogitSpec, LogitSpecParams};
+pub use plain::NoDraft;
+pub use prompt_lookup::PromptLookup;
+pub use reference::{ReferenceLogitSpec, ReferenceParams};
+pub use tree::{DraftTree, NodeId, ROOT, TreeLimits};

@@ -1,0 +1,112 @@
+//! Methods by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::draft::{
+    Drafter, LogitSpec, LogitSpecParams, NoDraft, PromptLookup, ReferenceLogitSpec, ReferenceParams,
+};
+
+/// A way to draft, as named on the command line and in answer files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// No draft: plain decoding.
+    Baseline,
+    /// LogitSpec as this project runs it.
+    #[default]
+    Logitspec,
+    /// LogitSpec exactly as published.
+    LogitspecReference,
+    /// Prompt lookup decoding.
+    PromptLookup,
+}
+
+impl Method {
+    /// All methods.
+    pub const ALL: [Self; 4] = [
+        Self::Baseline,
+        Self::Logitspec,
+        Self::LogitspecReference,
+        Self::PromptLookup,
+    ];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Logitspec => "logitspec",
+            Self::LogitspecReference => "logitspec-reference",
+            Self::PromptLookup => "prompt-lookup",
+        }
+    }
+
+    /// Whether the last step is drafted and verified although its outcome is known beforehand. The published
+    /// code does so; everyone else saves the pass.
+    pub fn verifies_last_step(self) -> bool {
+        self == Self::LogitspecReference
+    }
+
+    /// A drafter of this kind, with empty text.
+    pub fn drafter(self, params: MethodParams) -> Box<dyn Drafter> {
+        let MethodParams {
+            max_ngram_size,
+            num_pred_tokens,
+        } = params;
+        match self {
+            Self::Baseline => Box::new(NoDraft),
+            Self::Logitspec => {
+                let published = LogitSpecParams::default();
+                Box::new(LogitSpec::new(LogitSpecParams {
+                    max_match: max_ngram_size.unwrap_or(published.max_match),
+                    num_pred_tokens: num_pred_tokens.unwrap_or(published.num_pred_tokens),
+                    ..published
+                }))
+            }
+            Self::LogitspecReference => {
+                let published = ReferenceParams::default();
+                Box::new(ReferenceLogitSpec::new(ReferenceParams {
+                    max_ngram_size: max_ngram_size.unwrap_or(published.max_ngram_size),
+                    num_pred_tokens: num_pred_tokens.unwrap_or(published.num_pred_tokens),
+                }))
+            }
+            Self::PromptLookup => Box::new(PromptLookup::new(
+                max_ngram_size.unwrap_or(3),
+                num_pred_tokens.unwrap_or(10),
+            )),
+        }
+    }
+}
+
+/// Parameters that several methods share; `None` is the method's own default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodParams {
+    /// Longest n-gram looked up.
+    pub max_ngram_size: Option<usize>,
+    /// Most tokens copied from one place.
+    pub num_pred_tokens: Option<usize>,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A name that is no method's.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unknown method {0:?}: choose one of {names}", names = Method::ALL.map(Method::name).join(", "))]
+pub struct UnknownMethod(String);
+
+impl FromStr for Method {
+    type Err = UnknownMethod;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|method| method.name() == name.replace('_', "-"))
+            .ok_or_else(|| UnknownMethod(name.into()))
+    }
+}

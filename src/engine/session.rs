@@ -1,0 +1,469 @@
+//! One conversation with a model.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use crate::TokenId;
+use crate::draft::{DraftTree, Drafter, ROOT, TreeLimits};
+use crate::engine::method::{Method, MethodParams};
+use crate::engine::stats::{StepTimes, Stopwatch, Timings};
+use crate::runtime::{DecodeError, TargetModel};
+use crate::verify::{Accepted, Candidate, Greedy, Sampler, SamplingParams, Select, top_k, walk};
+
+/// How a session drafts and selects.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SessionOptions {
+    /// The drafter.
+    pub method: Method,
+    /// Its parameters.
+    pub method_params: MethodParams,
+    /// Most tokens in one verification pass, the root counted; 1 drafts nothing.
+    pub draft_tree_capacity: usize,
+    /// How tokens are selected; the default is greedy.
+    pub sampling: SamplingParams,
+    /// Rank at least this many of the last logits in every step although the drafter may want fewer: for
+    /// traces.
+    pub ranked: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            method: Method::default(),
+            method_params: MethodParams::default(),
+            draft_tree_capacity: 64,
+            sampling: SamplingParams::default(),
+            ranked: 0,
+        }
+    }
+}
+
+/// Why a session could not go on.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum GenerateError {
+    /// The prompt does not fit.
+    #[error(
+        "the text has {tokens} tokens, the context holds {n_ctx}: shorten the prompt or raise -c/--ctx-size"
+    )]
+    PromptTooLong {
+        /// Tokens of the conversation with the new prompt.
+        tokens: usize,
+        /// Tokens the context holds.
+        n_ctx: usize,
+    },
+    /// There is nothing to go on from.
+    #[error("the prompt is empty: give some text")]
+    EmptyPrompt,
+    /// The prompt has a token that the model does not know.
+    #[error("token {token} is not in the model's vocabulary of {n_vocab}")]
+    UnknownToken {
+        /// The token.
+        token: TokenId,
+        /// Size of the vocabulary.
+        n_vocab: usize,
+    },
+    /// The caller called it off while the prompt was being decoded.
+    #[error("cancelled")]
+    Cancelled,
+    /// The model failed.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+impl GenerateError {
+    /// Whether other input would have helped (as against a failure of the machine).
+    pub fn is_input_error(&self) -> bool {
+        matches!(
+            self,
+            Self::PromptTooLong { .. } | Self::EmptyPrompt | Self::UnknownToken { .. }
+        )
+    }
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended it.
+    Stop,
+    /// The limit on new tokens, or the end of the context, was reached.
+    Length,
+    /// The caller called it off.
+    Cancelled,
+}
+
+/// What one decode step committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The tokens, root first; never empty.
+    pub accepted: Vec<TokenId>,
+    /// Number of drafted nodes that were verified.
+    pub drafted: usize,
+    /// Where the time went.
+    pub times: StepTimes,
+}
+
+/// A step while it can still be looked at: what was known, drafted and accepted.
+#[derive(Debug)]
+pub struct StepView<'a> {
+    /// Number of the step in this answer, from 0.
+    pub index: usize,
+    /// Tokens in the text before the step.
+    pub n_past: usize,
+    /// The largest last logits, best first, as many as the drafter or the options asked for.
+    pub ranked: &'a [Candidate],
+    /// The tree that was verified.
+    pub tree: &'a DraftTree,
+    /// What came of it.
+    pub step: &'a Step,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generation {
+    /// Its tokens; the token that ended it, if any, is the last.
+    pub tokens: Vec<TokenId>,
+    /// Tokens committed in each step.
+    pub accept_lengths: Vec<usize>,
+    /// Nodes drafted over all steps.
+    pub drafted: usize,
+    /// Why it ended.
+    pub finish: FinishReason,
+    /// Where the time went; `load` is 0.
+    pub timings: Timings,
+}
+
+impl Generation {
+    /// Mean of the accept lengths; 0 for an empty answer.
+    pub fn mean_accepted_tokens(&self) -> f64 {
+        self.tokens.len() as f64 / self.accept_lengths.len().max(1) as f64
+    }
+
+    /// New tokens per second of prefill and decode together.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.tokens.len() as f64 / self.timings.total.max(f64::MIN_POSITIVE)
+    }
+}
+
+/// A model, the conversation so far, and what is needed to go on.
+pub struct Session<M> {
+    model: M,
+    options: SessionOptions,
+    drafter: Box<dyn Drafter>,
+    selector: Box<dyn Select>,
+    /// The committed text. The model's cache holds all of it but, at times, the last tokens: a step whose
+    /// outcome is known needs no pass, and what it committed is decoded with the next prompt.
+    text: Vec<TokenId>,
+    /// Row of the last committed token's logits, while the cache is in step with the text.
+    last_row: Option<usize>,
+    /// The next root, when a walk has already selected it.
+    next: Option<TokenId>,
+    /// Time the last prompt took, until an answer reports it.
+    prefill_time: Duration,
+}
+
+impl<M: TargetModel> Session<M> {
+    /// A session with no text.
+    pub fn new(model: M, options: SessionOptions) -> Self {
+        let sampling = options.sampling;
+        let greedy = sampling.temperature <= 0.0 && sampling.repeat_penalty == 1.0;
+        Self {
+            model,
+            options,
+            drafter: options.method.drafter(options.method_params),
+            selector: if greedy {
+                Box::new(Greedy)
+            } else {
+                Box::new(Sampler::new(sampling))
+            },
+            text: Vec::new(),
+            last_row: None,
+            next: None,
+            prefill_time: Duration::ZERO,
+        }
+    }
+
+    /// Replaces the drafter; for drafters that are no [`Method`].
+    pub fn with_drafter(mut self, drafter: Box<dyn Drafter>) -> Self {
+        self.drafter = drafter;
+        self
+    }
+
+    /// The committed text: prompts and answers.
+    pub fn text(&self) -> &[TokenId] {
+        &self.text
+    }
+
+    /// The model.
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// The logits of the last committed token, if the cache is in step with the text.
+    pub fn last_logits(&self) -> Option<&[f32]> {
+        self.last_row.map(|row| self.model.logits(row))
+    }
+
+    /// Forgets the conversation.
+    pub fn reset(&mut self) {
+        self.truncate(0);
+    }
+
+    /// Forgets all but the first `len` tokens.
+    pub fn truncate(&mut self, len: usize) {
+        if len < self.text.len() {
+            self.text.truncate(len);
+            if self.model.n_past() > len {
+                self.model.truncate(len);
+            }
+            self.drafter.reset();
+            self.last_row = None;
+            self.next = None;
+        }
+    }
+
+    /// Adds a prompt to the conversation and decodes it in pieces of the model's batch size.
+    ///
+    /// `progress` is told how many tokens of how many are done and may call it off.
+    ///
+    /// # Errors
+    /// If the prompt is empty, unknown to the model or too long, if `progress` breaks, or if the model fails. The
+    /// conversation is then as before.
+    pub fn prefill(
+        &mut self,
+        prompt: &[TokenId],
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<(), GenerateError> {
+        let n_vocab = self.model.n_vocab();
+        if let Some(&token) = prompt.iter().find(|&&token| token as usize >= n_vocab) {
+            return Err(GenerateError::UnknownToken { token, n_vocab });
+        }
+        let tokens = self.text.len() + prompt.len();
+        let n_ctx = self.model.n_ctx();
+        if tokens > n_ctx {
+            return Err(GenerateError::PromptTooLong { tokens, n_ctx });
+        }
+        if prompt.is_empty() {
+            return Err(GenerateError::EmptyPrompt);
+        }
+        let mut watch = Stopwatch::start();
+        let before = self.text.len();
+        self.text.extend_from_slice(prompt);
+        self.next = None;
+        if let Err(error) = self.catch_up(progress) {
+            self.text.truncate(before);
+            return Err(error);
+        }
+        self.drafter.begin(&self.text);
+        self.prefill_time = watch.lap();
+        Ok(())
+    }
+
+    /// Decodes what of the text the cache lacks, so that the last row is that of the last token. If that fails,
+    /// the cache is as before.
+    fn catch_up(
+        &mut self,
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<(), GenerateError> {
+        let before = self.model.n_past();
+        if before == self.text.len() && self.last_row.is_none() && before > 0 {
+            // A failed decode took the last row; the last token gives it again.
+            self.model.truncate(before - 1);
+        }
+        let start = self.model.n_past();
+        let missing = &self.text[start..];
+        let mut done = 0;
+        for piece in missing.chunks(self.model.n_batch().max(1)) {
+            let row = match progress(done, missing.len()) {
+                ControlFlow::Continue(()) => self.model.append(piece).map_err(Into::into),
+                ControlFlow::Break(()) => Err(GenerateError::Cancelled),
+            };
+            // The rows of earlier decodes are gone either way.
+            self.last_row = row.as_ref().ok().copied();
+            if let Err(error) = row {
+                if self.model.n_past() > start {
+                    self.model.truncate(start);
+                }
+                return Err(error);
+            }
+            done += piece.len();
+        }
+        let _ = progress(done, done);
+        Ok(())
+    }
+
+    /// Answers: decode steps until the model ends, `max_new_tokens` are reached, the context is full, or
+    /// `on_step` breaks. `on_step` sees every step right after it was committed.
+    ///
+    /// # Errors
+    /// If there is no prompt yet, or if the model fails; what was committed before stays, and one may go on.
+    pub fn generate(
+        &mut self,
+        max_new_tokens: usize,
+        on_step: &mut dyn FnMut(&StepView<'_>) -> ControlFlow<()>,
+    ) -> Result<Generation, GenerateError> {
+        if self.text.is_empty() {
+            return Err(GenerateError::EmptyPrompt);
+        }
+        if self.last_row.is_none() && self.text.len() <= self.model.n_ctx() {
+            // An answer that ended before is taken up again.
+            self.catch_up(&mut |_, _| ControlFlow::Continue(()))?;
+        }
+        let mut answer = Generation {
+            tokens: Vec::new(),
+            accept_lengths: Vec::new(),
+            drafted: 0,
+            finish: FinishReason::Length,
+            timings: Timings {
+                prefill: std::mem::take(&mut self.prefill_time).as_secs_f64(),
+                ..Timings::default()
+            },
+        };
+        while answer.tokens.len() < max_new_tokens {
+            let n_past = self.text.len();
+            let left = max_new_tokens - answer.tokens.len();
+            let mut watch = Stopwatch::start();
+            let Some((step, tree, ranked)) = self.step(left)? else {
+                break; // the context is full
+            };
+            // What the caller does with the step is not counted.
+            answer.timings.total += watch.lap().as_secs_f64();
+            answer.tokens.extend_from_slice(&step.accepted);
+            answer.accept_lengths.push(step.accepted.len());
+            answer.drafted += step.drafted;
+            answer.timings.add(&step.times);
+            let view = StepView {
+                index: answer.accept_lengths.len() - 1,
+                n_past,
+                ranked: &ranked,
+                tree: &tree,
+                step: &step,
+            };
+            let flow = on_step(&view);
+            if step.accepted.last().is_some_and(|&t| self.model.is_end(t)) {
+                answer.finish = FinishReason::Stop;
+                break;
+            }
+            if flow.is_break() {
+                answer.finish = FinishReason::Cancelled;
+                break;
+            }
+        }
+        answer.timings.total += answer.timings.prefill;
+        Ok(answer)
+    }
+
+    /// One decode step, committing 1 to `left` tokens: the heart of it all. `None` if the context is full.
+    fn step(
+        &mut self,
+        left: usize,
+    ) -> Result<Option<(Step, DraftTree, Vec<Candidate>)>, GenerateError> {
+        let Some(row) = self.last_row else {
+            return Ok(None); // the step before needed no pass, and there is no room for one
+        };
+        let mut watch = Stopwatch::start();
+        let mut times = StepTimes::default();
+
+        // The root is what the last logits say. An earlier walk may have selected it already.
+        let root = match self.next.take() {
+            Some(root) => root,
+            None => self
+                .selector
+                .select(self.model.logits(row), &self.text, &[]),
+        };
+        let limits = self.limits(left);
+        let mut tree = DraftTree::new(root, limits);
+        let wanted = self.drafter.candidates(limits.capacity);
+        let wanted = if limits.capacity > 1 { wanted } else { 0 }.max(self.options.ranked);
+        let ranked = top_k(self.model.logits(row), wanted);
+        let room = self.model.n_ctx() - self.model.n_past();
+        let known = left == 1 || room == 0 || self.model.is_end(root);
+        let skip = known && (room == 0 || !self.options.method.verifies_last_step());
+        if !skip {
+            let input = crate::draft::DraftInput {
+                text: &self.text,
+                root,
+                ranked: &ranked,
+            };
+            self.drafter.draft(&input, &mut tree);
+            tree.limit_leaves(limits.leaves);
+        }
+        times.draft = watch.lap();
+
+        let mut accepted = Accepted::default();
+        if skip {
+            self.last_row = None;
+        } else {
+            if let Err(error) = self.decode(&mut tree) {
+                self.last_row = None;
+                self.next = Some(root);
+                return Err(error);
+            }
+            times.decode = watch.lap();
+
+            accepted = walk(
+                &tree,
+                |node, path| {
+                    self.selector
+                        .select(self.model.logits(node), &self.text, path)
+                },
+                |token| self.model.is_end(token),
+            );
+            // Only the published tree looks further than the answer may go.
+            if accepted.path.len() >= left {
+                accepted.next = Some(tree.token(accepted.path[left - 1]));
+                accepted.path.truncate(left - 1);
+            }
+            times.verify = watch.lap();
+
+            self.model.commit(&tree, &accepted.path);
+            self.last_row = Some(accepted.last());
+        }
+        self.next = accepted.next;
+        let committed: Vec<TokenId> = std::iter::once(ROOT)
+            .chain(accepted.path.iter().copied())
+            .map(|node| tree.token(node))
+            .collect();
+        self.text.extend_from_slice(&committed);
+        self.drafter.extend(&self.text, committed.len());
+        times.commit = watch.lap();
+
+        let step = Step {
+            accepted: committed,
+            drafted: tree.drafted(),
+            times,
+        };
+        Ok(Some((step, tree, ranked)))
+    }
+
+    /// How large this step's tree may be.
+    fn limits(&self, left: usize) -> TreeLimits {
+        let model = &self.model;
+        let leaves = model.max_leaves();
+        let room = model.n_ctx() - model.n_past();
+        let capacity = match leaves {
+            0 => 1,
+            _ => self.options.draft_tree_capacity,
+        };
+        TreeLimits {
+            capacity: capacity.min(room).min(model.n_batch()).max(1),
+            leaves: leaves.max(1),
+            // Deeper nodes could never be committed.
+            depth: if self.options.method.verifies_last_step() {
+                usize::MAX
+            } else {
+                left - 1
+            },
+        }
+    }
+
+    /// Decodes the tree; if the cache has no room for it (fragmented, or smaller than it says), the bare root.
+    fn decode(&mut self, tree: &mut DraftTree) -> Result<(), GenerateError> {
+        match self.model.decode_tree(tree) {
+            Err(DecodeError::NoRoom { .. }) if tree.drafted() > 0 => {
+                tree.truncate(1);
+                Ok(self.model.decode_tree(tree)?)
+            }
+            done => Ok(done?),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Keeping the KV cache in step.
+
+use std::collections::BTreeSet;
+
+use crate::draft::{DraftTree, NodeId};
+use crate::runtime::layout::{SeqId, TreeLayout};
+
+/// One call to the cache. Positions are half-open; each call scans all cells once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvOp {
+    /// Take the cells at positions `from..to` (no `to`: to the end) out of `seq`, or out of every sequence.
+    Remove {
+        /// The sequence; `None` for all.
+        seq: Option<SeqId>,
+        /// First position.
+        from: usize,
+        /// Position after the last.
+        to: Option<usize>,
+    },
+    /// Let the cells of sequence 0 (or of another `source`) at `from..to` belong to `seq` too.
+    Copy {
+        /// Where the cells are.
+        source: SeqId,
+        /// The sequence that gains them.
+        seq: SeqId,
+        /// First position.
+        from: usize,
+        /// Position after the last.
+        to: usize,
+    },
+}
+
+/// Knows what every sequence of the cache holds, and says which calls bring it to where it should be.
+///
+/// Sequence 0 always holds all committed tokens. Each other sequence holds the first so many of them and
+/// catches up only when a tree needs it, so a step costs calls for the sequences it uses, not for all there
+/// are, and copies only what was committed since a sequence was used last.
+///
+/// Between steps the cache holds the committed tokens and nothing else.
+#[derive(Clone, Debug)]
+pub struct KvLedger {
+    /// `held[s]` is the number of committed tokens in sequence `s`.
+    held: Vec<usize>,
+}
+
+impl KvLedger {
+    /// An empty cache with `sequences` sequences (at least one).
+    pub fn new(sequences: usize) -> Self {
+        Self {
+            held: vec![0; sequences.max(1)],
+        }
+    }
+
+    /// Number of committed tokens in the cache.
+    pub fn n_past(&self) -> usize {
+        self.held[0]
+    }
+
+    /// Number of sequences, the most leaves a tree may have.
+    pub fn sequences(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Number of committed tokens in sequence `seq`, all of them or the first so many.
+    pub fn held(&self, seq: SeqId) -> usize {
+        self.held[seq]
+    }
+
+    /// Notes that `count` tokens were decoded on sequence 0 alone.
+    pub fn appended(&mut self, count: usize) {
+        self.held[0] += count;
+    }
+
+    /// What to do before a tree is decoded that needs the first `sequences` sequences.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn before_decode(&mut self, sequences: usize, ops: &mut Vec<KvOp>) {
+        let n_past = self.n_past();
+        for (seq, held) in self.held[..sequences].iter_mut().enumerate() {
+            if *held < n_past {
+                ops.push(KvOp::Copy {
+                    source: 0,
+                    seq,
+                    from: *held,
+                    to: n_past,
+                });
+                *held = n_past;
+            }
+        }
+    }
+
+    /// What to do after a decoded tree of which the root and `path` (nodes below it, from the top) are kept.
+    pub fn after_decode(
+        &mut self,
+        tree: &DraftTree,
+        layout: &TreeLayout,
+        path: &[NodeId],
+        ops: &mut Vec<KvOp>,
+    ) {
+        let root_pos = self.n_past();
+        let committed = root_pos + 1 + path.len();
+        let keeper = path.last().map_or(0, |&last| layout.sequences(last).start);
+        // Cells deeper than the kept path hang below it only on the sequences that carry all of it; one
+        // call drops them for everybody. The other sequences part from the path higher up.
+        let deeper = path
+            .last()
+            .map_or(tree.drafted() > 0, |&last| !tree.is_leaf(last));
+        if deeper {
+            ops.push(KvOp::Remove {
+                seq: None,
+                from: committed,
+                to: None,
+            });
+        }
+        for (seq, held) in self.held[..layout.sequence_count()].iter_mut().enumerate() {
+            let shared = path
+                .iter()
+                .take_while(|&&node| layout.sequences(node).contains(&seq))
+                .count();
+            *held = root_pos + 1 + shared;
+            if *held < committed {
+                ops.push(KvOp::Remove {
+                    seq: Some(seq),
+                    from: *held,
+                    to: None,
+                });
+            }
+        }
+        if self.held[0] < committed {
+            ops.push(KvOp::Copy {
+                source: keeper,
+                seq: 0,
+                from: self.held[0],
+                to: committed,
+            });
+            self.held[0] = committed;
+        }
+    }
+
+    /// What to do after a decode that failed half-way: drop whatever it left, keep all that was committed.
+    pub fn after_failure(&mut self, ops: &mut Vec<KvOp>) {
+        self.truncate(self.n_past(), ops);
+    }
+
+    /// Keep only the first `len` committed tokens.
+    pub fn truncate(&mut self, len: usize, ops: &mut Vec<KvOp>) {
+        ops.push(KvOp::Remove {
+            seq: None,
+            from: len,
+            to: None,
+        });
+        self.held.iter_mut().for_each(|held| *held = len.min(*held));
+    }
+}
+
+/// A KV cache without a model: cells with a token, a position and the sequences they belong to, under
+/// llama.cpp's rules. It is what [`KvLedger`] and [`TreeLayout`] are tested against.
+#[derive(Clone, Debug)]
+pub struct SimulatedKv {
+    cells: Vec<Option<Cell>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cell {
+    token: crate::TokenId,
+    pos: usize,
+    sequences: BTreeSet<SeqId>,
+}
+
+impl SimulatedKv {
+    /// An empty cache of `size` cells.
+    pub fn new(size: usize) -> Self {
+        Self {
+            cells: vec![None; size],
+        }
+    }
+
+    /// Number of cells in use.
+    pub fn used(&self) -> usize {
+        self.cells.iter().flatten().count()
+    }
+
+    /// Number of cells not in use.
+    pub fn free(&self) -> usize {
+        self.cells.len() - self.used()
+    }
+
+    /// Does what `op` says.
+    pub fn apply(&mut self, op: KvOp) {
+        let within = |pos: usize, from: usize, to: usize| (from..to).contains(&pos);
+        match op {
+            KvOp::Remove { seq, from, to } => {
+                for cell in &mut self.cells {
+                    if let Some(held) = cell
+                        && within(held.pos, from, to.unwrap_or(usize::MAX))
+                    {
+                        match seq {
+                            Some(seq) => held.sequences.remove(&seq),
+                            None => {
+                                held.sequences.clear();
+                                true
+                            }
+                        };
+                        if held.sequences.is_empty() {
+                            *cell = None;
+                        }
+                    }
+                }
+            }
+            KvOp::Copy {
+                source,
+                seq,
+                from,
+                to,
+            } => {
+                for cell in self.cells.iter_mut().flatten() {
+                    if within(cell.pos, from, to) && cell.sequences.contains(&source) {
+                        cell.sequences.insert(seq);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts a token into a free cell. `false` if there is none.
+    pub fn put(
+        &mut self,
+        token: crate::TokenId,
+        pos: usize,
+        sequences: impl IntoIterator<Item = SeqId>,
+    ) -> bool {
+        let Some(free) = self.cells.iter_mut().find(|cell| cell.is_none()) else {
+            return false;
+        };
+        *free = Some(Cell {
+            token,
+            pos,
+            sequences: sequences.into_iter().collect(),
+        });
+        true
+    }
+
+    /// The greatest and the smallest position of a sequence, if it holds any cell.
+    pub fn bounds(&self, seq: SeqId) -> Option<(usize, usize)> {
+        let positions = || {
+            self.cells
+                .iter()
+                .flatten()
+                .filter(move |cell| cell.sequences.contains(&seq))
+                .map(|cell| cell.pos)
+        };
+        Some((positions().min()?, positions().max()?))
+    }
+
+    /// What a token at `pos` whose first sequence is `seq` sees: position and token of each cell, by position.
+    pub fn visible(&self, seq: SeqId, pos: usize) -> Vec<(usize, crate::TokenId)> {
+        let mut seen: Vec<_> = self
+            .cells
+            .iter()
+            .flatten()
+            .filter(|cell| cell.sequences.contains(&seq) && cell.pos <= pos)
+            .map(|cell| (cell.pos, cell.token))
+            .collect();
+        seen.sort_unstable();
+        seen
+    }
+}

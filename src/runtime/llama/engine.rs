@@ -1,0 +1,428 @@
+//! A loaded model.
+
+use std::io::Read;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_sys_2 as sys;
+
+use crate::engine::{Session, SessionOptions};
+use crate::runtime::llama::info::ModelInfo;
+use crate::runtime::llama::log;
+use crate::runtime::llama::target::LlamaTarget;
+use crate::runtime::llama::vocab::Vocabulary;
+
+/// Why a model or a context is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// No such file, or not readable.
+    #[error("cannot read the model {path:?}: {error}; check -m/--model-path")]
+    Unreadable {
+        /// The path.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Some other kind of file.
+    #[error(
+        "{path:?} is not a GGUF file; convert the model with llama.cpp's convert_hf_to_gguf.py or download a .gguf"
+    )]
+    NotGguf {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A GGUF that llama.cpp cannot load.
+    #[error("llama.cpp cannot load {path:?}: {cause}")]
+    Model {
+        /// The path.
+        path: PathBuf,
+        /// What llama.cpp logged.
+        cause: String,
+    },
+    /// A model that does not write text.
+    #[error("{path:?} is no language model that continues text: {reason}")]
+    NotALanguageModel {
+        /// The path.
+        path: PathBuf,
+        /// What it is instead.
+        reason: String,
+    },
+    /// No context could be made.
+    #[error(
+        "llama.cpp cannot make a context of {n_ctx} tokens: {cause}; try a smaller -c/--ctx-size, or fewer GPU layers with -ngl"
+    )]
+    Context {
+        /// Tokens asked for.
+        n_ctx: u32,
+        /// What llama.cpp logged.
+        cause: String,
+    },
+}
+
+/// How to load a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelOptions {
+    /// Layers to put on the GPU; `None` for all that there are, if there is a GPU.
+    pub n_gpu_layers: Option<u32>,
+    /// Map the file instead of reading it.
+    pub use_mmap: bool,
+    /// Read only the header, for [`Engine::info`]; no context can be made.
+    pub info_only: bool,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self {
+            n_gpu_layers: None,
+            use_mmap: true,
+            info_only: false,
+        }
+    }
+}
+
+/// Whether attention is computed in one fused kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlashAttention {
+    /// Where the device can.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// How keys or values are stored in the cache.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CacheType(KvCacheType);
+
+impl Default for CacheType {
+    fn default() -> Self {
+        Self(KvCacheType::F16)
+    }
+}
+
+impl CacheType {
+    const NAMES: [(&'static str, KvCacheType); 9] = [
+        ("f32", KvCacheType::F32),
+        ("f16", KvCacheType::F16),
+        ("bf16", KvCacheType::BF16),
+        ("q8_0", KvCacheType::Q8_0),
+        ("q5_1", KvCacheType::Q5_1),
+        ("q5_0", KvCacheType::Q5_0),
+        ("q4_1", KvCacheType::Q4_1),
+        ("q4_0", KvCacheType::Q4_0),
+        ("iq4_nl", KvCacheType::IQ4_NL),
+    ];
+}
+
+impl FromStr for CacheType {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|&(_, kind)| Self(kind))
+            .ok_or_else(|| format!("choose one of {}", Self::NAMES.map(|(name, _)| name).join(", ")))
+    }
+}
+
+/// How to make a context.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ContextOptions {
+    /// Tokens the KV cache holds; `None` for what the model was trained on.
+    pub n_ctx: Option<u32>,
+    /// Most tokens handed to llama.cpp at once; the draft tree's capacity is always granted.
+    pub n_batch: u32,
+    /// Most tokens computed at once.
+    pub n_ubatch: u32,
+    /// Threads; `None` for one per core.
+    pub threads: Option<u32>,
+    /// Fused attention.
+    pub flash_attention: FlashAttention,
+    /// How keys are stored.
+    pub cache_type_k: CacheType,
+    /// How values are stored.
+    pub cache_type_v: CacheType,
+    /// Whether models with sliding-window attention get a full cache. With the small one nothing can be
+    /// drafted, since it cannot be cut back.
+    pub swa_full: bool,
+    /// Largest draft tree that will be decoded, the root counted.
+    pub draft_tree_capacity: usize,
+}
+
+impl Default for ContextOptions {
+    fn default() -> Self {
+        Self {
+            n_ctx: None,
+            n_batch: 2048,
+            n_ubatch: 512,
+            threads: None,
+            flash_attention: FlashAttention::Auto,
+            cache_type_k: CacheType::default(),
+            cache_type_v: CacheType::default(),
+            swa_full: true,
+            draft_tree_capacity: SessionOptions::default().draft_tree_capacity,
+        }
+    }
+}
+
+/// llama.cpp allows no more sequences (`LLAMA_MAX_SEQ`).
+const MAX_SEQUENCES: usize = 256;
+
+/// A model loaded by llama.cpp, from which sessions are made.
+pub struct Engine {
+    model: LlamaModel,
+    path: PathBuf,
+    load_time: Duration,
+}
+
+fn backend() -> &'static LlamaBackend {
+    static BACKEND: OnceLock<LlamaBackend> = OnceLock::new();
+    BACKEND.get_or_init(|| {
+        log::install();
+        #[cfg(feature = "dynamic-backends")]
+        llama_cpp_2::llama_backend::load_backends();
+        LlamaBackend::init().expect("nobody else initializes llama.cpp")
+    })
+}
+
+impl Engine {
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// If the file is missing, no GGUF, damaged, or not a language model.
+    pub fn load(path: &Path, options: &ModelOptions) -> Result<Self, LoadError> {
+        let start = Instant::now();
+        let backend = backend();
+        check_magic(path)?;
+        log::take_errors();
+        let mut params = LlamaModelParams::default()
+            .with_use_mmap(options.use_mmap)
+            .with_no_alloc(options.info_only);
+        if let Some(layers) = options.n_gpu_layers {
+            params = params.with_n_gpu_layers(layers);
+        }
+        let model = LlamaModel::load_from_file(backend, path, &params).map_err(|error| {
+            LoadError::Model {
+                path: path.into(),
+                cause: cause(&error),
+            }
+        })?;
+        let engine = Self {
+            model,
+            path: path.into(),
+            load_time: start.elapsed(),
+        };
+        match engine.not_a_language_model() {
+            Some(reason) if !options.info_only => Err(LoadError::NotALanguageModel {
+                path: path.into(),
+                reason,
+            }),
+            _ => Ok(engine),
+        }
+    }
+
+    /// Where the model was loaded from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How long loading took.
+    pub fn load_time(&self) -> Duration {
+        self.load_time
+    }
+
+    /// The vocabulary.
+    pub fn vocabulary(&self) -> Vocabulary<'_> {
+        Vocabulary::new(&self.model)
+    }
+
+    /// The facts about the model.
+    pub fn info(&self) -> ModelInfo {
+        let cannot_draft = self
+            .not_a_language_model()
+            .or_else(|| self.memory_cannot_be_cut(true));
+        ModelInfo::of(&self.model, cannot_draft)
+    }
+
+    /// Tokens in the longest text the model was trained on.
+    pub fn n_ctx_train(&self) -> u32 {
+        self.model.n_ctx_train()
+    }
+
+    /// The model's own chat template in Jinja, if it has one.
+    pub fn chat_template(&self) -> Option<String> {
+        let template = self.model.chat_template(None).ok()?;
+        template.to_string().ok()
+    }
+
+    /// Why drafts cannot be verified with these options, if so: the model then decodes plainly.
+    pub fn cannot_draft(&self, options: &ContextOptions) -> Option<String> {
+        self.memory_cannot_be_cut(options.swa_full)
+    }
+
+    /// A context with an empty cache.
+    ///
+    /// # Errors
+    /// If there is not enough memory, or llama.cpp refuses the options.
+    pub fn context(&self, options: &ContextOptions) -> Result<LlamaTarget<'_>, LoadError> {
+        let n_ctx = options.n_ctx.unwrap_or(self.n_ctx_train()).max(1);
+        let capacity = options.draft_tree_capacity.max(1);
+        // One sequence per leaf, and no tree has more leaves than drafted nodes.
+        let sequences = match self.cannot_draft(options) {
+            Some(_) => 0,
+            None => (capacity - 1).clamp(1, MAX_SEQUENCES),
+        };
+        let batch = options.n_batch.max(1).max(small(capacity));
+        let threads = options.threads.map_or_else(cores, |t| t.max(1)).cast_signed();
+        let params = LlamaContextParams::default()
+            .with_n_ctx(NonZeroU32::new(n_ctx))
+            .with_n_batch(batch)
+            .with_n_ubatch(options.n_ubatch.clamp(1, batch))
+            .with_n_seq_max(small(sequences.max(1)))
+            .with_kv_unified(true)
+            .with_n_threads(threads)
+            .with_n_threads_batch(threads)
+            .with_swa_full(options.swa_full)
+            .with_type_k(options.cache_type_k.0)
+            .with_type_v(options.cache_type_v.0)
+            .with_flash_attention_policy(match options.flash_attention {
+                FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
+                FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
+                FlashAttention::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
+            });
+        // llama.cpp writes to the model while it makes a context, so one at a time.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _guard = ONE_AT_A_TIME
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        log::take_errors();
+        let context = self
+            .model
+            .new_context(backend(), params)
+            .map_err(|error| LoadError::Context {
+                n_ctx,
+                cause: cause(&error),
+            })?;
+        Ok(LlamaTarget::new(
+            context,
+            self.vocabulary(),
+            n_ctx as usize,
+            sequences,
+        ))
+    }
+
+    /// A conversation with this model.
+    ///
+    /// # Errors
+    /// See [`context`](Self::context).
+    pub fn session(
+        &self,
+        context: &ContextOptions,
+        options: SessionOptions,
+    ) -> Result<Session<LlamaTarget<'_>>, LoadError> {
+        let context = ContextOptions {
+            draft_tree_capacity: options.draft_tree_capacity,
+            ..*context
+        };
+        Ok(Session::new(self.context(&context)?, options))
+    }
+
+    fn meta(&self, key: &str) -> Option<String> {
+        self.model.meta_val_str(key).ok()
+    }
+
+    fn arch_meta(&self, key: &str) -> Option<String> {
+        self.meta(&format!("{}.{key}", self.architecture()))
+    }
+
+    fn architecture(&self) -> String {
+        self.meta("general.architecture").unwrap_or_default()
+    }
+
+    fn not_a_language_model(&self) -> Option<String> {
+        let architecture = self.architecture();
+        if self.vocabulary().is_empty() {
+            Some("it has no vocabulary".into())
+        } else if self.arch_meta("attention.causal").as_deref() == Some("false") {
+            Some(format!("{architecture} reads text in both directions (an embedding or diffusion model)"))
+        } else if architecture.starts_with("t5") {
+            Some(format!("{architecture} is an encoder-decoder, which is not supported"))
+        } else {
+            None
+        }
+    }
+
+    fn memory_cannot_be_cut(&self, swa_full: bool) -> Option<String> {
+        let window = self
+            .arch_meta("attention.sliding_window")
+            .and_then(|window| window.parse::<u64>().ok())
+            .filter(|&window| window > 0);
+        if self.model.is_recurrent() || self.model.is_hybrid() {
+            Some(format!(
+                "{} models keep a state that cannot be taken back",
+                self.architecture()
+            ))
+        } else if let Some(window) = window.filter(|_| !swa_full) {
+            Some(format!(
+                "its sliding-window cache of {window} tokens forgets what taking back would need"
+            ))
+        } else {
+            None
+        }
+    }
+}
+
+/// One thread per core that this process may use.
+fn cores() -> u32 {
+    let logical = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // Hyper-threads only get in each other's way here.
+    small(logical.min(num_cpus::get_physical()).max(1))
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Says what is wrong with a path before llama.cpp fails on it in its own words.
+fn check_magic(path: &Path) -> Result<(), LoadError> {
+    let unreadable = |error| LoadError::Unreadable {
+        path: path.into(),
+        error,
+    };
+    let mut magic = [0; 4];
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.is_dir() {
+        return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
+    }
+    match file.read_exact(&mut magic) {
+        Ok(()) if &magic == b"GGUF" => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(unreadable(error)),
+        _ => Err(LoadError::NotGguf { path: path.into() }),
+    }
+}
+
+/// What llama.cpp logged last, without its function names; else what the binding says.
+fn cause(error: &dyn std::fmt::Display) -> String {
+    let errors = log::take_errors();
+    let specific = errors
+        .iter()
+        .find_map(|line| line.split_once("error loading model: "))
+        .map(|(_, cause)| cause.trim().to_owned());
+    specific
+        .or_else(|| {
+            let first = errors.iter().find(|line| !line.is_empty())?;
+            Some(first.split_once(": ").map_or(&**first, |(_, rest)| rest).to_owned())
+        })
+        .unwrap_or_else(|| error.to_string())
+        .replace('\n', " ")
+}

@@ -1,0 +1,125 @@
+//! Text to tokens and back.
+
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::vocab::VocabType;
+
+use crate::TokenId;
+
+/// A model's vocabulary.
+#[derive(Clone, Copy)]
+pub struct Vocabulary<'a> {
+    model: &'a LlamaModel,
+}
+
+impl<'a> Vocabulary<'a> {
+    pub(super) fn new(model: &'a LlamaModel) -> Self {
+        Self { model }
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        usize::try_from(self.model.vocab().n_tokens()).unwrap_or(0)
+    }
+
+    /// Whether there is no token: such a model cannot read text.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Kind of tokenizer, in llama.cpp's words.
+    pub fn kind(&self) -> &'static str {
+        match self.model.vocab().vocab_type() {
+            VocabType::NONE => "none",
+            VocabType::SPM => "SentencePiece",
+            VocabType::BPE => "byte-level BPE",
+            VocabType::WPM => "WordPiece",
+            VocabType::UGM => "Unigram",
+            VocabType::RWKV => "RWKV",
+            _ => "other",
+        }
+    }
+
+    /// The tokens of a text that starts a conversation. Special tokens written out in the text are recognised;
+    /// the beginning-of-sequence token is added if the model wants it.
+    pub fn tokenize(&self, text: &str) -> Vec<TokenId> {
+        self.raw(text, true)
+    }
+
+    /// The tokens of a text that goes on where others ended: nothing is added before it.
+    pub fn tokenize_continuation(&self, text: &str) -> Vec<TokenId> {
+        // SentencePiece vocabularies put a space before a text, which would be wrong in mid-text. A byte
+        // that never joins with its neighbours takes the space upon itself and is cut off with it.
+        const GUARD: &str = "\u{1}";
+        let tokens = self.raw(text, false);
+        let starts_special = tokens.first().is_some_and(|&t| self.is_control(t));
+        if starts_special || !matches!(self.model.vocab().vocab_type(), VocabType::SPM) {
+            return tokens;
+        }
+        let guard = self.raw(GUARD, false);
+        let guarded = self.raw(&format!("{GUARD}{text}"), false);
+        match guarded.strip_prefix(guard.as_slice()) {
+            Some(rest) => rest.to_vec(),
+            None => tokens,
+        }
+    }
+
+    fn raw(&self, text: &str, add_special: bool) -> Vec<TokenId> {
+        self.model
+            .vocab()
+            .tokenize(text.as_bytes(), add_special, true)
+            .into_iter()
+            .map(|token| token.0.cast_unsigned())
+            .collect()
+    }
+
+    /// The bytes a token stands for in text; control tokens stand for none.
+    pub fn bytes(&self, token: TokenId) -> Vec<u8> {
+        self.model
+            .vocab()
+            .token_to_piece(LlamaToken(token.cast_signed()), false, None)
+    }
+
+    /// A token as it is written in the vocabulary, special tokens too.
+    pub fn written(&self, token: TokenId) -> String {
+        let bytes = self
+            .model
+            .vocab()
+            .token_to_piece(LlamaToken(token.cast_signed()), true, None);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Whether the model ends its answer with this token.
+    pub fn is_end(&self, token: TokenId) -> bool {
+        self.model.vocab().is_eog(LlamaToken(token.cast_signed()))
+    }
+
+    fn is_control(&self, token: TokenId) -> bool {
+        self.model
+            .vocab()
+            .is_control(LlamaToken(token.cast_signed()))
+    }
+
+    /// The beginning-of-sequence token as written, or nothing.
+    pub fn bos(&self) -> String {
+        self.special(self.model.vocab().bos())
+    }
+
+    /// The end-of-sequence token as written, or nothing.
+    pub fn eos(&self) -> String {
+        self.special(self.model.vocab().eos())
+    }
+
+    /// Whether a conversation's first token is the beginning-of-sequence token.
+    pub fn adds_bos(&self) -> bool {
+        self.model.vocab().should_add_bos()
+    }
+
+    fn special(&self, token: LlamaToken) -> String {
+        if token.0 < 0 {
+            String::new()
+        } else {
+            self.written(token.0.cast_unsigned())
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What the engine needs of a model.
+
+use crate::TokenId;
+use crate::draft::{DraftTree, NodeId};
+
+/// Why a decode did not happen. The cache is as after the last commit in every case.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// No room for the batch in the cache. A smaller one may fit.
+    #[error("the KV cache has no room for a batch of {batch} tokens")]
+    NoRoom {
+        /// Tokens in the batch.
+        batch: usize,
+    },
+    /// The computation was called off.
+    #[error("decoding was aborted")]
+    Aborted,
+    /// llama.cpp refused the batch or failed in computing it.
+    #[error("llama.cpp failed to decode a batch of {batch} tokens (code {code}){log}")]
+    Failed {
+        /// Tokens in the batch.
+        batch: usize,
+        /// llama.cpp's return code.
+        code: i32,
+        /// What it logged about it, with a leading ": ", or nothing.
+        log: String,
+    },
+}
+
+/// A language model with a KV cache: llama.cpp, or a [`ScriptedModel`](crate::runtime::ScriptedModel).
+///
+/// The cache holds a prefix of the committed text. [`decode_tree`](Self::decode_tree) adds a tree to it and
+/// [`commit`](Self::commit) reduces that to the accepted path; in between nothing else is called but
+/// [`logits`](Self::logits).
+pub trait TargetModel {
+    /// Most tokens the cache holds.
+    fn n_ctx(&self) -> usize;
+
+    /// Length of a logits row.
+    fn n_vocab(&self) -> usize;
+
+    /// Number of committed tokens in the cache.
+    fn n_past(&self) -> usize;
+
+    /// Largest batch, and so the largest tree, one decode takes.
+    fn n_batch(&self) -> usize;
+
+    /// Most leaves a tree may have. 1 allows chains only, and 0 says that the memory cannot be cut back, so
+    /// nothing may be drafted.
+    fn max_leaves(&self) -> usize;
+
+    /// Whether the model ends its answer with this token.
+    fn is_end(&self, token: TokenId) -> bool;
+
+    /// Decodes `tokens` (at most [`n_batch`](Self::n_batch)) after the cached text and keeps them. Returns the
+    /// row of the last one.
+    ///
+    /// # Errors
+    /// See [`DecodeError`]; nothing is kept then.
+    fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError>;
+
+    /// Decodes a tree, its root right after the cached text. Row `i` is then the logits of node `i`.
+    ///
+    /// # Errors
+    /// See [`DecodeError`]; nothing of the tree is kept then.
+    fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError>;
+
+    /// The logits of a row of the last decode, borrowed until the next.
+    fn logits(&self, row: usize) -> &[f32];
+
+    /// Keeps the root and `path` of the tree decoded last, drops the rest.
+    fn commit(&mut self, tree: &DraftTree, path: &[NodeId]);
+
+    /// Keeps the first `len` tokens of the cached text.
+    fn truncate(&mut self, len: usize);
+}

@@ -1,0 +1,292 @@
+//! Chat templates: a conversation as the text the model was trained on.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+
+/// Who says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Instructions for the whole conversation.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Who says it.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// A message.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self {
+            role,
+            content: content.into(),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        let role = match self.role {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        Value::from_pairs([("role", role), ("content", &self.content)])
+    }
+}
+
+/// Why a template gave no text.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// It is no valid Jinja, or it does not render this conversation.
+    #[error("the chat template {name} fails: {cause}; force another one with --template")]
+    Jinja {
+        /// Which template.
+        name: String,
+        /// What the template engine, or the template itself, says.
+        cause: String,
+    },
+    /// It hides the answers it is given, so a second turn cannot be told apart.
+    #[error(
+        "the chat template {name} does not show earlier answers, so a conversation cannot go on; force another one with --template"
+    )]
+    HidesAnswers {
+        /// Which template.
+        name: String,
+    },
+}
+
+/// A chat template in Jinja, with the helpers that Hugging Face's templates use.
+///
+/// ```
+/// use logitspec::runtime::{ChatTemplate, Message, Role};
+///
+/// let vicuna = ChatTemplate::builtin("vicuna", "<s>", "</s>").unwrap();
+/// let question = Message::new(Role::User, "Who are you?");
+/// let prompt = vicuna.prompt(&[question]).unwrap();
+/// assert!(prompt.ends_with("questions. USER: Who are you? ASSISTANT:"));
+/// ```
+#[derive(Debug)]
+pub struct ChatTemplate {
+    name: String,
+    environment: Environment<'static>,
+    bos: String,
+    eos: String,
+}
+
+/// FastChat's Vicuna v1.1, in which a space separates all turns but an answer and the next question.
+const VICUNA: &str = concat!(
+    "{% if messages[0].role == 'system' %}{{ messages[0].content }}{% else %}",
+    "A chat between a curious user and an artificial intelligence assistant. ",
+    "The assistant gives helpful, detailed, and polite answers to the user's questions.",
+    "{% endif %}",
+    "{% for message in messages %}",
+    "{% if message.role == 'user' %}",
+    "{% if not loop.previtem or loop.previtem.role != 'assistant' %}{{ ' ' }}{% endif %}",
+    "USER: {{ message.content }}",
+    "{% elif message.role == 'assistant' %}",
+    "{{ ' ' }}ASSISTANT: {{ message.content }}{{ eos_token }}",
+    "{% endif %}",
+    "{% endfor %}",
+    "{% if add_generation_prompt %}{{ ' ' }}ASSISTANT:{% endif %}",
+);
+
+/// Llama-2-chat; `default_system` tells it apart from CodeLlama-Instruct, which has no system text of its own.
+const LLAMA2: &str = concat!(
+    "{% set ns = namespace(system=default_system) %}",
+    "{% if messages[0].role == 'system' %}{% set ns.system = messages[0].content %}{% endif %}",
+    "{% for message in messages %}",
+    "{% if message.role == 'user' %}",
+    "{{ bos_token }}[INST]{{ ' ' }}",
+    "{% if ns.system %}",
+    "{{ '<<SYS>>\\n' ~ ns.system ~ '\\n<</SYS>>\\n\\n' }}{% set ns.system = '' %}",
+    "{% endif %}",
+    "{{ message.content | trim }} [/INST]",
+    "{% elif message.role == 'assistant' %}",
+    "{{ ' ' }}{{ message.content | trim }}{{ ' ' }}{{ eos_token }}",
+    "{% endif %}",
+    "{% endfor %}",
+);
+
+const LLAMA2_SYSTEM: &str = "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content. Please ensure that your responses are socially unbiased and positive in nature.\n\nIf a question does not make any sense, or is not factually coherent, explain why instead of answering something not correct. If you don't know the answer to a question, please don't share false information.";
+
+/// Stands for an answer while the text around it is found out.
+const ANSWER: &str = "LOGITSPEC-ANSWER-TEXT";
+
+impl ChatTemplate {
+    /// Names of the templates that come with the program.
+    pub const BUILTIN: [&'static str; 3] = ["vicuna", "llama2", "codellama-instruct"];
+
+    /// The template of that name: FastChat's Vicuna v1.1, Llama-2-chat, CodeLlama-Instruct. `None` if there is
+    /// no such template.
+    pub fn builtin(name: &str, bos: &str, eos: &str) -> Option<Self> {
+        let (source, system) = match name {
+            "vicuna" => (VICUNA, ""),
+            "llama2" => (LLAMA2, LLAMA2_SYSTEM),
+            "codellama-instruct" => (LLAMA2, ""),
+            _ => return None,
+        };
+        let mut template = Self::new(name, source, bos, eos).expect("our own templates compile");
+        template.environment.add_global("default_system", system);
+        Some(template)
+    }
+
+    /// A template from its Jinja source; `bos` and `eos` are the model's special tokens as written.
+    ///
+    /// # Errors
+    /// If it is not valid Jinja.
+    pub fn new(name: &str, source: &str, bos: &str, eos: &str) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        // As transformers sets it up.
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+            .expect("these settings never clash");
+        environment.set_syntax(syntax);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_function("strftime_now", |format: String| {
+            jiff::Zoned::now().strftime(&format).to_string()
+        });
+        environment
+            .add_template_owned("chat", source.to_owned())
+            .map_err(|error| jinja_error(name, &error))?;
+        Ok(Self {
+            name: name.into(),
+            environment,
+            bos: bos.into(),
+            eos: eos.into(),
+        })
+    }
+
+    /// The text of a conversation up to where the model's next answer begins.
+    ///
+    /// The beginning-of-sequence token at its start, if any, is left to the tokenizer.
+    ///
+    /// # Errors
+    /// If the template fails on this conversation.
+    pub fn prompt(&self, messages: &[Message]) -> Result<String, TemplateError> {
+        let text = self.render(messages)?;
+        Ok(match text.strip_prefix(&self.bos) {
+            Some(rest) if !self.bos.is_empty() => rest.into(),
+            _ => text,
+        })
+    }
+
+    /// The text between an answer that was just given and where the next one begins: what closes the answer, the
+    /// new message, and what opens the next answer.
+    ///
+    /// `before` is the conversation before that answer, `next` the new user message.
+    ///
+    /// # Errors
+    /// If the template fails on this conversation, or does not show answers.
+    pub fn next_turn(&self, before: &[Message], next: &Message) -> Result<String, TemplateError> {
+        let mut messages = before.to_vec();
+        messages.push(Message::new(Role::Assistant, ANSWER));
+        messages.push(next.clone());
+        let text = self.render(&messages)?;
+        // Users may write the marker; the template puts the answer after all they said before, so count.
+        let skip = before
+            .iter()
+            .map(|message| message.content.matches(ANSWER).count())
+            .sum();
+        match text.match_indices(ANSWER).nth(skip) {
+            Some((at, _)) => Ok(text[at + ANSWER.len()..].into()),
+            None => Err(TemplateError::HidesAnswers {
+                name: self.name.clone(),
+            }),
+        }
+    }
+
+    fn render(&self, messages: &[Message]) -> Result<String, TemplateError> {
+        self.environment
+            .get_template("chat")
+            .and_then(|template| {
+                template.render(context! {
+                    messages => messages.iter().map(Message::to_value).collect::<Vec<_>>(),
+                    bos_token => self.bos.as_str(),
+                    eos_token => self.eos.as_str(),
+                    add_generation_prompt => true,
+                })
+            })
+            .map_err(|error| jinja_error(&self.name, &error))
+    }
+}
+
+fn jinja_error(name: &str, error: &Error) -> TemplateError {
+    let cause = match (error.detail(), error.line()) {
+        (Some(detail), Some(line)) => format!("{detail} (line {line})"),
+        _ => error.to_string(),
+    };
+    TemplateError::Jinja {
+        name: name.into(),
+        cause: cause.replace('\n', " "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(content: &str) -> Message {
+        Message::new(Role::User, content)
+    }
+
+    #[test]
+    fn vicuna_is_fastchats() {
+        let vicuna = ChatTemplate::builtin("vicuna", "<s>", "</s>").unwrap();
+        let first = [user("Hi")];
+        let system = "A chat between a curious user and an artificial intelligence assistant. The assistant \
+                      gives helpful, detailed, and polite answers to the user's questions.";
+        assert_eq!(vicuna.prompt(&first).unwrap(), format!("{system} USER: Hi ASSISTANT:"));
+        let next = vicuna.next_turn(&first, &user("And?")).unwrap();
+        assert_eq!(next, "</s>USER: And? ASSISTANT:");
+        let own = [Message::new(Role::System, "Be brief."), user("Hi")];
+        assert_eq!(vicuna.prompt(&own).unwrap(), "Be brief. USER: Hi ASSISTANT:");
+    }
+
+    #[test]
+    fn llama2_and_codellama_differ_in_the_system_text_alone() {
+        let llama2 = ChatTemplate::builtin("llama2", "<s>", "</s>").unwrap();
+        let prompt = llama2.prompt(&[user(" Hi ")]).unwrap();
+        assert!(prompt.starts_with("[INST] <<SYS>>\nYou are a helpful, respectful"), "{prompt}");
+        assert!(prompt.ends_with("false information.\n<</SYS>>\n\nHi [/INST]"), "{prompt}");
+        let code = ChatTemplate::builtin("codellama-instruct", "<s>", "</s>").unwrap();
+        assert_eq!(code.prompt(&[user("Hi")]).unwrap(), "[INST] Hi [/INST]");
+        let next = code.next_turn(&[user("Hi")], &user("And?")).unwrap();
+        assert_eq!(next, " </s><s>[INST] And? [/INST]");
+    }
+
+    #[test]
+    fn a_users_marker_does_not_confuse_the_next_turn() {
+        let vicuna = ChatTemplate::builtin("vicuna", "<s>", "</s>").unwrap();
+        let before = [user(&format!("Say {ANSWER}"))];
+        let next = vicuna.next_turn(&before, &user(ANSWER)).unwrap();
+        assert_eq!(next, format!("</s>USER: {ANSWER} ASSISTANT:"));
+    }
+
+    #[test]
+    fn the_helpers_of_published_templates_work() {
+        let source = "{{ bos_token }}{%- set loop_messages = messages[1:] -%}\n\
+            {% if messages[0]['role'] != 'user' %}{{ raise_exception('Roles must alternate') }}{% endif %}\n\
+            {{ messages[0]['content'].strip().upper() }} {{ strftime_now('%Y') | length }} {{ {'a': 1} | tojson }}\n\
+            {% if add_generation_prompt %}>>{% endif %}";
+        let template = ChatTemplate::new("own", source, "<s>", "</s>").unwrap();
+        assert_eq!(template.prompt(&[user(" hi ")]).unwrap(), "HI 4 {\"a\": 1}\n>>");
+        let refused = template.prompt(&[Message::new(Role::Assistant, "no")]);
+        assert!(refused.unwrap_err().to_string().contains("Roles must alternate"));
+        let hidden = template.next_turn(&[user("hi")], &user("more"));
+        assert!(matches!(hidden, Err(TemplateError::HidesAnswers { .. })));
+        assert!(ChatTemplate::new("bad", "{% if %}", "", "").is_err());
+    }
+}

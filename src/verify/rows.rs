@@ -1,0 +1,143 @@
+//! Searching a row of logits.
+//!
+//! A row has one `f32` per vocabulary entry, 32,000 and more, so each search first reduces blocks of it to their
+//! maxima, a loop without branches that the compiler turns into vector instructions, and then looks
+//! closely only at the few blocks that matter.
+
+use crate::TokenId;
+
+/// Logits per block. 64 floats are 4 cache lines: large enough for full vectors, small enough that a
+/// 32,000-row has more blocks than any tree has use for candidates.
+const BLOCK: usize = 64;
+
+/// A token and its logit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// The token.
+    pub token: TokenId,
+    /// Its logit, as the model gave it.
+    pub logit: f32,
+}
+
+/// The index of the largest logit, the first among equals. NaN never wins; 0 if there is nothing else.
+///
+/// One pass over the row.
+pub fn argmax(row: &[f32]) -> TokenId {
+    let mut best = (f32::NEG_INFINITY, 0);
+    for (block, index) in row.chunks(BLOCK).zip(0..) {
+        let max = block_max(block);
+        if max > best.0 {
+            best = (max, index);
+        }
+    }
+    let start = best.1 * BLOCK;
+    let within = row[start.min(row.len())..]
+        .iter()
+        .position(|&logit| logit == best.0);
+    // -inf or NaN throughout: any index will do, and 0 is the one a plain loop would give.
+    token_at(within.map_or(0, |offset| start + offset))
+}
+
+/// The `k` largest logits, best first, lower token first among equals. NaN counts as absent.
+///
+/// One pass over the row and a sort of about `k` candidates.
+pub fn top_k(row: &[f32], k: usize) -> Vec<Candidate> {
+    if k == 0 {
+        return Vec::new();
+    }
+    let mut found = Vec::with_capacity(4 * k.min(row.len()));
+    let mut maxima: Vec<f32> = row.chunks(BLOCK).map(block_max).collect();
+    // The k-th largest block maximum is a bound: k logits are at least as large.
+    let bound = if k <= maxima.len() {
+        let mut order = maxima.clone();
+        *order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
+    } else {
+        maxima.fill(f32::INFINITY);
+        f32::NEG_INFINITY
+    };
+    for ((block, &max), index) in row.chunks(BLOCK).zip(&maxima).zip(0..) {
+        if max < bound {
+            continue;
+        }
+        for (&logit, offset) in block.iter().zip(0..) {
+            if logit >= bound {
+                let token = token_at(index * BLOCK + offset);
+                found.push(Candidate { token, logit });
+            }
+        }
+    }
+    // Found in token order, so a stable sort leaves the lower token first among equals.
+    found.sort_by(|a, b| b.logit.partial_cmp(&a.logit).expect("no NaN passed the bound"));
+    found.truncate(k);
+    found
+}
+
+/// The maximum of a block, NaN left out. Sixteen running maxima keep the loop free of a serial dependency.
+fn block_max(block: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let mut chunks = block.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane = if value > *lane { value } else { *lane };
+        }
+    }
+    let larger = |a: f32, &b: &f32| if b > a { b } else { a };
+    let rest = chunks
+        .remainder()
+        .iter()
+        .fold(f32::NEG_INFINITY, larger);
+    lanes.iter().fold(rest, larger)
+}
+
+fn token_at(index: usize) -> TokenId {
+    TokenId::try_from(index).expect("a vocabulary has fewer than 2^32 tokens")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn naive_top_k(row: &[f32], k: usize) -> Vec<TokenId> {
+        let mut order: Vec<usize> = (0..row.len()).filter(|&i| !row[i].is_nan()).collect();
+        order.sort_by(|&a, &b| row[b].partial_cmp(&row[a]).unwrap().then(a.cmp(&b)));
+        order.into_iter().take(k).map(token_at).collect()
+    }
+
+    fn logit() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            4 => (-8i8..8).prop_map(f32::from), // many ties
+            4 => -10f32..10.0,
+            1 => Just(f32::NEG_INFINITY),
+            1 => Just(f32::NAN),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn top_k_equals_a_full_sort(row in prop::collection::vec(logit(), 0..700), k in 0usize..300) {
+            let tokens: Vec<_> = top_k(&row, k).iter().map(|c| c.token).collect();
+            prop_assert_eq!(tokens, naive_top_k(&row, k));
+        }
+
+        #[test]
+        fn argmax_is_the_first_of_top_k(row in prop::collection::vec(logit(), 1..700)) {
+            let best = naive_top_k(&row, 1).first().copied().unwrap_or(0);
+            let all_minus_inf = row.iter().all(|v| v.is_nan() || *v == f32::NEG_INFINITY);
+            prop_assert_eq!(argmax(&row), if all_minus_inf { argmax_naive(&row) } else { best });
+        }
+    }
+
+    fn argmax_naive(row: &[f32]) -> TokenId {
+        let start = row.iter().position(|&v| v == f32::NEG_INFINITY);
+        token_at(start.unwrap_or(0))
+    }
+
+    #[test]
+    fn zeros_of_both_signs_are_equal() {
+        assert_eq!(argmax(&[-0.0, 0.0]), 0);
+        let tokens: Vec<_> = top_k(&[-0.0, 0.0], 2).iter().map(|c| c.token).collect();
+        assert_eq!(tokens, [0, 1]);
+    }
+}

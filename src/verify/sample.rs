@@ -1,0 +1,207 @@
+//! Drawing from the model's distribution.
+
+use crate::TokenId;
+use crate::verify::{Candidate, Select, argmax, top_k};
+
+/// How the next token is drawn. The defaults are llama.cpp's, but for the temperature, which is 0: greedy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SamplingParams {
+    /// Divides the logits; 0 or less takes the largest.
+    pub temperature: f32,
+    /// Keep this many of the largest logits; 0 keeps all.
+    pub top_k: usize,
+    /// Keep the fewest tokens whose probabilities reach this sum; 1 keeps all.
+    pub top_p: f32,
+    /// Keep tokens at least this many times as probable as the best; 0 keeps all.
+    pub min_p: f32,
+    /// Divides positive and multiplies negative logits of tokens seen lately; 1 does nothing.
+    pub repeat_penalty: f32,
+    /// How many of the latest tokens the penalty sees.
+    pub repeat_last_n: usize,
+    /// Seed of the random numbers.
+    pub seed: u64,
+}
+
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 40,
+            top_p: 0.95,
+            min_p: 0.05,
+            repeat_penalty: 1.0,
+            repeat_last_n: 64,
+            seed: 0,
+        }
+    }
+}
+
+/// Draws tokens as llama.cpp's sampler chain does: penalty, top-k, top-p, min-p, temperature.
+///
+/// One random number is used for each token of the answer, in order, however the tokens are drafted. So the
+/// same seed gives the same answer with any drafter and with none, and the accepted text has exactly the
+/// model's distribution: a drafted token is kept only if it is the very token that was drawn.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    params: SamplingParams,
+    random: fastrand::Rng,
+    penalized: Vec<f32>,
+}
+
+impl Sampler {
+    /// A sampler at the start of its random numbers.
+    pub fn new(params: SamplingParams) -> Self {
+        Self {
+            params,
+            random: fastrand::Rng::with_seed(params.seed),
+            penalized: Vec::new(),
+        }
+    }
+
+    /// `row` with the logits of lately seen tokens pushed down.
+    fn penalize(&mut self, row: &[f32], text: &[TokenId], path: &[TokenId]) {
+        self.penalized.clear();
+        self.penalized.extend_from_slice(row);
+        let recent = path.iter().rev().chain(text.iter().rev());
+        let mut seen: Vec<TokenId> = recent.take(self.params.repeat_last_n).copied().collect();
+        seen.sort_unstable();
+        seen.dedup();
+        for token in seen {
+            if let Some(logit) = self.penalized.get_mut(token as usize) {
+                *logit = if *logit > 0.0 {
+                    *logit / self.params.repeat_penalty
+                } else {
+                    *logit * self.params.repeat_penalty
+                };
+            }
+        }
+    }
+
+    fn draw(&mut self, row: &[f32]) -> TokenId {
+        let SamplingParams {
+            temperature,
+            top_k: k,
+            top_p,
+            min_p,
+            ..
+        } = self.params;
+        if temperature <= 0.0 {
+            return argmax(row);
+        }
+        let uniform = self.random.f64();
+        let mut kept = top_k(row, if k == 0 { row.len() } else { k });
+        if kept.is_empty() {
+            return argmax(row);
+        }
+        if top_p < 1.0 {
+            let weights = softmax(&kept, 1.0);
+            let mut sum = 0.0;
+            let enough = weights.iter().position(|weight| {
+                sum += weight;
+                sum >= f64::from(top_p)
+            });
+            kept.truncate(enough.map_or(kept.len(), |last| last + 1));
+        }
+        if min_p > 0.0 {
+            let bound = kept[0].logit + min_p.ln();
+            kept.retain(|candidate| candidate.logit >= bound);
+        }
+        let weights = softmax(&kept, temperature);
+        let mut rest = uniform;
+        let drawn = weights.iter().position(|weight| {
+            rest -= weight;
+            rest < 0.0
+        });
+        kept[drawn.unwrap_or(kept.len() - 1)].token
+    }
+}
+
+/// The candidates' probabilities at `temperature`; they sum to 1. Best first, so the first is the largest.
+fn softmax(candidates: &[Candidate], temperature: f32) -> Vec<f64> {
+    let scaled = |c: &Candidate| f64::from((c.logit - candidates[0].logit) / temperature).exp();
+    let sum: f64 = candidates.iter().map(scaled).sum();
+    candidates.iter().map(|c| scaled(c) / sum).collect()
+}
+
+impl Select for Sampler {
+    fn select(&mut self, row: &[f32], text: &[TokenId], path: &[TokenId]) -> TokenId {
+        if self.params.repeat_penalty == 1.0 {
+            return self.draw(row);
+        }
+        self.penalize(row, text, path);
+        let penalized = std::mem::take(&mut self.penalized);
+        let token = self.draw(&penalized);
+        self.penalized = penalized;
+        token
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(params: SamplingParams, row: &[f32], draws: usize) -> Vec<f64> {
+        let mut sampler = Sampler::new(params);
+        let mut counts = vec![0.0; row.len()];
+        for _ in 0..draws {
+            counts[sampler.select(row, &[], &[]) as usize] += 1.0 / draws as f64;
+        }
+        counts
+    }
+
+    const OPEN: SamplingParams = SamplingParams {
+        temperature: 1.0,
+        top_k: 0,
+        top_p: 1.0,
+        min_p: 0.0,
+        repeat_penalty: 1.0,
+        repeat_last_n: 0,
+        seed: 7,
+    };
+
+    #[test]
+    fn frequencies_follow_the_softmax() {
+        let row = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
+        let found = counts(OPEN, &row, 40_000);
+        for (count, expected) in found.iter().zip([0.5, 0.3, 0.2]) {
+            assert!((count - expected).abs() < 0.01, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn filters_leave_only_what_they_should() {
+        let row = [0.5f32.ln(), 0.3f32.ln(), 0.15f32.ln(), 0.05f32.ln()];
+        let kept = |params| counts(params, &row, 4_000).iter().filter(|&&c| c > 0.0).count();
+        assert_eq!(kept(OPEN), 4);
+        assert_eq!(kept(SamplingParams { top_k: 2, ..OPEN }), 2);
+        assert_eq!(kept(SamplingParams { top_p: 0.79, ..OPEN }), 2);
+        assert_eq!(kept(SamplingParams { top_p: 0.85, ..OPEN }), 3);
+        assert_eq!(kept(SamplingParams { min_p: 0.2, ..OPEN }), 3);
+        assert_eq!(kept(SamplingParams { temperature: 0.0, ..OPEN }), 1);
+    }
+
+    #[test]
+    fn the_penalty_sees_text_and_path() {
+        let params = SamplingParams {
+            temperature: 0.0,
+            repeat_penalty: 2.0,
+            repeat_last_n: 2,
+            ..OPEN
+        };
+        let mut sampler = Sampler::new(params);
+        let row = [4.0, 3.0, -1.0];
+        assert_eq!(sampler.select(&row, &[0], &[]), 1);
+        assert_eq!(sampler.select(&row, &[], &[0]), 1);
+        assert_eq!(sampler.select(&row, &[0], &[2, 2]), 0, "too long ago");
+    }
+
+    #[test]
+    fn equal_seeds_draw_equal_tokens() {
+        let row: Vec<f32> = (0..50u8).map(|i| f32::from(i % 7)).collect();
+        let draw = || {
+            let mut sampler = Sampler::new(OPEN);
+            (0..64).map(|_| sampler.select(&row, &[], &[])).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(), draw());
+    }
+}

@@ -1,0 +1,116 @@
+//! The walk through the tree.
+
+use crate::TokenId;
+use crate::draft::{DraftTree, NodeId, ROOT};
+use crate::verify::argmax;
+
+/// Picks the token that follows from a row of logits.
+pub trait Select: Send {
+    /// The token after `text` (committed tokens) and `path` (tokens accepted in this step), given the
+    /// logits `row` of the last of them. Called exactly once for each position of the answer, in order.
+    fn select(&mut self, row: &[f32], text: &[TokenId], path: &[TokenId]) -> TokenId;
+}
+
+/// Picks the largest logit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Greedy;
+
+impl Select for Greedy {
+    fn select(&mut self, row: &[f32], _text: &[TokenId], _path: &[TokenId]) -> TokenId {
+        argmax(row)
+    }
+}
+
+/// What a walk accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// The accepted nodes below the root, from the top.
+    pub path: Vec<NodeId>,
+    /// The token selected after the last of them, which is the next step's root. `None` if the walk was
+    /// stopped before it was selected.
+    pub next: Option<TokenId>,
+}
+
+impl Accepted {
+    /// The last accepted node: the one whose logits row is the new last row.
+    pub fn last(&self) -> NodeId {
+        self.path.last().copied().unwrap_or(ROOT)
+    }
+}
+
+/// Follows `select`'s choices from the root as far as the tree has them.
+///
+/// `select` is asked once for every accepted node, the root first, and gives the token that follows it.
+/// `stops` tells tokens after which nothing is wanted (end of generation): the walk ends on such a node.
+///
+/// Where siblings carry the same token (only the published tree has such), all of them are followed and the
+/// longest path wins, the first among equals.
+///
+/// Costs one selection per accepted node; rows of rejected nodes are never looked at.
+pub fn walk(
+    tree: &DraftTree,
+    mut select: impl FnMut(NodeId, &[TokenId]) -> TokenId,
+    stops: impl Fn(TokenId) -> bool,
+) -> Accepted {
+    let mut tokens = vec![tree.token(ROOT)];
+    // Nodes at the end of equal paths; more than one only where siblings were not merged.
+    let mut ends = vec![ROOT];
+    loop {
+        let last = ends[0];
+        let token = tokens[tokens.len() - 1];
+        if stops(token) {
+            return Accepted {
+                path: tree.path_to(last),
+                next: None,
+            };
+        }
+        let next = select(last, &tokens);
+        let deeper: Vec<NodeId> = ends
+            .iter()
+            .flat_map(|&end| tree.children(end))
+            .filter(|&child| tree.token(child) == next)
+            .collect();
+        if deeper.is_empty() {
+            return Accepted {
+                path: tree.path_to(last),
+                next: Some(next),
+            };
+        }
+        tokens.push(next);
+        ends = deeper;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draft::TreeLimits;
+
+    /// A model that always says the last token + 1.
+    fn count_up(_node: NodeId, path: &[TokenId]) -> TokenId {
+        path[path.len() - 1] + 1
+    }
+
+    #[test]
+    fn the_longest_agreeing_path_is_accepted() {
+        let mut tree = DraftTree::new(1, TreeLimits::nodes(16));
+        tree.push_chain(ROOT, &[2, 9]);
+        tree.push_chain(ROOT, &[2, 3, 4, 7]);
+        tree.push_chain(ROOT, &[2, 3, 4]);
+        let accepted = walk(&tree, count_up, |_| false);
+        assert_eq!(accepted.path, [3, 4, 5]);
+        assert_eq!(accepted.next, Some(5));
+        assert_eq!(accepted.last(), 5);
+    }
+
+    #[test]
+    fn nothing_is_selected_after_a_stop() {
+        let mut tree = DraftTree::new(1, TreeLimits::nodes(16));
+        tree.push_chain(ROOT, &[2, 3, 4]);
+        let accepted = walk(&tree, count_up, |token| token == 3);
+        assert_eq!(accepted.path, [1, 2]);
+        assert_eq!(accepted.next, None);
+        let at_root = walk(&tree, count_up, |token| token == 1);
+        assert_eq!(at_root, Accepted::default());
+    }
+}
