@@ -47,7 +47,8 @@ works: if you have seen the words before, you will most often be right about wha
 Can you write a short text about the history of the city? Please explain how the model should
 answer the question, then give me the number of people who live there. I think that we could make
 it faster, because there is more than one way to do this. The first thing to know is which part of
-the program takes most of its time. Two and three are five; one hundred and ten is 110, 20 is not 25.
+the program takes most of its time. Two and three are five; one hundred and ten is 110, 20 is not
+25.
 A chat between a curious user and an artificial intelligence assistant. The assistant gives
 helpful, detailed, and polite answers to the user's questions. USER: Hello! How are you today?
 ASSISTANT: I am fine, thank you. It's good to hear from you. USER: What do you see? ASSISTANT: I'm
@@ -233,16 +234,18 @@ def write_llama(path: Path) -> None:
         blk = f"blk.{layer}"
         tensors |= {
             f"{blk}.attn_norm.weight": w.norm(N_EMBD),
-            # Larger queries and keys: attention picks out some tokens instead of averaging all,
-            # so the text depends on what is far back, too.
-            f"{blk}.attn_q.weight": w.matrix(heads * head, N_EMBD, 2.0),
-            f"{blk}.attn_k.weight": w.matrix(kv_heads * head, N_EMBD, 2.0),
+            # Larger queries and keys: attention picks out some tokens instead of averaging all.
+            # What the layers add is kept small: the next token then hangs mostly on the last one,
+            # so pairs come again, but the rest of the text still decides often enough that it
+            # does not end in a loop.
+            f"{blk}.attn_q.weight": w.matrix(heads * head, N_EMBD, 1.5),
+            f"{blk}.attn_k.weight": w.matrix(kv_heads * head, N_EMBD, 1.5),
             f"{blk}.attn_v.weight": w.matrix(kv_heads * head, N_EMBD),
-            f"{blk}.attn_output.weight": w.matrix(N_EMBD, heads * head),
+            f"{blk}.attn_output.weight": w.matrix(N_EMBD, heads * head, 0.4),
             f"{blk}.ffn_norm.weight": w.norm(N_EMBD),
             f"{blk}.ffn_gate.weight": w.matrix(n_ff, N_EMBD),
             f"{blk}.ffn_up.weight": w.matrix(n_ff, N_EMBD),
-            f"{blk}.ffn_down.weight": w.matrix(N_EMBD, n_ff),
+            f"{blk}.ffn_down.weight": w.matrix(N_EMBD, n_ff, 0.7),
         }
     finish(out, tensors)
 
@@ -279,7 +282,7 @@ def write_mamba(path: Path) -> None:
             f"{blk}.ssm_dt.bias": w.uniform(-4.0, -1.0, n_inner),
             f"{blk}.ssm_a": np.tile(decay, (n_inner, 1)),
             f"{blk}.ssm_d": np.ones(n_inner, np.float32),
-            f"{blk}.ssm_out.weight": w.matrix(N_EMBD, n_inner, 2.0),
+            f"{blk}.ssm_out.weight": w.matrix(N_EMBD, n_inner),
         }
     finish(out, tensors)
 
@@ -310,13 +313,13 @@ def write_swa(path: Path) -> None:
             f"{blk}.attn_output.weight": w.matrix(N_EMBD, heads * head),
             f"{blk}.attn_q_norm.weight": w.norm(head) * np.float32(2.0),
             f"{blk}.attn_k_norm.weight": w.norm(head) * np.float32(2.0),
-            # The embeddings enter scaled by sqrt(N_EMBD): what a layer adds must keep up.
-            f"{blk}.post_attention_norm.weight": w.norm(N_EMBD) * np.float32(8.0),
+            # The embeddings enter scaled by sqrt(N_EMBD) = 8: what a layer adds must keep up.
+            f"{blk}.post_attention_norm.weight": w.norm(N_EMBD) * np.float32(3.0),
             f"{blk}.ffn_norm.weight": w.norm(N_EMBD),
             f"{blk}.ffn_gate.weight": w.matrix(n_ff, N_EMBD),
             f"{blk}.ffn_up.weight": w.matrix(n_ff, N_EMBD),
             f"{blk}.ffn_down.weight": w.matrix(N_EMBD, n_ff),
-            f"{blk}.post_ffw_norm.weight": w.norm(N_EMBD) * np.float32(8.0),
+            f"{blk}.post_ffw_norm.weight": w.norm(N_EMBD) * np.float32(5.0),
         }
     finish(out, tensors)
 

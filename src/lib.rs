@@ -28,6 +28,5 @@ pub mod verify;
 #[cfg(feature = "cli")]
 pub mod cli;
 
-
 /// A token's number in the model's vocabulary.
 pub type TokenId = u32;

@@ -18,7 +18,13 @@ const MAX_CAPACITY: usize = 1024;
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArgs {
     /// The model: a GGUF file
-    #[arg(short = 'm', long, alias = "model_path", env = "LOGITSPEC_MODEL", value_name = "FILE")]
+    #[arg(
+        short = 'm',
+        long,
+        alias = "model_path",
+        env = "LOGITSPEC_MODEL",
+        value_name = "FILE"
+    )]
     pub model_path: Option<PathBuf>,
 
     /// Tokens the context holds, prompt and answer together [default: as many as this run can need, up to what
@@ -31,7 +37,12 @@ pub(super) struct ModelArgs {
     pub threads: Option<u32>,
 
     /// Layers to put on the GPU [default: all, if this build has a GPU backend]
-    #[arg(long = "n-gpu-layers", visible_alias = "ngl", alias = "n_gpu_layers", value_name = "N")]
+    #[arg(
+        long = "n-gpu-layers",
+        visible_alias = "ngl",
+        alias = "n_gpu_layers",
+        value_name = "N"
+    )]
     pub n_gpu_layers: Option<u32>,
 
     /// Fused attention kernels
@@ -50,11 +61,23 @@ pub(super) struct ModelArgs {
     pub ubatch_size: u32,
 
     /// How the cache stores keys: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl
-    #[arg(long = "cache-type-k", visible_alias = "ctk", alias = "cache_type_k", default_value = "f16", value_name = "TYPE")]
+    #[arg(
+        long = "cache-type-k",
+        visible_alias = "ctk",
+        alias = "cache_type_k",
+        default_value = "f16",
+        value_name = "TYPE"
+    )]
     pub cache_type_k: CacheType,
 
     /// How the cache stores values, like --cache-type-k
-    #[arg(long = "cache-type-v", visible_alias = "ctv", alias = "cache_type_v", default_value = "f16", value_name = "TYPE")]
+    #[arg(
+        long = "cache-type-v",
+        visible_alias = "ctv",
+        alias = "cache_type_v",
+        default_value = "f16",
+        value_name = "TYPE"
+    )]
     pub cache_type_v: CacheType,
 
     /// Give models with sliding-window attention a small cache; they then decode plainly
@@ -93,7 +116,12 @@ pub(super) struct DraftArgs {
 
     /// Most tokens in one verification pass: 1 drafts nothing, 8 to 64 are typical; slow processors want
     /// fewer, GPUs more
-    #[arg(long, alias = "draft_tree_capacity", default_value_t = 64, value_name = "N")]
+    #[arg(
+        long,
+        alias = "draft_tree_capacity",
+        default_value_t = 64,
+        value_name = "N"
+    )]
     pub draft_tree_capacity: usize,
 
     /// Longest run of tokens looked up in the text so far [default: 3 as published; 32 for logitspec]
@@ -126,7 +154,12 @@ pub(super) struct SamplingArgs {
     pub min_p: f32,
 
     /// Make tokens of the last 64 less probable; 1 does nothing
-    #[arg(long, alias = "repeat_penalty", default_value_t = 1.0, value_name = "X")]
+    #[arg(
+        long,
+        alias = "repeat_penalty",
+        default_value_t = 1.0,
+        value_name = "X"
+    )]
     pub repeat_penalty: f32,
 
     /// Seed of the random numbers: the same seed gives the same answer with every method
@@ -142,7 +175,9 @@ pub(super) fn rewrite_llama_cpp_flags(args: impl Iterator<Item = OsString>) -> V
     let mut flags_ended = false;
     for arg in args {
         flags_ended |= arg == "--";
-        let is_value = rewritten.last().is_some_and(|last| last == "-p" || last == "--prompt");
+        let is_value = rewritten
+            .last()
+            .is_some_and(|last| last == "-p" || last == "--prompt");
         match REWRITTEN.iter().find(|&&flag| arg == flag) {
             Some(flag) if !flags_ended && !is_value => rewritten.push(format!("-{flag}").into()),
             _ => rewritten.push(arg),
@@ -213,7 +248,9 @@ pub(super) fn session_options(
             return Ok(value);
         }
         let (low, high) = range.into_inner();
-        Err(user_error(format!("{flag} {value} is out of range: give {low} to {high}")))
+        Err(user_error(format!(
+            "{flag} {value} is out of range: give {low} to {high}"
+        )))
     };
     Ok(SessionOptions {
         method: draft.method,

@@ -11,7 +11,7 @@ use rustyline::error::ReadlineError;
 use serde_json::json;
 
 use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
-use crate::cli::conversation::{TemplateArgs, next_turn_tokens, opening};
+use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::Outcome;
 use crate::cli::generate::{prefill_bar, watch_for_ctrl_c};
 use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color, text_of};
@@ -27,7 +27,13 @@ use crate::runtime::{ChatTemplate, Message, Role};
 #[derive(Debug, Args)]
 pub(super) struct ChatArgs {
     /// Most tokens of one answer
-    #[arg(short = 'n', long, alias = "max_new_tokens", default_value_t = 1024, value_name = "N")]
+    #[arg(
+        short = 'n',
+        long,
+        alias = "max_new_tokens",
+        default_value_t = 1024,
+        value_name = "N"
+    )]
     max_new_tokens: usize,
 
     /// Print one JSON object a turn instead of the text (questions then come from standard input)
@@ -195,14 +201,16 @@ impl Chat<'_> {
             .silent(self.args.json)
             .color_drafts(self.args.color_drafts && stdout_has_color());
         let mut failed = None;
-        let answer = self.session.generate(self.args.max_new_tokens, &mut |view| {
-            failed = printer.step(view.step).err();
-            if failed.is_some() || interrupted.load(Ordering::Relaxed) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })?;
+        let answer = self
+            .session
+            .generate(self.args.max_new_tokens, &mut |view| {
+                failed = printer.step(view.step).err();
+                if failed.is_some() || interrupted.load(Ordering::Relaxed) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -230,7 +238,8 @@ impl Chat<'_> {
         }
         let said = text_of(self.vocabulary, &answer.tokens);
         self.messages.push(question);
-        self.messages.push(Message::new(Role::Assistant, said.trim()));
+        self.messages
+            .push(Message::new(Role::Assistant, said.trim()));
         self.last = Some((answer, prompt.len()));
         Ok(())
     }
@@ -253,7 +262,7 @@ impl Chat<'_> {
         let (_, before) = self.messages.split_last().expect("an answer was given");
         let text = template.next_turn(before, question)?;
         let last = self.session.text().last().copied();
-        Ok(next_turn_tokens(self.vocabulary, &text, last))
+        Ok(self.vocabulary.tokenize_next_turn(&text, last))
     }
 }
 

@@ -1,12 +1,11 @@
-//! Which chat template, and the tokens of a turn.
+//! Which chat template.
 
 use std::path::Path;
 
 use clap::Args;
 
-use crate::TokenId;
 use crate::cli::exit::user_error;
-use crate::runtime::llama::{Engine, Vocabulary};
+use crate::runtime::llama::Engine;
 use crate::runtime::{ChatTemplate, Message};
 
 /// How a conversation is written for the model.
@@ -36,7 +35,12 @@ impl TemplateArgs {
                     ChatTemplate::BUILTIN.join(", ")
                 )));
             };
-            return Ok(Some(ChatTemplate::new("of the model", &source, &bos, &eos)?));
+            return Ok(Some(ChatTemplate::new(
+                "of the model",
+                &source,
+                &bos,
+                &eos,
+            )?));
         };
         if name == "none" {
             return Ok(None);
@@ -51,28 +55,6 @@ impl TemplateArgs {
             ))
         })?;
         Ok(Some(ChatTemplate::new(name, &source, &bos, &eos)?))
-    }
-}
-
-/// The tokens that lead from an answer to the next: what closes the one, `text`, what opens the other.
-///
-/// `last` is the last token of the conversation. If the model ended its answer itself, the end that the template
-/// writes is already there.
-pub(super) fn next_turn_tokens(
-    vocabulary: Vocabulary<'_>,
-    text: &str,
-    last: Option<TokenId>,
-) -> Vec<TokenId> {
-    let tokens = vocabulary.tokenize_continuation(text);
-    if !last.is_some_and(|token| vocabulary.is_end(token)) {
-        return tokens;
-    }
-    let end = tokens.iter().position(|&token| vocabulary.is_end(token));
-    let is_blank = |token: &TokenId| vocabulary.bytes(*token).trim_ascii().is_empty();
-    match end {
-        // Some templates write a space before the end.
-        Some(end) if tokens[..end].iter().all(is_blank) => tokens[end + 1..].to_vec(),
-        _ => tokens,
     }
 }
 

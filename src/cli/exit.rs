@@ -50,7 +50,10 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
     let mut line = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some(tip) = rest.lines().find_map(|line| line.trim().strip_prefix("tip: ")) {
+    if let Some(tip) = rest
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("tip: "))
+    {
         line += &format!(" ({tip})");
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {

@@ -32,7 +32,13 @@ use crate::runtime::{Message, Role};
 #[command(verbatim_doc_comment)]
 pub(super) struct GenerateArgs {
     /// The prompt
-    #[arg(short = 'p', long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
+    #[arg(
+        short = 'p',
+        long,
+        value_name = "TEXT",
+        conflicts_with = "file",
+        allow_hyphen_values = true
+    )]
     prompt: Option<String>,
 
     /// Read the prompt from a file; - is standard input
@@ -40,7 +46,13 @@ pub(super) struct GenerateArgs {
     file: Option<PathBuf>,
 
     /// Most tokens to write
-    #[arg(short = 'n', long, alias = "max_new_tokens", default_value_t = 1024, value_name = "N")]
+    #[arg(
+        short = 'n',
+        long,
+        alias = "max_new_tokens",
+        default_value_t = 1024,
+        value_name = "N"
+    )]
     max_new_tokens: usize,
 
     /// Ask as in a chat: put the prompt into the model's chat template
@@ -156,7 +168,9 @@ impl GenerateArgs {
             (Some(text), _) => (text.clone().into_bytes(), "-p".to_owned()),
             (None, Some(path)) if path.as_os_str() != "-" => {
                 let bytes = std::fs::read(path).map_err(|error| {
-                    user_error(format!("cannot read the prompt file {path:?}: {error}; check -f"))
+                    user_error(format!(
+                        "cannot read the prompt file {path:?}: {error}; check -f"
+                    ))
                 })?;
                 (bytes, format!("{path:?}"))
             }
@@ -187,8 +201,13 @@ impl GenerateArgs {
     }
 
     fn is_templated(&self) -> bool {
-        self.chat || self.template.system.is_some()
-            || self.template.template.as_ref().is_some_and(|name| name != "none")
+        self.chat
+            || self.template.system.is_some()
+            || self
+                .template
+                .template
+                .as_ref()
+                .is_some_and(|name| name != "none")
     }
 
     fn templated(&self, engine: &Engine, text: &str) -> anyhow::Result<String> {
@@ -248,8 +267,9 @@ pub(super) fn watch_for_ctrl_c() -> &'static AtomicBool {
 
 /// A bar for prompts that take a while, on standard error if that is a terminal.
 pub(super) fn prefill_bar(tokens: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("reading the prompt {bar:32} {pos}/{len} tokens {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("reading the prompt {bar:32} {pos}/{len} tokens {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(tokens as u64).with_style(style)
 }
 
@@ -309,4 +329,3 @@ fn report(
         "timings": answer.timings,
     })
 }
-

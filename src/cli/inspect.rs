@@ -18,8 +18,14 @@ pub(super) struct InspectArgs {
     file: Option<PathBuf>,
 
     /// The GGUF file, as the other subcommands take it
-    #[arg(short = 'm', long, alias = "model_path", env = "LOGITSPEC_MODEL", value_name = "FILE",
-          conflicts_with = "file")]
+    #[arg(
+        short = 'm',
+        long,
+        alias = "model_path",
+        env = "LOGITSPEC_MODEL",
+        value_name = "FILE",
+        conflicts_with = "file"
+    )]
     model_path: Option<PathBuf>,
 
     /// Print one JSON object
@@ -29,7 +35,9 @@ pub(super) struct InspectArgs {
 
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Outcome> {
     let Some(path) = args.file.as_ref().or(args.model_path.as_ref()) else {
-        return Err(user_error("no model: name a GGUF file, as in: logitspec inspect model.gguf"));
+        return Err(user_error(
+            "no model: name a GGUF file, as in: logitspec inspect model.gguf",
+        ));
     };
     let options = ModelOptions {
         info_only: true,
@@ -54,12 +62,22 @@ fn describe(info: &ModelInfo) -> String {
         Some(reason) => format!("no: {reason}"),
     };
     let mut lines = vec![
-        ("name", info.name.clone().unwrap_or_else(|| "(none given)".into())),
+        (
+            "name",
+            info.name.clone().unwrap_or_else(|| "(none given)".into()),
+        ),
         ("architecture", info.architecture.clone()),
-        ("parameters", in_units(info.parameters as f64, 1e3, ["", " K", " M", " B", " T"])),
+        (
+            "parameters",
+            in_units(info.parameters as f64, 1e3, ["", " K", " M", " B", " T"]),
+        ),
         (
             "size",
-            in_units(info.size as f64, 1024.0, [" B", " KiB", " MiB", " GiB", " TiB"]),
+            in_units(
+                info.size as f64,
+                1024.0,
+                [" B", " KiB", " MiB", " GiB", " TiB"],
+            ),
         ),
         ("quantization", info.quantization.clone()),
         (
@@ -69,7 +87,10 @@ fn describe(info: &ModelInfo) -> String {
                 info.layers, info.embedding_length, info.heads, info.kv_heads
             ),
         ),
-        ("vocabulary", format!("{} tokens, {}", info.vocabulary, info.tokenizer)),
+        (
+            "vocabulary",
+            format!("{} tokens, {}", info.vocabulary, info.tokenizer),
+        ),
         ("trained context", format!("{} tokens", info.context_length)),
         (
             "KV cache",
@@ -85,7 +106,12 @@ fn describe(info: &ModelInfo) -> String {
     lines.push(("chat template", template.unwrap_or("(none)").into()));
     lines
         .into_iter()
-        .map(|(name, value)| format!("{name:<16} {}\n", value.trim().replace('\n', "\n                 ")))
+        .map(|(name, value)| {
+            format!(
+                "{name:<16} {}\n",
+                value.trim().replace('\n', "\n                 ")
+            )
+        })
         .collect()
 }
 

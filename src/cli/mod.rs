@@ -21,7 +21,12 @@ use clap::{Parser, Subcommand};
 /// the last logits and from the text so far, verifies all guesses in one pass of the model, and keeps the ones
 /// the model would have written itself. No draft model, no training, any GGUF.
 #[derive(Debug, Parser)]
-#[command(name = "logitspec", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "logitspec",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -72,8 +72,10 @@ impl LogitSpec {
         }
         for place in &self.found {
             self.chain.truncate(usize::from(prefix.is_some()));
-            self.chain
-                .extend(self.pool.continuation(place.next, max_len - self.chain.len()));
+            self.chain.extend(
+                self.pool
+                    .continuation(place.next, max_len - self.chain.len()),
+            );
             tree.merge_chain(ROOT, &self.chain);
         }
     }

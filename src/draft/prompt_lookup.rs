@@ -77,7 +77,10 @@ mod tests {
     #[test]
     fn longest_ngram_first_match_wins() {
         let lookup = PromptLookup::new(3, 3);
-        assert_eq!(lookup.lookup(&[1, 2, 3, 7, 8, 9, 2, 3, 5, 1, 2, 3]), [7, 8, 9]);
+        assert_eq!(
+            lookup.lookup(&[1, 2, 3, 7, 8, 9, 2, 3, 5, 1, 2, 3]),
+            [7, 8, 9]
+        );
         assert_eq!(lookup.lookup(&[2, 3, 4, 1, 2, 3, 5, 6, 0, 2, 3]), [4, 1, 2]);
         assert_eq!(lookup.lookup(&[1, 2]), []);
         assert_eq!(lookup.lookup(&[4, 4]), [4]);

@@ -151,11 +151,10 @@ impl DraftTree {
 
     /// The nodes from below the root down to `node`, empty for the root itself.
     pub fn path_to(&self, node: NodeId) -> Vec<NodeId> {
-        let mut path: Vec<NodeId> =
-            std::iter::successors((node != ROOT).then_some(node), |&id| {
-                self.parent(id).filter(|&parent| parent != ROOT)
-            })
-            .collect();
+        let mut path: Vec<NodeId> = std::iter::successors((node != ROOT).then_some(node), |&id| {
+            self.parent(id).filter(|&parent| parent != ROOT)
+        })
+        .collect();
         path.reverse();
         path
     }

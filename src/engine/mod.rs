@@ -10,6 +10,8 @@ mod stats;
 mod stream;
 
 pub use method::{Method, MethodParams};
-pub use session::{FinishReason, GenerateError, Generation, Session, SessionOptions, Step, StepView};
+pub use session::{
+    FinishReason, GenerateError, Generation, Session, SessionOptions, Step, StepView, Stepped,
+};
 pub use stats::{StepTimes, Timings};
 pub use stream::TextStream;

@@ -102,7 +102,18 @@ pub struct Step {
     pub times: StepTimes,
 }
 
-/// A step while it can still be looked at: what was known, drafted and accepted.
+/// A step, and what led to it.
+#[derive(Clone, Debug)]
+pub struct Stepped {
+    /// What it committed.
+    pub step: Step,
+    /// The tree that was verified.
+    pub tree: DraftTree,
+    /// The largest last logits, best first, as many as the drafter or the options asked for.
+    pub ranked: Vec<Candidate>,
+}
+
+/// A step of an answer: what was known, drafted and accepted.
 #[derive(Debug)]
 pub struct StepView<'a> {
     /// Number of the step in this answer, from 0.
@@ -258,37 +269,40 @@ impl<M: TargetModel> Session<M> {
         Ok(())
     }
 
-    /// Decodes what of the text the cache lacks, so that the last row is that of the last token. If that fails,
-    /// the cache is as before.
+    /// Decodes what of the text the cache lacks and returns the row of the last token. If that fails, the cache is
+    /// as before.
     fn catch_up(
         &mut self,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-    ) -> Result<(), GenerateError> {
-        let before = self.model.n_past();
-        if before == self.text.len() && self.last_row.is_none() && before > 0 {
+    ) -> Result<usize, GenerateError> {
+        if self.model.n_past() >= self.text.len() {
             // A failed decode took the last row; the last token gives it again.
-            self.model.truncate(before - 1);
+            self.model.truncate(self.text.len() - 1);
         }
         let start = self.model.n_past();
         let missing = &self.text[start..];
-        let mut done = 0;
+        let (mut done, mut last) = (0, 0);
         for piece in missing.chunks(self.model.n_batch().max(1)) {
             let row = match progress(done, missing.len()) {
                 ControlFlow::Continue(()) => self.model.append(piece).map_err(Into::into),
                 ControlFlow::Break(()) => Err(GenerateError::Cancelled),
             };
-            // The rows of earlier decodes are gone either way.
-            self.last_row = row.as_ref().ok().copied();
-            if let Err(error) = row {
-                if self.model.n_past() > start {
-                    self.model.truncate(start);
+            match row {
+                Ok(row) => last = row,
+                Err(error) => {
+                    // The rows of earlier decodes are gone.
+                    self.last_row = None;
+                    if self.model.n_past() > start {
+                        self.model.truncate(start);
+                    }
+                    return Err(error);
                 }
-                return Err(error);
             }
             done += piece.len();
         }
         let _ = progress(done, done);
-        Ok(())
+        self.last_row = Some(last);
+        Ok(last)
     }
 
     /// Answers: decode steps until the model ends, `max_new_tokens` are reached, the context is full, or
@@ -304,10 +318,6 @@ impl<M: TargetModel> Session<M> {
         if self.text.is_empty() {
             return Err(GenerateError::EmptyPrompt);
         }
-        if self.last_row.is_none() && self.text.len() <= self.model.n_ctx() {
-            // An answer that ended before is taken up again.
-            self.catch_up(&mut |_, _| ControlFlow::Continue(()))?;
-        }
         let mut answer = Generation {
             tokens: Vec::new(),
             accept_lengths: Vec::new(),
@@ -322,7 +332,7 @@ impl<M: TargetModel> Session<M> {
             let n_past = self.text.len();
             let left = max_new_tokens - answer.tokens.len();
             let mut watch = Stopwatch::start();
-            let Some((step, tree, ranked)) = self.step(left)? else {
+            let Some(Stepped { step, tree, ranked }) = self.step(left)? else {
                 break; // the context is full
             };
             // What the caller does with the step is not counted.
@@ -353,12 +363,28 @@ impl<M: TargetModel> Session<M> {
     }
 
     /// One decode step, committing 1 to `left` tokens: the heart of it all. `None` if the context is full.
-    fn step(
-        &mut self,
-        left: usize,
-    ) -> Result<Option<(Step, DraftTree, Vec<Candidate>)>, GenerateError> {
-        let Some(row) = self.last_row else {
-            return Ok(None); // the step before needed no pass, and there is no room for one
+    ///
+    /// A step whose outcome is known beforehand (`left` is 1, or the model ends here) needs no pass of the model;
+    /// what it committed is decoded with the next prompt, and until then there are no
+    /// [last logits](Self::last_logits).
+    ///
+    /// # Errors
+    /// If there is no prompt yet, or if the model fails; the conversation is then as before, and one may go on.
+    ///
+    /// # Panics
+    /// If `left` is 0.
+    pub fn step(&mut self, left: usize) -> Result<Option<Stepped>, GenerateError> {
+        assert!(left > 0, "a step commits at least one token");
+        if self.text.is_empty() {
+            return Err(GenerateError::EmptyPrompt);
+        }
+        if self.text.len() > self.model.n_ctx() {
+            return Ok(None);
+        }
+        let row = match self.last_row {
+            Some(row) => row,
+            // An answer that ended before is taken up again.
+            None => self.catch_up(&mut |_, _| ControlFlow::Continue(()))?,
         };
         let mut watch = Stopwatch::start();
         let mut times = StepTimes::default();
@@ -432,7 +458,7 @@ impl<M: TargetModel> Session<M> {
             drafted: tree.drafted(),
             times,
         };
-        Ok(Some((step, tree, ranked)))
+        Ok(Some(Stepped { step, tree, ranked }))
     }
 
     /// How large this step's tree may be.

@@ -98,7 +98,11 @@ impl ScriptedModel {
                 .copied()
                 .enumerate()
                 .collect();
-            assert_eq!(self.cache.visible(seq, usize::MAX), expected, "sequence {seq}");
+            assert_eq!(
+                self.cache.visible(seq, usize::MAX),
+                expected,
+                "sequence {seq}"
+            );
         }
     }
 
@@ -148,7 +152,10 @@ impl ScriptedModel {
         &mut self,
         batch: &[(TokenId, usize, std::ops::Range<usize>)],
     ) -> Result<(), DecodeError> {
-        assert!(batch.len() <= self.n_batch, "llama.cpp aborts on too large a batch");
+        assert!(
+            batch.len() <= self.n_batch,
+            "llama.cpp aborts on too large a batch"
+        );
         let failure = self.planned_failure();
         if failure == Some(Failure::NoRoom) || batch.len() > self.cache.free() {
             return Err(DecodeError::NoRoom { batch: batch.len() });
@@ -205,7 +212,10 @@ impl TargetModel for ScriptedModel {
 
     fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError> {
         let start = self.ledger.n_past();
-        let batch: Vec<_> = (start..).zip(tokens).map(|(pos, &t)| (t, pos, 0..1)).collect();
+        let batch: Vec<_> = (start..)
+            .zip(tokens)
+            .map(|(pos, &t)| (t, pos, 0..1))
+            .collect();
         self.decode(&batch)?;
         self.ledger.appended(tokens.len());
         Ok(tokens.len() - 1)

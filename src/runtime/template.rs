@@ -151,10 +151,14 @@ impl ChatTemplate {
             .build()
             .expect("these settings never clash");
         environment.set_syntax(syntax);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> Result<Value, Error> {
+                Err(Error::new(ErrorKind::InvalidOperation, message))
+            },
+        );
         environment.add_function("strftime_now", |format: String| {
             jiff::Zoned::now().strftime(&format).to_string()
         });
@@ -248,19 +252,31 @@ mod tests {
         let first = [user("Hi")];
         let system = "A chat between a curious user and an artificial intelligence assistant. The assistant \
                       gives helpful, detailed, and polite answers to the user's questions.";
-        assert_eq!(vicuna.prompt(&first).unwrap(), format!("{system} USER: Hi ASSISTANT:"));
+        assert_eq!(
+            vicuna.prompt(&first).unwrap(),
+            format!("{system} USER: Hi ASSISTANT:")
+        );
         let next = vicuna.next_turn(&first, &user("And?")).unwrap();
         assert_eq!(next, "</s>USER: And? ASSISTANT:");
         let own = [Message::new(Role::System, "Be brief."), user("Hi")];
-        assert_eq!(vicuna.prompt(&own).unwrap(), "Be brief. USER: Hi ASSISTANT:");
+        assert_eq!(
+            vicuna.prompt(&own).unwrap(),
+            "Be brief. USER: Hi ASSISTANT:"
+        );
     }
 
     #[test]
     fn llama2_and_codellama_differ_in_the_system_text_alone() {
         let llama2 = ChatTemplate::builtin("llama2", "<s>", "</s>").unwrap();
         let prompt = llama2.prompt(&[user(" Hi ")]).unwrap();
-        assert!(prompt.starts_with("[INST] <<SYS>>\nYou are a helpful, respectful"), "{prompt}");
-        assert!(prompt.ends_with("false information.\n<</SYS>>\n\nHi [/INST]"), "{prompt}");
+        assert!(
+            prompt.starts_with("[INST] <<SYS>>\nYou are a helpful, respectful"),
+            "{prompt}"
+        );
+        assert!(
+            prompt.ends_with("false information.\n<</SYS>>\n\nHi [/INST]"),
+            "{prompt}"
+        );
         let code = ChatTemplate::builtin("codellama-instruct", "<s>", "</s>").unwrap();
         assert_eq!(code.prompt(&[user("Hi")]).unwrap(), "[INST] Hi [/INST]");
         let next = code.next_turn(&[user("Hi")], &user("And?")).unwrap();
@@ -282,9 +298,17 @@ mod tests {
             {{ messages[0]['content'].strip().upper() }} {{ strftime_now('%Y') | length }} {{ {'a': 1} | tojson }}\n\
             {% if add_generation_prompt %}>>{% endif %}";
         let template = ChatTemplate::new("own", source, "<s>", "</s>").unwrap();
-        assert_eq!(template.prompt(&[user(" hi ")]).unwrap(), "HI 4 {\"a\": 1}\n>>");
+        assert_eq!(
+            template.prompt(&[user(" hi ")]).unwrap(),
+            "HI 4 {\"a\": 1}\n>>"
+        );
         let refused = template.prompt(&[Message::new(Role::Assistant, "no")]);
-        assert!(refused.unwrap_err().to_string().contains("Roles must alternate"));
+        assert!(
+            refused
+                .unwrap_err()
+                .to_string()
+                .contains("Roles must alternate")
+        );
         let hidden = template.next_turn(&[user("hi")], &user("more"));
         assert!(matches!(hidden, Err(TemplateError::HidesAnswers { .. })));
         assert!(ChatTemplate::new("bad", "{% if %}", "", "").is_err());

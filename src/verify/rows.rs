@@ -67,7 +67,11 @@ pub fn top_k(row: &[f32], k: usize) -> Vec<Candidate> {
         }
     }
     // Found in token order, so a stable sort leaves the lower token first among equals.
-    found.sort_by(|a, b| b.logit.partial_cmp(&a.logit).expect("no NaN passed the bound"));
+    found.sort_by(|a, b| {
+        b.logit
+            .partial_cmp(&a.logit)
+            .expect("no NaN passed the bound")
+    });
     found.truncate(k);
     found
 }
@@ -83,10 +87,7 @@ fn block_max(block: &[f32]) -> f32 {
         }
     }
     let larger = |a: f32, &b: &f32| if b > a { b } else { a };
-    let rest = chunks
-        .remainder()
-        .iter()
-        .fold(f32::NEG_INFINITY, larger);
+    let rest = chunks.remainder().iter().fold(f32::NEG_INFINITY, larger);
     lanes.iter().fold(rest, larger)
 }
 

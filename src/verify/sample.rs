@@ -171,13 +171,36 @@ mod tests {
     #[test]
     fn filters_leave_only_what_they_should() {
         let row = [0.5f32.ln(), 0.3f32.ln(), 0.15f32.ln(), 0.05f32.ln()];
-        let kept = |params| counts(params, &row, 4_000).iter().filter(|&&c| c > 0.0).count();
+        let kept = |params| {
+            counts(params, &row, 4_000)
+                .iter()
+                .filter(|&&c| c > 0.0)
+                .count()
+        };
         assert_eq!(kept(OPEN), 4);
         assert_eq!(kept(SamplingParams { top_k: 2, ..OPEN }), 2);
-        assert_eq!(kept(SamplingParams { top_p: 0.79, ..OPEN }), 2);
-        assert_eq!(kept(SamplingParams { top_p: 0.85, ..OPEN }), 3);
+        assert_eq!(
+            kept(SamplingParams {
+                top_p: 0.79,
+                ..OPEN
+            }),
+            2
+        );
+        assert_eq!(
+            kept(SamplingParams {
+                top_p: 0.85,
+                ..OPEN
+            }),
+            3
+        );
         assert_eq!(kept(SamplingParams { min_p: 0.2, ..OPEN }), 3);
-        assert_eq!(kept(SamplingParams { temperature: 0.0, ..OPEN }), 1);
+        assert_eq!(
+            kept(SamplingParams {
+                temperature: 0.0,
+                ..OPEN
+            }),
+            1
+        );
     }
 
     #[test]
@@ -200,7 +223,9 @@ mod tests {
         let row: Vec<f32> = (0..50u8).map(|i| f32::from(i % 7)).collect();
         let draw = || {
             let mut sampler = Sampler::new(OPEN);
-            (0..64).map(|_| sampler.select(&row, &[], &[])).collect::<Vec<_>>()
+            (0..64)
+                .map(|_| sampler.select(&row, &[], &[]))
+                .collect::<Vec<_>>()
         };
         assert_eq!(draw(), draw());
     }

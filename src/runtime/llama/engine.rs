@@ -131,7 +131,12 @@ impl FromStr for CacheType {
             .iter()
             .find(|(known, _)| *known == name)
             .map(|&(_, kind)| Self(kind))
-            .ok_or_else(|| format!("choose one of {}", Self::NAMES.map(|(name, _)| name).join(", ")))
+            .ok_or_else(|| {
+                format!(
+                    "choose one of {}",
+                    Self::NAMES.map(|(name, _)| name).join(", ")
+                )
+            })
     }
 }
 
@@ -283,7 +288,10 @@ impl Engine {
             None => (capacity - 1).clamp(1, MAX_SEQUENCES),
         };
         let batch = options.n_batch.max(1).max(small(capacity));
-        let threads = options.threads.map_or_else(cores, |t| t.max(1)).cast_signed();
+        let threads = options
+            .threads
+            .map_or_else(cores, |t| t.max(1))
+            .cast_signed();
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(n_ctx))
             .with_n_batch(batch)
@@ -306,13 +314,13 @@ impl Engine {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         log::take_errors();
-        let context = self
-            .model
-            .new_context(backend(), params)
-            .map_err(|error| LoadError::Context {
-                n_ctx,
-                cause: cause(&error),
-            })?;
+        let context =
+            self.model
+                .new_context(backend(), params)
+                .map_err(|error| LoadError::Context {
+                    n_ctx,
+                    cause: cause(&error),
+                })?;
         Ok(LlamaTarget::new(
             context,
             self.vocabulary(),
@@ -354,9 +362,13 @@ impl Engine {
         if self.vocabulary().is_empty() {
             Some("it has no vocabulary".into())
         } else if self.arch_meta("attention.causal").as_deref() == Some("false") {
-            Some(format!("{architecture} reads text in both directions (an embedding or diffusion model)"))
+            Some(format!(
+                "{architecture} reads text in both directions (an embedding or diffusion model)"
+            ))
         } else if architecture.starts_with("t5") {
-            Some(format!("{architecture} is an encoder-decoder, which is not supported"))
+            Some(format!(
+                "{architecture} is an encoder-decoder, which is not supported"
+            ))
         } else {
             None
         }
@@ -421,7 +433,12 @@ fn cause(error: &dyn std::fmt::Display) -> String {
     specific
         .or_else(|| {
             let first = errors.iter().find(|line| !line.is_empty())?;
-            Some(first.split_once(": ").map_or(&**first, |(_, rest)| rest).to_owned())
+            Some(
+                first
+                    .split_once(": ")
+                    .map_or(&**first, |(_, rest)| rest)
+                    .to_owned(),
+            )
         })
         .unwrap_or_else(|| error.to_string())
         .replace('\n', " ")

@@ -72,9 +72,10 @@ impl<'a> LlamaTarget<'a> {
                             self.context
                                 .kv_cache_seq_rm(seq, Some(as_pos(from)), to.map(as_pos))
                         }
-                        None => self
-                            .context
-                            .kv_cache_seq_rm(-1, Some(as_pos(from)), to.map(as_pos)),
+                        None => {
+                            self.context
+                                .kv_cache_seq_rm(-1, Some(as_pos(from)), to.map(as_pos))
+                        }
                     };
                     // Contexts whose memory refuses never draft, so there is nothing to remove in them.
                     debug_assert!(removed.is_ok(), "{removed:?}");

@@ -64,6 +64,24 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
+    /// The tokens that lead from an answer to the next: what closes the one, the new message, what opens the
+    /// other, as [`ChatTemplate::next_turn`](crate::runtime::ChatTemplate::next_turn) gives it.
+    ///
+    /// `last` is the last token of the conversation. If the model ended its answer itself, the end that the
+    /// template writes is already there.
+    pub fn tokenize_next_turn(&self, text: &str, last: Option<TokenId>) -> Vec<TokenId> {
+        let mut tokens = self.tokenize_continuation(text);
+        if !last.is_some_and(|token| self.is_end(token)) {
+            return tokens;
+        }
+        let is_blank = |token: &TokenId| self.bytes(*token).trim_ascii().is_empty();
+        match tokens.iter().position(|&token| self.is_end(token)) {
+            // Some templates write a space before the end.
+            Some(end) if tokens[..end].iter().all(is_blank) => tokens.split_off(end + 1),
+            _ => tokens,
+        }
+    }
+
     fn raw(&self, text: &str, add_special: bool) -> Vec<TokenId> {
         self.model
             .vocab()

@@ -1,0 +1,320 @@
+//! Shows that every method says, token for token, what plain decoding says.
+//!
+//! Runs a question set (all turns, greedy) without drafts and then with each method at each tree capacity, and
+//! compares token ids. Where one differs, the two logits in question are computed afresh and shown: a relative gap
+//! below 1e-3 is a rounding tie (kernels for other batch sizes round differently), anything else a failure.
+//! With `--check-logits N`, the last row is compared with that of a fresh decode of the text every N steps.
+//!
+//! ```text
+//! cargo run --release --example exactness -- -m MODEL.gguf --questions data/spec_bench/question.jsonl
+//! ```
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use logitspec::TokenId;
+use logitspec::engine::{Method, Session, SessionOptions};
+use logitspec::runtime::llama::{ContextOptions, Engine, LlamaTarget, ModelOptions};
+use logitspec::runtime::{ChatTemplate, Message, Role};
+
+#[derive(Parser)]
+struct Args {
+    /// The model
+    #[arg(short = 'm', long)]
+    model_path: PathBuf,
+    /// Question set, JSON Lines with question_id and turns
+    #[arg(long)]
+    questions: PathBuf,
+    /// Methods to compare with baseline
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "logitspec,logitspec-reference,prompt-lookup"
+    )]
+    methods: Vec<Method>,
+    /// Draft tree capacities
+    #[arg(long, value_delimiter = ',', default_value = "8,64,200")]
+    capacities: Vec<usize>,
+    /// Most new tokens a turn
+    #[arg(short = 'n', long, default_value_t = 1024)]
+    max_new_tokens: usize,
+    /// Take every STRIDE-th question, beginning with number OFFSET (from 0)
+    #[arg(long, default_value_t = 1)]
+    stride: usize,
+    /// See --stride
+    #[arg(long, default_value_t = 0)]
+    offset: usize,
+    /// Only questions with an even number, the ones the replay model was trained on
+    #[arg(long)]
+    even: bool,
+    /// Chat template
+    #[arg(long, default_value = "vicuna")]
+    template: String,
+    /// Threads
+    #[arg(short = 't', long)]
+    threads: Option<u32>,
+    /// Context size
+    #[arg(short = 'c', long, default_value_t = 4096)]
+    ctx_size: u32,
+    /// After every STEPS-th step, compare the last row with that of a fresh decode of the text; 0 for never
+    #[arg(long, default_value_t = 0, value_name = "STEPS")]
+    check_logits: usize,
+}
+
+struct Question {
+    id: i64,
+    turns: Vec<String>,
+}
+
+/// One turn as plain decoding has it.
+struct Turn {
+    /// Tokens before the turn's prompt.
+    start: usize,
+    prompt: Vec<TokenId>,
+    answer: Vec<TokenId>,
+}
+
+#[derive(Default)]
+struct Tally {
+    turns: usize,
+    tokens: usize,
+    steps: usize,
+    ties: usize,
+    failures: usize,
+    /// Rows compared with a fresh decode, and the largest difference relative to the largest logit.
+    rows: usize,
+    worst_row: f32,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let engine = Engine::load(&args.model_path, &ModelOptions::default())?;
+    let vocabulary = engine.vocabulary();
+    let template = ChatTemplate::builtin(&args.template, &vocabulary.bos(), &vocabulary.eos())
+        .with_context(|| format!("no template {:?}", args.template))?;
+    let questions = read_questions(&args)?;
+    let mut baseline = session(&engine, &args, Method::Baseline, 1)?;
+    let mut referee = session(&engine, &args, Method::Baseline, 1)?;
+    let mut runs = Vec::new();
+    for &method in &args.methods {
+        for &capacity in &args.capacities {
+            let session = session(&engine, &args, method, capacity)?;
+            runs.push((method, capacity, session, Tally::default()));
+        }
+    }
+    for (done, question) in questions.iter().enumerate() {
+        let turns = plain(&mut baseline, &engine, &template, question, &args)?;
+        for (method, capacity, session, tally) in &mut runs {
+            session.reset();
+            for turn in &turns {
+                let name = format!("question {} {method} at {capacity}", question.id);
+                compare(session, &mut referee, &turns, turn, &args, tally, &name)?;
+            }
+        }
+        eprint!("\r{}/{} questions", done + 1, questions.len());
+    }
+    eprintln!();
+    let mut failures = 0;
+    for (method, capacity, _, tally) in &runs {
+        println!(
+            "{method:20} capacity {capacity:4}: {} turns, {} tokens, {:.3} accepted per step, {} rounding ties, {} differences, {} rows within {:.1e} of a fresh decode",
+            tally.turns,
+            tally.tokens,
+            tally.tokens as f64 / tally.steps.max(1) as f64,
+            tally.ties,
+            tally.failures,
+            tally.rows,
+            tally.worst_row,
+        );
+        failures += tally.failures;
+    }
+    ensure!(
+        failures == 0,
+        "{failures} answers differ by more than a rounding tie"
+    );
+    Ok(())
+}
+
+fn session<'a>(
+    engine: &'a Engine,
+    args: &Args,
+    method: Method,
+    capacity: usize,
+) -> anyhow::Result<Session<LlamaTarget<'a>>> {
+    let context = ContextOptions {
+        n_ctx: Some(args.ctx_size),
+        threads: args.threads,
+        ..ContextOptions::default()
+    };
+    let options = SessionOptions {
+        method,
+        draft_tree_capacity: capacity,
+        ..SessionOptions::default()
+    };
+    Ok(engine.session(&context, options)?)
+}
+
+fn read_questions(args: &Args) -> anyhow::Result<Vec<Question>> {
+    let file = File::open(&args.questions).with_context(|| format!("{:?}", args.questions))?;
+    let mut questions = Vec::new();
+    for line in BufReader::new(file).lines() {
+        let value: serde_json::Value = serde_json::from_str(&line?)?;
+        let id = value["question_id"].as_i64().context("question_id")?;
+        let turns = value["turns"].as_array().context("turns")?;
+        let turns = turns
+            .iter()
+            .filter_map(|turn| turn.as_str().map(str::to_owned));
+        if !args.even || id % 2 == 0 {
+            questions.push(Question {
+                id,
+                turns: turns.collect(),
+            });
+        }
+    }
+    Ok(questions
+        .into_iter()
+        .skip(args.offset)
+        .step_by(args.stride)
+        .collect())
+}
+
+fn go_on(_: usize, _: usize) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// The question answered without drafts.
+fn plain(
+    session: &mut Session<LlamaTarget<'_>>,
+    engine: &Engine,
+    template: &ChatTemplate,
+    question: &Question,
+    args: &Args,
+) -> anyhow::Result<Vec<Turn>> {
+    session.reset();
+    let vocabulary = engine.vocabulary();
+    let mut messages = Vec::new();
+    let mut turns = Vec::new();
+    for text in &question.turns {
+        let message = Message::new(Role::User, text.as_str());
+        let start = session.text().len();
+        let prompt = if start == 0 {
+            vocabulary.tokenize(&template.prompt(std::slice::from_ref(&message))?)
+        } else {
+            let text = template.next_turn(&messages, &message)?;
+            messages.push(Message::new(Role::Assistant, "…"));
+            vocabulary.tokenize_next_turn(&text, session.text().last().copied())
+        };
+        messages.push(message);
+        if start + prompt.len() >= args.ctx_size as usize {
+            break;
+        }
+        session.prefill(&prompt, &mut go_on)?;
+        let answer = session.generate(args.max_new_tokens, &mut |_| ControlFlow::Continue(()))?;
+        turns.push(Turn {
+            start,
+            prompt,
+            answer: answer.tokens,
+        });
+    }
+    Ok(turns)
+}
+
+fn compare(
+    session: &mut Session<LlamaTarget<'_>>,
+    referee: &mut Session<LlamaTarget<'_>>,
+    turns: &[Turn],
+    turn: &Turn,
+    args: &Args,
+    tally: &mut Tally,
+    name: &str,
+) -> anyhow::Result<()> {
+    let before: Vec<TokenId> = turns
+        .iter()
+        .take_while(|earlier| earlier.start < turn.start)
+        .flat_map(|earlier| earlier.prompt.iter().chain(&earlier.answer).copied())
+        .collect();
+    let prompt = if session.text() == before {
+        turn.prompt.clone()
+    } else {
+        // An earlier turn came out otherwise; go on from what plain decoding said.
+        session.reset();
+        [&before[..], &turn.prompt].concat()
+    };
+    session.prefill(&prompt, &mut go_on)?;
+    let mut answer = Vec::new();
+    while answer.len() < args.max_new_tokens {
+        let Some(stepped) = session.step(args.max_new_tokens - answer.len())? else {
+            break;
+        };
+        answer.extend_from_slice(&stepped.step.accepted);
+        tally.steps += 1;
+        if args.check_logits > 0 && tally.steps % args.check_logits == 0 {
+            check_row(session, referee, tally)?;
+        }
+        let vocabulary = session.model().vocabulary();
+        if answer.last().is_some_and(|&token| vocabulary.is_end(token)) {
+            break;
+        }
+    }
+    tally.turns += 1;
+    tally.tokens += answer.len();
+    let common = answer
+        .iter()
+        .zip(&turn.answer)
+        .take_while(|(ours, plain)| ours == plain)
+        .count();
+    if answer != turn.answer {
+        let text = [&before[..], &turn.prompt, &turn.answer[..common]].concat();
+        referee.reset();
+        referee.prefill(&text, &mut go_on)?;
+        let row = referee.last_logits().context("a row after prefill")?;
+        let logit = |tokens: &[TokenId]| {
+            tokens
+                .get(common)
+                .map_or(f32::NAN, |&token| row[token as usize])
+        };
+        let (plain, ours) = (logit(&turn.answer), logit(&answer));
+        let gap = (plain - ours).abs() / plain.abs().max(ours.abs());
+        let tie = gap < 1e-3;
+        tally.ties += usize::from(tie);
+        tally.failures += usize::from(!tie);
+        println!(
+            "\n{name}: token {common} is {:?} (logit {ours}), plain {:?} (logit {plain}), relative gap {gap:.1e}: {}",
+            answer.get(common),
+            turn.answer.get(common),
+            if tie {
+                "a rounding tie"
+            } else {
+                "A DIFFERENCE"
+            },
+        );
+    }
+    Ok(())
+}
+
+/// Compares the last row with that of a fresh decode of the committed tokens.
+fn check_row(
+    session: &Session<LlamaTarget<'_>>,
+    referee: &mut Session<LlamaTarget<'_>>,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    // None after a step that needed no pass.
+    let Some(row) = session.last_logits() else {
+        return Ok(());
+    };
+    referee.reset();
+    referee.prefill(session.text(), &mut go_on)?;
+    let fresh = referee.last_logits().context("a row after prefill")?;
+    let scale = fresh.iter().fold(0f32, |most, v| most.max(v.abs()));
+    let difference = row
+        .iter()
+        .zip(fresh)
+        .fold(0f32, |worst, (a, b)| worst.max((a - b).abs() / scale));
+    tally.rows += 1;
+    tally.worst_row = tally.worst_row.max(difference);
+    Ok(())
+}
