@@ -227,6 +227,10 @@ impl<M: TargetModel> Session<M> {
                 self.model.truncate(len);
             }
             self.drafter.reset();
+            if len > 0 {
+                // One may go on without a new prompt.
+                self.drafter.begin(&self.text);
+            }
             self.last_row = None;
             self.next = None;
         }
@@ -259,11 +263,11 @@ impl<M: TargetModel> Session<M> {
         let mut watch = Stopwatch::start();
         let before = self.text.len();
         self.text.extend_from_slice(prompt);
-        self.next = None;
         if let Err(error) = self.catch_up(progress) {
             self.text.truncate(before);
             return Err(error);
         }
+        self.next = None;
         self.drafter.begin(&self.text);
         self.prefill_time = watch.lap();
         Ok(())
@@ -432,13 +436,11 @@ impl<M: TargetModel> Session<M> {
                     self.selector
                         .select(self.model.logits(node), &self.text, path)
                 },
-                |token| self.model.is_end(token),
+                // The published tree looks further than the answer may go.
+                |tokens| {
+                    tokens.len() == left || tokens.last().is_some_and(|&t| self.model.is_end(t))
+                },
             );
-            // Only the published tree looks further than the answer may go.
-            if accepted.path.len() >= left {
-                accepted.next = Some(tree.token(accepted.path[left - 1]));
-                accepted.path.truncate(left - 1);
-            }
             times.verify = watch.lap();
 
             self.model.commit(&tree, &accepted.path);

@@ -41,7 +41,8 @@ impl Accepted {
 /// Follows `select`'s choices from the root as far as the tree has them.
 ///
 /// `select` is asked once for every accepted node, the root first, and gives the token that follows it.
-/// `stops` tells tokens after which nothing is wanted (end of generation): the walk ends on such a node.
+/// `stops` is told the tokens accepted so far, the root first, and says whether nothing is wanted after them (the
+/// model ended, or there are enough): the walk then ends there, and nothing is selected that nobody asked for.
 ///
 /// Where siblings carry the same token (only the published tree has such), all of them are followed and the
 /// longest path wins, the first among equals.
@@ -50,15 +51,14 @@ impl Accepted {
 pub fn walk(
     tree: &DraftTree,
     mut select: impl FnMut(NodeId, &[TokenId]) -> TokenId,
-    stops: impl Fn(TokenId) -> bool,
+    stops: impl Fn(&[TokenId]) -> bool,
 ) -> Accepted {
     let mut tokens = vec![tree.token(ROOT)];
     // Nodes at the end of equal paths; more than one only where siblings were not merged.
     let mut ends = vec![ROOT];
     loop {
         let last = ends[0];
-        let token = tokens[tokens.len() - 1];
-        if stops(token) {
+        if stops(&tokens) {
             return Accepted {
                 path: tree.path_to(last),
                 next: None,
@@ -107,10 +107,10 @@ mod tests {
     fn nothing_is_selected_after_a_stop() {
         let mut tree = DraftTree::new(1, TreeLimits::nodes(16));
         tree.push_chain(ROOT, &[2, 3, 4]);
-        let accepted = walk(&tree, count_up, |token| token == 3);
+        let accepted = walk(&tree, count_up, |tokens| tokens.ends_with(&[3]));
         assert_eq!(accepted.path, [1, 2]);
         assert_eq!(accepted.next, None);
-        let at_root = walk(&tree, count_up, |token| token == 1);
+        let at_root = walk(&tree, count_up, |tokens| tokens.ends_with(&[1]));
         assert_eq!(at_root, Accepted::default());
     }
 }

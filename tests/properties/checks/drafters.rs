@@ -1,0 +1,153 @@
+//! Drafters that only tests want.
+
+use logitspec::TokenId;
+use logitspec::draft::{DraftInput, DraftTree, Drafter, NodeId, ROOT};
+use logitspec::runtime::ScriptedModel;
+
+/// Hands everything on to another drafter, and panics if the engine breaks its side of the contract.
+pub struct Watching {
+    pub inner: Box<dyn Drafter>,
+    pub greedy: bool,
+    pub n_vocab: usize,
+    pub text: Vec<TokenId>,
+}
+
+impl Drafter for Watching {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn candidates(&self, capacity: usize) -> usize {
+        self.inner.candidates(capacity)
+    }
+
+    fn begin(&mut self, text: &[TokenId]) {
+        assert!(text.starts_with(&self.text), "not the text told before");
+        self.text = text.to_vec();
+        self.inner.begin(text);
+    }
+
+    fn extend(&mut self, text: &[TokenId], fresh: usize) {
+        assert_eq!(
+            text.len(),
+            self.text.len() + fresh,
+            "some text was never told"
+        );
+        assert!(text.starts_with(&self.text), "not the text told before");
+        self.text = text.to_vec();
+        self.inner.extend(text, fresh);
+    }
+
+    fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree) {
+        assert_eq!(
+            input.text, self.text,
+            "drafts for a text that was never told"
+        );
+        assert_eq!((tree.len(), tree.token(ROOT)), (1, input.root));
+        let wanted = self.candidates(tree.limits().capacity).min(self.n_vocab);
+        assert!(tree.is_full() || input.ranked.len() >= wanted);
+        assert!(input.ranked.is_sorted_by(|better, worse| {
+            better.logit > worse.logit || better.logit == worse.logit && better.token < worse.token
+        }));
+        if let (true, Some(best)) = (self.greedy, input.ranked.first()) {
+            assert_eq!(best.token, input.root);
+        }
+        self.inner.draft(input, tree);
+    }
+
+    fn reset(&mut self) {
+        self.text.clear();
+        self.inner.reset();
+    }
+}
+
+/// Grows anything anywhere: equal siblings, chains beyond every limit, half of it cut off again.
+pub struct Wild {
+    pub random: fastrand::Rng,
+    pub n_vocab: usize,
+}
+
+impl Wild {
+    fn token(&mut self) -> TokenId {
+        TokenId::try_from(self.random.usize(..self.n_vocab)).unwrap()
+    }
+}
+
+impl Drafter for Wild {
+    fn name(&self) -> &'static str {
+        "wild"
+    }
+    fn candidates(&self, capacity: usize) -> usize {
+        capacity / 2
+    }
+    fn begin(&mut self, _text: &[TokenId]) {}
+    fn extend(&mut self, _text: &[TokenId], _fresh: usize) {}
+    fn reset(&mut self) {}
+
+    fn draft(&mut self, _input: &DraftInput<'_>, tree: &mut DraftTree) {
+        for _ in 0..self.random.usize(..40) {
+            let at: NodeId = self.random.usize(..tree.len());
+            let chain: Vec<_> = (0..self.random.usize(..100))
+                .map(|_| self.token())
+                .collect();
+            let short = &chain[..chain.len().min(3)];
+            match self.random.u8(..12) {
+                0 => tree.truncate(at),
+                1 => tree.limit_leaves(1 + at),
+                2 => drop(tree.push_chain(at, &chain)),
+                3..6 => drop(tree.push_chain(at, short)),
+                6..9 => drop(tree.merge_chain(at, short)),
+                9 => drop(tree.grow(at, self.token())),
+                _ => drop(tree.push(at, self.token())),
+            }
+        }
+    }
+}
+
+/// Knows what the model will say, and drafts it: several times over, and some of it wrong.
+pub struct Seer {
+    pub random: fastrand::Rng,
+    pub model: ScriptedModel,
+}
+
+impl Drafter for Seer {
+    fn name(&self) -> &'static str {
+        "seer"
+    }
+    fn begin(&mut self, _text: &[TokenId]) {}
+    fn extend(&mut self, _text: &[TokenId], _fresh: usize) {}
+    fn reset(&mut self) {}
+
+    fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree) {
+        let mut text = input.text.to_vec();
+        text.push(input.root);
+        let known = text.len();
+        for _ in 0..self.random.usize(1..12) {
+            text.push(naive_argmax(&self.model.logits_after(&text)));
+        }
+        for _ in 0..self.random.usize(1..5) {
+            let mut chain = text[known..].to_vec();
+            chain.truncate(self.random.usize(1..=chain.len()));
+            if self.random.bool() {
+                let wrong = self.random.usize(..chain.len());
+                chain[wrong] = chain[0];
+            }
+            if self.random.bool() {
+                tree.push_chain(ROOT, &chain);
+            } else {
+                tree.merge_chain(ROOT, &chain);
+            }
+        }
+    }
+}
+
+/// The first of the largest logits.
+pub fn naive_argmax(row: &[f32]) -> TokenId {
+    let mut best = 0;
+    for token in 1..row.len() {
+        if row[token] > row[best] {
+            best = token;
+        }
+    }
+    TokenId::try_from(best).unwrap()
+}

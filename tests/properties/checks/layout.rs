@@ -1,0 +1,59 @@
+//! The layout on sequence ids against the ancestor relation.
+
+use logitspec::draft::{DraftTree, NodeId, ROOT};
+use logitspec::runtime::TreeLayout;
+
+/// Whether llama.cpp lets the batch token `query` see the cell of `cell`: the cell carries the query's *first*
+/// sequence id and lies at no later position.
+fn sees(tree: &DraftTree, layout: &TreeLayout, query: NodeId, cell: NodeId) -> bool {
+    let first = layout.sequences(query).start;
+    layout.sequences(cell).any(|seq| seq == first) && tree.depth(cell) <= tree.depth(query)
+}
+
+fn is_ancestor_or_self(tree: &DraftTree, upper: NodeId, lower: NodeId) -> bool {
+    upper == lower
+        || tree
+            .parent(lower)
+            .is_some_and(|parent| is_ancestor_or_self(tree, upper, parent))
+}
+
+/// Checks the layout of one tree.
+pub fn check(tree: &DraftTree) {
+    let layout = TreeLayout::of(tree);
+    assert_eq!(layout.sequence_count(), tree.leaf_count());
+    assert_eq!(layout.sequences(ROOT), 0..tree.leaf_count());
+    let mut of_leaves = Vec::new();
+    for node in 0..tree.len() {
+        let sequences = layout.sequences(node);
+        assert!(!sequences.is_empty(), "a token needs a sequence");
+        if tree.is_leaf(node) {
+            assert_eq!(sequences.len(), 1);
+            of_leaves.push(sequences.start);
+        }
+        if let Some(parent) = tree.parent(node) {
+            let above = layout.sequences(parent);
+            assert!(
+                above.start <= sequences.start && sequences.end <= above.end,
+                "{node} is on a sequence that its parent is not on"
+            );
+        }
+        for cell in 0..tree.len() {
+            assert_eq!(
+                sees(tree, &layout, node, cell),
+                is_ancestor_or_self(tree, cell, node),
+                "{node} looking at {cell}"
+            );
+        }
+    }
+    of_leaves.sort_unstable();
+    assert!(
+        of_leaves.into_iter().eq(0..tree.leaf_count()),
+        "one sequence a leaf"
+    );
+    // The committed text lives on sequence 0, and so does the path of first children.
+    let mut node = ROOT;
+    while let Some(child) = tree.children(node).next() {
+        node = child;
+        assert_eq!(layout.sequences(node).start, 0);
+    }
+}

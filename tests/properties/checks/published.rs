@@ -1,0 +1,160 @@
+//! The reference drafter against the published algorithm, written down step by step.
+
+use std::ops::ControlFlow;
+
+use logitspec::TokenId;
+use logitspec::draft::NodeId;
+use logitspec::engine::{Method, MethodParams, Session, SessionOptions};
+use logitspec::runtime::ScriptedModel;
+
+use super::drafters::naive_argmax;
+use super::ngram::Dictionary;
+use super::tree;
+
+/// The published parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    pub max_ngram_size: usize,
+    pub num_pred_tokens: usize,
+    pub draft_tree_capacity: usize,
+}
+
+/// The chains of one step; siblings under the root, none merged with another.
+fn chains(
+    capacity: usize,
+    pool: &Dictionary,
+    text: &[TokenId],
+    logits: &[f32],
+) -> Vec<Vec<TokenId>> {
+    let mut ranked: Vec<TokenId> = (0..).take(logits.len()).collect();
+    ranked.sort_by(|&a, &b| {
+        logits[b as usize]
+            .total_cmp(&logits[a as usize])
+            .then(a.cmp(&b))
+    });
+    ranked.truncate(capacity);
+
+    let with_root = [text, &[naive_argmax(logits)]].concat();
+    let mut chains = Vec::new();
+    if let Some(continuation) = pool.lookup(&with_root) {
+        chains.push(continuation.to_vec());
+    }
+    for (rank, &token) in ranked.iter().enumerate().skip(1) {
+        let mut chain = vec![token];
+        chain.extend(
+            pool.lookup(&[&with_root[..], &[token]].concat())
+                .unwrap_or_default(),
+        );
+        chain.truncate(if rank <= 8 {
+            4
+        } else if rank <= 32 {
+            3
+        } else {
+            1
+        });
+        chains.push(chain);
+    }
+
+    let mut left = capacity.max(1) - 1;
+    for chain in &mut chains {
+        chain.truncate(left);
+        left -= chain.len();
+    }
+    chains.retain(|chain| !chain.is_empty());
+    chains
+}
+
+/// Root and chains as tokens and parents.
+fn nodes(root: TokenId, chains: &[Vec<TokenId>]) -> Vec<(TokenId, Option<NodeId>)> {
+    let mut nodes = vec![(root, None)];
+    for chain in chains {
+        let mut parent = 0;
+        for &token in chain {
+            nodes.push((token, Some(parent)));
+            parent = nodes.len() - 1;
+        }
+    }
+    nodes
+}
+
+/// The root and the chain that earns the longest reward, as far as it earns it; the first among equals.
+fn accepted(
+    model: &ScriptedModel,
+    text: &[TokenId],
+    root: TokenId,
+    chains: &[Vec<TokenId>],
+) -> Vec<TokenId> {
+    let with_root = [text, &[root]].concat();
+    let mut best: &[TokenId] = &[];
+    for chain in chains {
+        let says =
+            |at: usize| naive_argmax(&model.logits_after(&[&with_root, &chain[..at]].concat()));
+        let reward = (0..chain.len())
+            .take_while(|&at| chain[at] == says(at))
+            .count();
+        if reward > best.len() {
+            best = &chain[..reward];
+        }
+    }
+    [&[root], best].concat()
+}
+
+/// Answers `prompts` one after another, `max_new_tokens` each, and checks every step.
+pub fn check(
+    model: &ScriptedModel,
+    published: Published,
+    end: Option<TokenId>,
+    prompts: &[Vec<TokenId>],
+    max_new_tokens: usize,
+) {
+    let Published {
+        max_ngram_size,
+        num_pred_tokens,
+        draft_tree_capacity: capacity,
+    } = published;
+    let options = SessionOptions {
+        method: Method::LogitspecReference,
+        method_params: MethodParams {
+            max_ngram_size: Some(max_ngram_size),
+            num_pred_tokens: Some(num_pred_tokens),
+        },
+        draft_tree_capacity: capacity,
+        ..SessionOptions::default()
+    };
+    let mut playing = model.clone();
+    if let Some(end) = end {
+        playing = playing.with_end(end);
+    }
+    let mut session = Session::new(playing, options);
+    let mut text = Vec::new();
+    for prompt in prompts {
+        session
+            .prefill(prompt, &mut |_, _| ControlFlow::Continue(()))
+            .unwrap();
+        text.extend_from_slice(prompt);
+        let mut pool = Dictionary::new(max_ngram_size, num_pred_tokens);
+        pool.build(&text);
+        let turn = text.len();
+        let answer = session.generate(max_new_tokens, &mut |view| {
+            let logits = model.logits_after(&text);
+            let root = naive_argmax(&logits);
+            let chains = chains(capacity, &pool, &text, &logits);
+            assert_eq!(
+                tree::nodes(view.tree),
+                nodes(root, &chains),
+                "after {text:?}"
+            );
+            let mut committed = accepted(model, &text, root, &chains);
+            committed.truncate(max_new_tokens - (text.len() - turn));
+            if let Some(at) = committed.iter().position(|&token| Some(token) == end) {
+                committed.truncate(at + 1);
+            }
+            assert_eq!(view.step.accepted, committed, "after {text:?}");
+            text.extend_from_slice(&committed);
+            pool.update(&committed);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(answer.unwrap().tokens, text[turn..]);
+        assert_eq!(session.text(), text);
+    }
+}

@@ -1,0 +1,141 @@
+//! A model that watches how it is used.
+
+use logitspec::TokenId;
+use logitspec::draft::{DraftTree, NodeId, ROOT};
+use logitspec::runtime::{DecodeError, ScriptedModel, TargetModel};
+
+use super::tree;
+
+/// Which call failed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    Append,
+    DecodeTree,
+}
+
+/// A scripted model that panics when the engine breaks [`TargetModel`]'s contract or its cache goes astray.
+pub struct Watched {
+    model: ScriptedModel,
+    /// Memory that cannot be cut back: nothing may be drafted.
+    plain: bool,
+    text: Vec<TokenId>,
+    uncommitted: Option<DraftTree>,
+    /// The rows of the last decode.
+    rows: std::ops::Range<usize>,
+    pub last_failure: Option<Call>,
+}
+
+impl Watched {
+    pub fn new(model: ScriptedModel, plain: bool) -> Self {
+        Self {
+            model,
+            plain,
+            text: Vec::new(),
+            uncommitted: None,
+            rows: 0..0,
+            last_failure: None,
+        }
+    }
+
+    /// The tokens in the cache.
+    pub fn cached(&self) -> &[TokenId] {
+        &self.text
+    }
+
+    fn settled(&self) {
+        assert_eq!(
+            self.uncommitted, None,
+            "a tree was neither committed nor failed"
+        );
+        self.model.assert_cache_holds(&self.text);
+    }
+}
+
+impl TargetModel for Watched {
+    fn n_ctx(&self) -> usize {
+        self.model.n_ctx()
+    }
+    fn n_vocab(&self) -> usize {
+        self.model.n_vocab()
+    }
+    fn n_past(&self) -> usize {
+        self.model.n_past()
+    }
+    fn n_batch(&self) -> usize {
+        self.model.n_batch()
+    }
+    fn max_leaves(&self) -> usize {
+        if self.plain {
+            0
+        } else {
+            self.model.max_leaves()
+        }
+    }
+    fn is_end(&self, token: TokenId) -> bool {
+        self.model.is_end(token)
+    }
+
+    fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError> {
+        self.settled();
+        assert!((1..=self.n_batch()).contains(&tokens.len()));
+        self.rows = 0..0;
+        match self.model.append(tokens) {
+            Ok(row) => {
+                self.rows = row..row + 1;
+                self.text.extend_from_slice(tokens);
+            }
+            Err(error) => {
+                self.last_failure = Some(Call::Append);
+                self.settled();
+                return Err(error);
+            }
+        }
+        self.settled();
+        Ok(self.rows.start)
+    }
+
+    fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
+        self.settled();
+        tree::assert_valid(tree);
+        assert!(tree.len() <= self.n_batch());
+        assert!(tree.leaf_count() <= self.max_leaves().max(1));
+        assert!(
+            !self.plain || tree.drafted() == 0,
+            "drafted what cannot be taken back"
+        );
+        assert!(self.text.len() + tree.len() <= self.n_ctx());
+        self.rows = 0..0;
+        if let Err(error) = self.model.decode_tree(tree) {
+            self.last_failure = Some(Call::DecodeTree);
+            self.settled();
+            return Err(error);
+        }
+        self.rows = 0..tree.len();
+        self.uncommitted = Some(tree.clone());
+        Ok(())
+    }
+
+    fn logits(&self, row: usize) -> &[f32] {
+        assert!(self.rows.contains(&row), "row {row} of {:?}", self.rows);
+        self.model.logits(row)
+    }
+
+    fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
+        assert_eq!(self.uncommitted.take().as_ref(), Some(tree));
+        if let Some(&last) = path.last() {
+            assert_eq!(path, tree.path_to(last), "not a path from the root");
+        }
+        self.model.commit(tree, path);
+        self.text
+            .extend([ROOT].iter().chain(path).map(|&node| tree.token(node)));
+        self.settled();
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.settled();
+        assert!(len <= self.text.len());
+        self.model.truncate(len);
+        self.text.truncate(len);
+        self.settled();
+    }
+}

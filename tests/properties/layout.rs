@@ -1,0 +1,17 @@
+//! The tree on sequence ids.
+
+use logitspec::draft::TreeLimits;
+use proptest::prelude::*;
+
+use crate::checks::layout;
+use crate::checks::tree::grown;
+use crate::tree::growths;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_node_sees_its_ancestors_and_itself_and_nobody_else(growths in growths(0..16)) {
+        layout::check(&grown(TreeLimits::nodes(60), &growths));
+    }
+}

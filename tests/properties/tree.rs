@@ -1,0 +1,76 @@
+//! The draft tree.
+
+use logitspec::draft::{DraftTree, ROOT, TreeLimits};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::checks::tree::{Growth, assert_siblings_differ, assert_valid, grown, nodes};
+
+/// Limits of which each may be the one that binds.
+pub fn limits() -> impl Strategy<Value = TreeLimits> {
+    let often_none = |small: std::ops::Range<usize>| prop_oneof![2 => small, 1 => Just(usize::MAX)];
+    (0usize..60, often_none(0..8), often_none(0..8)).prop_map(|(capacity, leaves, depth)| {
+        TreeLimits {
+            capacity,
+            leaves,
+            depth,
+        }
+    })
+}
+
+/// Changes of the given kinds.
+pub fn growths(kinds: std::ops::Range<u8>) -> impl Strategy<Value = Vec<Growth>> {
+    vec((kinds, any::<u16>(), vec(any::<u8>(), 0..7)), 0..24)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_growth_keeps_the_limits_and_equals_the_naive_tree(
+        limits in limits(),
+        growths in growths(0..16),
+    ) {
+        grown(limits, &growths);
+    }
+
+    #[test]
+    fn siblings_differ_in_a_tree_that_was_only_grown_and_merged(
+        limits in limits(),
+        mut growths in growths(5..16),
+    ) {
+        growths.retain(|growth| !(8..12).contains(&growth.0));
+        assert_siblings_differ(&grown(limits, &growths));
+    }
+
+    #[test]
+    fn a_cut_tree_is_the_first_nodes_of_the_whole(
+        growths in growths(2..16),
+        len in 0usize..40,
+        leaves in 0usize..12,
+    ) {
+        let whole = grown(TreeLimits::nodes(80), &growths);
+        let first = |count: usize| {
+            let mut copy = DraftTree::new(whole.token(ROOT), whole.limits());
+            for id in 1..count {
+                copy.push(whole.parent(id).unwrap(), whole.token(id));
+            }
+            copy
+        };
+        let mut short = whole.clone();
+        short.truncate(len);
+        assert_valid(&short);
+        prop_assert_eq!(&short, &first(len.clamp(1, whole.len())));
+
+        let mut narrow = whole.clone();
+        narrow.limit_leaves(leaves);
+        assert_valid(&narrow);
+        prop_assert!(narrow.leaf_count() <= leaves.max(1));
+        prop_assert_eq!(&narrow, &first(narrow.len()));
+        prop_assert!(nodes(&whole).starts_with(&nodes(&narrow)));
+        // Not a node less than need be.
+        if narrow.len() < whole.len() {
+            prop_assert!(first(narrow.len() + 1).leaf_count() > leaves.max(1));
+        }
+    }
+}

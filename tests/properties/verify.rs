@@ -1,0 +1,20 @@
+//! The greedy walk. (That drawn tokens keep the model's distribution is in `sampling.rs`.)
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::checks::greedy;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn the_walk_accepts_the_longest_prefix_of_what_the_model_says_itself(
+        seed in any::<u8>(),
+        root in any::<u8>(),
+        stop in any::<Option<u8>>(),
+        pushes in vec(any::<(u16, u8, bool)>(), 0..40),
+    ) {
+        greedy::check(seed, root, stop, &pushes);
+    }
+}
