@@ -1,0 +1,10 @@
+//! The greedy walk against what a table model says itself.
+#![no_main]
+
+#[path = "../../tests/properties/checks/mod.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|input: (u8, u8, Option<u8>, Vec<(u16, u8, bool)>)| {
+    let (seed, root, stop, pushes) = input;
+    checks::greedy::check(seed, root, stop, &pushes);
+});
