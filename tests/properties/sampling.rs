@@ -176,8 +176,17 @@ fn drawn_text_has_the_distribution_of_the_model() {
             ..OPEN
         },
         SamplingParams { top_k: 3, ..OPEN },
-        SamplingParams { top_p: 0.8, ..OPEN },
-        SamplingParams { min_p: 0.2, ..OPEN },
+        // At this temperature either filter would keep one token more, were it applied after it.
+        SamplingParams {
+            temperature: 1.7,
+            top_p: 0.75,
+            ..OPEN
+        },
+        SamplingParams {
+            temperature: 1.7,
+            min_p: 0.2,
+            ..OPEN
+        },
         SamplingParams {
             repeat_penalty: 1.6,
             ..OPEN
