@@ -284,7 +284,7 @@ fn empty(finish: FinishReason) -> Generation {
 }
 
 fn parameters(args: &GenerateArgs, options: &SessionOptions) -> Value {
-    let sampling = &options.sampling;
+    let sampling = &args.sampling;
     json!({
         "draft_tree_capacity": options.draft_tree_capacity,
         "max_ngram_size": options.method_params.max_ngram_size,
