@@ -383,22 +383,19 @@ impl Engine {
     }
 
     fn memory_cannot_be_cut(&self, swa_full: bool) -> Option<String> {
-        let window = self
-            .arch_meta("attention.sliding_window")
-            .and_then(|window| window.parse::<u64>().ok())
-            .filter(|&window| window > 0);
         if self.model.is_recurrent() || self.model.is_hybrid() {
-            Some(format!(
+            return Some(format!(
                 "{} models keep a state that cannot be taken back",
                 self.architecture()
-            ))
-        } else if let Some(window) = window.filter(|_| !swa_full) {
-            Some(format!(
-                "its sliding-window cache of {window} tokens forgets what taking back would need"
-            ))
-        } else {
-            None
+            ));
         }
+        let window = self.arch_meta("attention.sliding_window")?;
+        let windowed = window.parse::<u64>().is_ok_and(|window| window > 0);
+        (windowed && !swa_full).then(|| {
+            format!(
+                "its sliding-window cache of {window} tokens forgets what taking back would need"
+            )
+        })
     }
 }
 
