@@ -1,1 +1,3 @@
-fn main() { println!("{}", llama_cpp_2::token::LlamaToken(1)); }
+fn main() {
+    println!("{}", llama_cpp_2::token::LlamaToken(1));
+}

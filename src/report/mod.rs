@@ -1,1 +1,1 @@
-//! Reading answer files: statistics, tables, plots, HTML.
+//! x
