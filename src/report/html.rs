@@ -120,6 +120,8 @@ struct Key {
 
 const WIDE: u32 = 940;
 const NARROW: u32 = 358;
+/// Three of these stand side by side in a wide window, and one fits a phone.
+const HISTOGRAM: u32 = 330;
 
 fn sections(report: &Report) -> Vec<Part> {
     let everyone = || {
@@ -163,7 +165,7 @@ fn sections(report: &Report) -> Vec<Part> {
         rows: Vec::new(),
     };
     let histograms = report.methods.iter().enumerate().map(|(index, method)| {
-        let narrow = plot::accept_lengths(method, index + 1, NARROW);
+        let narrow = plot::accept_lengths(method, index + 1, HISTOGRAM);
         Plot {
             label: method.name.clone(),
             wide: narrow.clone(),

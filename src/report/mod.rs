@@ -67,8 +67,8 @@ use timing::{AcceptLength, ContextSpeed, TimeReport};
 /// What to compute a report with.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// A `tokenizer.json`: the base's tokens are counted by tokenizing its answers again, less one
-    /// begin-of-sequence token a turn, as the original evaluation does. Without it its recorded counts serve.
+    /// A `tokenizer.json`: the base's tokens are counted by tokenizing its answers again, less the
+    /// begin-of-sequence token of each turn, as the original evaluation does. Without it its recorded counts serve.
     pub tokenizer: Option<PathBuf>,
     /// Whether files over the same questions are repeated runs, to be reported as mean and sample standard deviation.
     pub mean_report: bool,
@@ -127,6 +127,9 @@ impl Report {
         base: &[PathBuf],
         options: &Options,
     ) -> Result<Self, ReportError> {
+        if answers.is_empty() {
+            return Err(ReportError::NoFiles("answers"));
+        }
         let mut notices = Vec::new();
         let mut methods = load::methods(answers, options.mean_report, &mut notices)?;
         let mut base = load::base(base, options.mean_report, &mut notices)?;

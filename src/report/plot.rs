@@ -1,7 +1,7 @@
 //! The plots of the page, as SVG in the page's own colours.
 //!
 //! `plotters` draws in fixed colours, but the page has a light and a dark set of them. So the drawing is done in
-//! colours that stand for a role, and [`Canvas::finish`] puts the style sheet's variable of that role in their place.
+//! colours that stand for a role, and [`in_page_colors`] puts the style sheet's variable of that role in their place.
 
 use plotters::chart::{ChartBuilder, ChartContext};
 use plotters::coord::Shift;
@@ -231,7 +231,7 @@ pub(super) fn speedups(report: &Report, width: u32) -> String {
 pub(super) fn accept_lengths(method: &MethodReport, index: usize, width: u32) -> String {
     const HEIGHT: u32 = 190;
     /// Longer ones share the last bar.
-    const LONGEST: u64 = 16;
+    const LONGEST: u64 = 12;
     let steps: u64 = method.accept_lengths.iter().map(|it| it.steps).sum();
     let longest = method
         .accept_lengths
@@ -258,7 +258,7 @@ pub(super) fn accept_lengths(method: &MethodReport, index: usize, width: u32) ->
             .margin_top(12)
             .margin_right(12)
             .x_label_area_size(AXIS_HEIGHT)
-            .y_label_area_size(44)
+            .y_label_area_size(52)
             .build_cartesian_2d(
                 first as f64 - 0.5..longest.max(4) as f64 + 0.5,
                 0.0..highest * 1.05,

@@ -33,7 +33,7 @@ impl Report {
         head.extend([
             "base tokens/s",
             "speedup",
-            "paired [95 %]",
+            "paired [95\u{a0}%]",
             "median speedup",
         ]);
         head.extend(["median tokens/s", "base median"]);

@@ -8,8 +8,12 @@ use tokenizers::Tokenizer;
 use super::ReportError;
 use super::load::Method;
 
-/// Counts every answer of `method` as the original evaluation counts the plain decoder's: each turn tokenized with
-/// the tokenizer's special tokens, less one.
+/// Counts every answer of `method` as the original evaluation counts the plain decoder's: each turn tokenized, less
+/// the begin-of-sequence token.
+///
+/// The original takes one off because its tokenizer, Llama's, always puts that token first. Some `tokenizer.json` of
+/// the same tokenizer leave that to the program that loads them; then there is nothing to take off, and the count
+/// comes out the same.
 ///
 /// Texts that occur more than once, as the answers of repeated runs do, are tokenized once; all cores take part.
 pub(super) fn count_again(
@@ -31,14 +35,11 @@ pub(super) fn count_again(
     // A tokenizer.json can ask for both. They serve training, and would falsify a count.
     tokenizer.with_truncation(None).map_err(unusable)?;
     tokenizer.with_padding(None);
-    if tokenizer
-        .encode_fast("", true)
-        .map_err(unusable)?
-        .is_empty()
-    {
+    let begins = tokenizer.encode_fast("", true).map_err(unusable)?.len();
+    if begins != 1 {
         notices.push(format!(
-            "{}: this tokenizer puts no begin-of-sequence token first; the base's tokens are counted less one a turn \
-             all the same, as the original does",
+            "{}: this tokenizer puts {begins} special tokens around a text instead of one first; as many are left \
+             out of the base's count",
             path.display()
         ));
     }
@@ -55,7 +56,7 @@ pub(super) fn count_again(
     let counts: HashMap<String, u64> = texts
         .into_iter()
         .zip(&encoded)
-        .map(|(text, tokens)| (text.to_string(), (tokens.len() as u64).saturating_sub(1)))
+        .map(|(text, tokens)| (text.to_string(), tokens.len().saturating_sub(begins) as u64))
         .collect();
     for entry in method.runs.iter_mut().flat_map(|run| run.values_mut()) {
         entry.counted_tokens = entry.choice().turns.iter().map(|turn| counts[turn]).sum();
