@@ -45,20 +45,20 @@ pub enum AnswerNotice {
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
     /// The file is not there or cannot be read.
-    #[error("{}: cannot read the answer file: {source}", path.display())]
+    #[error("{}: cannot read the answer file: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// The file cannot be written.
-    #[error("{}: cannot write the answer file: {source}", path.display())]
+    #[error("{}: cannot write the answer file: {error}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// A line is no answer record.
     #[error("{}:{line}: not an answer record: {reason}; mend or remove that line, or name another file", path.display())]
@@ -106,9 +106,9 @@ pub struct AnswerLog {
 /// but a notice.
 pub fn read_answers(path: impl AsRef<Path>) -> Result<AnswerLog, AnswerError> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(|source| AnswerError::Read {
+    let bytes = std::fs::read(path).map_err(|error| AnswerError::Read {
         path: path.into(),
-        source,
+        error,
     })?;
     Ok(Records::parse(path, &bytes)?.into_log(path))
 }
@@ -171,9 +171,9 @@ impl AnswerFile {
         this.file
             .rewind()
             .and_then(|()| this.file.read_to_end(&mut bytes))
-            .map_err(|source| AnswerError::Read {
+            .map_err(|error| AnswerError::Read {
                 path: path.into(),
-                source,
+                error,
             })?;
         let records = Records::parse(path, &bytes)?;
         this.len = bytes.len() as u64;
@@ -231,9 +231,9 @@ impl AnswerFile {
     /// A file that cannot be read or written any more, or that someone else put a foreign line into.
     pub fn finish(self) -> Result<AnswerLog, AnswerError> {
         let path = self.path.as_path();
-        let bytes = std::fs::read(path).map_err(|source| AnswerError::Read {
+        let bytes = std::fs::read(path).map_err(|error| AnswerError::Read {
             path: path.into(),
-            source,
+            error,
         })?;
         let records = Records::parse(path, &bytes)?;
         let mut last: BTreeMap<i64, &[u8]> = BTreeMap::new();
@@ -246,18 +246,18 @@ impl AnswerFile {
             sorted.push(b'\n');
         }
         if sorted != bytes {
-            write_atomically(path, &sorted).map_err(|source| AnswerError::Write {
+            write_atomically(path, &sorted).map_err(|error| AnswerError::Write {
                 path: path.into(),
-                source,
+                error,
             })?;
         }
         Ok(records.into_log(path))
     }
 
     fn open(path: &Path) -> Result<Self, AnswerError> {
-        let failed = |source| AnswerError::Write {
+        let failed = |error| AnswerError::Write {
             path: path.into(),
-            source,
+            error,
         };
         let folder = folder_of(path);
         std::fs::create_dir_all(&folder).map_err(failed)?;
@@ -289,12 +289,12 @@ impl AnswerFile {
             .file
             .write_all(bytes)
             .and_then(|()| self.file.sync_data());
-        if let Err(source) = written {
+        if let Err(error) = written {
             // The write's own error is the one to tell. If this fails too, the next `resume` mends the line.
             let _ = self.file.set_len(self.len);
             return Err(AnswerError::Write {
                 path: self.path.clone(),
-                source,
+                error,
             });
         }
         self.len += bytes.len() as u64;
@@ -305,9 +305,9 @@ impl AnswerFile {
         self.file
             .set_len(len)
             .and_then(|()| self.file.sync_data())
-            .map_err(|source| AnswerError::Write {
+            .map_err(|error| AnswerError::Write {
                 path: self.path.clone(),
-                source,
+                error,
             })?;
         self.len = len;
         Ok(())

@@ -63,12 +63,12 @@ pub struct Difference {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The file cannot be read or written.
-    #[error("{}: cannot read or write the manifest: {source}", path.display())]
+    #[error("{}: cannot read or write the manifest: {error}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// The file is no manifest.
     #[error("{}:{line}: not a manifest: {reason}; remove it, or start the run afresh", path.display())]
@@ -103,11 +103,11 @@ impl Manifest {
         let path = path.as_ref();
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
-            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
                 return Err(ManifestError::File {
                     path: path.into(),
-                    source,
+                    error,
                 });
             }
         };
@@ -126,9 +126,9 @@ impl Manifest {
     /// A file that cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), ManifestError> {
         let path = path.as_ref();
-        let failed = |source| ManifestError::File {
+        let failed = |error| ManifestError::File {
             path: path.into(),
-            source,
+            error,
         };
         let mut text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
         text.push(b'\n');

@@ -54,12 +54,12 @@ pub struct SkippedQuestion {
 #[derive(Debug, thiserror::Error)]
 pub enum QuestionError {
     /// The file is not there or cannot be read.
-    #[error("{}: cannot read the question file: {source}", path.display())]
+    #[error("{}: cannot read the question file: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// A line is not a question.
     #[error(
@@ -117,9 +117,9 @@ pub enum QuestionError {
 /// ```
 pub fn read_questions(path: impl AsRef<Path>) -> Result<QuestionSet, QuestionError> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(|source| QuestionError::Read {
+    let bytes = std::fs::read(path).map_err(|error| QuestionError::Read {
         path: path.into(),
-        source,
+        error,
     })?;
     let mut set = QuestionSet::default();
     // Number -> line and index into `questions`.
