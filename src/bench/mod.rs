@@ -16,6 +16,6 @@ pub mod question;
 mod files;
 
 pub use answer::{Answer, Choice, Timings};
-pub use answer_file::{AnswerError, AnswerFile, AnswerLog, read_answers};
+pub use answer_file::{AnswerError, AnswerFile, AnswerLog, AnswerNotice, read_answers};
 pub use manifest::{Difference, Manifest, ManifestError, ModelFile, sha256_of_file};
 pub use question::{Question, QuestionError, QuestionSet, SkippedQuestion, read_questions};
