@@ -252,7 +252,7 @@ fn compare(
         };
         answer.extend_from_slice(&stepped.step.accepted);
         tally.steps += 1;
-        if args.check_logits > 0 && tally.steps % args.check_logits == 0 {
+        if args.check_logits > 0 && tally.steps.is_multiple_of(args.check_logits) {
             check_row(session, referee, tally)?;
         }
         let vocabulary = session.model().vocabulary();

@@ -14,19 +14,23 @@
 //! | which drafted tokens the model would have said | [`verify`] | tree, logits |
 //! | the tree as a batch, the KV cache in step, llama.cpp itself | [`runtime`] | tree, llama.cpp |
 //! | the loop around all that | [`engine`] | all of the above, through traits |
+//! | question sets and answer files | [`bench`] | files |
+//! | statistics, tables, plots | `report` | files |
 //!
 //! Everything but `runtime::llama` is pure, safe Rust on token ids and logit rows; with
 //! `--no-default-features` it builds without llama.cpp.
 
+pub mod bench;
 pub mod draft;
 pub mod engine;
 pub mod pool;
-pub mod report;
 pub mod runtime;
 pub mod verify;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "report")]
+pub mod report;
 
 /// A token's number in the model's vocabulary.
 pub type TokenId = u32;

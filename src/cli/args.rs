@@ -27,9 +27,9 @@ pub(super) struct ModelArgs {
     )]
     pub model_path: Option<PathBuf>,
 
-    /// Tokens the context holds, prompt and answer together [default: as many as this run can need, up to what
-    /// the model was trained on]
-    #[arg(short = 'c', long = "ctx-size", alias = "ctx_size", value_name = "N", value_parser = at_least_one)]
+    /// Tokens the context holds, prompt and answer together; 0 for as many as the model was trained on
+    /// [default: as many as this run can need, up to that]
+    #[arg(short = 'c', long = "ctx-size", alias = "ctx_size", value_name = "N")]
     pub ctx_size: Option<u32>,
 
     /// Threads to compute with [default: one per core]
@@ -138,20 +138,38 @@ pub(super) struct DraftArgs {
 #[command(next_help_heading = "Sampling")]
 pub(super) struct SamplingArgs {
     /// 0 always takes the most probable token; more makes answers more varied
-    #[arg(long, alias = "temp", default_value_t = 0.0, value_name = "T")]
-    pub temperature: f32,
+    #[arg(
+        long,
+        alias = "temp",
+        allow_negative_numbers = true,
+        default_value_t = 0.0,
+        value_name = "T"
+    )]
+    pub temperature: f64,
 
     /// Draw from the K most probable tokens; 0 for all
     #[arg(long, alias = "top_k", default_value_t = 40, value_name = "K")]
     pub top_k: usize,
 
     /// Draw from the fewest tokens whose probabilities sum to P
-    #[arg(long, alias = "top_p", default_value_t = 0.95, value_name = "P")]
-    pub top_p: f32,
+    #[arg(
+        long,
+        alias = "top_p",
+        allow_negative_numbers = true,
+        default_value_t = 0.95,
+        value_name = "P"
+    )]
+    pub top_p: f64,
 
     /// Leave out tokens less than P times as probable as the best
-    #[arg(long, alias = "min_p", default_value_t = 0.05, value_name = "P")]
-    pub min_p: f32,
+    #[arg(
+        long,
+        alias = "min_p",
+        allow_negative_numbers = true,
+        default_value_t = 0.05,
+        value_name = "P"
+    )]
+    pub min_p: f64,
 
     /// Make tokens of the last 64 less probable; 1 does nothing
     #[arg(
@@ -160,7 +178,7 @@ pub(super) struct SamplingArgs {
         default_value_t = 1.0,
         value_name = "X"
     )]
-    pub repeat_penalty: f32,
+    pub repeat_penalty: f64,
 
     /// Seed of the random numbers: the same seed gives the same answer with every method
     #[arg(short = 's', long, default_value_t = 0, value_name = "N")]
@@ -213,9 +231,14 @@ impl ModelArgs {
 
     /// The context these flags ask for, of `needed` tokens if they don't say how many.
     pub(super) fn context(&self, engine: &Engine, needed: usize) -> ContextOptions {
+        let trained = engine.n_ctx_train();
         let needed = u32::try_from(needed).unwrap_or(u32::MAX);
         ContextOptions {
-            n_ctx: Some(self.ctx_size.unwrap_or(needed.min(engine.n_ctx_train()))),
+            n_ctx: Some(match self.ctx_size {
+                Some(0) => trained,
+                Some(size) => size,
+                None => needed.min(trained),
+            }),
             n_batch: self.batch_size,
             n_ubatch: self.ubatch_size,
             threads: self.threads,
@@ -243,9 +266,9 @@ pub(super) fn session_options(
             "--draft-tree-capacity {capacity} is out of range: give 1 (no draft) to {MAX_CAPACITY}"
         )));
     }
-    let positive = |flag: &str, value: f32, range: std::ops::RangeInclusive<f32>| {
+    let within = |flag: &str, value: f64, range: std::ops::RangeInclusive<f64>| {
         if range.contains(&value) {
-            return Ok(value);
+            return Ok(value as f32);
         }
         let (low, high) = range.into_inner();
         Err(user_error(format!(
@@ -260,11 +283,11 @@ pub(super) fn session_options(
         },
         draft_tree_capacity: capacity,
         sampling: SamplingParams {
-            temperature: positive("--temperature", sampling.temperature, 0.0..=100.0)?,
+            temperature: within("--temperature", sampling.temperature, 0.0..=100.0)?,
             top_k: sampling.top_k,
-            top_p: positive("--top-p", sampling.top_p, 0.0..=1.0)?,
-            min_p: positive("--min-p", sampling.min_p, 0.0..=1.0)?,
-            repeat_penalty: positive("--repeat-penalty", sampling.repeat_penalty, 0.01..=100.0)?,
+            top_p: within("--top-p", sampling.top_p, 0.0..=1.0)?,
+            min_p: within("--min-p", sampling.min_p, 0.0..=1.0)?,
+            repeat_penalty: within("--repeat-penalty", sampling.repeat_penalty, 0.01..=100.0)?,
             seed: sampling.seed,
             ..SamplingParams::default()
         },

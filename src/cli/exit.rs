@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::engine::GenerateError;
+use crate::report::ReportError;
 use crate::runtime::TemplateError;
 use crate::runtime::llama::LoadError;
 
@@ -57,7 +58,7 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         line += &format!(" ({tip})");
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        line = "error: say what to do: logitspec generate, chat or inspect (logitspec --help shows all)".into();
+        line = "error: say what to do: logitspec generate, chat, inspect or report (logitspec --help shows all)".into();
     } else {
         line += "; --help shows all flags";
     }
@@ -83,6 +84,7 @@ fn is_users(error: &anyhow::Error) -> bool {
         cause.is::<UserError>()
             || cause.is::<LoadError>()
             || cause.is::<TemplateError>()
+            || cause.is::<ReportError>()
             || cause
                 .downcast_ref::<GenerateError>()
                 .is_some_and(GenerateError::is_input_error)

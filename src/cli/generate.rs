@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -15,7 +16,7 @@ use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color};
 use crate::cli::trace::TraceWriter;
-use crate::engine::{FinishReason, GenerateError, Generation, SessionOptions, Timings};
+use crate::engine::{FinishReason, GenerateError, Generation, SessionOptions, StepTimes, Timings};
 use crate::runtime::llama::Engine;
 use crate::runtime::{Message, Role};
 
@@ -277,6 +278,7 @@ fn empty(finish: FinishReason) -> Generation {
     Generation {
         tokens: Vec::new(),
         accept_lengths: Vec::new(),
+        step_times: Vec::new(),
         drafted: 0,
         finish,
         timings: Timings::default(),
@@ -284,7 +286,7 @@ fn empty(finish: FinishReason) -> Generation {
 }
 
 fn parameters(args: &GenerateArgs, options: &SessionOptions) -> Value {
-    let sampling = &options.sampling;
+    let sampling = &args.sampling;
     json!({
         "draft_tree_capacity": options.draft_tree_capacity,
         "max_ngram_size": options.method_params.max_ngram_size,
@@ -327,5 +329,20 @@ fn report(
         "method": options.method,
         "parameters": parameters,
         "timings": answer.timings,
+        "median_step_us": {
+            "draft": median_us(answer, |step| step.draft),
+            "decode": median_us(answer, |step| step.decode),
+            "verify": median_us(answer, |step| step.verify),
+            "commit": median_us(answer, |step| step.commit),
+            "overhead": median_us(answer, StepTimes::overhead),
+        },
     })
+}
+
+/// Median of a part of the steps, in microseconds; nothing for an empty answer.
+fn median_us(answer: &Generation, part: impl Fn(&StepTimes) -> Duration) -> Option<f64> {
+    let mut times: Vec<Duration> = answer.step_times.iter().map(part).collect();
+    times.sort_unstable();
+    let middle = times.get(times.len() / 2)?;
+    Some(middle.as_nanos() as f64 / 1e3)
 }

@@ -9,6 +9,7 @@ mod exit;
 mod generate;
 mod inspect;
 mod output;
+mod report;
 mod trace;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ enum Command {
     Generate(Box<generate::GenerateArgs>),
     Chat(Box<chat::ChatArgs>),
     Inspect(inspect::InspectArgs),
+    Report(report::ReportArgs),
 }
 
 /// Runs the command line of this process.
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Report(args) => report::run(&args),
     };
     exit::report(done)
 }

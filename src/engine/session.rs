@@ -135,6 +135,8 @@ pub struct Generation {
     pub tokens: Vec<TokenId>,
     /// Tokens committed in each step.
     pub accept_lengths: Vec<usize>,
+    /// Where the time of each step went.
+    pub step_times: Vec<StepTimes>,
     /// Nodes drafted over all steps.
     pub drafted: usize,
     /// Why it ended.
@@ -325,6 +327,7 @@ impl<M: TargetModel> Session<M> {
         let mut answer = Generation {
             tokens: Vec::new(),
             accept_lengths: Vec::new(),
+            step_times: Vec::new(),
             drafted: 0,
             finish: FinishReason::Length,
             timings: Timings {
@@ -345,6 +348,7 @@ impl<M: TargetModel> Session<M> {
             answer.accept_lengths.push(step.accepted.len());
             answer.drafted += step.drafted;
             answer.timings.add(&step.times);
+            answer.step_times.push(step.times);
             let view = StepView {
                 index: answer.accept_lengths.len() - 1,
                 n_past,

@@ -32,7 +32,8 @@ impl TreeLayout {
             let parent = tree.parent(id).unwrap_or(ROOT);
             leaves[parent] += leaves[id];
         }
-        let mut sequences = vec![0..leaves[ROOT]];
+        let mut sequences = Vec::with_capacity(tree.len());
+        sequences.push(0..leaves[ROOT]);
         let mut next_free = vec![0; tree.len()];
         for id in 1..tree.len() {
             let parent = tree.parent(id).unwrap_or(ROOT);

@@ -39,7 +39,9 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// A GGUF that llama.cpp cannot load.
-    #[error("llama.cpp cannot load {path:?}: {cause}")]
+    #[error(
+        "llama.cpp cannot load {path:?}: {cause}; if the file is damaged or cut off, download it again"
+    )]
     Model {
         /// The path.
         path: PathBuf,
@@ -105,11 +107,14 @@ pub struct CacheType(KvCacheType);
 
 impl Default for CacheType {
     fn default() -> Self {
-        Self(KvCacheType::F16)
+        Self::F16
     }
 }
 
 impl CacheType {
+    /// 16-bit floats, the default.
+    pub const F16: Self = Self(KvCacheType::F16);
+
     const NAMES: [(&'static str, KvCacheType); 9] = [
         ("f32", KvCacheType::F32),
         ("f16", KvCacheType::F16),
@@ -282,12 +287,15 @@ impl Engine {
     pub fn context(&self, options: &ContextOptions) -> Result<LlamaTarget<'_>, LoadError> {
         let n_ctx = options.n_ctx.unwrap_or(self.n_ctx_train()).max(1);
         let capacity = options.draft_tree_capacity.max(1);
-        // One sequence per leaf, and no tree has more leaves than drafted nodes.
+        let batch = options.n_batch.max(1).max(small(capacity));
+        // One sequence per leaf, and no tree has more leaves than drafted nodes. llama.cpp also wants to be able
+        // to give out a row for each sequence, and gives out no more rows than a batch has tokens.
         let sequences = match self.cannot_draft(options) {
             Some(_) => 0,
-            None => (capacity - 1).clamp(1, MAX_SEQUENCES),
+            None => (capacity - 1)
+                .clamp(1, MAX_SEQUENCES)
+                .min(n_ctx.min(batch) as usize),
         };
-        let batch = options.n_batch.max(1).max(small(capacity));
         let threads = options
             .threads
             .map_or_else(cores, |t| t.max(1))
@@ -375,22 +383,19 @@ impl Engine {
     }
 
     fn memory_cannot_be_cut(&self, swa_full: bool) -> Option<String> {
-        let window = self
-            .arch_meta("attention.sliding_window")
-            .and_then(|window| window.parse::<u64>().ok())
-            .filter(|&window| window > 0);
         if self.model.is_recurrent() || self.model.is_hybrid() {
-            Some(format!(
+            return Some(format!(
                 "{} models keep a state that cannot be taken back",
                 self.architecture()
-            ))
-        } else if let Some(window) = window.filter(|_| !swa_full) {
-            Some(format!(
-                "its sliding-window cache of {window} tokens forgets what taking back would need"
-            ))
-        } else {
-            None
+            ));
         }
+        let window = self.arch_meta("attention.sliding_window")?;
+        let windowed = window.parse::<u64>().is_ok_and(|window| window > 0);
+        (windowed && !swa_full).then(|| {
+            format!(
+                "its sliding-window cache of {window} tokens forgets what taking back would need"
+            )
+        })
     }
 }
 
@@ -423,23 +428,22 @@ fn check_magic(path: &Path) -> Result<(), LoadError> {
     }
 }
 
-/// What llama.cpp logged last, without its function names; else what the binding says.
+/// What llama.cpp logged as an error, without its function names; else what the binding says.
 fn cause(error: &dyn std::fmt::Display) -> String {
     let errors = log::take_errors();
-    let specific = errors
+    // The loader's summary names the cause, except where reading the header failed: then the first line does.
+    let summary = errors
         .iter()
-        .find_map(|line| line.split_once("error loading model: "))
-        .map(|(_, cause)| cause.trim().to_owned());
-    specific
+        .filter_map(|line| line.split_once("error loading model: "))
+        .map(|(_, cause)| cause.to_owned())
+        .find(|cause| !cause.contains("failed to load model from"));
+    summary
         .or_else(|| {
             let first = errors.iter().find(|line| !line.is_empty())?;
-            Some(
-                first
-                    .split_once(": ")
-                    .map_or(&**first, |(_, rest)| rest)
-                    .to_owned(),
-            )
+            let rest = first.split_once(": ").map_or(&**first, |(_, rest)| rest);
+            Some(rest.to_owned())
         })
         .unwrap_or_else(|| error.to_string())
+        .trim()
         .replace('\n', " ")
 }

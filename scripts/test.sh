@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Sets up what is missing and runs every test: formatting, lints, documentation, unit and integration tests.
+#
+# Everything is built in one profile (release), so that llama.cpp is built once: about 5 minutes on two cores the
+# first time, nothing after that.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/setup.sh "$@"
+have_cargo_env="$HOME/.cargo/env"
+command -v cargo >/dev/null || . "$have_cargo_env"
+
+step() { echo "== $*" >&2; }
+
+step "formatting"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --release --all-targets --locked -- -D warnings
+
+step "the pure core alone"
+cargo clippy --release --lib --no-default-features --locked -- -D warnings
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --locked --document-private-items
+
+if [ -f fuzz/Cargo.toml ]; then
+    step "fuzz targets build"
+    cargo check --quiet --manifest-path fuzz/Cargo.toml --locked
+fi
+
+step "tests"
+cargo test --release --locked

@@ -1,0 +1,127 @@
+//! Small pieces of file handling that the formats share.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The folder that holds `path`; `.` where the path is a bare file name.
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Writes `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the new one and
+/// never a half of either: a temporary file beside it, flushed to the disk, then renamed over it.
+pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = folder_of(path);
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".logitspec-")
+        .suffix(".tmp")
+        .tempfile_in(&folder)?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    share_permissions(path, temporary.as_file())?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    sync_folder(&folder)
+}
+
+/// Temporary files are private to their owner; what replaces a shared file has to stay as readable as it was.
+#[cfg(unix)]
+fn share_permissions(path: &Path, temporary: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let permissions = match std::fs::metadata(path) {
+        Ok(existing) => existing.permissions(),
+        Err(_) => std::fs::Permissions::from_mode(0o644),
+    };
+    temporary.set_permissions(permissions)
+}
+
+#[cfg(not(unix))]
+fn share_permissions(_path: &Path, _temporary: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// Makes a new or renamed entry of a folder last through a power cut.
+#[cfg(unix)]
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+pub(super) fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// The lines of a file with their numbers from 1, the line ends (`\n` or `\r\n`) left out.
+///
+/// The last line is marked as unfinished where no line end follows it. A UTF-8 byte order mark at the start is
+/// skipped, as some editors put one there.
+pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+    let mut offset = if bytes.starts_with(BYTE_ORDER_MARK) {
+        BYTE_ORDER_MARK.len()
+    } else {
+        0
+    };
+    let mut number = 0;
+    std::iter::from_fn(move || {
+        let rest = &bytes[offset..];
+        if rest.is_empty() {
+            return None;
+        }
+        let (text, finished) = match memchr::memchr(b'\n', rest) {
+            Some(end) => (&rest[..end], true),
+            None => (rest, false),
+        };
+        let start = offset;
+        offset += text.len() + usize::from(finished);
+        number += 1;
+        let text = if finished {
+            text.strip_suffix(b"\r").unwrap_or(text)
+        } else {
+            text
+        };
+        Some(Line {
+            number,
+            start,
+            text,
+            finished,
+        })
+    })
+}
+
+/// One line of a file.
+pub(super) struct Line<'a> {
+    pub number: usize,
+    /// Offset of its first byte in the file.
+    pub start: usize,
+    pub text: &'a [u8],
+    /// Whether a line end follows.
+    pub finished: bool,
+}
+
+impl Line<'_> {
+    pub(super) fn is_blank(&self) -> bool {
+        self.text.iter().all(u8::is_ascii_whitespace)
+    }
+}
+
+/// What `serde_json` says about one line, without its own "line 1" that would contradict ours, and without the text
+/// of a long value that it may quote.
+pub(super) fn json_reason(error: &serde_json::Error) -> String {
+    const LONGEST: usize = 120;
+    let text = error.to_string();
+    let reason = text
+        .rfind(" at line ")
+        .map_or(text.as_str(), |end| &text[..end]);
+    let short = match reason.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &reason[..end]),
+        None => reason.to_string(),
+    };
+    match error.column() {
+        0 => short,
+        column => format!("{short} (column {column})"),
+    }
+}

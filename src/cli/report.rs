@@ -1,0 +1,81 @@
+//! `logitspec report`: what answer files say, as a table, JSON, CSV, Markdown or a page.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use crate::cli::exit::Outcome;
+use crate::report::{Options, Report, csv, html, markdown, table};
+
+/// Compare answer files with those of the plain decoder
+///
+/// Prints, per category, what the original evaluation prints (mean accepted tokens, tokens/s, speedup) and beside it
+/// the speedup over paired questions with a 95 % interval, medians, equal answers, accept lengths and where the time
+/// went.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReportArgs {
+    /// Answer files; several of one method are taken as slices of one run
+    #[arg(value_name = "ANSWERS", required = true)]
+    answers: Vec<PathBuf>,
+
+    /// Answer files of the plain decoder, to compare with
+    #[arg(long, alias = "base_path", alias = "base-path", value_name = "BASE", required = true, num_args = 1..)]
+    base: Vec<PathBuf>,
+
+    /// Count the base's tokens by tokenizing its answers with this tokenizer.json, as the original does
+    #[arg(long, alias = "tokenizer_path", value_name = "FILE")]
+    tokenizer_path: Option<PathBuf>,
+
+    /// Take files over the same questions as repeated runs: mean and sample standard deviation
+    #[arg(long, alias = "mean_report")]
+    mean_report: bool,
+
+    /// Print one JSON object
+    #[arg(long, group = "output")]
+    json: bool,
+
+    /// Print CSV, one row for each method and category
+    #[arg(long, group = "output")]
+    csv: bool,
+
+    /// Print Markdown tables
+    #[arg(long, group = "output")]
+    markdown: bool,
+
+    /// Write a self-contained page with plots, too
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// Runs the subcommand: the report goes to stdout, notices go to stderr.
+///
+/// # Errors
+/// Files that make no report (a [`crate::report::ReportError`], the user's to mend), or output that cannot be written.
+pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
+    let options = Options {
+        tokenizer: args.tokenizer_path.clone(),
+        mean_report: args.mean_report,
+    };
+    let report = Report::new(&args.answers, &args.base, &options)?;
+    for notice in &report.notices {
+        eprintln!("note: {}", table::printable(notice));
+    }
+    if let Some(path) = &args.html {
+        std::fs::write(path, html::render(&report))
+            .with_context(|| format!("{}: cannot write the page", path.display()))?;
+    }
+    let text = if args.json {
+        serde_json::to_string_pretty(&report).context("the report has no JSON")? + "\n"
+    } else if args.csv {
+        csv::render(&report)
+    } else if args.markdown {
+        markdown::render(&report)
+    } else {
+        table::render(&report)
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot write to standard output")?;
+    Ok(Outcome::Done)
+}

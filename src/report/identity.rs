@@ -1,0 +1,219 @@
+//! Whether a method said word for word what the plain decoder said.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::bench::{Answer, Choice};
+
+use super::load::Method;
+
+/// How many answers are equal, and where each other one first differs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Identity {
+    /// Questions that both answered.
+    pub compared: usize,
+    /// Questions of which every choice, turn and run is equal.
+    pub identical: usize,
+    /// Of those compared, how many were compared token by token. The others were compared as text, since a side has
+    /// no `token_ids`: equal texts can be of different tokens.
+    pub compared_as_tokens: usize,
+    /// The first difference of each question that has one.
+    pub differences: Vec<Difference>,
+}
+
+/// Where an answer first leaves the base's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// The question.
+    pub question_id: i64,
+    /// Its category.
+    pub category: String,
+    /// The run, from 0.
+    pub run: usize,
+    /// The choice, from 0.
+    pub choice: usize,
+    /// The turn, from 0.
+    pub turn: usize,
+    /// What was compared.
+    pub unit: Unit,
+    /// How many units are equal before the difference.
+    pub position: usize,
+    /// What the base has there: a token id, the next few characters, or nothing where its answer ends.
+    pub base: Option<String>,
+    /// What the method has there.
+    pub method: Option<String>,
+}
+
+/// What two answers were compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Token ids.
+    Token,
+    /// Characters of the text.
+    Character,
+    /// Turns: one side has more of them.
+    Turn,
+    /// Choices: one side has more of them.
+    Choice,
+}
+
+impl Unit {
+    /// The unit's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Character => "character",
+            Self::Turn => "turn",
+            Self::Choice => "choice",
+        }
+    }
+}
+
+impl Identity {
+    pub(super) fn new(method: &Method, base: &Method) -> Self {
+        let mut compared = BTreeSet::new();
+        let mut as_text = BTreeSet::new();
+        let mut differences = BTreeMap::new();
+        for (index, run) in method.runs.iter().enumerate() {
+            let base_run = base.run_beside(index);
+            for (&question_id, entry) in run {
+                let Some(base_entry) = base_run.get(&question_id) else {
+                    continue;
+                };
+                let pair = Pair {
+                    method: &entry.answer,
+                    base: &base_entry.answer,
+                    run: index,
+                };
+                compared.insert(question_id);
+                if !pair.has_tokens() {
+                    as_text.insert(question_id);
+                }
+                if let Some(difference) = pair.first_difference() {
+                    differences.entry(question_id).or_insert(difference);
+                }
+            }
+        }
+        Self {
+            compared: compared.len(),
+            identical: compared.len() - differences.len(),
+            compared_as_tokens: compared.len() - as_text.len(),
+            differences: differences.into_values().collect(),
+        }
+    }
+}
+
+/// Two answers to one question.
+struct Pair<'a> {
+    method: &'a Answer,
+    base: &'a Answer,
+    run: usize,
+}
+
+impl Pair<'_> {
+    fn has_tokens(&self) -> bool {
+        let choices = self.method.choices.iter().chain(&self.base.choices);
+        choices.into_iter().all(|choice| choice.token_ids.is_some())
+    }
+
+    fn first_difference(&self) -> Option<Difference> {
+        let choices = self.method.choices.iter().zip(&self.base.choices);
+        let within = choices
+            .enumerate()
+            .find_map(|(index, (ours, theirs))| self.in_choice(index, ours, theirs));
+        within.or_else(|| {
+            let (ours, theirs) = (self.method.choices.len(), self.base.choices.len());
+            let at = ours.min(theirs);
+            (ours != theirs).then(|| self.at(at, 0, Unit::Choice, at, count(theirs), count(ours)))
+        })
+    }
+
+    fn in_choice(&self, index: usize, ours: &Choice, theirs: &Choice) -> Option<Difference> {
+        let (our_turns, their_turns) = (ours.turns.len(), theirs.turns.len());
+        let turns = our_turns.min(their_turns);
+        for turn in 0..turns {
+            let difference = match (&ours.token_ids, &theirs.token_ids) {
+                (Some(ours), Some(theirs)) => {
+                    first_difference(&ours[turn], &theirs[turn]).map(|at| {
+                        (
+                            Unit::Token,
+                            at,
+                            token(&theirs[turn], at),
+                            token(&ours[turn], at),
+                        )
+                    })
+                }
+                _ => {
+                    let ours: Vec<char> = ours.turns[turn].chars().collect();
+                    let theirs: Vec<char> = theirs.turns[turn].chars().collect();
+                    first_difference(&ours, &theirs).map(|at| {
+                        (
+                            Unit::Character,
+                            at,
+                            excerpt(&theirs, at),
+                            excerpt(&ours, at),
+                        )
+                    })
+                }
+            };
+            if let Some((unit, at, theirs, ours)) = difference {
+                return Some(self.at(index, turn, unit, at, theirs, ours));
+            }
+        }
+        (our_turns != their_turns).then(|| {
+            self.at(
+                index,
+                turns,
+                Unit::Turn,
+                turns,
+                count(their_turns),
+                count(our_turns),
+            )
+        })
+    }
+
+    fn at(
+        &self,
+        choice: usize,
+        turn: usize,
+        unit: Unit,
+        position: usize,
+        base: Option<String>,
+        method: Option<String>,
+    ) -> Difference {
+        let (question_id, category) = (self.method.question_id, self.method.category.clone());
+        Difference {
+            question_id,
+            category,
+            run: self.run,
+            choice,
+            turn,
+            unit,
+            position,
+            base,
+            method,
+        }
+    }
+}
+
+/// The first index at which two lists differ, one ending before the other included.
+fn first_difference<T: PartialEq>(a: &[T], b: &[T]) -> Option<usize> {
+    let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    (common < a.len().max(b.len())).then_some(common)
+}
+
+fn token(tokens: &[u32], at: usize) -> Option<String> {
+    tokens.get(at).map(u32::to_string)
+}
+
+fn excerpt(text: &[char], at: usize) -> Option<String> {
+    const LENGTH: usize = 24;
+    let rest = &text[at..];
+    (!rest.is_empty()).then(|| rest.iter().take(LENGTH).collect())
+}
+
+fn count(number: usize) -> Option<String> {
+    Some(format!("{number} in all"))
+}

@@ -1,0 +1,268 @@
+//! From answer files to methods and their runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::bench::{Answer, Choice, Manifest, read_answers};
+
+use super::ReportError;
+
+/// The answers of one method.
+pub(super) struct Method {
+    /// What the report calls it; see `names`.
+    pub name: String,
+    pub model_id: String,
+    /// The `method` key of its records.
+    pub method: Option<String>,
+    pub files: Vec<PathBuf>,
+    /// One run, or several over the same questions.
+    pub runs: Vec<Run>,
+    /// What its first file was made with.
+    manifest: Option<Manifest>,
+}
+
+/// The answers of one run by question.
+pub(super) type Run = BTreeMap<i64, Entry>;
+
+/// One answer in a run.
+pub(super) struct Entry {
+    pub answer: Answer,
+    /// Which of the method's files it is from.
+    file: usize,
+    /// Its tokens as the original evaluation counts them.
+    pub counted_tokens: u64,
+}
+
+impl Entry {
+    /// The choice that the figures are of.
+    pub fn choice(&self) -> &Choice {
+        &self.answer.choices[0]
+    }
+
+    /// Tokens per second by the original's count; `None` where no time was recorded.
+    pub fn speed(&self) -> Option<f64> {
+        let seconds = self.choice().total_wall_time();
+        (seconds > 0.0).then(|| self.counted_tokens as f64 / seconds)
+    }
+}
+
+impl Method {
+    /// The questions that any run answered.
+    pub fn question_ids(&self) -> BTreeSet<i64> {
+        self.runs.iter().flat_map(BTreeMap::keys).copied().collect()
+    }
+
+    /// All answers of all runs.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.runs.iter().flat_map(BTreeMap::values)
+    }
+
+    /// The run to set beside another method's run `index`: a single run stands beside all.
+    pub fn run_beside(&self, index: usize) -> &Run {
+        &self.runs[if self.runs.len() == 1 { 0 } else { index }]
+    }
+}
+
+/// Reads the files of any number of methods; files of the same method are brought together.
+pub(super) fn methods(
+    paths: &[PathBuf],
+    mean_report: bool,
+    notices: &mut Vec<String>,
+) -> Result<Vec<Method>, ReportError> {
+    let mut methods: Vec<Method> = Vec::new();
+    for path in paths {
+        let log = read_answers(path)?;
+        notices.extend(log.notices.iter().map(ToString::to_string));
+        let first = log
+            .answers
+            .first()
+            .ok_or_else(|| ReportError::Empty { path: path.clone() })?;
+        let (model_id, method, repeat) =
+            (first.model_id.clone(), first.method.clone(), first.repeat);
+        if let Some(other) = log
+            .answers
+            .iter()
+            .find(|a| (&a.model_id, &a.method) != (&model_id, &method))
+        {
+            return Err(ReportError::MixedFile {
+                path: path.clone(),
+                first: label(&model_id, method.as_deref()),
+                second: label(&other.model_id, other.method.as_deref()),
+            });
+        }
+        let known = methods
+            .iter()
+            .position(|known| (&known.model_id, &known.method) == (&model_id, &method));
+        let index = known.unwrap_or(methods.len());
+        if known.is_none() {
+            let manifest = Manifest::read(Manifest::path_beside(path))?;
+            let name = label(&model_id, method.as_deref());
+            methods.push(Method {
+                name,
+                model_id,
+                method,
+                files: Vec::new(),
+                runs: Vec::new(),
+                manifest,
+            });
+        }
+        methods[index].add(path, log.answers, repeat, mean_report)?;
+    }
+    Ok(methods)
+}
+
+/// Reads the files of the method that all others are compared with.
+pub(super) fn base(
+    paths: &[PathBuf],
+    mean_report: bool,
+    notices: &mut Vec<String>,
+) -> Result<Method, ReportError> {
+    let mut found = methods(paths, mean_report, notices)?;
+    if let Some(second) = found.get(1) {
+        return Err(ReportError::TwoBases {
+            path: second.files[0].clone(),
+            first: found[0].name.clone(),
+            second: second.name.clone(),
+        });
+    }
+    found.pop().ok_or(ReportError::NoFiles("base"))
+}
+
+impl Method {
+    /// Adds a file to the run that it belongs to.
+    ///
+    /// A record may say which repeat it is from. Where it does not, the file is a slice of the first run that has
+    /// none of its questions yet, so that `a1 b1 a2 b2` and `a1 a2 b1 b2` both make two runs of `a` and `b`.
+    fn add(
+        &mut self,
+        path: &Path,
+        answers: Vec<Answer>,
+        repeat: Option<u32>,
+        mean_report: bool,
+    ) -> Result<(), ReportError> {
+        let shared = |run: &Run| {
+            answers
+                .iter()
+                .find(|answer| run.contains_key(&answer.question_id))
+        };
+        let index = if !mean_report {
+            0
+        } else if let Some(repeat) = repeat {
+            // Never more runs than files, whatever number a record gives: the runs are numbered anew.
+            let same = |run: &Run| {
+                run.values()
+                    .next()
+                    .is_some_and(|entry| entry.answer.repeat == Some(repeat))
+            };
+            self.runs.iter().position(same).unwrap_or(self.runs.len())
+        } else {
+            self.runs
+                .iter()
+                .position(|run| shared(run).is_none())
+                .unwrap_or(self.runs.len())
+        };
+        if index == self.runs.len() {
+            self.runs.push(Run::new());
+        }
+        let run = &mut self.runs[index];
+        if let Some(answer) = shared(run) {
+            let question_id = answer.question_id;
+            return Err(ReportError::Overlap {
+                path: path.into(),
+                other: self.files[run[&question_id].file].clone(),
+                question_id,
+                method: self.name.clone(),
+            });
+        }
+        let file = self.files.len();
+        self.files.push(path.into());
+        run.extend(answers.into_iter().map(|answer| {
+            let counted_tokens = answer.choices[0].total_new_tokens();
+            (
+                answer.question_id,
+                Entry {
+                    answer,
+                    file,
+                    counted_tokens,
+                },
+            )
+        }));
+        Ok(())
+    }
+}
+
+fn label(model_id: &str, method: Option<&str>) -> String {
+    method.unwrap_or(model_id).to_string()
+}
+
+/// Says where a method's figures and the base's are not of the same thing.
+pub(super) fn compare_sets(
+    method: &Method,
+    base: &Method,
+    notices: &mut Vec<String>,
+) -> Result<(), ReportError> {
+    let (runs, base_runs) = (method.runs.len(), base.runs.len());
+    if base_runs != 1 && base_runs != runs {
+        return Err(ReportError::RunCount {
+            method: method.name.clone(),
+            runs,
+            base_runs,
+        });
+    }
+    let (ours, theirs) = (method.question_ids(), base.question_ids());
+    let mut differ = |questions: Vec<&i64>, who: &str, whose: &str| {
+        if let [first, ..] = questions[..] {
+            let count = questions.len();
+            notices.push(format!(
+                "{who} has no answer to {count} of {whose}'s questions, the first being {first}: the paired figures \
+                 leave them out, the means do not"
+            ));
+        }
+    };
+    differ(ours.difference(&theirs).collect(), &base.name, &method.name);
+    differ(theirs.difference(&ours).collect(), &method.name, &base.name);
+    for (index, run) in method.runs.iter().enumerate() {
+        if runs > 1 && run.len() != ours.len() {
+            notices.push(format!(
+                "run {} of {} has {} of its {} questions: the runs are not of the same questions",
+                index + 1,
+                method.name,
+                run.len(),
+                ours.len()
+            ));
+        }
+    }
+    for side in [method, base] {
+        let untimed = side
+            .entries()
+            .filter(|entry| entry.speed().is_none())
+            .count();
+        let notice = format!(
+            "{untimed} answers of {} have no wall_time: they do not count in speeds",
+            side.name
+        );
+        if untimed > 0 && !notices.contains(&notice) {
+            notices.push(notice);
+        }
+    }
+    if let (Some(ours), Some(theirs)) = (&method.manifest, &base.manifest) {
+        // These change the speed or the answers of any method; the other flags may well be the method's own.
+        let common = ["max-new-tokens", "temperature", "seed", "ctx-size"];
+        let fair = |setting: &str| {
+            setting != "method"
+                && (!ours.flags.contains_key(setting) && !theirs.flags.contains_key(setting))
+                || common.contains(&setting)
+        };
+        for difference in theirs
+            .differences(ours)
+            .into_iter()
+            .filter(|it| fair(&it.setting))
+        {
+            notices.push(format!(
+                "{} was not made like {}: {difference}",
+                method.name, base.name
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! The report for a terminal.
+
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+
+use super::Report;
+
+/// Renders the report as text with drawn tables, every line end included.
+///
+/// Control characters from the files are shown as a replacement character, so that no file can steer the terminal.
+pub fn render(report: &Report) -> String {
+    let mut out = String::new();
+    for section in report.sections() {
+        let mut table = Table::new();
+        table.load_style(TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─')));
+        for (index, row) in section.rows.iter().enumerate() {
+            let row = row.iter().map(|cell| printable(cell));
+            if index == 0 {
+                // Only the head is wide enough to need more than one line.
+                table.set_header(row.map(|cell| cell.replace(' ', "\n")));
+            } else {
+                table.add_row(row);
+            }
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let (title, note) = (printable(&section.title), printable(&section.note));
+        out += &format!("{title}\n{note}\n\n{}\n\n", table.trim_fmt());
+    }
+    out
+}
+
+/// The text without its control characters.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
+}

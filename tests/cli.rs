@@ -1,0 +1,450 @@
+//! The command as its users meet it: text, JSON, traces, pipes, Ctrl-C, bad input.
+#![cfg(feature = "cli")]
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn model(name: &str) -> String {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "models", name]
+        .iter()
+        .collect();
+    path.to_str().unwrap().to_owned()
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_logitspec"));
+    command
+        .args(args)
+        .env_remove("LOGITSPEC_MODEL")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+/// `generate` on the tiny model with one thread.
+fn generate(args: &[&str]) -> Output {
+    let tiny = model("tiny-llama.gguf");
+    run(&[&["generate", "-m", &tiny, "-t", "1"], args].concat())
+}
+
+fn with_stdin(args: &[&str], input: &[u8]) -> Output {
+    let mut child = command(args).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Exit code 2 and one line that has all of `words`.
+fn assert_refused(output: &Output, words: &[&str]) {
+    let line = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert_eq!(line.trim_end().lines().count(), 1, "{line}");
+    assert!(line.starts_with("error: "), "{line}");
+    for word in words {
+        assert!(line.contains(word), "{word:?} is not in {line}");
+    }
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn text_goes_to_stdout_and_statistics_to_stderr() {
+    let output = generate(&["-p", "one two three one two", "-n", "20"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).ends_with('\n'));
+    let statistics = stderr(&output);
+    for word in [
+        "logitspec",
+        "tokens/s",
+        "accepted",
+        "draft",
+        "decode",
+        "verify",
+        "commit",
+    ] {
+        assert!(statistics.contains(word), "{statistics}");
+    }
+}
+
+#[test]
+fn json_is_one_object_with_what_the_contract_promises() {
+    let output = generate(&["-p", "one two three one two", "-n", "30", "--json"]);
+    let report = json(&output);
+    assert_eq!(stdout(&output).trim_end().lines().count(), 1);
+    let tokens = report["tokens"].as_array().unwrap().len() as u64;
+    assert_eq!(report["new_tokens"], tokens);
+    let lengths = report["accept_lengths"].as_array().unwrap();
+    let sum: u64 = lengths.iter().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(sum, tokens);
+    assert_eq!(report["decode_steps"], lengths.len());
+    let mean = report["mean_accepted_tokens"].as_f64().unwrap();
+    assert!((mean - tokens as f64 / lengths.len() as f64).abs() < 1e-9);
+    assert_eq!(report["finish_reason"], "length");
+    assert_eq!(report["method"], "logitspec");
+    assert!(report["prompt_tokens"].as_u64().unwrap() > 5);
+    assert!(report["tokens_per_second"].as_f64().unwrap() > 0.0);
+    let timing = |part: &str| report["timings"][part].as_f64().unwrap();
+    let parts: f64 = ["prefill", "draft", "decode", "verify", "commit"]
+        .map(timing)
+        .iter()
+        .sum();
+    assert!(timing("total") >= parts && timing("load") > 0.0);
+    assert!(report["text"].as_str().unwrap().len() > 1);
+}
+
+#[test]
+fn all_methods_give_the_same_text_by_all_their_names() {
+    let say = |args: &[&str]| {
+        let args = [
+            &["-p", "one two three one two", "-n", "40", "-fa", "off"],
+            args,
+        ]
+        .concat();
+        stdout(&generate(&args))
+    };
+    let plain = say(&["--method", "baseline"]);
+    for method in [
+        "logitspec",
+        "logitspec-reference",
+        "logitspec_reference",
+        "prompt-lookup",
+    ] {
+        assert_eq!(say(&["--method", method]), plain, "{method}");
+    }
+    assert_eq!(
+        say(&["--draft_tree_capacity", "7", "--max_ngram_size", "2"]),
+        plain
+    );
+    assert_eq!(
+        say(&["-ngl", "0", "-ub", "64", "-b", "64", "-ctk", "f16"]),
+        plain
+    );
+}
+
+#[test]
+fn prompts_come_from_files_and_pipes_as_well() {
+    let tiny = model("tiny-llama.gguf");
+    let text = "one two three one two";
+    let given = json(&generate(&["-p", text, "-n", "9", "--json"]))["tokens"].clone();
+    let piped = ["generate", "-m", &tiny, "-t", "1", "-n", "9", "--json"];
+    assert_eq!(json(&with_stdin(&piped, text.as_bytes()))["tokens"], given);
+    let dash = [&piped[..], &["-f", "-"]].concat();
+    assert_eq!(json(&with_stdin(&dash, text.as_bytes()))["tokens"], given);
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("prompt.txt");
+    std::fs::write(&file, text).unwrap();
+    let from_file = generate(&["-f", file.to_str().unwrap(), "-n", "9", "--json"]);
+    assert_eq!(json(&from_file)["tokens"], given);
+}
+
+#[test]
+fn prompts_with_nul_bytes_and_invalid_utf8_are_read() {
+    let tiny = model("tiny-llama.gguf");
+    let args = ["generate", "-m", &tiny, "-t", "1", "-n", "5"];
+    let output = with_stdin(&args, b"a\0b\xff\xfe hello");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stderr(&output).contains("not valid UTF-8"));
+}
+
+#[test]
+fn a_prompt_that_looks_like_a_flag_is_a_prompt() {
+    for prompt in ["--help", "-ngl", "-"] {
+        let report = json(&generate(&["-p", prompt, "-n", "2", "--json"]));
+        assert_eq!(report["new_tokens"], 2, "{prompt}");
+    }
+}
+
+#[test]
+fn the_trace_has_a_header_and_every_step() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trace.jsonl");
+    let trace = path.to_str().unwrap();
+    let args = [
+        "-p",
+        "one two three one two",
+        "-n",
+        "30",
+        "--json",
+        "--trace",
+        trace,
+    ];
+    let capacity = [
+        "--draft-tree-capacity",
+        "12",
+        "--method",
+        "logitspec-reference",
+    ];
+    let report = json(&generate(&[&args[..], &capacity].concat()));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let header = lines.next().unwrap();
+    assert_eq!(header["method"], "logitspec-reference");
+    assert_eq!(header["parameters"]["draft_tree_capacity"], 12);
+    let mut past = header["prompt"].as_array().unwrap().len();
+    assert_eq!(report["prompt_tokens"], past);
+    let mut said = Vec::new();
+    for (index, step) in lines.enumerate() {
+        assert_eq!(step["step"], index);
+        assert_eq!(step["n_past"], past);
+        let array = |key: &str| step[key].as_array().unwrap().clone();
+        assert_eq!(array("ranked").len(), 12);
+        assert_eq!(array("ranked")[0], step["root"]);
+        assert_eq!(array("nodes").len(), array("parents").len());
+        for (node, parent) in array("parents").iter().enumerate() {
+            assert!((-1..node as i64).contains(&parent.as_i64().unwrap()));
+        }
+        assert_eq!(array("accepted")[0], step["root"]);
+        for part in ["draft", "decode", "verify", "commit"] {
+            assert!(step["us"][part].as_f64().unwrap() >= 0.0);
+        }
+        past += array("accepted").len();
+        said.extend(array("accepted"));
+    }
+    assert_eq!(report["tokens"], Value::from(said));
+}
+
+#[test]
+fn chat_prompts_use_the_models_template() {
+    let bare = json(&generate(&["-p", "Hi", "-n", "1", "--json"]));
+    let chat = json(&generate(&["-p", "Hi", "-n", "1", "--json", "--chat"]));
+    let vicuna = json(&generate(&[
+        "-p",
+        "Hi",
+        "-n",
+        "1",
+        "--json",
+        "--template",
+        "vicuna",
+    ]));
+    let none = json(&generate(&[
+        "-p",
+        "Hi",
+        "-n",
+        "1",
+        "--json",
+        "--chat",
+        "--template",
+        "none",
+    ]));
+    assert_eq!(chat["prompt_tokens"], vicuna["prompt_tokens"]);
+    assert_eq!(none["prompt_tokens"], bare["prompt_tokens"]);
+    assert!(chat["prompt_tokens"].as_u64() > bare["prompt_tokens"].as_u64());
+    let without = model("tiny-mamba.gguf");
+    let chatless = run(&[
+        "generate",
+        "-m",
+        &without,
+        "-p",
+        "Hi",
+        "--template",
+        "nonsense",
+    ]);
+    assert_refused(&chatless, &["--template nonsense", "vicuna"]);
+}
+
+#[test]
+fn a_conversation_through_a_pipe_goes_on() {
+    let tiny = model("tiny-llama.gguf");
+    let args = ["chat", "-m", &tiny, "-t", "1", "-n", "12", "--json"];
+    let output = with_stdin(
+        &args,
+        b"Who are you?\nAnd who am I?\n/reset\nWho are you?\n/exit\nignored\n",
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let turns: Vec<Value> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(turns.len(), 3);
+    assert!(turns[1]["prompt_tokens"].as_u64() < turns[0]["prompt_tokens"].as_u64());
+    assert_eq!(turns[2]["tokens"], turns[0]["tokens"]);
+}
+
+#[test]
+fn inspect_tells_what_a_gguf_is() {
+    let tiny = model("tiny-llama.gguf");
+    let info = json(&run(&["inspect", &tiny, "--json"]));
+    assert_eq!(info["architecture"], "llama");
+    assert_eq!(info["vocabulary"], 640);
+    assert_eq!(info["layers"], 2);
+    assert_eq!(info["context_length"], 2048);
+    assert_eq!(info["quantization"], "F32");
+    assert!(info["parameters"].as_u64().unwrap() > 100_000);
+    assert!(
+        info["chat_template"]
+            .as_str()
+            .unwrap()
+            .contains("ASSISTANT")
+    );
+    let mamba = stdout(&run(&["inspect", "-m", &model("tiny-mamba.gguf")]));
+    assert!(mamba.contains("speculation      no: mamba"), "{mamba}");
+}
+
+#[test]
+fn edge_values_do_what_one_expects() {
+    let nothing = json(&generate(&["-p", "Hi", "-n", "0", "--json"]));
+    assert_eq!(
+        (&nothing["new_tokens"], &nothing["text"]),
+        (&0.into(), &"".into())
+    );
+    assert_eq!(nothing["finish_reason"], "length");
+    let plain = json(&generate(&[
+        "-p",
+        "Hi",
+        "-n",
+        "6",
+        "--json",
+        "--draft-tree-capacity",
+        "1",
+    ]));
+    assert_eq!(plain["drafted_tokens"], 0);
+    let huge = json(&generate(&[
+        "-p",
+        "Hi",
+        "-n",
+        "3",
+        "--json",
+        "--draft-tree-capacity",
+        "1024",
+    ]));
+    assert_eq!(
+        huge["tokens"].as_array().unwrap()[..],
+        plain["tokens"].as_array().unwrap()[..3]
+    );
+    let tight = json(&generate(&[
+        "-p", "Hi there", "-c", "12", "-n", "99", "--json",
+    ]));
+    assert_eq!(tight["finish_reason"], "length");
+    assert!(tight["new_tokens"].as_u64().unwrap() < 13);
+    let whole = json(&generate(&["-p", "Hi", "-c", "0", "-n", "3", "--json"]));
+    assert_eq!(whole["new_tokens"], 3);
+}
+
+#[test]
+fn bad_input_is_refused_in_one_line_that_names_the_mend() {
+    let tiny = model("tiny-llama.gguf");
+    let long = "word ".repeat(3000);
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    assert_refused(
+        &run(&["generate", "-m", "none.gguf", "-p", "x"]),
+        &["none.gguf", "-m"],
+    );
+    assert_refused(&run(&["generate", "-m", folder, "-p", "x"]), &[folder]);
+    assert_refused(&run(&["generate", "-p", "x"]), &["-m"]);
+    assert_refused(
+        &run(&["generate", "-m", &model("tiny-bert.gguf"), "-p", "x"]),
+        &["tiny-bert"],
+    );
+    assert_refused(&generate(&["-p", ""]), &["empty", "-p"]);
+    assert_refused(&generate(&[]), &["empty", "standard input"]);
+    assert_refused(
+        &generate(&["-f", "/no/such/file"]),
+        &["/no/such/file", "-f"],
+    );
+    assert_refused(&generate(&["-p", &long]), &["2048", "shorten the prompt"]);
+    assert_refused(&generate(&["-p", &long, "-c", "64"]), &["64", "raise -c"]);
+    assert_refused(
+        &generate(&["-p", "x", "--draft-tree-capacity", "0"]),
+        &["1 (no draft)"],
+    );
+    assert_refused(
+        &generate(&["-p", "x", "--draft-tree-capacity", "5000"]),
+        &["1024"],
+    );
+    assert_refused(
+        &generate(&["-p", "x", "--draft-tree-capacity", "x"]),
+        &["x"],
+    );
+    assert_refused(
+        &generate(&["-p", "x", "--method", "eagle"]),
+        &["eagle", "prompt-lookup"],
+    );
+    assert_refused(
+        &generate(&["-p", "x", "--temperature", "-1"]),
+        &["--temperature"],
+    );
+    assert_refused(&generate(&["-p", "x", "--bogus"]), &["--bogus"]);
+    assert_refused(
+        &generate(&["-p", "x", "--trace", "/no/such/dir/t"]),
+        &["/no/such/dir/t"],
+    );
+    assert_refused(&generate(&["-p", "x", "-ctk", "q9"]), &["q9", "q8_0"]);
+    assert_refused(&run(&["inspect", &format!("{tiny}.missing")]), &["missing"]);
+    assert_refused(&run(&["inspect"]), &["inspect model.gguf"]);
+    assert_refused(&run(&[]), &["generate"]);
+}
+
+#[test]
+fn help_teaches() {
+    for args in [
+        &["--help"][..],
+        &["generate", "--help"],
+        &["chat", "-h"],
+        &["inspect", "-h"],
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(stdout(&output).contains("Usage:"));
+    }
+    assert!(stdout(&run(&["generate", "--help"])).contains("logitspec generate -m"));
+}
+
+/// A generation that takes a while: it has begun to answer when this returns.
+fn long_answer() -> (Child, Vec<u8>) {
+    let tiny = model("tiny-llama.gguf");
+    let args = [
+        "generate", "-m", &tiny, "-t", "1", "-p", "Hi", "-c", "30000", "-n", "29000",
+    ];
+    let mut child = command(&args).spawn().unwrap();
+    let mut begun = vec![0; 16];
+    child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut begun)
+        .unwrap();
+    (child, begun)
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_prints_what_there_is_and_exits_130() {
+    let (child, begun) = long_answer();
+    let interrupt = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupt.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(output.stdout.ends_with(b"\n"));
+    assert!(!begun.is_empty() && stderr(&output).contains("tokens/s"));
+}
+
+#[test]
+fn a_closed_pipe_ends_the_answer_quietly() {
+    let (mut child, _) = long_answer();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("error"));
+}

@@ -1,0 +1,434 @@
+//! The engine on llama.cpp itself, with tiny random models (made by scripts/tiny_models.py).
+#![cfg(feature = "llama")]
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use logitspec::TokenId;
+use logitspec::engine::{FinishReason, GenerateError, Method, Session, SessionOptions};
+use logitspec::runtime::llama::{
+    CacheType, ContextOptions, Engine, FlashAttention, LlamaTarget, LoadError, ModelOptions,
+};
+use logitspec::runtime::{ChatTemplate, Message, Role, TargetModel};
+use logitspec::verify::SamplingParams;
+
+fn model(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/models")
+        .join(name)
+}
+
+fn engine(name: &str) -> Engine {
+    Engine::load(&model(name), &ModelOptions::default()).unwrap()
+}
+
+/// One thread, so that tests side by side don't wait for each other; attention without fused kernels, whose
+/// rounding depends most on the batch, so that random weights give no ties.
+const CONTEXT: ContextOptions = ContextOptions {
+    n_ctx: Some(1024),
+    n_batch: 2048,
+    n_ubatch: 512,
+    threads: Some(1),
+    flash_attention: FlashAttention::Off,
+    cache_type_k: CacheType::F16,
+    cache_type_v: CacheType::F16,
+    swa_full: true,
+    draft_tree_capacity: 64,
+};
+
+const PROMPTS: [&str; 3] = [
+    "The story of a small boat. The story of a small boat is long, and the sea is",
+    "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return",
+    "one two three one two three one two",
+];
+
+fn go_on(_: usize, _: usize) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+fn answer(session: &mut Session<LlamaTarget<'_>>, prompt: &[TokenId], n: usize) -> Vec<TokenId> {
+    session.prefill(prompt, &mut go_on).unwrap();
+    let answer = session
+        .generate(n, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    assert_eq!(
+        answer.accept_lengths.iter().sum::<usize>(),
+        answer.tokens.len()
+    );
+    answer.tokens
+}
+
+fn options(method: Method, capacity: usize) -> SessionOptions {
+    SessionOptions {
+        method,
+        draft_tree_capacity: capacity,
+        ..SessionOptions::default()
+    }
+}
+
+/// Panics unless `ours` is what plain decoding says, or departs from it at a rounding tie.
+fn assert_same(
+    engine: &Engine,
+    prompt: &[TokenId],
+    ours: &[TokenId],
+    plain: &[TokenId],
+    what: &str,
+) {
+    let common = ours.iter().zip(plain).take_while(|(a, b)| a == b).count();
+    if common == ours.len() && ours.len() == plain.len() {
+        return;
+    }
+    let mut referee = engine
+        .session(&CONTEXT, options(Method::Baseline, 1))
+        .unwrap();
+    referee
+        .prefill(&[prompt, &plain[..common]].concat(), &mut go_on)
+        .unwrap();
+    let row = referee.last_logits().unwrap();
+    let (a, b) = (row[ours[common] as usize], row[plain[common] as usize]);
+    let gap = (a - b).abs() / a.abs().max(b.abs());
+    assert!(
+        gap < 1e-3,
+        "{what}: token {common} differs, logits {a} and {b}"
+    );
+}
+
+#[test]
+fn every_method_and_capacity_says_what_plain_decoding_says() {
+    let engine = engine("tiny-llama.gguf");
+    for text in PROMPTS {
+        let prompt = engine.vocabulary().tokenize(text);
+        let mut plain = engine
+            .session(&CONTEXT, options(Method::Baseline, 1))
+            .unwrap();
+        let expected = answer(&mut plain, &prompt, 120);
+        for method in Method::ALL {
+            for capacity in [1, 2, 8, 64, 300] {
+                let mut session = engine.session(&CONTEXT, options(method, capacity)).unwrap();
+                let ours = answer(&mut session, &prompt, 120);
+                let what = format!("{method} at {capacity} on {text:?}");
+                assert_same(&engine, &prompt, &ours, &expected, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn drafts_are_accepted_on_text_that_repeats_itself() {
+    let engine = engine("tiny-llama.gguf");
+    let prompt = engine.vocabulary().tokenize(PROMPTS[0]);
+    let mut session = engine
+        .session(&CONTEXT, options(Method::Logitspec, 64))
+        .unwrap();
+    session.prefill(&prompt, &mut go_on).unwrap();
+    let answer = session
+        .generate(300, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    assert!(
+        answer.mean_accepted_tokens() > 1.05,
+        "{}",
+        answer.mean_accepted_tokens()
+    );
+    assert!(answer.drafted > answer.accept_lengths.len());
+}
+
+#[test]
+fn after_any_step_the_last_row_is_that_of_a_fresh_decode() {
+    let engine = engine("tiny-llama.gguf");
+    let prompt = engine.vocabulary().tokenize(PROMPTS[2]);
+    for method in Method::ALL {
+        let mut session = engine.session(&CONTEXT, options(method, 24)).unwrap();
+        let mut fresh = engine
+            .session(&CONTEXT, options(Method::Baseline, 1))
+            .unwrap();
+        session.prefill(&prompt, &mut go_on).unwrap();
+        for _ in 0..40 {
+            session.step(usize::MAX).unwrap().unwrap();
+            assert_eq!(session.model().n_past(), session.text().len());
+            fresh.reset();
+            fresh.prefill(session.text(), &mut go_on).unwrap();
+            let (ours, theirs) = (session.last_logits().unwrap(), fresh.last_logits().unwrap());
+            let scale = theirs.iter().fold(0f32, |most, v| most.max(v.abs()));
+            let worst = ours
+                .iter()
+                .zip(theirs)
+                .fold(0f32, |worst, (a, b)| worst.max((a - b).abs() / scale));
+            // Measured: below 2e-3. A cell too many or too few changes logits by tenths.
+            assert!(worst < 1e-2, "{method}: last rows differ by {worst}");
+        }
+    }
+}
+
+#[test]
+fn a_second_turn_continues_the_first_without_tokenizing_it_again() {
+    let engine = engine("tiny-llama.gguf");
+    let vocabulary = engine.vocabulary();
+    let source = engine.chat_template().unwrap();
+    let template = ChatTemplate::new("own", &source, &vocabulary.bos(), &vocabulary.eos()).unwrap();
+    let first = Message::new(Role::User, "Who are you?");
+    let second = Message::new(Role::User, "And who am I?");
+    let opening = vocabulary.tokenize(&template.prompt(std::slice::from_ref(&first)).unwrap());
+    let between = template
+        .next_turn(std::slice::from_ref(&first), &second)
+        .unwrap();
+    assert_eq!(between, "</s>USER: And who am I? ASSISTANT:");
+
+    let mut whole = Vec::new();
+    for method in Method::ALL {
+        let mut session = engine.session(&CONTEXT, options(method, 32)).unwrap();
+        answer(&mut session, &opening, 25);
+        let held = session.text().to_vec();
+        // Cut short, so the template's end is still to come; ended by the model, it is there already.
+        let last = session.text().last().copied();
+        let next = vocabulary.tokenize_next_turn(&between, last);
+        let end = vocabulary.tokenize_continuation("</s>");
+        assert_eq!(next[..1], end[..]);
+        assert_eq!(
+            vocabulary.tokenize_next_turn(&between, Some(end[0])),
+            next[1..]
+        );
+        answer(&mut session, &next, 25);
+        assert_eq!(
+            session.text()[..held.len()],
+            held[..],
+            "the first turn is left alone"
+        );
+        whole.push(session.text().to_vec());
+    }
+    let prompt_len = opening.len();
+    for text in &whole[1..] {
+        let (opening, ours, plain) = (
+            &text[..prompt_len],
+            &text[prompt_len..],
+            &whole[0][prompt_len..],
+        );
+        assert_same(&engine, opening, ours, plain, "two turns");
+    }
+}
+
+#[test]
+fn continued_text_gets_no_space_of_its_own() {
+    let engine = engine("tiny-llama.gguf");
+    let vocabulary = engine.vocabulary();
+    for tail in ["b c", ", y", "\nnext", " spaced", "é"] {
+        let tokens = vocabulary.tokenize_continuation(tail);
+        let text: Vec<u8> = tokens.iter().flat_map(|&t| vocabulary.bytes(t)).collect();
+        assert_eq!(String::from_utf8_lossy(&text), tail);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_answer_with_every_method() {
+    let engine = engine("tiny-llama.gguf");
+    let prompt = engine.vocabulary().tokenize(PROMPTS[1]);
+    let sampling = SamplingParams {
+        temperature: 0.8,
+        repeat_penalty: 1.1,
+        seed: 11,
+        ..SamplingParams::default()
+    };
+    let say = |method| {
+        let options = SessionOptions {
+            sampling,
+            ..options(method, 16)
+        };
+        answer(&mut engine.session(&CONTEXT, options).unwrap(), &prompt, 60)
+    };
+    let expected = say(Method::Baseline);
+    for method in Method::ALL {
+        assert_eq!(say(method), expected, "{method}");
+    }
+}
+
+#[test]
+fn the_context_is_used_to_its_end() {
+    let engine = engine("tiny-llama.gguf");
+    let prompt = engine.vocabulary().tokenize(PROMPTS[0]);
+    let context = ContextOptions {
+        n_ctx: Some(100),
+        ..CONTEXT
+    };
+    let mut plain = engine
+        .session(&context, options(Method::Baseline, 1))
+        .unwrap();
+    let expected = answer(&mut plain, &prompt, 1000);
+    // The last token follows from the last row and needs no cell.
+    assert_eq!(prompt.len() + expected.len(), 101);
+    for method in Method::ALL {
+        let mut session = engine.session(&context, options(method, 64)).unwrap();
+        session.prefill(&prompt, &mut go_on).unwrap();
+        let ours = session
+            .generate(1000, &mut |_| ControlFlow::Continue(()))
+            .unwrap();
+        assert_eq!(ours.finish, FinishReason::Length);
+        assert_eq!(ours.tokens.len(), expected.len());
+        assert_same(&engine, &prompt, &ours.tokens, &expected, method.name());
+        let more = session.prefill(&prompt, &mut go_on);
+        assert!(matches!(
+            more,
+            Err(GenerateError::PromptTooLong { n_ctx: 100, .. })
+        ));
+    }
+}
+
+#[test]
+fn small_batches_and_more_leaves_than_sequences_change_nothing() {
+    let engine = engine("tiny-llama.gguf");
+    let prompt = engine.vocabulary().tokenize(PROMPTS[0]);
+    let mut plain = engine
+        .session(&CONTEXT, options(Method::Baseline, 1))
+        .unwrap();
+    let expected = answer(&mut plain, &prompt, 60);
+    let small = ContextOptions {
+        n_batch: 16,
+        n_ubatch: 4,
+        ..CONTEXT
+    };
+    for (context, capacity) in [(small, 40), (CONTEXT, 600)] {
+        for method in Method::ALL {
+            let mut session = engine.session(&context, options(method, capacity)).unwrap();
+            assert!(session.model().max_leaves() <= 256);
+            let ours = answer(&mut session, &prompt, 60);
+            assert_same(&engine, &prompt, &ours, &expected, method.name());
+        }
+    }
+}
+
+#[test]
+fn memories_that_cannot_be_cut_back_decode_plainly() {
+    for (name, swa_full, drafts) in [
+        ("tiny-mamba.gguf", true, false),
+        ("tiny-swa.gguf", false, false),
+        ("tiny-swa.gguf", true, true),
+    ] {
+        let engine = engine(name);
+        let context = ContextOptions {
+            swa_full,
+            ..CONTEXT
+        };
+        assert_eq!(engine.cannot_draft(&context).is_none(), drafts, "{name}");
+        let prompt = engine.vocabulary().tokenize(PROMPTS[2]);
+        let mut plain = engine
+            .session(&context, options(Method::Baseline, 1))
+            .unwrap();
+        let expected = answer(&mut plain, &prompt, 40);
+        let mut session = engine
+            .session(&context, options(Method::Logitspec, 32))
+            .unwrap();
+        session.prefill(&prompt, &mut go_on).unwrap();
+        let ours = session
+            .generate(40, &mut |_| ControlFlow::Continue(()))
+            .unwrap();
+        assert_eq!(ours.drafted > 0, drafts, "{name}");
+        assert_same(&engine, &prompt, &ours.tokens, &expected, name);
+    }
+}
+
+#[test]
+fn recurrent_models_take_a_second_turn() {
+    let engine = engine("tiny-mamba.gguf");
+    let vocabulary = engine.vocabulary();
+    let mut session = engine
+        .session(&CONTEXT, options(Method::Logitspec, 32))
+        .unwrap();
+    answer(&mut session, &vocabulary.tokenize("one two"), 10);
+    answer(
+        &mut session,
+        &vocabulary.tokenize_continuation(" three"),
+        10,
+    );
+    let text = session.text().to_vec();
+    // The same text afresh has the same next token.
+    let next = answer(&mut session, &vocabulary.tokenize_continuation(" four"), 1);
+    let mut fresh = engine
+        .session(&CONTEXT, options(Method::Baseline, 1))
+        .unwrap();
+    let all = [text, vocabulary.tokenize_continuation(" four")].concat();
+    assert_eq!(answer(&mut fresh, &all, 1), next);
+}
+
+#[test]
+fn bad_files_are_told_apart() {
+    let load = |path: &Path| Engine::load(path, &ModelOptions::default()).err().unwrap();
+    assert!(matches!(
+        load(&model("none.gguf")),
+        LoadError::Unreadable { .. }
+    ));
+    assert!(matches!(load(&model("")), LoadError::Unreadable { .. }));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    assert!(matches!(load(&script), LoadError::NotGguf { .. }));
+    let bert = load(&model("tiny-bert.gguf"));
+    assert!(
+        matches!(bert, LoadError::NotALanguageModel { .. }),
+        "{bert}"
+    );
+
+    let whole = std::fs::read(model("tiny-llama.gguf")).unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for cut in [3, 10, 2_000, 300_000] {
+        let path = folder.join(format!("cut-{cut}.gguf"));
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let error = load(&path);
+        let expected = matches!(error, LoadError::NotGguf { .. }) == (cut < 4);
+        assert!(expected, "{error}");
+        let line = error.to_string();
+        assert!(
+            !line.contains('\n') && line.contains(&format!("cut-{cut}.gguf")),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn prompts_are_checked_and_cancelled_prompts_leave_the_conversation_alone() {
+    let engine = engine("tiny-llama.gguf");
+    let vocabulary = engine.vocabulary();
+    let context = ContextOptions {
+        n_batch: 8,
+        ..CONTEXT
+    };
+    let mut session = engine
+        .session(&context, options(Method::Logitspec, 8))
+        .unwrap();
+    assert_eq!(
+        session.prefill(&[], &mut go_on),
+        Err(GenerateError::EmptyPrompt)
+    );
+    let stranger = session.prefill(&[1, 640], &mut go_on);
+    assert!(matches!(
+        stranger,
+        Err(GenerateError::UnknownToken { token: 640, .. })
+    ));
+    let nothing = session.generate(5, &mut |_| ControlFlow::Continue(()));
+    assert_eq!(nothing, Err(GenerateError::EmptyPrompt));
+
+    let prompt = vocabulary.tokenize(PROMPTS[0]);
+    let first = answer(&mut session, &prompt, 30);
+    let text = session.text().to_vec();
+    let mut calls = 0;
+    let cancelled = session.prefill(&prompt, &mut |_, _| {
+        calls += 1;
+        if calls > 2 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    assert_eq!(cancelled, Err(GenerateError::Cancelled));
+    assert_eq!(session.text(), text);
+    // And it can be gone on with, as if nothing had happened.
+    let more = session
+        .generate(30, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    let mut plain = engine
+        .session(&CONTEXT, options(Method::Baseline, 1))
+        .unwrap();
+    let expected = answer(&mut plain, &prompt, 60);
+    assert_same(
+        &engine,
+        &prompt,
+        &[first, more.tokens].concat(),
+        &expected,
+        "resumed",
+    );
+}
