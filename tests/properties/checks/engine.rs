@@ -205,7 +205,7 @@ impl Talk {
             Err(GenerateError::PromptTooLong { tokens, .. }) => {
                 assert!(tokens == before + prompt.len() && tokens > n_ctx);
             }
-            Err(GenerateError::EmptyPrompt) => assert_eq!(prompt, []),
+            Err(GenerateError::EmptyPrompt) => assert!(prompt.is_empty()),
             Err(GenerateError::Cancelled) => assert!(reports.len() > patience),
             Err(GenerateError::Decode(_)) => self.forgive(Call::Append),
         }
@@ -267,7 +267,10 @@ impl Talk {
                 if self.session.model().last_failure == Some(Call::DecodeTree) {
                     self.plain.draw_ahead();
                 } else {
-                    assert_eq!(said, [], "only what an earlier answer left is caught up on");
+                    assert!(
+                        said.is_empty(),
+                        "only what an earlier answer left is caught up on"
+                    );
                 }
             }
             Err(error) => panic!("{error}"),
@@ -293,6 +296,7 @@ fn assert_step(view: &StepView<'_>) {
 fn assert_generation(generation: &Generation, steps: &[Vec<TokenId>]) {
     let lengths: Vec<_> = steps.iter().map(Vec::len).collect();
     assert_eq!(generation.accept_lengths, lengths);
+    assert_eq!(generation.step_times.len(), lengths.len());
     assert_eq!(lengths.iter().sum::<usize>(), generation.tokens.len());
     let mean = generation.tokens.len() as f64 / lengths.len().max(1) as f64;
     assert!((generation.mean_accepted_tokens() - mean).abs() < 1e-9);
