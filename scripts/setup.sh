@@ -29,7 +29,9 @@ have_libclang() {
     local dir
     for dir in /usr/lib /usr/lib64 /usr/lib/llvm*/lib /usr/lib64/llvm*/lib /usr/lib/*-linux-gnu \
         /opt/homebrew/opt/llvm/lib /usr/local/opt/llvm/lib /Library/Developer/CommandLineTools/usr/lib; do
-        compgen -G "$dir/libclang*.so*" >/dev/null && return 0
+        # Not libclang-cpp, which some systems have without the library that bindgen loads.
+        compgen -G "$dir/libclang.so*" >/dev/null && return 0
+        compgen -G "$dir/libclang-[0-9]*.so*" >/dev/null && return 0
         compgen -G "$dir/libclang.dylib" >/dev/null && return 0
     done
     return 1

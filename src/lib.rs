@@ -14,7 +14,7 @@
 //! | which drafted tokens the model would have said | [`verify`] | tree, logits |
 //! | the tree as a batch, the KV cache in step, llama.cpp itself | [`runtime`] | tree, llama.cpp |
 //! | the loop around all that | [`engine`] | all of the above, through traits |
-//! | question sets and answer files | [`bench`] | files |
+//! | question sets and answer files | [`mod@bench`] | files |
 //! | statistics, tables, plots | `report` | files |
 //!
 //! Everything but `runtime::llama` is pure, safe Rust on token ids and logit rows; with
