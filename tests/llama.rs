@@ -432,3 +432,40 @@ fn prompts_are_checked_and_cancelled_prompts_leave_the_conversation_alone() {
         "resumed",
     );
 }
+
+#[test]
+fn recurrent_models_start_over_when_a_prompt_is_called_off() {
+    let engine = engine("tiny-mamba.gguf");
+    let vocabulary = engine.vocabulary();
+    let context = ContextOptions {
+        n_batch: 4,
+        ..CONTEXT
+    };
+    let prompt = vocabulary.tokenize(PROMPTS[2]);
+    let mut plain = engine
+        .session(&CONTEXT, options(Method::Baseline, 1))
+        .unwrap();
+    let expected = answer(&mut plain, &prompt, 40);
+    let mut session = engine
+        .session(&context, options(Method::Logitspec, 1))
+        .unwrap();
+    let first = answer(&mut session, &prompt, 20);
+    let mut calls = 0;
+    let cancelled = session.prefill(&prompt, &mut |_, _| {
+        calls += 1;
+        if calls > 2 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    assert_eq!(cancelled, Err(GenerateError::Cancelled));
+    // The state cannot be taken back, so it is computed anew.
+    assert_eq!(session.model().n_past(), 0);
+    let more = session
+        .generate(20, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    assert_eq!(more.finish, FinishReason::Length);
+    let ours = [first, more.tokens].concat();
+    assert_same(&engine, &prompt, &ours, &expected, "started over");
+}

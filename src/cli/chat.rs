@@ -15,7 +15,7 @@ use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::Outcome;
 use crate::cli::generate::{prefill_bar, watch_for_ctrl_c};
 use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color, text_of};
-use crate::engine::{GenerateError, Generation, Session};
+use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{LlamaTarget, Vocabulary};
 use crate::runtime::{ChatTemplate, Message, Role};
 
@@ -215,6 +215,9 @@ impl Chat<'_> {
             return Err(error.into());
         }
         let text = printer.finish()?;
+        if let FinishReason::Failed(error) = &answer.finish {
+            return Err(error.clone().into());
+        }
         if self.args.json {
             let mut out = io::stdout().lock();
             writeln!(

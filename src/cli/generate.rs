@@ -157,10 +157,11 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
             statistics(&answer, prompt.len(), options.method, answer.timings.load)
         );
     }
-    Ok(match answer.finish {
-        FinishReason::Cancelled => Outcome::Interrupted,
-        FinishReason::Stop | FinishReason::Length => Outcome::Done,
-    })
+    match answer.finish {
+        FinishReason::Stop | FinishReason::Length => Ok(Outcome::Done),
+        FinishReason::Cancelled => Ok(Outcome::Interrupted),
+        FinishReason::Failed(error) => Err(error.into()),
+    }
 }
 
 impl GenerateArgs {
@@ -309,10 +310,11 @@ fn report(
     parameters: Value,
 ) -> Value {
     // The contract knows three reasons; an interrupted answer says so in `error`.
-    let (finish_reason, error) = match answer.finish {
+    let (finish_reason, error) = match &answer.finish {
         FinishReason::Stop => ("stop", None),
         FinishReason::Length => ("length", None),
-        FinishReason::Cancelled => ("error", Some("interrupted by Ctrl-C")),
+        FinishReason::Cancelled => ("error", Some("interrupted by Ctrl-C".to_owned())),
+        FinishReason::Failed(error) => ("error", Some(error.to_string())),
     };
     json!({
         "text": text,

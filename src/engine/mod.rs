@@ -4,14 +4,18 @@
 //! step. It works on any [`TargetModel`](crate::runtime::TargetModel); with llama.cpp it comes from
 //! `runtime::llama::Engine`.
 
+mod answer;
+mod error;
 mod method;
+mod options;
 mod session;
 mod stats;
 mod stream;
 
-pub use method::{Method, MethodParams};
-pub use session::{
-    FinishReason, GenerateError, Generation, Session, SessionOptions, Step, StepView, Stepped,
-};
+pub use answer::{FinishReason, Generation, Step, StepView, Stepped};
+pub use error::GenerateError;
+pub use method::{Method, MethodParams, UnknownMethod};
+pub use options::SessionOptions;
+pub use session::Session;
 pub use stats::{StepTimes, Timings};
 pub use stream::TextStream;

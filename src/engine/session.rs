@@ -4,158 +4,13 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::TokenId;
-use crate::draft::{DraftTree, Drafter, ROOT, TreeLimits};
-use crate::engine::method::{Method, MethodParams};
+use crate::draft::{DraftInput, DraftTree, Drafter, ROOT, TreeLimits};
+use crate::engine::answer::{FinishReason, Generation, Step, StepView, Stepped};
+use crate::engine::error::GenerateError;
+use crate::engine::options::SessionOptions;
 use crate::engine::stats::{StepTimes, Stopwatch, Timings};
 use crate::runtime::{DecodeError, TargetModel};
-use crate::verify::{Accepted, Candidate, Greedy, Sampler, SamplingParams, Select, top_k, walk};
-
-/// How a session drafts and selects.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SessionOptions {
-    /// The drafter.
-    pub method: Method,
-    /// Its parameters.
-    pub method_params: MethodParams,
-    /// Most tokens in one verification pass, the root counted; 1 drafts nothing.
-    pub draft_tree_capacity: usize,
-    /// How tokens are selected; the default is greedy.
-    pub sampling: SamplingParams,
-    /// Rank at least this many of the last logits in every step although the drafter may want fewer: for
-    /// traces.
-    pub ranked: usize,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self {
-            method: Method::default(),
-            method_params: MethodParams::default(),
-            draft_tree_capacity: 64,
-            sampling: SamplingParams::default(),
-            ranked: 0,
-        }
-    }
-}
-
-/// Why a session could not go on.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum GenerateError {
-    /// The prompt does not fit.
-    #[error(
-        "the text has {tokens} tokens, the context holds {n_ctx}: shorten the prompt or raise -c/--ctx-size"
-    )]
-    PromptTooLong {
-        /// Tokens of the conversation with the new prompt.
-        tokens: usize,
-        /// Tokens the context holds.
-        n_ctx: usize,
-    },
-    /// There is nothing to go on from.
-    #[error("the prompt is empty: give some text")]
-    EmptyPrompt,
-    /// The prompt has a token that the model does not know.
-    #[error("token {token} is not in the model's vocabulary of {n_vocab}")]
-    UnknownToken {
-        /// The token.
-        token: TokenId,
-        /// Size of the vocabulary.
-        n_vocab: usize,
-    },
-    /// The caller called it off while the prompt was being decoded.
-    #[error("cancelled")]
-    Cancelled,
-    /// The model failed.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-}
-
-impl GenerateError {
-    /// Whether other input would have helped (as against a failure of the machine).
-    pub fn is_input_error(&self) -> bool {
-        matches!(
-            self,
-            Self::PromptTooLong { .. } | Self::EmptyPrompt | Self::UnknownToken { .. }
-        )
-    }
-}
-
-/// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FinishReason {
-    /// The model ended it.
-    Stop,
-    /// The limit on new tokens, or the end of the context, was reached.
-    Length,
-    /// The caller called it off.
-    Cancelled,
-}
-
-/// What one decode step committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// The tokens, root first; never empty.
-    pub accepted: Vec<TokenId>,
-    /// Number of drafted nodes that were verified.
-    pub drafted: usize,
-    /// Where the time went.
-    pub times: StepTimes,
-}
-
-/// A step, and what led to it.
-#[derive(Clone, Debug)]
-pub struct Stepped {
-    /// What it committed.
-    pub step: Step,
-    /// The tree that was verified.
-    pub tree: DraftTree,
-    /// The largest last logits, best first, as many as the drafter or the options asked for.
-    pub ranked: Vec<Candidate>,
-}
-
-/// A step of an answer: what was known, drafted and accepted.
-#[derive(Debug)]
-pub struct StepView<'a> {
-    /// Number of the step in this answer, from 0.
-    pub index: usize,
-    /// Tokens in the text before the step.
-    pub n_past: usize,
-    /// The largest last logits, best first, as many as the drafter or the options asked for.
-    pub ranked: &'a [Candidate],
-    /// The tree that was verified.
-    pub tree: &'a DraftTree,
-    /// What came of it.
-    pub step: &'a Step,
-}
-
-/// An answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Generation {
-    /// Its tokens; the token that ended it, if any, is the last.
-    pub tokens: Vec<TokenId>,
-    /// Tokens committed in each step.
-    pub accept_lengths: Vec<usize>,
-    /// Where the time of each step went.
-    pub step_times: Vec<StepTimes>,
-    /// Nodes drafted over all steps.
-    pub drafted: usize,
-    /// Why it ended.
-    pub finish: FinishReason,
-    /// Where the time went; `load` is 0.
-    pub timings: Timings,
-}
-
-impl Generation {
-    /// Mean of the accept lengths; 0 for an empty answer.
-    pub fn mean_accepted_tokens(&self) -> f64 {
-        self.tokens.len() as f64 / self.accept_lengths.len().max(1) as f64
-    }
-
-    /// New tokens per second of prefill and decode together.
-    pub fn tokens_per_second(&self) -> f64 {
-        self.tokens.len() as f64 / self.timings.total.max(f64::MIN_POSITIVE)
-    }
-}
+use crate::verify::{Accepted, Greedy, Sampler, Select, top_k, walk};
 
 /// A model, the conversation so far, and what is needed to go on.
 pub struct Session<M> {
@@ -275,8 +130,8 @@ impl<M: TargetModel> Session<M> {
         Ok(())
     }
 
-    /// Decodes what of the text the cache lacks and returns the row of the last token. If that fails, the cache is
-    /// as before.
+    /// Decodes what of the text the cache lacks and returns the row of the last token. If that fails, the cache holds
+    /// no more than before.
     fn catch_up(
         &mut self,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
@@ -312,10 +167,11 @@ impl<M: TargetModel> Session<M> {
     }
 
     /// Answers: decode steps until the model ends, `max_new_tokens` are reached, the context is full, or
-    /// `on_step` breaks. `on_step` sees every step right after it was committed.
+    /// `on_step` breaks. `on_step` sees every step right after it was committed. If the model fails half-way, the
+    /// answer so far is returned, with [`FinishReason::Failed`].
     ///
     /// # Errors
-    /// If there is no prompt yet, or if the model fails; what was committed before stays, and one may go on.
+    /// If there is no prompt yet.
     pub fn generate(
         &mut self,
         max_new_tokens: usize,
@@ -339,8 +195,14 @@ impl<M: TargetModel> Session<M> {
             let n_past = self.text.len();
             let left = max_new_tokens - answer.tokens.len();
             let mut watch = Stopwatch::start();
-            let Some(Stepped { step, tree, ranked }) = self.step(left)? else {
-                break; // the context is full
+            let Stepped { step, tree, ranked } = match self.step(left) {
+                Ok(Some(stepped)) => stepped,
+                Ok(None) => break, // the context is full
+                Err(GenerateError::Decode(error)) => {
+                    answer.finish = FinishReason::Failed(error);
+                    break;
+                }
+                Err(error) => return Err(error),
             };
             // What the caller does with the step is not counted.
             answer.timings.total += watch.lap().as_secs_f64();
@@ -413,13 +275,13 @@ impl<M: TargetModel> Session<M> {
         let known = left == 1 || room == 0 || self.model.is_end(root);
         let skip = known && (room == 0 || !self.options.method.verifies_last_step());
         if !skip {
-            let input = crate::draft::DraftInput {
+            let input = DraftInput {
                 text: &self.text,
                 root,
                 ranked: &ranked,
             };
             self.drafter.draft(&input, &mut tree);
-            tree.limit_leaves(limits.leaves);
+            debug_assert_eq!((tree.token(ROOT), tree.limits()), (root, limits));
         }
         times.draft = watch.lap();
 

@@ -41,6 +41,8 @@ pub enum KvOp {
 pub struct KvLedger {
     /// `held[s]` is the number of committed tokens in sequence `s`.
     held: Vec<usize>,
+    /// Whether the memory can drop the end of a sequence, and not only everything.
+    can_cut: bool,
 }
 
 impl KvLedger {
@@ -48,6 +50,15 @@ impl KvLedger {
     pub fn new(sequences: usize) -> Self {
         Self {
             held: vec![0; sequences.max(1)],
+            can_cut: true,
+        }
+    }
+
+    /// The ledger of a memory that can only be emptied (recurrent models): one sequence, and nothing to draft.
+    pub fn uncuttable() -> Self {
+        Self {
+            can_cut: false,
+            ..Self::new(1)
         }
     }
 
@@ -143,8 +154,9 @@ impl KvLedger {
         self.truncate(self.n_past(), ops);
     }
 
-    /// Keep only the first `len` committed tokens.
+    /// Keep only the first `len` committed tokens, or none if the memory cannot be cut back.
     pub fn truncate(&mut self, len: usize, ops: &mut Vec<KvOp>) {
+        let len = if self.can_cut { len } else { 0 };
         ops.push(KvOp::Remove {
             seq: None,
             from: len,

@@ -42,6 +42,7 @@ pub struct ScriptedModel {
     rows: Vec<Vec<f32>>,
     failures: VecDeque<(usize, Failure)>,
     decodes: usize,
+    can_draft: bool,
 }
 
 impl ScriptedModel {
@@ -60,6 +61,7 @@ impl ScriptedModel {
             rows: Vec::new(),
             failures: VecDeque::new(),
             decodes: 0,
+            can_draft: true,
         }
     }
 
@@ -72,6 +74,13 @@ impl ScriptedModel {
     /// Ends its answers with `token`.
     pub fn with_end(mut self, token: TokenId) -> Self {
         self.end = Some(token);
+        self
+    }
+
+    /// A memory that can only be emptied, as recurrent models have: nothing may be drafted.
+    pub fn uncuttable(mut self) -> Self {
+        self.ledger = KvLedger::uncuttable();
+        self.can_draft = false;
         self
     }
 
@@ -121,7 +130,18 @@ impl ScriptedModel {
     }
 
     fn apply(&mut self, ops: &[KvOp]) {
-        ops.iter().for_each(|&op| self.cache.apply(op));
+        for &op in ops {
+            let drops_all = KvOp::Remove {
+                seq: None,
+                from: 0,
+                to: None,
+            };
+            assert!(
+                self.can_draft || op == drops_all,
+                "this memory cannot {op:?}"
+            );
+            self.cache.apply(op);
+        }
     }
 
     fn planned_failure(&mut self) -> Option<Failure> {
@@ -204,7 +224,11 @@ impl TargetModel for ScriptedModel {
         self.n_batch
     }
     fn max_leaves(&self) -> usize {
-        self.ledger.sequences()
+        if self.can_draft {
+            self.ledger.sequences()
+        } else {
+            0
+        }
     }
     fn is_end(&self, token: TokenId) -> bool {
         self.end == Some(token)

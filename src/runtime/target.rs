@@ -3,8 +3,8 @@
 use crate::TokenId;
 use crate::draft::{DraftTree, NodeId};
 
-/// Why a decode did not happen. The cache is as after the last commit in every case.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+/// Why a decode did not happen. The cache is as after the last commit, or, if its memory cannot be cut back, empty.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
     /// No room for the batch in the cache. A smaller one may fit.
     #[error("the KV cache has no room for a batch of {batch} tokens")]
@@ -56,7 +56,7 @@ pub trait TargetModel {
     /// row of the last one.
     ///
     /// # Errors
-    /// See [`DecodeError`]; nothing is kept then.
+    /// See [`DecodeError`]; nothing of it is kept then.
     fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError>;
 
     /// Decodes a tree, its root right after the cached text. Row `i` is then the logits of node `i`.
@@ -71,6 +71,7 @@ pub trait TargetModel {
     /// Keeps the root and `path` of the tree decoded last, drops the rest.
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]);
 
-    /// Keeps the first `len` tokens of the cached text.
+    /// Keeps the first `len` tokens of the cached text, or none of them if the memory cannot be cut back:
+    /// [`n_past`](Self::n_past) tells.
     fn truncate(&mut self, len: usize);
 }

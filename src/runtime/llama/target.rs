@@ -48,7 +48,11 @@ impl<'a> LlamaTarget<'a> {
             context,
             vocabulary,
             max_leaves,
-            ledger: KvLedger::new(sequences),
+            ledger: if max_leaves == 0 {
+                KvLedger::uncuttable()
+            } else {
+                KvLedger::new(sequences)
+            },
             layout: TreeLayout::of(&DraftTree::new(0, crate::draft::TreeLimits::nodes(1))),
             sequence_ids: ids.collect(),
             ops: Vec::new(),
@@ -77,7 +81,7 @@ impl<'a> LlamaTarget<'a> {
                                 .kv_cache_seq_rm(-1, Some(as_pos(from)), to.map(as_pos))
                         }
                     };
-                    // Contexts whose memory refuses never draft, so there is nothing to remove in them.
+                    // Memories that cannot drop a part are only asked to drop all, which none refuses.
                     debug_assert!(removed.is_ok(), "{removed:?}");
                 }
                 KvOp::Copy {

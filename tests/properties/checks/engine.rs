@@ -216,6 +216,22 @@ impl Talk {
         assert_eq!(self.session.model().last_failure, Some(call));
     }
 
+    /// Sees to it that a broken-off answer can be gone on with.
+    fn forgive_answer(&mut self, said: &[TokenId]) {
+        match self.session.model().last_failure {
+            Some(Call::DecodeTree) => {
+                self.plain.draw_ahead();
+            }
+            Some(Call::Append) => {
+                assert!(
+                    said.is_empty(),
+                    "only what an earlier answer left is caught up on"
+                );
+            }
+            other => panic!("the model did not fail: {other:?}"),
+        }
+    }
+
     /// Up to `max` tokens; called off after `patience` steps.
     fn generate(&mut self, max: usize, patience: usize) {
         let before = self.plain.text.len();
@@ -253,6 +269,7 @@ impl Talk {
                     FinishReason::Stop => assert!(ended.is_some()),
                     FinishReason::Cancelled => assert_eq!(steps.len(), patience + 1),
                     FinishReason::Length => assert!(said.len() == max || self.plain.is_full()),
+                    FinishReason::Failed(_) => return self.forgive_answer(&said),
                 }
                 assert!(
                     self.session.model().n_past() + 1 >= self.plain.text.len() || said.is_empty()
@@ -263,16 +280,6 @@ impl Talk {
                 }
             }
             Err(GenerateError::EmptyPrompt) => assert_eq!(before, 0),
-            Err(GenerateError::Decode(_)) => {
-                if self.session.model().last_failure == Some(Call::DecodeTree) {
-                    self.plain.draw_ahead();
-                } else {
-                    assert!(
-                        said.is_empty(),
-                        "only what an earlier answer left is caught up on"
-                    );
-                }
-            }
             Err(error) => panic!("{error}"),
         }
     }

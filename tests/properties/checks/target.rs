@@ -28,7 +28,7 @@ pub struct Watched {
 impl Watched {
     pub fn new(model: ScriptedModel, plain: bool) -> Self {
         Self {
-            model,
+            model: if plain { model.uncuttable() } else { model },
             plain,
             text: Vec::new(),
             uncommitted: None,
@@ -40,6 +40,14 @@ impl Watched {
     /// The tokens in the cache.
     pub fn cached(&self) -> &[TokenId] {
         &self.text
+    }
+
+    /// A memory that cannot be cut back is empty after a failure; any other is as it was.
+    fn forget_what_the_failure_took(&mut self) {
+        if self.plain && self.model.n_past() == 0 {
+            self.text.clear();
+        }
+        self.settled();
     }
 
     fn settled(&self) {
@@ -65,11 +73,7 @@ impl TargetModel for Watched {
         self.model.n_batch()
     }
     fn max_leaves(&self) -> usize {
-        if self.plain {
-            0
-        } else {
-            self.model.max_leaves()
-        }
+        self.model.max_leaves()
     }
     fn is_end(&self, token: TokenId) -> bool {
         self.model.is_end(token)
@@ -86,7 +90,7 @@ impl TargetModel for Watched {
             }
             Err(error) => {
                 self.last_failure = Some(Call::Append);
-                self.settled();
+                self.forget_what_the_failure_took();
                 return Err(error);
             }
         }
@@ -107,7 +111,7 @@ impl TargetModel for Watched {
         self.rows = 0..0;
         if let Err(error) = self.model.decode_tree(tree) {
             self.last_failure = Some(Call::DecodeTree);
-            self.settled();
+            self.forget_what_the_failure_took();
             return Err(error);
         }
         self.rows = 0..tree.len();
@@ -135,7 +139,7 @@ impl TargetModel for Watched {
         self.settled();
         assert!(len <= self.text.len());
         self.model.truncate(len);
-        self.text.truncate(len);
+        self.text.truncate(if self.plain { 0 } else { len });
         self.settled();
     }
 }

@@ -1,0 +1,86 @@
+//! Steps and answers.
+
+use crate::TokenId;
+use crate::draft::DraftTree;
+use crate::engine::stats::{StepTimes, Timings};
+use crate::runtime::DecodeError;
+use crate::verify::Candidate;
+
+/// Why an answer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended it.
+    Stop,
+    /// The limit on new tokens, or the end of the context, was reached.
+    Length,
+    /// The caller called it off.
+    Cancelled,
+    /// The model failed; what was committed before stays, and one may go on.
+    Failed(DecodeError),
+}
+
+/// What one decode step committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The tokens, root first; never empty.
+    pub accepted: Vec<TokenId>,
+    /// Number of drafted nodes that were verified.
+    pub drafted: usize,
+    /// Where the time went.
+    pub times: StepTimes,
+}
+
+/// A step, and what led to it.
+#[derive(Clone, Debug)]
+pub struct Stepped {
+    /// What it committed.
+    pub step: Step,
+    /// The tree that was verified.
+    pub tree: DraftTree,
+    /// The largest last logits, best first, as many as the drafter or the options asked for.
+    pub ranked: Vec<Candidate>,
+}
+
+/// A step of an answer: what was known, drafted and accepted.
+#[derive(Debug)]
+pub struct StepView<'a> {
+    /// Number of the step in this answer, from 0.
+    pub index: usize,
+    /// Tokens in the text before the step.
+    pub n_past: usize,
+    /// The largest last logits, best first, as many as the drafter or the options asked for.
+    pub ranked: &'a [Candidate],
+    /// The tree that was verified.
+    pub tree: &'a DraftTree,
+    /// What came of it.
+    pub step: &'a Step,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generation {
+    /// Its tokens; the token that ended it, if any, is the last.
+    pub tokens: Vec<TokenId>,
+    /// Tokens committed in each step.
+    pub accept_lengths: Vec<usize>,
+    /// Where the time of each step went.
+    pub step_times: Vec<StepTimes>,
+    /// Nodes drafted over all steps.
+    pub drafted: usize,
+    /// Why it ended.
+    pub finish: FinishReason,
+    /// Where the time went; `load` is 0.
+    pub timings: Timings,
+}
+
+impl Generation {
+    /// Mean of the accept lengths; 0 for an empty answer.
+    pub fn mean_accepted_tokens(&self) -> f64 {
+        self.tokens.len() as f64 / self.accept_lengths.len().max(1) as f64
+    }
+
+    /// New tokens per second of prefill and decode together.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.tokens.len() as f64 / self.timings.total.max(f64::MIN_POSITIVE)
+    }
+}

@@ -1,0 +1,46 @@
+//! What can go wrong in a session.
+
+use crate::TokenId;
+use crate::runtime::DecodeError;
+
+/// Why a session could not go on.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum GenerateError {
+    /// The prompt does not fit.
+    #[error(
+        "the text has {tokens} tokens, the context holds {n_ctx}: shorten the prompt or raise -c/--ctx-size"
+    )]
+    PromptTooLong {
+        /// Tokens of the conversation with the new prompt.
+        tokens: usize,
+        /// Tokens the context holds.
+        n_ctx: usize,
+    },
+    /// There is nothing to go on from.
+    #[error("the prompt is empty: give some text")]
+    EmptyPrompt,
+    /// The prompt has a token that the model does not know.
+    #[error("token {token} is not in the model's vocabulary of {n_vocab}")]
+    UnknownToken {
+        /// The token.
+        token: TokenId,
+        /// Size of the vocabulary.
+        n_vocab: usize,
+    },
+    /// The caller called it off while the prompt was being decoded.
+    #[error("cancelled")]
+    Cancelled,
+    /// The model failed.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+impl GenerateError {
+    /// Whether other input would have helped (as against a failure of the machine).
+    pub fn is_input_error(&self) -> bool {
+        matches!(
+            self,
+            Self::PromptTooLong { .. } | Self::EmptyPrompt | Self::UnknownToken { .. }
+        )
+    }
+}

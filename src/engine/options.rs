@@ -1,0 +1,32 @@
+//! How a session is set up.
+
+use crate::engine::method::{Method, MethodParams};
+use crate::verify::SamplingParams;
+
+/// How a session drafts and selects.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SessionOptions {
+    /// The drafter.
+    pub method: Method,
+    /// Its parameters.
+    pub method_params: MethodParams,
+    /// Most tokens in one verification pass, the root counted; 1 drafts nothing.
+    pub draft_tree_capacity: usize,
+    /// How tokens are selected; the default is greedy.
+    pub sampling: SamplingParams,
+    /// Rank at least this many of the last logits in every step although the drafter may want fewer: for
+    /// traces.
+    pub ranked: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            method: Method::default(),
+            method_params: MethodParams::default(),
+            draft_tree_capacity: 64,
+            sampling: SamplingParams::default(),
+            ranked: 0,
+        }
+    }
+}
