@@ -3,6 +3,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::bench::QuestionError;
+use crate::bench::run::RunError;
+use crate::bench::server::ServerError;
 use crate::engine::GenerateError;
 use crate::report::ReportError;
 use crate::runtime::TemplateError;
@@ -58,7 +61,7 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         line += &format!(" ({tip})");
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        line = "error: say what to do: logitspec generate, chat, inspect or report (logitspec --help shows all)".into();
+        line = "error: say what to do: logitspec generate, chat, inspect, bench or report (logitspec --help shows all)".into();
     } else {
         line += "; --help shows all flags";
     }
@@ -85,6 +88,13 @@ fn is_users(error: &anyhow::Error) -> bool {
             || cause.is::<LoadError>()
             || cause.is::<TemplateError>()
             || cause.is::<ReportError>()
+            || cause.is::<QuestionError>()
+            || cause
+                .downcast_ref::<RunError>()
+                .is_some_and(RunError::is_input_error)
+            || cause
+                .downcast_ref::<ServerError>()
+                .is_some_and(ServerError::is_input_error)
             || cause
                 .downcast_ref::<GenerateError>()
                 .is_some_and(GenerateError::is_input_error)

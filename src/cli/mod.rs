@@ -3,6 +3,7 @@
 //! One file per subcommand. Nothing deeper in the crate reads a flag or prints.
 
 mod args;
+mod bench;
 mod chat;
 mod conversation;
 mod exit;
@@ -38,6 +39,7 @@ enum Command {
     Generate(Box<generate::GenerateArgs>),
     Chat(Box<chat::ChatArgs>),
     Inspect(inspect::InspectArgs),
+    Bench(Box<bench::BenchArgs>),
     Report(report::ReportArgs),
 }
 
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
     };
     exit::report(done)

@@ -145,6 +145,13 @@ impl FromStr for CacheType {
     }
 }
 
+impl std::fmt::Display for CacheType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = Self::NAMES.iter().find(|(_, kind)| *kind == self.0);
+        f.write_str(name.map_or("other", |(name, _)| name))
+    }
+}
+
 /// How to make a context.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ContextOptions {
@@ -195,7 +202,7 @@ pub struct Engine {
     load_time: Duration,
 }
 
-fn backend() -> &'static LlamaBackend {
+pub(super) fn backend() -> &'static LlamaBackend {
     static BACKEND: OnceLock<LlamaBackend> = OnceLock::new();
     BACKEND.get_or_init(|| {
         log::install();
@@ -400,7 +407,7 @@ impl Engine {
 }
 
 /// One thread per core that this process may use.
-fn cores() -> u32 {
+pub(super) fn cores() -> u32 {
     let logical = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // Hyper-threads only get in each other's way here.
     small(logical.min(num_cpus::get_physical()).max(1))

@@ -1,11 +1,13 @@
 //! llama.cpp, through `llama-cpp-2`: the only module that names it.
 
+mod build;
 mod engine;
 mod info;
 mod log;
 mod target;
 mod vocab;
 
+pub use build::{build, default_threads, devices};
 pub use engine::{CacheType, ContextOptions, Engine, FlashAttention, LoadError, ModelOptions};
 pub use info::ModelInfo;
 pub use log::set_verbose;

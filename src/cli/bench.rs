@@ -1,0 +1,434 @@
+//! `logitspec bench`: a question set, answered by several methods.
+
+mod methods;
+mod progress;
+mod server;
+mod settings;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+use crate::bench::engine::EngineAnswerer;
+use crate::bench::prompt::Prompter;
+use crate::bench::run::{Answerer, BoxError, Finished, Lane, Order, Plan, Skip, run as run_plan};
+use crate::bench::server::{LlamaServer, ServerAnswerer, ServerHandle};
+use crate::bench::{QuestionError, QuestionSet, read_questions};
+use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
+use crate::cli::bench::methods::{Bencher, NamedMethod};
+use crate::cli::bench::progress::Progress;
+use crate::cli::bench::settings::Settings;
+use crate::cli::conversation::{TemplateArgs, opening};
+use crate::cli::exit::{Outcome, user_error};
+use crate::engine::{Method, SessionOptions};
+use crate::runtime::llama::{ContextOptions, Engine};
+
+/// Measure methods on a question set
+///
+/// Every question is answered by every method, in rotating order, and each answer is on the disk before the next
+/// question is asked: a run that is stopped, by whatever, goes on where it stopped when the same command is given again.
+/// `logitspec report` makes tables and plots of the answer files.
+///
+/// Examples:
+///   logitspec bench -m vicuna.gguf --bench-name spec_bench --template vicuna
+///   logitspec bench -m model.gguf --questions my.jsonl --methods baseline,logitspec,prompt-lookup -n 256
+///   logitspec bench -m model.gguf --bench-name demo_bench --llama-server llama.cpp/build/bin/llama-server
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct BenchArgs {
+    /// The question set NAME: the file question.jsonl in the folder NAME of --data-dir
+    #[arg(long, alias = "bench_name", value_name = "NAME")]
+    bench_name: Option<String>,
+
+    /// Folder of the question sets
+    #[arg(
+        long,
+        alias = "data_dir",
+        default_value = "data",
+        value_name = "FOLDER"
+    )]
+    data_dir: PathBuf,
+
+    /// A question file, instead of --bench-name
+    #[arg(long, value_name = "FILE", conflicts_with = "bench_name")]
+    questions: Option<PathBuf>,
+
+    /// Methods, separated by commas; NAME=METHOD gives one another name, so that it can be run beside itself
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "baseline,logitspec",
+        value_name = "METHODS"
+    )]
+    methods: Vec<NamedMethod>,
+
+    /// Number of the first question, counted from 0 in the file's order
+    #[arg(long, alias = "question_begin", value_name = "N")]
+    question_begin: Option<usize>,
+
+    /// Number of the question after the last
+    #[arg(long, alias = "question_end", value_name = "N")]
+    question_end: Option<usize>,
+
+    /// Answers to each question; the first is the one that is measured
+    #[arg(long, alias = "num_choices", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    num_choices: u32,
+
+    /// Most tokens of an answer
+    #[arg(
+        short = 'n',
+        long,
+        alias = "max_new_tokens",
+        default_value_t = 1024,
+        value_name = "N"
+    )]
+    max_new_tokens: usize,
+
+    /// The model's name in records and file names [default: the name of its file]
+    #[arg(long, alias = "model_id", value_name = "NAME")]
+    model_id: Option<String>,
+
+    /// Where the answers go, if there is one method only
+    #[arg(
+        long,
+        alias = "answer_file",
+        value_name = "FILE",
+        conflicts_with = "answer_dir"
+    )]
+    answer_file: Option<PathBuf>,
+
+    /// Folder of the answer files [default: model_answer beside the question file]
+    #[arg(long, alias = "answer_dir", value_name = "FOLDER")]
+    answer_dir: Option<PathBuf>,
+
+    /// How often each method answers the last question before anything is measured
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    warmup: u32,
+
+    /// How often the whole set is run, for `logitspec report --mean-report`
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+
+    /// One method after the other, as the original does, instead of question by question
+    #[arg(long)]
+    sequential: bool,
+
+    /// Start afresh: what is in the answer files is lost
+    #[arg(long)]
+    overwrite: bool,
+
+    /// Questions answered at the same time, each with contexts of its own; figures then are of a shared machine
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: u32,
+
+    /// Measure this llama-server (llama.cpp's own) on the same model and questions, too
+    #[arg(long, alias = "llama_server", value_name = "PROGRAM")]
+    llama_server: Option<PathBuf>,
+
+    /// More flags for it, for example "--spec-type ngram-simple"
+    #[arg(
+        long,
+        alias = "llama_server_args",
+        value_name = "FLAGS",
+        requires = "llama_server",
+        allow_hyphen_values = true
+    )]
+    llama_server_args: Option<String>,
+
+    /// Print one JSON object at the end
+    #[arg(long)]
+    json: bool,
+
+    /// Most tokens in one verification pass; the baseline has 1
+    #[arg(
+        long,
+        alias = "draft_tree_capacity",
+        default_value_t = 64,
+        value_name = "N",
+        help_heading = "Drafting"
+    )]
+    draft_tree_capacity: usize,
+
+    /// Longest run of tokens looked up in the text so far [default: 3 as published; 32 for logitspec]
+    #[arg(
+        long,
+        alias = "max_ngram_size",
+        value_name = "N",
+        help_heading = "Drafting"
+    )]
+    max_ngram_size: Option<usize>,
+
+    /// Most tokens copied from one place in the text [default: 20; 10 for prompt-lookup]
+    #[arg(
+        long,
+        alias = "num_pred_tokens",
+        value_name = "N",
+        help_heading = "Drafting"
+    )]
+    num_pred_tokens: Option<usize>,
+
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    template: TemplateArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
+    let stop = watch_for_ctrl_c();
+    let benchers = methods::all(args)?;
+    let options = args.session_options()?;
+    let question_file = args.question_file()?;
+    let mut set = args.read_questions(&question_file)?;
+
+    let engine = args.model.load(false)?;
+    let prompter = Prompter::new(
+        engine.vocabulary(),
+        args.template.choose(&engine)?,
+        opening(args.template.system.as_deref()),
+    );
+    // Of the whole set: slices of it are run with equal contexts.
+    let context = args.context(&engine, &prompter, &set)?;
+    args.slice(&mut set)?;
+    if let Some(reason) = engine.cannot_draft(&context) {
+        eprintln!("note: every method decodes plainly, nothing can be drafted: {reason}");
+    }
+
+    let server = server::start(args, &context, stop)?;
+    let model_id = args.model_id(&engine);
+    let settings = Settings::new(args, &engine, &context, &question_file, &server)?;
+    let mut lanes = Vec::new();
+    for repeat in 0..args.repeat {
+        for (number, bencher) in benchers.iter().enumerate() {
+            let path = args.answer_path(&question_file, &model_id, &bencher.name(), repeat);
+            let manifest = settings.manifest(bencher);
+            let mut lane = Lane::open(&path, &manifest, args.overwrite, number, repeat)?;
+            for skipped in &set.skipped {
+                lane.skip(Skip::from(skipped))?;
+            }
+            for notice in &lane.notices {
+                eprintln!("note: {notice}");
+            }
+            if let Some(commit) = &lane.other_commit {
+                eprintln!("note: {}: resumed although {commit}", path.display());
+            }
+            lanes.push(lane);
+        }
+    }
+
+    let names: Vec<String> = benchers.iter().map(Bencher::name).collect();
+    let plan = Plan {
+        repeats: args.repeat,
+        num_choices: args.num_choices,
+        warmup: args.warmup,
+        order: args.order(),
+        jobs: args.jobs as usize,
+        ..Plan::new(&model_id, &names, &set.questions)
+    };
+    let make = |method: usize| -> Result<Box<dyn Answerer + '_>, BoxError> {
+        let most = args.max_new_tokens;
+        match (&benchers[method], &server) {
+            (Bencher::Server(_), Some(server)) => Ok(Box::new(ServerAnswerer::new(
+                server,
+                &prompter,
+                options.sampling,
+                most,
+                context.n_ctx.unwrap_or_default() as usize,
+            ))),
+            (bencher, _) => {
+                let options = bencher.session_options(options);
+                let context = ContextOptions {
+                    draft_tree_capacity: options.draft_tree_capacity,
+                    ..context
+                };
+                let target = engine.context(&context)?;
+                Ok(Box::new(EngineAnswerer::new(
+                    target, &prompter, options, most,
+                )))
+            }
+        }
+    };
+    let mut progress = Progress::new(&names, &set.questions);
+    let finished = run_plan(&plan, lanes, &make, stop, &mut |event| progress.show(event));
+    progress.end();
+    let finished = finished?;
+    drop(server);
+    args.print(&finished, &names, &model_id, &question_file)?;
+    Ok(match finished.interrupted {
+        true => Outcome::Interrupted,
+        false => Outcome::Done,
+    })
+}
+
+impl BenchArgs {
+    fn order(&self) -> Order {
+        match self.sequential {
+            true => Order::Sequential,
+            false => Order::Rotating,
+        }
+    }
+
+    fn session_options(&self) -> anyhow::Result<SessionOptions> {
+        let draft = DraftArgs {
+            method: Method::default(),
+            draft_tree_capacity: self.draft_tree_capacity,
+            max_ngram_size: self.max_ngram_size,
+            num_pred_tokens: self.num_pred_tokens,
+        };
+        session_options(&draft, &self.sampling)
+    }
+
+    fn question_file(&self) -> anyhow::Result<PathBuf> {
+        match (&self.questions, &self.bench_name) {
+            (Some(file), _) => Ok(file.clone()),
+            (None, Some(name)) => Ok(self.data_dir.join(name).join("question.jsonl")),
+            (None, None) => Err(user_error(
+                "no questions: name a set with --bench-name NAME, or a file with --questions FILE",
+            )),
+        }
+    }
+
+    fn read_questions(&self, file: &Path) -> anyhow::Result<QuestionSet> {
+        let set = read_questions(file).map_err(|error| match (&error, &self.bench_name) {
+            (QuestionError::Read { .. }, Some(name)) => user_error(format!(
+                "{error}; is there a question set {name} in --data-dir {}?",
+                self.data_dir.display()
+            )),
+            _ => error.into(),
+        })?;
+        for skipped in &set.skipped {
+            eprintln!("note: {skipped}");
+        }
+        Ok(set)
+    }
+
+    fn slice(&self, set: &mut QuestionSet) -> anyhow::Result<()> {
+        let all = set.questions.len();
+        set.slice(self.question_begin, self.question_end);
+        if set.questions.is_empty() {
+            return Err(user_error(format!(
+                "no question is left: --question-begin {} and --question-end {} leave none of the {all} in the file",
+                self.question_begin.unwrap_or(0),
+                self.question_end.unwrap_or(all)
+            )));
+        }
+        Ok(())
+    }
+
+    /// A context that the longest conversation fits into, as far as the model was trained for it.
+    fn context(
+        &self,
+        engine: &Engine,
+        prompter: &Prompter<'_>,
+        set: &QuestionSet,
+    ) -> anyhow::Result<ContextOptions> {
+        let mut needed = 0;
+        for question in &set.questions {
+            needed = needed.max(prompter.longest(question, self.max_new_tokens)?);
+        }
+        let needed = needed.saturating_add(self.draft_tree_capacity);
+        // llama.cpp rounds up to this anyway.
+        Ok(self.model.context(
+            engine,
+            needed.checked_next_multiple_of(256).unwrap_or(needed),
+        ))
+    }
+
+    fn model_id(&self, engine: &Engine) -> String {
+        let stem = || engine.path().file_stem().unwrap_or_default();
+        self.model_id
+            .clone()
+            .unwrap_or_else(|| stem().to_string_lossy().into_owned())
+    }
+
+    /// `data/<bench>/model_answer/<model-id>-<method>-temp-<t>.jsonl`; repeats after the first are numbered.
+    fn answer_path(&self, questions: &Path, model_id: &str, method: &str, repeat: u32) -> PathBuf {
+        let file = match &self.answer_file {
+            Some(file) => file.clone(),
+            None => {
+                let folder = self.answer_dir.clone();
+                let beside = || questions.with_file_name("model_answer");
+                // A name from the Hub has a slash in it.
+                let model_id = model_id.replace(['/', '\\'], "-");
+                let temperature = self.sampling.temperature;
+                folder
+                    .unwrap_or_else(beside)
+                    .join(format!("{model_id}-{method}-temp-{temperature:?}.jsonl"))
+            }
+        };
+        if repeat == 0 {
+            return file;
+        }
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let stem = name.strip_suffix(".jsonl").unwrap_or(&name);
+        file.with_file_name(format!("{stem}-repeat-{repeat}.jsonl"))
+    }
+
+    fn print(
+        &self,
+        finished: &Finished,
+        names: &[String],
+        model_id: &str,
+        questions: &Path,
+    ) -> anyhow::Result<()> {
+        let summaries = finished.summaries(names);
+        let mut out = io::stdout().lock();
+        if self.json {
+            let report = json!({
+                "model_id": model_id,
+                "questions": questions,
+                "interrupted": finished.interrupted,
+                "methods": summaries,
+            });
+            serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
+            writeln!(out)?;
+        } else {
+            let table = progress::table(&summaries);
+            out.write_all(table.as_bytes())
+                .context("cannot write to standard output")?;
+            if let Some(hint) = progress::report_hint(&summaries) {
+                eprintln!("{hint}");
+            }
+        }
+        if finished.interrupted {
+            eprintln!("stopped; the same command goes on where it stopped");
+        }
+        Ok(())
+    }
+}
+
+/// The server that a second Ctrl-C has to stop before it ends the process.
+static SERVER: Mutex<Option<ServerHandle>> = Mutex::new(None);
+
+fn remember_server(server: &LlamaServer) {
+    *SERVER
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(server.handle());
+}
+
+/// A flag that Ctrl-C raises; a second Ctrl-C ends everything at once.
+fn watch_for_ctrl_c() -> &'static AtomicBool {
+    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+    // Fails only if a handler is there already, and there is none.
+    let _ = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            // Waiting for it could take as long as the start of a server.
+            if let Ok(server) = SERVER.try_lock()
+                && let Some(server) = &*server
+            {
+                server.stop();
+            }
+            std::process::exit(130);
+        }
+        eprintln!(
+            "stopping after the answers in progress; Ctrl-C again ends at once, and then loses those"
+        );
+    });
+    &INTERRUPTED
+}

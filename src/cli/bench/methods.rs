@@ -1,0 +1,104 @@
+//! Which methods run, and under which names.
+
+use std::str::FromStr;
+
+use crate::cli::bench::BenchArgs;
+use crate::cli::bench::server::server_name;
+use crate::cli::exit::user_error;
+use crate::engine::{Method, SessionOptions};
+
+/// `METHOD`, or `NAME=METHOD`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NamedMethod {
+    pub name: String,
+    pub method: Method,
+}
+
+impl FromStr for NamedMethod {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, method) = text
+            .split_once('=')
+            .map_or((None, text), |(name, method)| (Some(name), method));
+        let method: Method = method.parse().map_err(|error| format!("{error}"))?;
+        let name = name.unwrap_or(method.name());
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || !name.chars().all(plain) {
+            return Err(format!(
+                "{name:?} is no name: use letters, digits, - _ and ., for it becomes part of a file name"
+            ));
+        }
+        Ok(Self {
+            name: name.into(),
+            method,
+        })
+    }
+}
+
+/// Who answers.
+#[derive(Clone, Debug)]
+pub(super) enum Bencher {
+    /// Our engine.
+    Engine(NamedMethod),
+    /// A `llama-server`, by the name it gets.
+    Server(String),
+}
+
+impl Bencher {
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Engine(named) => named.name.clone(),
+            Self::Server(name) => name.clone(),
+        }
+    }
+
+    /// Whether it grows draft trees: the drafting flags are of no meaning to the others.
+    pub(super) fn drafts(&self) -> bool {
+        matches!(self, Self::Engine(named) if named.method != Method::Baseline)
+    }
+
+    /// The session of this method; plain decoding needs no room for a tree.
+    pub(super) fn session_options(&self, common: SessionOptions) -> SessionOptions {
+        SessionOptions {
+            method: match self {
+                Self::Engine(named) => named.method,
+                Self::Server(_) => Method::Baseline,
+            },
+            draft_tree_capacity: match self.drafts() {
+                true => common.draft_tree_capacity,
+                false => 1,
+            },
+            ..common
+        }
+    }
+}
+
+/// The methods that the flags ask for.
+pub(super) fn all(args: &BenchArgs) -> anyhow::Result<Vec<Bencher>> {
+    let mut all: Vec<Bencher> = args.methods.iter().cloned().map(Bencher::Engine).collect();
+    if args.llama_server.is_some() {
+        if args.jobs > 1 {
+            return Err(user_error(
+                "--llama-server answers one question at a time: leave out --jobs",
+            ));
+        }
+        let flags = args.llama_server_args.as_deref().unwrap_or_default();
+        all.push(Bencher::Server(server_name(flags)));
+    }
+    for (number, bencher) in all.iter().enumerate() {
+        let name = bencher.name();
+        if all[..number].iter().any(|earlier| earlier.name() == name) {
+            return Err(user_error(format!(
+                "--methods has {name} twice: give one of them a name of its own, for example again={name}"
+            )));
+        }
+    }
+    if args.answer_file.is_some() && all.len() > 1 {
+        return Err(user_error(format!(
+            "--answer-file names one file, but there are {} methods: use --answer-dir, or --methods with one",
+            all.len()
+        )));
+    }
+    Ok(all)
+}

@@ -1,0 +1,127 @@
+//! Starting the user's `llama-server` with what our own engine has.
+
+use std::ffi::OsString;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::bench::server::LlamaServer;
+use crate::cli::args::When;
+use crate::cli::bench::{BenchArgs, remember_server};
+use crate::cli::exit::user_error;
+use crate::runtime::llama::{ContextOptions, default_threads};
+
+/// Large models on slow disks take a while.
+const LOAD_LIMIT: Duration = Duration::from_secs(900);
+
+/// What the server is called in the answer file: `llama-server`, and the kind of speculation if there is one.
+pub(super) fn server_name(flags: &str) -> String {
+    let words: Vec<&str> = flags.split_whitespace().collect();
+    let value = |flag: &str| {
+        let after = words.windows(2).find(|pair| pair[0] == flag);
+        after.map(|pair| pair[1].trim_matches(['"', '\'']).replace(',', "+"))
+    };
+    let kind = value("--spec-type").or_else(|| {
+        let drafts = ["-md", "--model-draft", "--spec-draft-model"];
+        words
+            .iter()
+            .any(|word| drafts.contains(word))
+            .then(|| "draft-model".to_owned())
+    });
+    kind.map_or("llama-server".to_owned(), |kind| {
+        format!("llama-server-{kind}")
+    })
+}
+
+/// Starts the server, if one is asked for, and waits until it is ready.
+pub(super) fn start(
+    args: &BenchArgs,
+    context: &ContextOptions,
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<LlamaServer>> {
+    let (Some(program), Some(model)) = (&args.llama_server, &args.model.model_path) else {
+        return Ok(None);
+    };
+    let mut flags: Vec<OsString> = vec!["-m".into(), model.into()];
+    let mut flag = |name: &str, value: String| flags.extend([name.into(), value.into()]);
+    flag("-np", "1".into());
+    flag("-c", context.n_ctx.unwrap_or_default().to_string());
+    flag("-t", threads(args).to_string());
+    flag("-b", context.n_batch.to_string());
+    flag("-ub", context.n_ubatch.to_string());
+    if let Some(layers) = args.model.n_gpu_layers {
+        flag("-ngl", layers.to_string());
+    }
+    match args.model.flash_attn {
+        When::Auto => {}
+        When::On => flag("-fa", "on".into()),
+        When::Off => flag("-fa", "off".into()),
+    }
+    if context.cache_type_k != Default::default() || context.cache_type_v != Default::default() {
+        flag("-ctk", context.cache_type_k.to_string());
+        flag("-ctv", context.cache_type_v.to_string());
+    }
+    if args.model.no_mmap {
+        flags.push("--no-mmap".into());
+    }
+    let own = args.llama_server_args.as_deref().unwrap_or_default();
+    flags.extend(split(own)?.into_iter().map(OsString::from));
+
+    eprintln!("starting {}", program.display());
+    let mut server = LlamaServer::start(program, &flags)?;
+    remember_server(&server);
+    server.wait_until_ready(LOAD_LIMIT, stop)?;
+    Ok(Some(server))
+}
+
+pub(super) fn threads(args: &BenchArgs) -> u32 {
+    args.model.threads.unwrap_or_else(default_threads)
+}
+
+/// Splits flags as a shell would: white space parts them, quotes hold them together.
+fn split(text: &str) -> anyhow::Result<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for c in text.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            Some(_) => word.get_or_insert_default().push(c),
+            None if c == '"' || c == '\'' => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            None if c.is_whitespace() => words.extend(word.take()),
+            None => word.get_or_insert_default().push(c),
+        }
+    }
+    if let Some(open) = quote {
+        return Err(user_error(format!(
+            "--llama-server-args: a {open} is not closed"
+        )));
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_split_as_a_shell_does() {
+        let words = split("--a 1  --b 'x y' \"\" c'd'").unwrap();
+        assert_eq!(words, ["--a", "1", "--b", "x y", "", "cd"]);
+        assert!(split("--a 'x").is_err());
+        assert!(split(" ").unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_server_is_named_after_its_speculation() {
+        assert_eq!(server_name("-np 1"), "llama-server");
+        assert_eq!(
+            server_name("--spec-type ngram-mod,ngram-simple"),
+            "llama-server-ngram-mod+ngram-simple"
+        );
+        assert_eq!(server_name("-md d.gguf"), "llama-server-draft-model");
+    }
+}

@@ -1,0 +1,158 @@
+//! What a run is made with, for its manifests.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::bench::server::LlamaServer;
+use crate::bench::{Manifest, ModelFile, sha256_of_file};
+use crate::cli::bench::BenchArgs;
+use crate::cli::bench::methods::Bencher;
+use crate::cli::bench::server::threads;
+use crate::runtime::llama::{ContextOptions, Engine, build, devices};
+
+/// Models from this size on take a while to hash.
+const LARGE: u64 = 4 << 30;
+
+/// What all methods have in common, and what some have of their own.
+pub(super) struct Settings {
+    common: Manifest,
+    drafting: BTreeMap<String, Value>,
+    server: BTreeMap<String, Value>,
+    server_build: String,
+}
+
+impl Settings {
+    pub(super) fn new(
+        args: &BenchArgs,
+        engine: &Engine,
+        context: &ContextOptions,
+        questions: &Path,
+        server: &Option<LlamaServer>,
+    ) -> anyhow::Result<Self> {
+        let path = engine.path();
+        let info = engine.info();
+        if info.size >= LARGE {
+            eprintln!("computing the SHA-256 of {}", path.display());
+        }
+        let sha256 = |path: &Path| {
+            sha256_of_file(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let sampling = &args.sampling;
+        let flags = json!({
+            "batch-size": args.model.batch_size,
+            "cache-type-k": context.cache_type_k.to_string(),
+            "cache-type-v": context.cache_type_v.to_string(),
+            "ctx-size": context.n_ctx,
+            "flash-attn": format!("{:?}", args.model.flash_attn).to_lowercase(),
+            "jobs": args.jobs,
+            "max-new-tokens": args.max_new_tokens,
+            "min-p": sampling.min_p,
+            "n-gpu-layers": args.model.n_gpu_layers,
+            "no-mmap": args.model.no_mmap,
+            "no-swa-full": args.model.no_swa_full,
+            "num-choices": args.num_choices,
+            "questions-sha256": sha256(questions)?,
+            "repeat-penalty": sampling.repeat_penalty,
+            "seed": sampling.seed,
+            "sequential": args.sequential,
+            "system": args.template.system,
+            "temperature": sampling.temperature,
+            "template": args.template.template,
+            "top-k": sampling.top_k,
+            "top-p": sampling.top_p,
+            "ubatch-size": args.model.ubatch_size,
+            "warmup": args.warmup,
+        });
+        let drafting = json!({
+            "draft-tree-capacity": args.draft_tree_capacity,
+            "max-ngram-size": args.max_ngram_size,
+            "num-pred-tokens": args.num_pred_tokens,
+        });
+        let server_flags = json!({ "llama-server-args": args.llama_server_args });
+        let server_build = server.as_ref().and_then(LlamaServer::build);
+        Ok(Self {
+            common: Manifest {
+                method: String::new(),
+                model: ModelFile {
+                    path: path.into(),
+                    sha256: sha256(path)?,
+                    quantization: info.quantization,
+                },
+                llama_cpp: build(),
+                commit: commit(),
+                devices: devices(),
+                threads: threads(args),
+                flags: entries(flags),
+                time: SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0.0, |since| since.as_secs_f64()),
+            },
+            drafting: entries(drafting),
+            server: entries(server_flags),
+            server_build: server_build.unwrap_or_else(|| "unknown".into()),
+        })
+    }
+
+    pub(super) fn manifest(&self, bencher: &Bencher) -> Manifest {
+        let mut manifest = self.common.clone();
+        manifest.method = bencher.name();
+        match bencher {
+            Bencher::Engine(named) => {
+                if named.name != named.method.name() {
+                    manifest
+                        .flags
+                        .insert("method".into(), named.method.name().into());
+                }
+                if bencher.drafts() {
+                    manifest.flags.extend(self.drafting.clone());
+                }
+            }
+            Bencher::Server(_) => {
+                manifest.llama_cpp.clone_from(&self.server_build);
+                manifest.flags.extend(self.server.clone());
+            }
+        }
+        manifest
+    }
+}
+
+fn entries(flags: Value) -> BTreeMap<String, Value> {
+    match flags {
+        Value::Object(map) => map.into_iter().collect(),
+        _ => BTreeMap::new(),
+    }
+}
+
+/// This program's version, and the commit if it lies in its own checkout.
+fn commit() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    described().map_or(version.into(), |commit| format!("{version} {commit}"))
+}
+
+fn described() -> Option<String> {
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?;
+    let git = |args: &[&str]| {
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(folder)
+            .args(args)
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    let top = git(&["rev-parse", "--show-toplevel"])?;
+    // An installed program may lie in somebody's checkout of something else.
+    let manifest = std::fs::read_to_string(Path::new(&top).join("Cargo.toml")).ok()?;
+    let ours = concat!("name = \"", env!("CARGO_PKG_NAME"), "\"");
+    manifest
+        .contains(ours)
+        .then(|| git(&["describe", "--always", "--dirty"]))?
+}

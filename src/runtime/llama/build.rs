@@ -1,0 +1,43 @@
+//! Which llama.cpp this is, and what it runs on.
+
+/// The version of the crate that llama.cpp comes in; its sources are in it.
+const SYS_VERSION: &str = "0.1.161";
+
+/// Which llama.cpp is built in, by the crate that it comes in.
+pub fn build() -> String {
+    format!("llama-cpp-sys-2 {SYS_VERSION}")
+}
+
+/// The devices that llama.cpp can compute on, processors included.
+pub fn devices() -> Vec<String> {
+    super::engine::backend();
+    llama_cpp_2::list_llama_ggml_backend_devices()
+        .into_iter()
+        .map(|device| match device.name == device.description {
+            true => device.name,
+            false => format!("{}: {}", device.name, device.description.trim()),
+        })
+        .collect()
+}
+
+/// The threads that a context gets if its options name no number: one per core that this process may use.
+pub fn default_threads() -> u32 {
+    super::engine::cores()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_one_that_is_built_in() {
+        let lock = include_str!("../../../Cargo.lock");
+        let entry = format!("name = \"llama-cpp-sys-2\"\nversion = \"{SYS_VERSION}\"");
+        assert!(lock.contains(&entry), "update SYS_VERSION");
+    }
+
+    #[test]
+    fn there_is_a_device() {
+        assert!(!devices().is_empty() && default_threads() > 0);
+    }
+}
