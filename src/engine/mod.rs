@@ -12,7 +12,7 @@ mod session;
 mod stats;
 mod stream;
 
-pub use answer::{FinishReason, Generation, Step, StepView, Stepped};
+pub use answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
 pub use error::GenerateError;
 pub use method::{Method, MethodParams, UnknownMethod};
 pub use options::SessionOptions;

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, ROOT, TreeLimits};
-use crate::engine::answer::{FinishReason, Generation, Step, StepView, Stepped};
+use crate::draft::{DraftInput, DraftTree, Drafter, NodeId, PassCost, ROOT, TreeLimits, Verified};
+use crate::engine::answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
 use crate::engine::stats::{StepTimes, Stopwatch, Timings};
@@ -17,6 +17,7 @@ pub struct Session<M> {
     model: M,
     options: SessionOptions,
     drafter: Box<dyn Drafter>,
+    cost: PassCost,
     selector: Box<dyn Select>,
     /// The committed text. The model's cache holds all of it but, at times, the last tokens: a step whose
     /// outcome is known needs no pass, and what it committed is decoded with the next prompt.
@@ -38,6 +39,7 @@ impl<M: TargetModel> Session<M> {
             model,
             options,
             drafter: options.method.drafter(options.method_params),
+            cost: PassCost::flat(),
             selector: if greedy {
                 Box::new(Greedy)
             } else {
@@ -54,6 +56,17 @@ impl<M: TargetModel> Session<M> {
     pub fn with_drafter(mut self, drafter: Box<dyn Drafter>) -> Self {
         self.drafter = drafter;
         self
+    }
+
+    /// Tells what a pass of the model costs, so that trees are no larger than pays.
+    pub fn with_cost(mut self, cost: PassCost) -> Self {
+        self.cost = cost;
+        self
+    }
+
+    /// What a pass of the model costs, as far as is known.
+    pub fn cost(&self) -> &PassCost {
+        &self.cost
     }
 
     /// The committed text: prompts and answers.
@@ -185,6 +198,7 @@ impl<M: TargetModel> Session<M> {
             accept_lengths: Vec::new(),
             step_times: Vec::new(),
             drafted: 0,
+            sources: StepSources::default(),
             finish: FinishReason::Length,
             timings: Timings {
                 prefill: std::mem::take(&mut self.prefill_time).as_secs_f64(),
@@ -209,6 +223,8 @@ impl<M: TargetModel> Session<M> {
             answer.tokens.extend_from_slice(&step.accepted);
             answer.accept_lengths.push(step.accepted.len());
             answer.drafted += step.drafted;
+            answer.sources.drafted.add_all(&step.sources.drafted);
+            answer.sources.accepted.add_all(&step.sources.accepted);
             answer.timings.add(&step.times);
             answer.step_times.push(step.times);
             let view = StepView {
@@ -279,6 +295,7 @@ impl<M: TargetModel> Session<M> {
                 text: &self.text,
                 root,
                 ranked: &ranked,
+                cost: &self.cost,
             };
             self.drafter.draft(&input, &mut tree);
             debug_assert_eq!((tree.token(ROOT), tree.limits()), (root, limits));
@@ -309,6 +326,13 @@ impl<M: TargetModel> Session<M> {
             );
             times.verify = watch.lap();
 
+            let model = &self.model;
+            self.drafter.observe(&Verified {
+                tree: &tree,
+                path: &accepted.path,
+                next: accepted.next,
+                rows: &|node: NodeId| model.logits(node),
+            });
             self.model.commit(&tree, &accepted.path);
             self.last_row = Some(accepted.last());
         }
@@ -321,9 +345,14 @@ impl<M: TargetModel> Session<M> {
         self.drafter.extend(&self.text, committed.len());
         times.commit = watch.lap();
 
+        let mut sources = StepSources::default();
+        (ROOT + 1..tree.len()).for_each(|node| sources.drafted.add(tree.source(node)));
+        let path = accepted.path.iter();
+        path.for_each(|&node| sources.accepted.add(tree.source(node)));
         let step = Step {
             accepted: committed,
             drafted: tree.drafted(),
+            sources,
             times,
         };
         Ok(Some(Stepped { step, tree, ranked }))
