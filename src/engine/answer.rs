@@ -87,6 +87,19 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// An answer without tokens.
+    pub fn empty(finish: FinishReason) -> Self {
+        Self {
+            tokens: Vec::new(),
+            accept_lengths: Vec::new(),
+            step_times: Vec::new(),
+            drafted: 0,
+            sources: StepSources::default(),
+            finish,
+            timings: Timings::default(),
+        }
+    }
+
     /// Mean of the accept lengths; 0 for an empty answer.
     pub fn mean_accepted_tokens(&self) -> f64 {
         self.tokens.len() as f64 / self.accept_lengths.len().max(1) as f64

@@ -8,7 +8,7 @@ use crate::draft::{DraftInput, DraftTree, Drafter, NodeId, PassCost, ROOT, TreeL
 use crate::engine::answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
-use crate::engine::stats::{StepTimes, Stopwatch, Timings};
+use crate::engine::stats::{StepTimes, Stopwatch};
 use crate::runtime::{DecodeError, TargetModel};
 use crate::verify::{Accepted, Greedy, Sampler, Select, top_k, walk};
 
@@ -193,18 +193,8 @@ impl<M: TargetModel> Session<M> {
         if self.text.is_empty() {
             return Err(GenerateError::EmptyPrompt);
         }
-        let mut answer = Generation {
-            tokens: Vec::new(),
-            accept_lengths: Vec::new(),
-            step_times: Vec::new(),
-            drafted: 0,
-            sources: StepSources::default(),
-            finish: FinishReason::Length,
-            timings: Timings {
-                prefill: std::mem::take(&mut self.prefill_time).as_secs_f64(),
-                ..Timings::default()
-            },
-        };
+        let mut answer = Generation::empty(FinishReason::Length);
+        answer.timings.prefill = std::mem::take(&mut self.prefill_time).as_secs_f64();
         while answer.tokens.len() < max_new_tokens {
             let n_past = self.text.len();
             let left = max_new_tokens - answer.tokens.len();
