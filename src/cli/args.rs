@@ -124,6 +124,11 @@ pub(super) struct DraftArgs {
     )]
     pub draft_tree_capacity: usize,
 
+    /// Fill every tree to its capacity, whatever a pass costs; otherwise logitspec sizes each tree by the measured
+    /// cost of a pass, and --draft-tree-capacity is the most it may take
+    #[arg(long, alias = "fill_tree")]
+    pub fill_tree: bool,
+
     /// Longest run of tokens looked up in the text so far [default: 3 as published; 32 for logitspec]
     #[arg(long, alias = "max_ngram_size", value_name = "N")]
     pub max_ngram_size: Option<usize>,
@@ -282,6 +287,7 @@ pub(super) fn session_options(
             num_pred_tokens: draft.num_pred_tokens,
         },
         draft_tree_capacity: capacity,
+        fill_tree: draft.fill_tree,
         sampling: SamplingParams {
             temperature: within("--temperature", sampling.temperature, 0.0..=100.0)?,
             top_k: sampling.top_k,

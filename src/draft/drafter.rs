@@ -78,6 +78,6 @@ pub trait Drafter: Send {
         let _ = verified;
     }
 
-    /// Forgets all text. What was learned about drafting itself may stay.
+    /// Forgets all text, and what was learned from it.
     fn reset(&mut self);
 }

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, NodeId, PassCost, ROOT, TreeLimits, Verified};
+use crate::draft::{DraftInput, DraftTree, Drafter, NodeId, ROOT, TreeLimits, Verified};
+use crate::engine::CostModel;
 use crate::engine::answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
@@ -17,7 +18,7 @@ pub struct Session<M> {
     model: M,
     options: SessionOptions,
     drafter: Box<dyn Drafter>,
-    cost: PassCost,
+    cost: CostModel,
     selector: Box<dyn Select>,
     /// The committed text. The model's cache holds all of it but, at times, the last tokens: a step whose
     /// outcome is known needs no pass, and what it committed is decoded with the next prompt.
@@ -39,7 +40,7 @@ impl<M: TargetModel> Session<M> {
             model,
             options,
             drafter: options.method.drafter(options.method_params),
-            cost: PassCost::flat(),
+            cost: CostModel::flat(),
             selector: if greedy {
                 Box::new(Greedy)
             } else {
@@ -58,14 +59,15 @@ impl<M: TargetModel> Session<M> {
         self
     }
 
-    /// Tells what a pass of the model costs, so that trees are no larger than pays.
-    pub fn with_cost(mut self, cost: PassCost) -> Self {
+    /// Tells what a pass of the model costs, so that trees are no larger than pays. Without, they grow as large as
+    /// they may.
+    pub fn with_cost(mut self, cost: CostModel) -> Self {
         self.cost = cost;
         self
     }
 
     /// What a pass of the model costs, as far as is known.
-    pub fn cost(&self) -> &PassCost {
+    pub fn cost(&self) -> &CostModel {
         &self.cost
     }
 
@@ -285,7 +287,7 @@ impl<M: TargetModel> Session<M> {
                 text: &self.text,
                 root,
                 ranked: &ranked,
-                cost: &self.cost,
+                cost: self.cost.cost(),
             };
             self.drafter.draft(&input, &mut tree);
             debug_assert_eq!((tree.token(ROOT), tree.limits()), (root, limits));
@@ -302,6 +304,8 @@ impl<M: TargetModel> Session<M> {
                 return Err(error);
             }
             times.decode = watch.lap();
+            let seconds = times.decode.as_secs_f64();
+            self.cost.observe(tree.len(), self.text.len(), seconds);
 
             accepted = walk(
                 &tree,

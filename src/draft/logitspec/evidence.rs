@@ -47,6 +47,7 @@ const RECYCLED: usize = RECYCLED_RANKS * PROBABILITIES;
 const ALONE: usize = RETRIEVING * RETRIEVED + LOGIT_RANKS + RECYCLED;
 
 /// Number of kinds. Each comes twice: alone, and with other evidence for the same token.
+#[cfg(test)]
 pub(super) const KINDS: usize = 2 * ALONE;
 
 impl Evidence {
@@ -156,7 +157,10 @@ pub(super) fn priors() -> impl Iterator<Item = f32> {
     ];
     let recycled = (0..RECYCLED).map(|kind| [0.20, 0.15, 0.11, 0.07, 0.04][kind / PROBABILITIES]);
     let alone: Vec<f32> = retrieved.chain(logits).chain(recycled).collect();
-    let seconded: Vec<f32> = alone.iter().map(|rate| rate + 0.2 * (1.0 - rate) * rate).collect();
+    let seconded: Vec<f32> = alone
+        .iter()
+        .map(|rate| rate + 0.2 * (1.0 - rate) * rate)
+        .collect();
     alone.into_iter().chain(seconded)
 }
 

@@ -193,7 +193,8 @@ impl Growth {
         let alive = self.look_up(sources, reach);
         self.sibling.clear();
         self.add_retrieved(alive.clone(), sources.rates);
-        for (runner_up, rank) in input.ranked.iter().skip(1).zip(1..) {
+        let runners_up = input.ranked.iter().filter(|it| it.token != input.root);
+        for (runner_up, rank) in runners_up.zip(1..) {
             let evidence = Evidence::LastLogits { rank };
             self.add(runner_up.token, evidence, sources.rates);
         }
@@ -269,7 +270,9 @@ impl Growth {
         while from < alive.end {
             let source = self.places[self.alive[from].place].source;
             let of_source = |at: &usize| self.places[self.alive[*at].place].source == source;
-            let to = (from..alive.end).find(|at| !of_source(at)).unwrap_or(alive.end);
+            let to = (from..alive.end)
+                .find(|at| !of_source(at))
+                .unwrap_or(alive.end);
             self.add_source(source, from..to, rates);
             from = to;
         }

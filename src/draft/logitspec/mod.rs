@@ -101,14 +101,21 @@ impl Drafter for LogitSpec {
             price: self.income.price(input.cost),
         };
         self.growth.grow(&sources, &reach, input, tree);
-        self.income.spend(input.cost.of(tree.len()), input.cost.of(1));
+        self.income
+            .spend(input.cost.of(tree.len()), input.cost.of(1));
     }
 
     fn observe(&mut self, verified: &Verified<'_>) {
-        let Verified { tree, path, next, rows } = *verified;
+        let Verified {
+            tree,
+            path,
+            next,
+            rows,
+        } = *verified;
         let tokens = path.iter().map(|&node| tree.token(node)).chain(next);
         let nodes = std::iter::once(ROOT).chain(path.iter().copied());
-        self.growth.learn(&mut self.rates, nodes.clone().zip(tokens));
+        self.growth
+            .learn(&mut self.rates, nodes.clone().zip(tokens));
         self.income.earn(1 + path.len());
         // The row of the last one comes with the next step.
         for node in nodes.take(path.len()) {
@@ -121,6 +128,9 @@ impl Drafter for LogitSpec {
     fn reset(&mut self) {
         self.pool.clear();
         self.recycled.clear();
+        // Acceptance is a property of the text: rates learned on one conversation mislead on the next.
+        self.rates = Rates::new(evidence::priors());
+        self.income = Income::default();
     }
 }
 
