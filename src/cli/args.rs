@@ -260,17 +260,22 @@ impl ModelArgs {
     }
 }
 
+/// That capacity of a draft tree, if there can be such a tree.
+pub(super) fn capacity_within(capacity: usize) -> anyhow::Result<usize> {
+    if (1..=MAX_CAPACITY).contains(&capacity) {
+        return Ok(capacity);
+    }
+    Err(user_error(format!(
+        "--draft-tree-capacity {capacity} is out of range: give 1 (no draft) to {MAX_CAPACITY}"
+    )))
+}
+
 /// The session these flags ask for.
 pub(super) fn session_options(
     draft: &DraftArgs,
     sampling: &SamplingArgs,
 ) -> anyhow::Result<SessionOptions> {
-    let capacity = draft.draft_tree_capacity;
-    if !(1..=MAX_CAPACITY).contains(&capacity) {
-        return Err(user_error(format!(
-            "--draft-tree-capacity {capacity} is out of range: give 1 (no draft) to {MAX_CAPACITY}"
-        )));
-    }
+    let capacity = capacity_within(draft.draft_tree_capacity)?;
     let within = |flag: &str, value: f64, range: std::ops::RangeInclusive<f64>| {
         if range.contains(&value) {
             return Ok(value as f32);

@@ -78,6 +78,12 @@ pub trait Drafter: Send {
         let _ = verified;
     }
 
+    /// The text so far was one request, and another begins with an empty text. Methods with a memory across requests
+    /// keep what they remember of this one; the others forget it.
+    fn next_request(&mut self) {
+        self.reset();
+    }
+
     /// Forgets all text, and what was learned from it.
     fn reset(&mut self);
 }
