@@ -9,7 +9,9 @@
 //! - [`SuffixPool`] is this project's own: no bound on the match, no key per n-gram, several continuations.
 
 mod ngram;
+mod retrieve;
 mod suffix;
 
 pub use ngram::NgramPool;
-pub use suffix::{SuffixMatch, SuffixPool};
+pub use retrieve::{Retrieve, SuffixMatch};
+pub use suffix::SuffixPool;
