@@ -140,7 +140,7 @@ impl Retrieve for SuffixPool {
 }
 
 /// Keeps `found` sorted, longest first, earlier insertions first among equals, and at most `limit` long.
-fn insert_ranked(found: &mut Vec<SuffixMatch>, limit: usize, new: SuffixMatch) {
+pub(super) fn insert_ranked(found: &mut Vec<SuffixMatch>, limit: usize, new: SuffixMatch) {
     if found.len() == limit {
         if found[limit - 1].len >= new.len {
             return;
