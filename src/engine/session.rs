@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, NodeId, ROOT, TreeLimits, Verified};
+use crate::draft::{DraftInput, DraftTree, Drafter, Memory, NodeId, ROOT, TreeLimits, Verified};
 use crate::engine::CostModel;
 use crate::engine::answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
 use crate::engine::error::GenerateError;
@@ -57,6 +57,23 @@ impl<M: TargetModel> Session<M> {
     pub fn with_drafter(mut self, drafter: Box<dyn Drafter>) -> Self {
         self.drafter = drafter;
         self
+    }
+
+    /// Lets the drafter copy from `memory`, too; to be told before the first prompt.
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        let SessionOptions {
+            method,
+            method_params,
+            ..
+        } = self.options;
+        self.drafter = method.drafter_with(method_params, memory);
+        self
+    }
+
+    /// Ends the request: the conversation is forgotten, but for what the drafter's memory keeps of it.
+    pub fn end_request(&mut self) {
+        self.drafter.next_request();
+        self.reset();
     }
 
     /// Tells what a pass of the model costs, so that trees are no larger than pays. Without, they grow as large as

@@ -28,6 +28,8 @@ pub(super) struct Reach {
     pub places: usize,
     /// Most tokens copied from one place.
     pub num_pred_tokens: usize,
+    /// Most nodes, the root counted, for which earlier requests and the corpus are searched.
+    pub look_ups: usize,
     /// Tokens that a unit of [`PassCost`] must bring: what is paid for on average.
     pub price: f64,
 }
@@ -114,6 +116,7 @@ pub(super) struct Growth {
     found: Vec<SuffixMatch>,
     tail: Vec<TokenId>,
     sibling: Vec<Candidate>,
+    look_ups: usize,
 }
 
 impl Growth {
@@ -187,6 +190,7 @@ impl Growth {
         self.waiting.clear();
         self.expected.clear();
         self.tail.clear();
+        self.look_ups = 0;
     }
 
     fn expand_root(&mut self, sources: &Sources<'_>, reach: &Reach, input: &DraftInput<'_>) {
@@ -223,7 +227,11 @@ impl Growth {
     /// Places where the tail stood before.
     fn look_up(&mut self, sources: &Sources<'_>, reach: &Reach) -> Range<usize> {
         let start = self.alive.len();
-        for &(source, pool) in sources.pools {
+        let far = self.look_ups < reach.look_ups;
+        self.look_ups += 1;
+        // The conversation comes first, and is short.
+        let searched = if far { sources.pools.len() } else { 1 };
+        for &(source, pool) in &sources.pools[..searched] {
             pool.matches_into(&self.tail, reach.max_match, reach.places, &mut self.found);
             for &found in &self.found {
                 let from = self.followed.len();

@@ -6,12 +6,16 @@ mod rates;
 mod recycle;
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, PassCost, ROOT, Source, Verified};
+use crate::draft::{DraftInput, DraftTree, Drafter, Memory, PassCost, ROOT, Source, Verified};
 use crate::pool::{Retrieve, SuffixPool};
 use crate::verify::Candidate;
 use grow::{Growth, Reach, Sources};
 use rates::Rates;
 use recycle::Recycled;
+
+/// Nodes for which earlier requests and the corpus are searched: the likeliest ones, since each search costs
+/// microseconds.
+const LOOK_UPS: usize = 6;
 
 /// Parameters of [`LogitSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,9 @@ impl Default for LogitSpecParams {
 pub struct LogitSpec {
     params: LogitSpecParams,
     pool: SuffixPool,
+    /// The text, to be remembered once the request is over.
+    text: Vec<TokenId>,
+    memory: Memory,
     recycled: Recycled,
     rates: Rates,
     growth: Growth,
@@ -58,12 +65,20 @@ impl LogitSpec {
         Self {
             params,
             pool: SuffixPool::default(),
+            text: Vec::new(),
+            memory: Memory::none(),
             recycled: Recycled::default(),
             rates: Rates::new(evidence::priors()),
             growth: Growth::default(),
             income: Income::default(),
             ranked: Vec::new(),
         }
+    }
+
+    /// Copies from `memory`, too, and adds every finished request to its history.
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
     }
 }
 
@@ -82,13 +97,20 @@ impl Drafter for LogitSpec {
 
     fn extend(&mut self, text: &[TokenId], fresh: usize) {
         self.pool.append(&text[text.len() - fresh..]);
+        self.text.extend_from_slice(&text[text.len() - fresh..]);
     }
 
     fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree) {
         if let Some(&last) = input.text.last() {
             self.recycled.keep(last, input.ranked);
         }
-        let pools: [(Source, &dyn Retrieve); 1] = [(Source::Text, &self.pool)];
+        let mut pools: Vec<(Source, &dyn Retrieve)> = vec![(Source::Text, &self.pool)];
+        if let Some(history) = &self.memory.history {
+            pools.push((Source::History, history));
+        }
+        if let Some(corpus) = &self.memory.corpus {
+            pools.push((Source::Corpus, corpus.as_ref()));
+        }
         let sources = Sources {
             pools: &pools,
             recycled: &self.recycled,
@@ -98,6 +120,7 @@ impl Drafter for LogitSpec {
             max_match: self.params.max_match,
             places: self.params.places,
             num_pred_tokens: self.params.num_pred_tokens,
+            look_ups: LOOK_UPS,
             price: self.income.price(input.cost),
         };
         self.growth.grow(&sources, &reach, input, tree);
@@ -125,8 +148,16 @@ impl Drafter for LogitSpec {
         }
     }
 
+    fn next_request(&mut self) {
+        if let Some(history) = &self.memory.history {
+            history.insert(&self.text);
+        }
+        self.reset();
+    }
+
     fn reset(&mut self) {
         self.pool.clear();
+        self.text.clear();
         self.recycled.clear();
         // Acceptance is a property of the text: rates learned on one conversation mislead on the next.
         self.rates = Rates::new(evidence::priors());
