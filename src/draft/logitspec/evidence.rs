@@ -124,32 +124,48 @@ pub(super) fn priors() -> impl Iterator<Item = f32> {
         let share = kind % SHARES;
         let rank = kind / SHARES % RANKS;
         let length = kind / (SHARES * RANKS) % LENGTHS;
+        let own = kind < RETRIEVED;
         // Columns: the only place, all places agree, at least half of them do, fewer do.
-        let best = [
-            [0.33, 0.72, 0.15, 0.10],
-            [0.50, 0.83, 0.32, 0.16],
-            [0.64, 0.86, 0.37, 0.23],
-            [0.70, 0.87, 0.40, 0.27],
-            [0.76, 0.88, 0.40, 0.33],
-            [0.80, 0.88, 0.46, 0.45],
-            [0.84, 0.93, 0.55, 0.52],
-            [0.93, 0.97, 0.80, 0.75],
-        ][length][share];
+        let best = if own {
+            [
+                [0.36, 0.72, 0.17, 0.09],
+                [0.52, 0.86, 0.40, 0.24],
+                [0.70, 0.89, 0.62, 0.36],
+                [0.76, 0.90, 0.62, 0.40],
+                [0.77, 0.90, 0.52, 0.47],
+                [0.81, 0.91, 0.55, 0.52],
+                [0.84, 0.95, 0.60, 0.52],
+                [0.95, 0.98, 0.80, 0.75],
+            ]
+        } else {
+            // Other conversations are worth about a match of two tokens less.
+            [
+                [0.08, 0.16, 0.11, 0.07],
+                [0.15, 0.27, 0.23, 0.09],
+                [0.26, 0.50, 0.33, 0.14],
+                [0.35, 0.70, 0.33, 0.16],
+                [0.40, 0.72, 0.36, 0.17],
+                [0.55, 0.75, 0.55, 0.20],
+                [0.65, 0.85, 0.60, 0.30],
+                [0.85, 0.92, 0.70, 0.50],
+            ]
+        }[length][share];
         let further: f32 = [
             [0.20, 0.09],
-            [0.25, 0.13],
-            [0.27, 0.17],
-            [0.29, 0.17],
-            [0.30, 0.17],
+            [0.25, 0.17],
+            [0.28, 0.18],
+            [0.33, 0.16],
+            [0.33, 0.20],
+            [0.35, 0.20],
             [0.25, 0.20],
             [0.20, 0.20],
-            [0.20, 0.20],
         ][length][usize::from(share == 3)];
+        let further = if own { further } else { further * 0.5 };
         match rank {
             0 => best,
             1 => further,
-            2 => further * 0.85,
-            _ => further * 0.45,
+            2 => further * 0.8,
+            _ => further * 0.4,
         }
     });
     let logits = [

@@ -34,12 +34,19 @@ pub(super) struct Reach {
     pub price: f64,
 }
 
+/// A match counts beside a longer one if it is at least this part of it.
+const COMPARABLE: usize = 4;
+/// Nodes with fewer places than this look for more.
+const FEW: usize = 3;
+
 /// A place in a pool, with what followed there.
 #[derive(Clone, Debug)]
 struct Place {
     source: Source,
     /// Tokens that agree up to the node at which it was looked up.
     len: usize,
+    /// Position of what followed, in its pool.
+    next: usize,
     /// What followed, in [`Growth::followed`].
     followed: Range<usize>,
 }
@@ -194,7 +201,7 @@ impl Growth {
     }
 
     fn expand_root(&mut self, sources: &Sources<'_>, reach: &Reach, input: &DraftInput<'_>) {
-        let alive = self.look_up(sources, reach);
+        let alive = self.look_up(sources, reach, 0..0);
         self.sibling.clear();
         self.add_retrieved(alive.clone(), sources.rates);
         let runners_up = input.ranked.iter().filter(|it| it.token != input.root);
@@ -212,8 +219,9 @@ impl Growth {
     fn expand(&mut self, sources: &Sources<'_>, reach: &Reach, added: &Waiting, node: NodeId) {
         let token = self.candidates[added.candidate].token;
         let mut alive = self.follow(added.parent, token);
-        if alive.is_empty() {
-            alive = self.look_up(sources, reach);
+        if alive.len() < FEW {
+            // Shorter matches, or after a guess that came from elsewhere, any.
+            alive = self.look_up(sources, reach, alive);
         }
         self.sibling.clear();
         self.add_retrieved(alive.clone(), sources.rates);
@@ -224,9 +232,19 @@ impl Growth {
         self.offer_first(node, added.gain);
     }
 
-    /// Places where the tail stood before.
-    fn look_up(&mut self, sources: &Sources<'_>, reach: &Reach) -> Range<usize> {
-        let start = self.alive.len();
+    /// Places where the tail stood before, added to those `known`, which are the last ones in [`Growth::alive`].
+    fn look_up(
+        &mut self,
+        sources: &Sources<'_>,
+        reach: &Reach,
+        known: Range<usize>,
+    ) -> Range<usize> {
+        let start = if known.is_empty() {
+            self.alive.len()
+        } else {
+            known.start
+        };
+        let known = start..self.alive.len();
         let far = self.look_ups < reach.look_ups;
         self.look_ups += 1;
         // The conversation comes first, and is short.
@@ -234,6 +252,13 @@ impl Growth {
         for &(source, pool) in &sources.pools[..searched] {
             pool.matches_into(&self.tail, reach.max_match, reach.places, &mut self.found);
             for &found in &self.found {
+                let is_known = self.alive[known.clone()].iter().any(|alive| {
+                    let place = &self.places[alive.place];
+                    place.source == source && place.next + alive.taken == found.next
+                });
+                if is_known {
+                    continue;
+                }
                 let from = self.followed.len();
                 pool.continuation_into(found, reach.num_pred_tokens, &mut self.followed);
                 if self.followed.len() == from {
@@ -246,6 +271,7 @@ impl Growth {
                 self.places.push(Place {
                     source,
                     len: found.len,
+                    next: found.next,
                     followed: from..self.followed.len(),
                 });
             }
@@ -273,7 +299,14 @@ impl Growth {
 
     /// Adds what followed at `alive` places, source by source.
     fn add_retrieved(&mut self, alive: Range<usize>, rates: &Rates) {
-        // Places come source by source, the longest and newest first.
+        // Source by source, the longest match first; a stable sort leaves the newest first among equals.
+        let Self {
+            alive: all, places, ..
+        } = self;
+        all[alive.clone()].sort_by_key(|alive| {
+            let place = &places[alive.place];
+            (place.source, std::cmp::Reverse(place.len + alive.taken))
+        });
         let mut from = alive.start;
         while from < alive.end {
             let source = self.places[self.alive[from].place].source;
@@ -287,38 +320,37 @@ impl Growth {
     }
 
     fn add_source(&mut self, source: Source, places: Range<usize>, rates: &Rates) {
-        /// What one source says of one token.
-        struct Said {
-            token: TokenId,
-            len: usize,
-            count: usize,
-        }
-        let mut said: Vec<Said> = Vec::new();
-        let mut total = 0;
-        for index in places {
-            let alive = self.alive[index];
-            let Some(token) = self.next_of(alive) else {
+        let length = |it: &Self, alive: Alive| it.places[alive.place].len + alive.taken;
+        let mut tokens: Vec<TokenId> = Vec::new();
+        for at in places.clone() {
+            let Some(token) = self.next_of(self.alive[at]) else {
                 continue;
             };
-            total += 1;
-            match said.iter_mut().find(|said| said.token == token) {
-                Some(known) => known.count += 1,
-                None => said.push(Said {
-                    token,
-                    len: self.places[alive.place].len + alive.taken,
-                    count: 1,
-                }),
+            if tokens.contains(&token) {
+                continue;
             }
-        }
-        for (rank, said) in said.iter().enumerate() {
+            let len = length(self, self.alive[at]);
+            // Much shorter matches have no say in how sure this one is.
+            let (mut count, mut total) = (0, 0);
+            for other in places.clone() {
+                let other = self.alive[other];
+                if COMPARABLE * length(self, other) < len {
+                    break;
+                }
+                if let Some(next) = self.next_of(other) {
+                    total += 1;
+                    count += usize::from(next == token);
+                }
+            }
             let evidence = Evidence::Retrieved {
                 source,
-                len: said.len,
-                rank,
-                count: said.count,
+                len,
+                rank: tokens.len(),
+                count,
                 total,
             };
-            self.add(said.token, evidence, rates);
+            tokens.push(token);
+            self.add(token, evidence, rates);
         }
     }
 

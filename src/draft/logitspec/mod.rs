@@ -32,7 +32,7 @@ impl Default for LogitSpecParams {
     fn default() -> Self {
         Self {
             max_match: 32,
-            places: 32,
+            places: 64,
             num_pred_tokens: 48,
         }
     }
@@ -118,7 +118,7 @@ impl Drafter for LogitSpec {
         };
         let reach = Reach {
             max_match: self.params.max_match,
-            places: self.params.places,
+            places: 64,
             num_pred_tokens: self.params.num_pred_tokens,
             look_ups: LOOK_UPS,
             price: self.income.price(input.cost),
