@@ -16,6 +16,7 @@ use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color};
 use crate::cli::trace::TraceWriter;
+use crate::draft::Source;
 use crate::engine::{FinishReason, GenerateError, Generation, SessionOptions, StepTimes};
 use crate::runtime::llama::Engine;
 use crate::runtime::{Message, Role};
@@ -326,8 +327,21 @@ fn report(
             "verify": median_us(answer, |step| step.verify),
             "commit": median_us(answer, |step| step.commit),
             "overhead": median_us(answer, StepTimes::overhead),
+            "kv": median_us(answer, |step| step.kv),
         },
+        "graphs_reused": answer.graphs_reused,
+        "sources": sources(answer),
     })
+}
+
+/// Nodes drafted and accepted, by where they came from.
+fn sources(answer: &Generation) -> Value {
+    let of = |(source, drafted): (Source, usize)| {
+        let accepted = answer.sources.accepted.of(source);
+        let counts = json!({"drafted": drafted, "accepted": accepted});
+        (source.name().to_owned(), counts)
+    };
+    Value::Object(answer.sources.drafted.iter().map(of).collect())
 }
 
 /// Median of a part of the steps, in microseconds; nothing for an empty answer.

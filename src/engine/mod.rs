@@ -5,6 +5,7 @@
 //! `runtime::llama::Engine`.
 
 mod answer;
+pub mod calibrate;
 mod cost;
 mod error;
 mod method;

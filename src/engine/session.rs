@@ -212,6 +212,7 @@ impl<M: TargetModel> Session<M> {
         if self.text.is_empty() {
             return Err(GenerateError::EmptyPrompt);
         }
+        let reused_before = self.model.graphs_reused();
         let mut answer = Generation::empty(FinishReason::Length);
         answer.timings.prefill = std::mem::take(&mut self.prefill_time).as_secs_f64();
         while answer.tokens.len() < max_new_tokens {
@@ -254,6 +255,8 @@ impl<M: TargetModel> Session<M> {
             }
         }
         answer.timings.total += answer.timings.prefill;
+        let reused = self.model.graphs_reused().zip(reused_before);
+        answer.graphs_reused = reused.map(|(after, before)| after.saturating_sub(before));
         Ok(answer)
     }
 
@@ -282,6 +285,7 @@ impl<M: TargetModel> Session<M> {
             None => self.catch_up(&mut |_, _| ControlFlow::Continue(()))?,
         };
         let mut watch = Stopwatch::start();
+        let kv_before = self.model.kv_time();
         let mut times = StepTimes::default();
 
         // The root is what the last logits say. An earlier walk may have selected it already.
@@ -355,6 +359,7 @@ impl<M: TargetModel> Session<M> {
         self.text.extend_from_slice(&committed);
         self.drafter.extend(&self.text, committed.len());
         times.commit = watch.lap();
+        times.kv = self.model.kv_time().saturating_sub(kv_before);
 
         let mut sources = StepSources::default();
         (ROOT + 1..tree.len()).for_each(|node| sources.drafted.add(tree.source(node)));
