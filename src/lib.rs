@@ -16,6 +16,7 @@
 //! | the loop around all that | [`engine`] | all of the above, through traits |
 //! | question sets and answer files | [`mod@bench`] | files |
 //! | statistics, tables, plots | `report` | files |
+//! | models from the Hugging Face Hub | `hub` | files, HTTP |
 //!
 //! Everything but `runtime::llama` is pure, safe Rust on token ids and logit rows; with
 //! `--no-default-features` it builds without llama.cpp.
@@ -29,6 +30,8 @@ pub mod verify;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "hub")]
+pub mod hub;
 #[cfg(feature = "report")]
 pub mod report;
 
