@@ -6,10 +6,13 @@ mod args;
 mod bench;
 mod chat;
 mod conversation;
+mod download;
 mod exit;
 mod generate;
 mod inspect;
+mod model;
 mod output;
+mod pull;
 mod report;
 mod trace;
 
@@ -39,6 +42,7 @@ enum Command {
     Generate(Box<generate::GenerateArgs>),
     Chat(Box<chat::ChatArgs>),
     Inspect(inspect::InspectArgs),
+    Pull(pull::PullArgs),
     Bench(Box<bench::BenchArgs>),
     Report(report::ReportArgs),
 }
@@ -55,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Pull(args) => pull::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
     };

@@ -12,6 +12,9 @@ use crate::hub::{Event, HubError, Watch};
 /// How often a wait looks whether it is called off.
 const TICK: Duration = Duration::from_millis(100);
 
+/// What a host without an address is told as.
+const UNKNOWN: &str = "its name is not known here";
+
 /// A client with the settings' patience and token.
 pub(super) struct Http {
     agent: Agent,
@@ -93,7 +96,11 @@ impl From<ureq::Error> for Trouble {
                 code: None,
                 retry_after: None,
             },
-            ureq::Error::HostNotFound => Self::Unreachable("its name is not known".into()),
+            ureq::Error::HostNotFound => Self::Unreachable(UNKNOWN.into()),
+            // The kind that the standard library gives it has no name.
+            ureq::Error::Io(error) if error.to_string().contains("lookup address") => {
+                Self::Unreachable(UNKNOWN.into())
+            }
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
                 Self::Unreachable("it does not answer".into())
             }
