@@ -122,11 +122,6 @@ impl Server {
         log.iter().filter(wants_file).cloned().collect()
     }
 
-    /// All requests so far.
-    pub fn requests(&self) -> Vec<Request> {
-        self.0.log.lock().unwrap().clone()
-    }
-
     /// Where the requests for files began.
     pub fn starts(&self) -> Vec<usize> {
         let requests = self.file_requests();
