@@ -17,7 +17,8 @@ usage() {
 }
 
 setup=()
-model=data/models/logitspec-demo.gguf
+demo_model=data/models/logitspec-demo.gguf
+model=$demo_model
 while [ $# -gt 0 ]; do
     case $1 in
     --yes | -y) setup+=(--yes) ;;
@@ -31,7 +32,12 @@ while [ $# -gt 0 ]; do
     shift
 done
 if [ ! -r "$model" ]; then
-    echo "demo: $model is missing; it comes with the repository: git checkout -- data/models" >&2
+    if [ "$model" = "$demo_model" ]; then
+        mend="it comes with the repository: git checkout -- data/models"
+    else
+        mend="check --model"
+    fi
+    echo "demo: $model is missing; $mend" >&2
     exit 2
 fi
 

@@ -146,7 +146,8 @@ fn transfers_that_are_cut_go_on_where_they_were() {
         assert_eq!(starts[1], (1_234_567.0 * cut) as usize, "{cut}");
         assert!(client.has_said("Retrying"));
     }
-    let cuts = [0.1, 0.5, 0.5, 0.99].map(Fault::Cut);
+    // Patience is for failures in a row: each of these brings something.
+    let cuts = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.99].map(Fault::Cut);
     let server = Server::start(with_faults(&cuts));
     let mut client = Client::of(&server);
     let fetched = client.fetch(REPO).unwrap();
