@@ -33,7 +33,7 @@ pub struct Fetched {
     pub commit: String,
     /// The files: one, or all parts of a split model. Never empty.
     pub files: Vec<FetchedFile>,
-    /// Why the Hub was not asked, if it wasn't: the files are what the cache had.
+    /// Why the Hub could not be asked, if it couldn't: the files are what the cache had.
     pub outage: Option<HubError>,
 }
 
@@ -120,7 +120,8 @@ impl Hub {
     /// Brings the model `name` here. Files that are in the cache are taken from there; with `check` their sums are
     /// verified first.
     ///
-    /// Without a network (or with `HF_HUB_OFFLINE`) the cache alone has to do; [`Fetched::outage`] then says so.
+    /// With `HF_HUB_OFFLINE` the cache alone has to do; also if the Hub cannot be reached, which [`Fetched::outage`] then
+    /// says.
     ///
     /// # Errors
     /// Any [`HubError`].
@@ -136,10 +137,18 @@ impl Hub {
                 name: name.to_string(),
                 cache: self.settings().cache.clone(),
             };
-            return cached(&store, name, error);
+            return cached(&store, name).ok_or(error);
         }
         let listing = match self.listing(name.repo(), watch) {
-            Err(error) if error.is_outage() => return cached(&store, name, error),
+            Err(error) if error.is_outage() => {
+                return match cached(&store, name) {
+                    Some(fetched) => Ok(Fetched {
+                        outage: Some(error),
+                        ..fetched
+                    }),
+                    None => Err(error),
+                };
+            }
             listing => listing?,
         };
         let mut files = choose(name, &listing.files)?;
@@ -265,23 +274,21 @@ impl Hub {
     }
 }
 
-/// What the cache has of a model; `error` if it has not all of it.
-fn cached(store: &Store, name: &ModelName, error: HubError) -> Result<Fetched, HubError> {
-    for (commit, files) in store.listings() {
-        if let Ok(files) = choose(name, &files) {
-            let here = |file: RepoFile| FetchedFile {
-                path: store.path(&file, &commit),
-                file,
-                fetched: false,
-            };
-            return Ok(Fetched {
-                files: files.into_iter().map(here).collect(),
-                commit,
-                outage: Some(error),
-            });
-        }
-    }
-    Err(error)
+/// A model that the cache has all of.
+fn cached(store: &Store, name: &ModelName) -> Option<Fetched> {
+    store.listings().into_iter().find_map(|(commit, files)| {
+        let files = choose(name, &files).ok()?;
+        let here = |file: RepoFile| FetchedFile {
+            path: store.path(&file, &commit),
+            file,
+            fetched: false,
+        };
+        Some(Fetched {
+            files: files.into_iter().map(here).collect(),
+            commit,
+            outage: None,
+        })
+    })
 }
 
 fn wait_for_lock(

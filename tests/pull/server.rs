@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub enum Fault {
     Refusal(u16, &'static str),
     /// Bytes other than those promised.
     WrongBytes,
-    /// Nothing more after this share of the file, but the connection stays.
+    /// Nothing more after this share of the file, but the connection stays until the client ends it (or much later).
     Stall(f64),
 }
 
@@ -78,6 +78,7 @@ struct State {
     log: Mutex<Vec<Request>>,
     port: u16,
     ended: AtomicBool,
+    hung_up: AtomicUsize,
 }
 
 /// The server; it ends when this is dropped.
@@ -93,6 +94,7 @@ impl Server {
             log: Mutex::default(),
             port: listener.local_addr().unwrap().port(),
             ended: AtomicBool::new(false),
+            hung_up: AtomicUsize::new(0),
         });
         let shared = state.clone();
         std::thread::spawn(move || {
@@ -120,6 +122,17 @@ impl Server {
         let wants_file =
             |it: &&Request| it.path.contains("/resolve/") || it.path.starts_with("/cdn/");
         log.iter().filter(wants_file).cloned().collect()
+    }
+
+    /// Whether a client did not wait for a stall to end; it may take a moment to hear of it.
+    pub fn was_hung_up_on(&self) -> bool {
+        for _ in 0..500 {
+            if self.0.hung_up.load(Ordering::SeqCst) > 0 {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
     }
 
     /// Where the requests for files began.
@@ -271,7 +284,10 @@ impl State {
             }
         }
         if let Some(Fault::Stall(_)) = fault {
-            std::thread::sleep(Duration::from_secs(20));
+            out.set_read_timeout(Some(Duration::from_secs(20)))?;
+            if out.read(&mut [0]).is_ok_and(|count| count == 0) {
+                self.hung_up.fetch_add(1, Ordering::SeqCst);
+            }
         }
         Ok(())
     }
