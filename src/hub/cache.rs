@@ -98,6 +98,9 @@ impl Store {
 
     /// Notes which commit was last seen.
     pub(super) fn set_commit(&self, commit: &str) -> Result<(), HubError> {
+        if self.commit().as_deref() == Some(commit) {
+            return Ok(());
+        }
         self.repo
             .create_ref(commit)
             .map_err(|error| HubError::Disk {
@@ -106,16 +109,21 @@ impl Store {
             })
     }
 
+    /// The commit last seen.
+    fn commit(&self) -> Option<String> {
+        let text = fs::read_to_string(self.folder.join("refs").join("main")).ok()?;
+        Some(text.trim().to_owned())
+    }
+
     /// The files that are here, by commit, the one last seen first.
     pub(super) fn listings(&self) -> Vec<(String, Vec<RepoFile>)> {
-        let last = fs::read_to_string(self.folder.join("refs").join("main"));
-        let last = last.unwrap_or_default();
+        let last = self.commit();
         let snapshots = fs::read_dir(self.folder.join("snapshots"));
         let entries = snapshots.into_iter().flatten().flatten();
         let mut commits: Vec<String> = entries
             .filter_map(|entry| entry.file_name().into_string().ok())
             .collect();
-        commits.sort_unstable_by_key(|commit| commit != last.trim());
+        commits.sort_unstable_by_key(|commit| Some(commit) != last.as_ref());
         let files_of = |commit: String| {
             let mut files = Vec::new();
             list(&self.repo.pointer_path(&commit), "", &mut files);

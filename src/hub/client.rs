@@ -195,17 +195,24 @@ impl Hub {
         check: bool,
         watch: &mut Watch<'_>,
     ) -> Result<bool, HubError> {
-        let _lock = wait_for_lock(store, file, watch)?;
-        let blob = store.blob(file);
+        let mut damaged = false;
+        // Before anything is written: a cache may be somebody else's, for all to read.
         if let Some(path) = store.find(file, commit) {
             match &file.sha256 {
                 Some(sum) if check && *sum != sum_of(&path, watch)? => {
+                    damaged = true;
                     tell(watch, &Event::StartedOver)?;
                 }
                 _ => return Ok(false),
             }
         }
+        let _lock = wait_for_lock(store, file, watch)?;
+        // Whoever had the lock may have brought it.
+        if !damaged && store.find(file, commit).is_some() {
+            return Ok(false);
+        }
         let part = store.part(file);
+        let blob = store.blob(file);
         let source = Source {
             http: &self.http,
             repo,

@@ -476,3 +476,15 @@ fn a_lock_is_waited_for() {
     assert_is(client.fetch(REPO).unwrap().model(), &content(1));
     assert!(client.has_said("Locked"));
 }
+
+#[test]
+fn what_is_here_needs_no_lock() {
+    let server = Server::start(with_faults(&[]));
+    let mut client = Client::of(&server);
+    client.fetch(REPO).unwrap();
+    let path = client.part(&content(1)).with_extension("lock");
+    let lock = std::fs::File::create(path).unwrap();
+    fs4::FileExt::lock(&lock).unwrap();
+    client.fetch(REPO).unwrap();
+    assert!(!client.has_said("Locked"));
+}
