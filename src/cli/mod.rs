@@ -14,6 +14,7 @@ mod model;
 mod output;
 mod pull;
 mod report;
+mod simulate;
 mod trace;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ enum Command {
     Pull(pull::PullArgs),
     Bench(Box<bench::BenchArgs>),
     Report(report::ReportArgs),
+    Simulate(Box<simulate::SimulateArgs>),
 }
 
 /// Runs the command line of this process.
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Pull(args) => pull::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
     };
     exit::report(done)
 }
