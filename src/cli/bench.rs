@@ -191,7 +191,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let question_file = args.question_file()?;
     let mut set = args.read_questions(&question_file)?;
 
-    let engine = args.model.load(false)?;
+    let engine = args.model.load(stop)?;
     let prompter = Prompter::new(
         engine.vocabulary(),
         args.template.choose(&engine)?,
@@ -204,7 +204,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         eprintln!("note: every method decodes plainly, nothing can be drafted: {reason}");
     }
 
-    let server = server::start(args, &context, stop)?;
+    let server = server::start(args, engine.path(), &context, stop)?;
     let model_id = args.model_id(&engine);
     let settings = Settings::new(args, &engine, &context, &question_file, &server)?;
     let mut lanes = Vec::new();

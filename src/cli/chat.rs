@@ -65,7 +65,11 @@ const HELP: &str = "\
 
 pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
     let options = session_options(&args.draft, &args.sampling)?;
-    let engine = args.model.load(false)?;
+    let interrupted = watch_for_ctrl_c();
+    let engine = args.model.load(interrupted)?;
+    if interrupted.load(Ordering::Relaxed) {
+        return Ok(Outcome::Interrupted);
+    }
     let template = args.template.choose(&engine)?;
     let context = args.model.context(&engine, DEFAULT_CTX);
     if let Some(reason) = engine.cannot_draft(&context) {
@@ -80,7 +84,6 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
         last: None,
         load: engine.load_time().as_secs_f64(),
     };
-    watch_for_ctrl_c();
     if io::stdin().is_terminal() && !args.json {
         chat.converse_in_terminal()
     } else {

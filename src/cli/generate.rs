@@ -91,7 +91,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     if trace.is_some() {
         options.ranked = options.draft_tree_capacity;
     }
-    let engine = args.model.load(false)?;
+    let engine = args.model.load(interrupted)?;
     let vocabulary = engine.vocabulary();
     let prompt = vocabulary.tokenize(&args.templated(&engine, &prompt_text)?);
     let needed = prompt

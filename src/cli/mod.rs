@@ -6,10 +6,13 @@ mod args;
 mod bench;
 mod chat;
 mod conversation;
+mod download;
 mod exit;
 mod generate;
 mod inspect;
+mod model;
 mod output;
+mod pull;
 mod report;
 mod simulate;
 mod trace;
@@ -40,6 +43,7 @@ enum Command {
     Generate(Box<generate::GenerateArgs>),
     Chat(Box<chat::ChatArgs>),
     Inspect(inspect::InspectArgs),
+    Pull(pull::PullArgs),
     Bench(Box<bench::BenchArgs>),
     Report(report::ReportArgs),
     Simulate(Box<simulate::SimulateArgs>),
@@ -57,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Pull(args) => pull::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Simulate(args) => simulate::run(&args),

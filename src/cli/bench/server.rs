@@ -1,6 +1,7 @@
 //! Starting the user's `llama-server` with what our own engine has.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -35,10 +36,11 @@ pub(super) fn server_name(flags: &str) -> String {
 /// Starts the server, if one is asked for, and waits until it is ready.
 pub(super) fn start(
     args: &BenchArgs,
+    model: &Path,
     context: &ContextOptions,
     stop: &AtomicBool,
 ) -> anyhow::Result<Option<LlamaServer>> {
-    let (Some(program), Some(model)) = (&args.llama_server, &args.model.model_path) else {
+    let Some(program) = &args.llama_server else {
         return Ok(None);
     };
     let mut flags: Vec<OsString> = vec!["-m".into(), model.into()];
