@@ -401,7 +401,7 @@ impl BenchArgs {
             out.write_all(table.as_bytes())
                 .context("cannot write to standard output")?;
             if let Some(hint) = progress::report_hint(&summaries) {
-                eprintln!("{hint}");
+                writeln!(out, "{hint}")?;
             }
         }
         if finished.interrupted {

@@ -250,7 +250,7 @@ fn repeats_have_files_of_their_own_and_report_as_means() {
             .all(|answer| answer.repeat == Some(1))
     );
     // The hint is the command that reports on them.
-    let said = stderr(&output);
+    let said = stdout(&output);
     let hint = said
         .lines()
         .find_map(|line| line.strip_prefix("all figures: logitspec report "));

@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod ends;
+mod eval;
 mod files;
 mod input;
 mod server;
