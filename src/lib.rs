@@ -15,6 +15,7 @@
 //! | the tree as a batch, the KV cache in step, llama.cpp itself | [`runtime`] | tree, llama.cpp |
 //! | the loop around all that | [`engine`] | all of the above, through traits |
 //! | question sets and answer files | [`mod@bench`] | files |
+//! | recorded text instead of a model | [`simulate`] | tokens, files |
 //! | statistics, tables, plots | `report` | files |
 //!
 //! Everything but `runtime::llama` is pure, safe Rust on token ids and logit rows; with
@@ -25,6 +26,7 @@ pub mod draft;
 pub mod engine;
 pub mod pool;
 pub mod runtime;
+pub mod simulate;
 pub mod verify;
 
 #[cfg(feature = "cli")]

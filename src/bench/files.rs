@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The folder that holds `path`; `.` where the path is a bare file name.
-pub(super) fn folder_of(path: &Path) -> PathBuf {
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
         _ => PathBuf::from("."),
@@ -14,7 +14,7 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
 
 /// Writes `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the new one and
 /// never a half of either: a temporary file beside it, flushed to the disk, then renamed over it.
-pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = folder_of(path);
     let mut temporary = tempfile::Builder::new()
         .prefix(".logitspec-")
@@ -45,12 +45,12 @@ fn share_permissions(_path: &Path, _temporary: &File) -> io::Result<()> {
 
 /// Makes a new or renamed entry of a folder last through a power cut.
 #[cfg(unix)]
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]
-pub(super) fn sync_folder(_folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -58,7 +58,7 @@ pub(super) fn sync_folder(_folder: &Path) -> io::Result<()> {
 ///
 /// The last line is marked as unfinished where no line end follows it. A UTF-8 byte order mark at the start is
 /// skipped, as some editors put one there.
-pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
+pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
     let mut offset = if bytes.starts_with(BYTE_ORDER_MARK) {
         BYTE_ORDER_MARK.len()
@@ -93,24 +93,24 @@ pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
 }
 
 /// One line of a file.
-pub(super) struct Line<'a> {
-    pub number: usize,
+pub(crate) struct Line<'a> {
+    pub(crate) number: usize,
     /// Offset of its first byte in the file.
-    pub start: usize,
-    pub text: &'a [u8],
+    pub(crate) start: usize,
+    pub(crate) text: &'a [u8],
     /// Whether a line end follows.
-    pub finished: bool,
+    pub(crate) finished: bool,
 }
 
 impl Line<'_> {
-    pub(super) fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         self.text.iter().all(u8::is_ascii_whitespace)
     }
 }
 
 /// What `serde_json` says about one line, without its own "line 1" that would contradict ours, and without the text
 /// of a long value that it may quote.
-pub(super) fn json_reason(error: &serde_json::Error) -> String {
+pub(crate) fn json_reason(error: &serde_json::Error) -> String {
     const LONGEST: usize = 120;
     let text = error.to_string();
     let reason = text

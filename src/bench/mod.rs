@@ -13,6 +13,7 @@
 
 pub mod answer;
 pub mod answer_file;
+pub mod category;
 pub mod manifest;
 pub mod question;
 pub mod run;
@@ -24,7 +25,7 @@ pub mod prompt;
 #[cfg(feature = "cli")]
 pub mod server;
 
-mod files;
+pub(crate) mod files;
 
 pub use answer::{Answer, Choice, Timings};
 pub use answer_file::{AnswerError, AnswerFile, AnswerLog, AnswerNotice, read_answers};

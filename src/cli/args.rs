@@ -124,6 +124,11 @@ pub(super) struct DraftArgs {
     )]
     pub draft_tree_capacity: usize,
 
+    /// Fill every tree to its capacity, whatever a pass costs; otherwise logitspec sizes each tree by the measured
+    /// cost of a pass, and --draft-tree-capacity is the most it may take
+    #[arg(long, alias = "fill_tree")]
+    pub fill_tree: bool,
+
     /// Longest run of tokens looked up in the text so far [default: 3 as published; 32 for logitspec]
     #[arg(long, alias = "max_ngram_size", value_name = "N")]
     pub max_ngram_size: Option<usize>,
@@ -255,17 +260,22 @@ impl ModelArgs {
     }
 }
 
+/// That capacity of a draft tree, if there can be such a tree.
+pub(super) fn capacity_within(capacity: usize) -> anyhow::Result<usize> {
+    if (1..=MAX_CAPACITY).contains(&capacity) {
+        return Ok(capacity);
+    }
+    Err(user_error(format!(
+        "--draft-tree-capacity {capacity} is out of range: give 1 (no draft) to {MAX_CAPACITY}"
+    )))
+}
+
 /// The session these flags ask for.
 pub(super) fn session_options(
     draft: &DraftArgs,
     sampling: &SamplingArgs,
 ) -> anyhow::Result<SessionOptions> {
-    let capacity = draft.draft_tree_capacity;
-    if !(1..=MAX_CAPACITY).contains(&capacity) {
-        return Err(user_error(format!(
-            "--draft-tree-capacity {capacity} is out of range: give 1 (no draft) to {MAX_CAPACITY}"
-        )));
-    }
+    let capacity = capacity_within(draft.draft_tree_capacity)?;
     let within = |flag: &str, value: f64, range: std::ops::RangeInclusive<f64>| {
         if range.contains(&value) {
             return Ok(value as f32);
@@ -282,6 +292,7 @@ pub(super) fn session_options(
             num_pred_tokens: draft.num_pred_tokens,
         },
         draft_tree_capacity: capacity,
+        fill_tree: draft.fill_tree,
         sampling: SamplingParams {
             temperature: within("--temperature", sampling.temperature, 0.0..=100.0)?,
             top_k: sampling.top_k,

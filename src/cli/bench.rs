@@ -154,6 +154,10 @@ pub(super) struct BenchArgs {
     )]
     draft_tree_capacity: usize,
 
+    /// Fill every tree to its capacity, whatever a pass costs
+    #[arg(long, alias = "fill_tree")]
+    fill_tree: bool,
+
     /// Longest run of tokens looked up in the text so far [default: 3 as published; 32 for logitspec]
     #[arg(
         long,
@@ -248,8 +252,9 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
                     ..context
                 };
                 let target = engine.context(&context)?;
+                let cost = engine.cost_model(&options);
                 Ok(Box::new(EngineAnswerer::new(
-                    target, &prompter, options, most,
+                    target, &prompter, options, most, cost,
                 )))
             }
         }
@@ -278,6 +283,7 @@ impl BenchArgs {
         let draft = DraftArgs {
             method: Method::default(),
             draft_tree_capacity: self.draft_tree_capacity,
+            fill_tree: self.fill_tree,
             max_ngram_size: self.max_ngram_size,
             num_pred_tokens: self.num_pred_tokens,
         };

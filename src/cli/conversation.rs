@@ -42,10 +42,20 @@ impl TemplateArgs {
                 &eos,
             )?));
         };
+        self.named(name, &bos, &eos)
+    }
+
+    /// The template of that name or in that file, for a vocabulary with these special tokens.
+    pub(super) fn named(
+        &self,
+        name: &str,
+        bos: &str,
+        eos: &str,
+    ) -> anyhow::Result<Option<ChatTemplate>> {
         if name == "none" {
             return Ok(None);
         }
-        if let Some(template) = ChatTemplate::builtin(name, &bos, &eos) {
+        if let Some(template) = ChatTemplate::builtin(name, bos, eos) {
             return Ok(Some(template));
         }
         let source = std::fs::read_to_string(Path::new(name)).map_err(|error| {
@@ -54,7 +64,7 @@ impl TemplateArgs {
                 ChatTemplate::BUILTIN.join(", ")
             ))
         })?;
-        Ok(Some(ChatTemplate::new(name, &source, &bos, &eos)?))
+        Ok(Some(ChatTemplate::new(name, &source, bos, eos)?))
     }
 }
 

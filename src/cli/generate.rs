@@ -16,7 +16,7 @@ use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color};
 use crate::cli::trace::TraceWriter;
-use crate::engine::{FinishReason, GenerateError, Generation, SessionOptions, StepTimes, Timings};
+use crate::engine::{FinishReason, GenerateError, Generation, SessionOptions, StepTimes};
 use crate::runtime::llama::Engine;
 use crate::runtime::{Message, Role};
 
@@ -134,7 +134,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     }
     let mut answer = match answered {
         Ok(answer) => answer,
-        Err(GenerateError::Cancelled) => empty(FinishReason::Cancelled),
+        Err(GenerateError::Cancelled) => Generation::empty(FinishReason::Cancelled),
         Err(error) => {
             // What was written so far stays readable.
             printer.finish()?;
@@ -273,17 +273,6 @@ pub(super) fn prefill_bar(tokens: usize) -> ProgressBar {
         ProgressStyle::with_template("reading the prompt {bar:32} {pos}/{len} tokens {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(tokens as u64).with_style(style)
-}
-
-fn empty(finish: FinishReason) -> Generation {
-    Generation {
-        tokens: Vec::new(),
-        accept_lengths: Vec::new(),
-        step_times: Vec::new(),
-        drafted: 0,
-        finish,
-        timings: Timings::default(),
-    }
 }
 
 fn parameters(args: &GenerateArgs, options: &SessionOptions) -> Value {

@@ -11,6 +11,7 @@ mod generate;
 mod inspect;
 mod output;
 mod report;
+mod simulate;
 mod trace;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Bench(Box<bench::BenchArgs>),
     Report(report::ReportArgs),
+    Simulate(Box<simulate::SimulateArgs>),
 }
 
 /// Runs the command line of this process.
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
     };
     exit::report(done)
 }

@@ -1,8 +1,8 @@
 //! What every drafter does.
 
 use crate::TokenId;
-use crate::draft::DraftTree;
-use crate::verify::Candidate;
+use crate::draft::{DraftTree, NodeId, PassCost};
+use crate::verify::{Candidate, top_k};
 
 /// What a drafter is told in one decode step.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,38 @@ pub struct DraftInput<'a> {
     /// The largest last logits, best first. At least as many as [`Drafter::candidates`] asked for, unless the
     /// vocabulary has fewer.
     pub ranked: &'a [Candidate],
+    /// What a pass of so many tokens costs. Drafters that size their trees by it fill no more than pays; the
+    /// others ignore it.
+    pub cost: &'a PassCost,
+}
+
+/// The logits of the nodes of a tree that was verified.
+pub trait NodeRows {
+    /// Puts the `k` largest logits after `node` into `found`, best first. `false`, and nothing, if they are not known
+    /// (recorded text has none).
+    fn top_k(&self, node: NodeId, k: usize, found: &mut Vec<Candidate>) -> bool;
+}
+
+/// Rows as a model has them.
+impl<'m, F: Fn(NodeId) -> &'m [f32]> NodeRows for F {
+    fn top_k(&self, node: NodeId, k: usize, found: &mut Vec<Candidate>) -> bool {
+        found.clear();
+        found.extend(top_k(self(node), k));
+        true
+    }
+}
+
+/// What came of a drafted tree.
+#[derive(Clone, Copy)]
+pub struct Verified<'a> {
+    /// The tree.
+    pub tree: &'a DraftTree,
+    /// The accepted nodes below the root, from the top.
+    pub path: &'a [NodeId],
+    /// The token that follows the last accepted one; `None` if nobody asked.
+    pub next: Option<TokenId>,
+    /// The logits after each node.
+    pub rows: &'a dyn NodeRows,
 }
 
 /// Grows draft trees from the text so far and the last logits.
@@ -40,6 +72,18 @@ pub trait Drafter: Send {
     /// Grows `tree` below its root.
     fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree);
 
-    /// Forgets all text.
+    /// What came of the tree drafted last; told before [`extend`](Self::extend), and not at all where nothing was
+    /// verified.
+    fn observe(&mut self, verified: &Verified<'_>) {
+        let _ = verified;
+    }
+
+    /// The text so far was one request, and another begins with an empty text. Methods with a memory across requests
+    /// keep what they remember of this one; the others forget it.
+    fn next_request(&mut self) {
+        self.reset();
+    }
+
+    /// Forgets all text, and what was learned from it.
     fn reset(&mut self);
 }

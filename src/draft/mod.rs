@@ -5,16 +5,22 @@
 //! them can be tried on recorded text, and none of them can change what the model says: a bad draft costs
 //! time, never a word.
 
+mod cost;
 mod drafter;
 mod logitspec;
+mod memory;
 mod plain;
 mod prompt_lookup;
 mod reference;
+mod source;
 mod tree;
 
-pub use drafter::{DraftInput, Drafter};
+pub use cost::PassCost;
+pub use drafter::{DraftInput, Drafter, NodeRows, Verified};
 pub use logitspec::{LogitSpec, LogitSpecParams};
+pub use memory::Memory;
 pub use plain::NoDraft;
 pub use prompt_lookup::PromptLookup;
 pub use reference::{ReferenceLogitSpec, ReferenceParams};
+pub use source::{PerSource, Source};
 pub use tree::{DraftTree, NodeId, ROOT, TreeLimits};

@@ -1,6 +1,7 @@
 //! The draft tree: what to verify in one pass.
 
 use crate::TokenId;
+use crate::draft::Source;
 
 /// Index of a node in its [`DraftTree`].
 pub type NodeId = usize;
@@ -35,6 +36,7 @@ struct Node {
     token: TokenId,
     parent: NodeId,
     depth: usize,
+    source: Source,
     first_child: NodeId,
     last_child: NodeId,
     next_sibling: NodeId,
@@ -74,6 +76,7 @@ impl DraftTree {
             token: root,
             parent: NONE,
             depth: 0,
+            source: Source::default(),
             first_child: NONE,
             last_child: NONE,
             next_sibling: NONE,
@@ -124,6 +127,16 @@ impl DraftTree {
     /// Distance of `node` from the root.
     pub fn depth(&self, node: NodeId) -> usize {
         self.nodes[node].depth
+    }
+
+    /// What put `node` into the tree; of no meaning for the root.
+    pub fn source(&self, node: NodeId) -> Source {
+        self.nodes[node].source
+    }
+
+    /// Notes what put `node` into the tree, for statistics.
+    pub fn set_source(&mut self, node: NodeId, source: Source) {
+        self.nodes[node].source = source;
     }
 
     /// Whether `node` has no children.
@@ -180,6 +193,7 @@ impl DraftTree {
             token,
             parent,
             depth: depth + 1,
+            source: Source::default(),
             first_child: NONE,
             last_child: NONE,
             next_sibling: NONE,
@@ -231,13 +245,11 @@ impl DraftTree {
         if len >= self.nodes.len() {
             return;
         }
-        let kept: Vec<(NodeId, TokenId)> = self.nodes[1..len]
-            .iter()
-            .map(|node| (node.parent, node.token))
-            .collect();
         let mut short = Self::new(self.token(ROOT), self.limits);
-        for (parent, token) in kept {
-            short.push(parent, token);
+        for node in &self.nodes[1..len] {
+            if let Some(id) = short.push(node.parent, node.token) {
+                short.set_source(id, node.source);
+            }
         }
         *self = short;
     }

@@ -1,7 +1,7 @@
 //! Steps and answers.
 
 use crate::TokenId;
-use crate::draft::DraftTree;
+use crate::draft::{DraftTree, PerSource};
 use crate::engine::stats::{StepTimes, Timings};
 use crate::runtime::DecodeError;
 use crate::verify::Candidate;
@@ -19,6 +19,15 @@ pub enum FinishReason {
     Failed(DecodeError),
 }
 
+/// How many nodes each source put into trees, and how many of them were accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepSources {
+    /// Nodes drafted.
+    pub drafted: PerSource,
+    /// Nodes accepted.
+    pub accepted: PerSource,
+}
+
 /// What one decode step committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -26,6 +35,8 @@ pub struct Step {
     pub accepted: Vec<TokenId>,
     /// Number of drafted nodes that were verified.
     pub drafted: usize,
+    /// Where those nodes came from.
+    pub sources: StepSources,
     /// Where the time went.
     pub times: StepTimes,
 }
@@ -67,6 +78,8 @@ pub struct Generation {
     pub step_times: Vec<StepTimes>,
     /// Nodes drafted over all steps.
     pub drafted: usize,
+    /// Where they came from.
+    pub sources: StepSources,
     /// Why it ended.
     pub finish: FinishReason,
     /// Where the time went; `load` is 0.
@@ -74,6 +87,19 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// An answer without tokens.
+    pub fn empty(finish: FinishReason) -> Self {
+        Self {
+            tokens: Vec::new(),
+            accept_lengths: Vec::new(),
+            step_times: Vec::new(),
+            drafted: 0,
+            sources: StepSources::default(),
+            finish,
+            timings: Timings::default(),
+        }
+    }
+
     /// Mean of the accept lengths; 0 for an empty answer.
     pub fn mean_accepted_tokens(&self) -> f64 {
         self.tokens.len() as f64 / self.accept_lengths.len().max(1) as f64

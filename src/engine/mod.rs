@@ -5,6 +5,7 @@
 //! `runtime::llama::Engine`.
 
 mod answer;
+mod cost;
 mod error;
 mod method;
 mod options;
@@ -12,7 +13,8 @@ mod session;
 mod stats;
 mod stream;
 
-pub use answer::{FinishReason, Generation, Step, StepView, Stepped};
+pub use answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
+pub use cost::{CostModel, Curve};
 pub use error::GenerateError;
 pub use method::{Method, MethodParams, UnknownMethod};
 pub use options::SessionOptions;

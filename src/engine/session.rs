@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, ROOT, TreeLimits};
-use crate::engine::answer::{FinishReason, Generation, Step, StepView, Stepped};
+use crate::draft::{DraftInput, DraftTree, Drafter, Memory, NodeId, ROOT, TreeLimits, Verified};
+use crate::engine::CostModel;
+use crate::engine::answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
-use crate::engine::stats::{StepTimes, Stopwatch, Timings};
+use crate::engine::stats::{StepTimes, Stopwatch};
 use crate::runtime::{DecodeError, TargetModel};
 use crate::verify::{Accepted, Greedy, Sampler, Select, top_k, walk};
 
@@ -17,6 +18,7 @@ pub struct Session<M> {
     model: M,
     options: SessionOptions,
     drafter: Box<dyn Drafter>,
+    cost: CostModel,
     selector: Box<dyn Select>,
     /// The committed text. The model's cache holds all of it but, at times, the last tokens: a step whose
     /// outcome is known needs no pass, and what it committed is decoded with the next prompt.
@@ -38,6 +40,7 @@ impl<M: TargetModel> Session<M> {
             model,
             options,
             drafter: options.method.drafter(options.method_params),
+            cost: CostModel::flat(),
             selector: if greedy {
                 Box::new(Greedy)
             } else {
@@ -54,6 +57,35 @@ impl<M: TargetModel> Session<M> {
     pub fn with_drafter(mut self, drafter: Box<dyn Drafter>) -> Self {
         self.drafter = drafter;
         self
+    }
+
+    /// Lets the drafter copy from `memory`, too; to be told before the first prompt.
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        let SessionOptions {
+            method,
+            method_params,
+            ..
+        } = self.options;
+        self.drafter = method.drafter_with(method_params, memory);
+        self
+    }
+
+    /// Ends the request: the conversation is forgotten, but for what the drafter's memory keeps of it.
+    pub fn end_request(&mut self) {
+        self.drafter.next_request();
+        self.reset();
+    }
+
+    /// Tells what a pass of the model costs, so that trees are no larger than pays. Without, they grow as large as
+    /// they may.
+    pub fn with_cost(mut self, cost: CostModel) -> Self {
+        self.cost = cost;
+        self
+    }
+
+    /// What a pass of the model costs, as far as is known.
+    pub fn cost(&self) -> &CostModel {
+        &self.cost
     }
 
     /// The committed text: prompts and answers.
@@ -180,17 +212,8 @@ impl<M: TargetModel> Session<M> {
         if self.text.is_empty() {
             return Err(GenerateError::EmptyPrompt);
         }
-        let mut answer = Generation {
-            tokens: Vec::new(),
-            accept_lengths: Vec::new(),
-            step_times: Vec::new(),
-            drafted: 0,
-            finish: FinishReason::Length,
-            timings: Timings {
-                prefill: std::mem::take(&mut self.prefill_time).as_secs_f64(),
-                ..Timings::default()
-            },
-        };
+        let mut answer = Generation::empty(FinishReason::Length);
+        answer.timings.prefill = std::mem::take(&mut self.prefill_time).as_secs_f64();
         while answer.tokens.len() < max_new_tokens {
             let n_past = self.text.len();
             let left = max_new_tokens - answer.tokens.len();
@@ -209,6 +232,8 @@ impl<M: TargetModel> Session<M> {
             answer.tokens.extend_from_slice(&step.accepted);
             answer.accept_lengths.push(step.accepted.len());
             answer.drafted += step.drafted;
+            answer.sources.drafted.add_all(&step.sources.drafted);
+            answer.sources.accepted.add_all(&step.sources.accepted);
             answer.timings.add(&step.times);
             answer.step_times.push(step.times);
             let view = StepView {
@@ -279,6 +304,7 @@ impl<M: TargetModel> Session<M> {
                 text: &self.text,
                 root,
                 ranked: &ranked,
+                cost: self.cost.cost(),
             };
             self.drafter.draft(&input, &mut tree);
             debug_assert_eq!((tree.token(ROOT), tree.limits()), (root, limits));
@@ -295,6 +321,8 @@ impl<M: TargetModel> Session<M> {
                 return Err(error);
             }
             times.decode = watch.lap();
+            let seconds = times.decode.as_secs_f64();
+            self.cost.observe(tree.len(), self.text.len(), seconds);
 
             accepted = walk(
                 &tree,
@@ -309,6 +337,13 @@ impl<M: TargetModel> Session<M> {
             );
             times.verify = watch.lap();
 
+            let model = &self.model;
+            self.drafter.observe(&Verified {
+                tree: &tree,
+                path: &accepted.path,
+                next: accepted.next,
+                rows: &|node: NodeId| model.logits(node),
+            });
             self.model.commit(&tree, &accepted.path);
             self.last_row = Some(accepted.last());
         }
@@ -321,9 +356,14 @@ impl<M: TargetModel> Session<M> {
         self.drafter.extend(&self.text, committed.len());
         times.commit = watch.lap();
 
+        let mut sources = StepSources::default();
+        (ROOT + 1..tree.len()).for_each(|node| sources.drafted.add(tree.source(node)));
+        let path = accepted.path.iter();
+        path.for_each(|&node| sources.accepted.add(tree.source(node)));
         let step = Step {
             accepted: committed,
             drafted: tree.drafted(),
+            sources,
             times,
         };
         Ok(Some(Stepped { step, tree, ranked }))

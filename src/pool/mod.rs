@@ -8,8 +8,15 @@
 //!   continuation each. It is kept exact, for comparison.
 //! - [`SuffixPool`] is this project's own: no bound on the match, no key per n-gram, several continuations.
 
+mod indexed;
 mod ngram;
+mod retrieve;
+mod ring;
+mod shared;
 mod suffix;
 
+pub use indexed::IndexedPool;
 pub use ngram::NgramPool;
-pub use suffix::{SuffixMatch, SuffixPool};
+pub use retrieve::{Retrieve, SuffixMatch};
+pub use shared::SharedPool;
+pub use suffix::SuffixPool;

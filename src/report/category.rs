@@ -4,31 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::bench::category::{row_of, rows};
+
 use super::load::{Entry, Method, Run};
 use super::paired::Paired;
 use super::stats::{mean, median, sample_deviation};
-
-/// The categories of MT-Bench, which are reported as one.
-const MT_BENCH: [&str; 8] = [
-    "writing",
-    "roleplay",
-    "reasoning",
-    "math",
-    "coding",
-    "extraction",
-    "stem",
-    "humanities",
-];
-
-/// The order of Spec-Bench's tasks in a report; any other category follows them by name.
-const ORDER: [&str; 6] = [
-    "mt_bench",
-    "translation",
-    "summarization",
-    "qa",
-    "math_reasoning",
-    "rag",
-];
 
 /// All questions together.
 pub const OVERALL: &str = "overall";
@@ -73,28 +53,16 @@ pub struct Deviation {
     pub speedup: Option<f64>,
 }
 
-/// The row that a question's category counts in.
-fn row_of(category: &str) -> &str {
-    if MT_BENCH.contains(&category) {
-        ORDER[0]
-    } else {
-        category
-    }
-}
-
 /// The rows of a report on `method`, in order: only those that hold a question.
 pub(super) fn reports(method: &Method, base: Option<&Method>) -> Vec<CategoryReport> {
-    let rows: BTreeSet<&str> = [method]
+    let categories = [method]
         .into_iter()
         .chain(base)
         .flat_map(Method::entries)
-        .map(|entry| row_of(&entry.answer.category))
+        .map(|entry| entry.answer.category.as_str());
+    rows(categories)
+        .into_iter()
         .filter(|row| *row != OVERALL)
-        .collect();
-    let known = ORDER.into_iter().filter(|row| rows.contains(row));
-    let other = rows.iter().copied().filter(|row| !ORDER.contains(row));
-    known
-        .chain(other)
         .chain([OVERALL])
         .map(|row| CategoryReport::new(row, method, base))
         .collect()

@@ -59,7 +59,8 @@ impl Set {
         ))
     }
 
-    /// `logitspec bench` on the set, in its folder: one thread, no warming up, 24 tokens.
+    /// `logitspec bench` on the set, in its folder: one thread, no warming up, 24 tokens, and full trees, as else
+    /// the times decide how much is drafted and so how many steps an answer takes.
     fn command(&self, args: &[&str]) -> Command {
         let common = [
             "bench",
@@ -88,6 +89,7 @@ impl Set {
                 kept.extend(pair);
             }
         }
+        kept.push("--fill-tree");
         logitspec(&[&kept[..], args].concat(), self.0.path())
     }
 

@@ -69,6 +69,7 @@ impl Settings {
         });
         let drafting = json!({
             "draft-tree-capacity": args.draft_tree_capacity,
+            "fill-tree": args.fill_tree,
             "max-ngram-size": args.max_ngram_size,
             "num-pred-tokens": args.num_pred_tokens,
         });

@@ -82,6 +82,21 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
+    /// The tokens of an answer on record, which began right after what opens answers. SentencePiece vocabularies put
+    /// the space before it that templates leave to the model.
+    pub fn tokenize_answer(&self, text: &str) -> Vec<TokenId> {
+        self.raw(text, false)
+    }
+
+    /// The token that ends answers, if the vocabulary names one.
+    pub fn end(&self) -> Option<TokenId> {
+        let vocab = self.model.vocab();
+        [vocab.eot(), vocab.eos()]
+            .into_iter()
+            .find(|token| token.0 >= 0)
+            .map(|token| token.0.cast_unsigned())
+    }
+
     fn raw(&self, text: &str, add_special: bool) -> Vec<TokenId> {
         self.model
             .vocab()

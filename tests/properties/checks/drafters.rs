@@ -1,7 +1,7 @@
 //! Drafters that only tests want.
 
 use logitspec::TokenId;
-use logitspec::draft::{DraftInput, DraftTree, Drafter, NodeId, ROOT};
+use logitspec::draft::{DraftInput, DraftTree, Drafter, NodeId, ROOT, Verified};
 use logitspec::runtime::ScriptedModel;
 
 /// Hands everything on to another drafter, and panics if the engine breaks its side of the contract.
@@ -53,6 +53,10 @@ impl Drafter for Watching {
             assert_eq!(best.token, input.root);
         }
         self.inner.draft(input, tree);
+    }
+
+    fn observe(&mut self, verified: &Verified<'_>) {
+        self.inner.observe(verified);
     }
 
     fn reset(&mut self) {

@@ -1,0 +1,211 @@
+//! `logitspec simulate`: what speculation would bring on recorded text.
+
+mod input;
+mod output;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
+
+use crate::bench::category::{row_of, rows};
+use crate::cli::args::capacity_within;
+use crate::cli::exit::{Outcome, user_error};
+use crate::draft::PassCost;
+use crate::engine::{Method, MethodParams};
+use crate::simulate::{Request, Settings, Tally, replay};
+
+/// Tell how much speculation would help on your traffic, without running the model
+///
+/// Recorded answers are replayed token by token: a draft is accepted exactly as far as it says what the model said. That
+/// takes seconds, needs no weights, and gives for every method the mean accepted tokens, the drafted tokens per
+/// step and the time to draft them; with --cost (from `logitspec calibrate`) the expected speedup, too.
+///
+/// Text alone has no logits. Methods that draft from the logits' runners-up get them from a --trace only, and
+/// on text show what the text alone gives them.
+///
+/// Examples:
+///   logitspec simulate --questions question.jsonl --answers answers.jsonl --tokenizer-path tokenizer.json
+///   logitspec simulate --jsonl log.jsonl --prompt-field prompt --response-field response -m model.gguf
+///   logitspec simulate --trace trace.jsonl --methods logitspec,prompt-lookup
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct SimulateArgs {
+    #[command(flatten)]
+    input: input::InputArgs,
+
+    /// Methods, separated by commas [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "METHODS")]
+    methods: Vec<Method>,
+
+    /// Let methods remember earlier requests; each request sees only those before it
+    #[arg(long)]
+    history: bool,
+
+    /// Number of the first request, counted from 0 in the file's order
+    #[arg(long, alias = "question_begin", value_name = "N")]
+    question_begin: Option<usize>,
+
+    /// Number of the request after the last
+    #[arg(long, alias = "question_end", value_name = "N")]
+    question_end: Option<usize>,
+
+    /// Of those, take every K-th only
+    #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    every: u32,
+
+    /// The first of every K: --every 2 --offset 0 and --every 2 --offset 1 are two halves
+    #[arg(long, default_value_t = 0, value_name = "J")]
+    offset: u32,
+
+    /// What a pass of the model costs: a file {"seconds": [of 1 token, of 2, ...]}, as `logitspec calibrate --json` writes
+    /// it
+    #[arg(long, value_name = "FILE")]
+    cost: Option<PathBuf>,
+
+    /// Most tokens in one verification pass
+    #[arg(
+        long,
+        alias = "draft_tree_capacity",
+        default_value_t = 64,
+        value_name = "N"
+    )]
+    draft_tree_capacity: usize,
+
+    /// Longest run of tokens looked up in the text so far [default: the method's own]
+    #[arg(long, alias = "max_ngram_size", value_name = "N")]
+    max_ngram_size: Option<usize>,
+
+    /// Most tokens copied from one place in the text [default: the method's own]
+    #[arg(long, alias = "num_pred_tokens", value_name = "N")]
+    num_pred_tokens: Option<usize>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
+    let capacity = capacity_within(args.draft_tree_capacity)?;
+    if args.offset >= args.every {
+        return Err(user_error(format!(
+            "--offset {} is out of range: give 0 to {} with --every {}",
+            args.offset,
+            args.every - 1,
+            args.every
+        )));
+    }
+    let cost = args.cost.as_deref().map(read_cost).transpose()?;
+    let requests = args.input.read()?;
+    let end = args.question_end.unwrap_or(requests.len());
+    let chosen: Vec<&Request> = requests
+        .iter()
+        .take(end)
+        .skip(args.question_begin.unwrap_or(0))
+        .skip(args.offset as usize)
+        .step_by(args.every as usize)
+        .collect();
+    if chosen.is_empty() {
+        return Err(user_error(format!(
+            "no request left of {}: mend --question-begin, --question-end or --offset",
+            requests.len()
+        )));
+    }
+    let methods = match args.methods.as_slice() {
+        [] => &Method::ALL,
+        named => named,
+    };
+
+    let bar = bar(methods.len() * chosen.len());
+    let mut tables = Vec::new();
+    for &method in methods {
+        bar.set_message(method.name());
+        let mut settings = Settings::new(method, capacity);
+        settings.cost = cost.clone().unwrap_or_else(PassCost::flat);
+        let tallies = args.replay(method, &chosen, &settings, &bar);
+        tables.push(output::MethodFigures::new(method, &tallies, cost.as_ref()));
+    }
+    bar.finish_and_clear();
+
+    let mut out = io::stdout().lock();
+    if args.json {
+        let report = serde_json::json!({
+            "requests": chosen.len(),
+            "history": args.history,
+            "draft_tree_capacity": capacity,
+            "methods": tables,
+        });
+        serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        let text = output::table(&tables);
+        out.write_all(text.as_bytes())
+            .context("cannot write to standard output")?;
+    }
+    Ok(Outcome::Done)
+}
+
+impl SimulateArgs {
+    /// Replays all requests with one method; a tally for each row of the figures.
+    fn replay<'a>(
+        &self,
+        method: Method,
+        requests: &[&'a Request],
+        settings: &Settings,
+        bar: &ProgressBar,
+    ) -> Vec<(&'a str, Tally)> {
+        let params = MethodParams {
+            max_ngram_size: self.max_ngram_size,
+            num_pred_tokens: self.num_pred_tokens,
+        };
+        let all = rows(requests.iter().map(|request| request.category.as_str()));
+        let mut tallies: Vec<(&str, Tally)> = all
+            .into_iter()
+            .chain([output::OVERALL])
+            .map(|row| (row, Tally::default()))
+            .collect();
+        let mut drafter = method.drafter(params);
+        for request in requests {
+            let replayed = replay(request, drafter.as_mut(), settings);
+            if self.history {
+                drafter.next_request();
+            } else {
+                drafter = method.drafter(params);
+            }
+            let row = row_of(&request.category);
+            for (name, tally) in &mut tallies {
+                if *name == row || *name == output::OVERALL {
+                    tally.add(&replayed);
+                }
+            }
+            bar.inc(1);
+        }
+        tallies
+    }
+}
+
+fn bar(len: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {eta} left  {msg}");
+    ProgressBar::new(len as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Reads what passes cost.
+fn read_cost(path: &Path) -> anyhow::Result<PassCost> {
+    #[derive(Deserialize)]
+    struct Cost {
+        seconds: Vec<f64>,
+    }
+    let mend = r#"give a file {"seconds": [time of 1 token, of 2, ...]}, as logitspec calibrate --json writes it"#;
+    let bad = |reason: String| user_error(format!("--cost {}: {reason}; {mend}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
+    let cost: Cost = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+    if cost.seconds.is_empty() || cost.seconds.iter().any(|t| !t.is_finite() || *t <= 0.0) {
+        return Err(bad(
+            "seconds must hold at least one time, all above 0".into()
+        ));
+    }
+    Ok(PassCost::from_times(cost.seconds))
+}

@@ -1,0 +1,223 @@
+//! Which record is replayed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::bench::read_questions;
+use crate::cli::conversation::{TemplateArgs, opening};
+use crate::cli::exit::user_error;
+use crate::runtime::ChatTemplate;
+use crate::runtime::llama::{Engine, ModelOptions};
+use crate::simulate::{
+    Fields, JsonTokenizer, Reading, Request, TextTokens, read_jsonl, read_recorded_answers,
+    read_trace, requests_of,
+};
+
+/// What is replayed, and how its text becomes tokens.
+#[derive(Debug, Args)]
+pub(super) struct InputArgs {
+    /// Questions that --answers answers: the file question.jsonl of a question set
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "answers",
+        help_heading = "Record"
+    )]
+    questions: Option<PathBuf>,
+
+    /// Recorded answers to --questions: an answer file of `logitspec bench` or of Spec-Bench
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "questions",
+        help_heading = "Record"
+    )]
+    answers: Option<PathBuf>,
+
+    /// A record of prompts and responses, one JSON object a line
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["answers", "trace"], help_heading = "Record")]
+    jsonl: Option<PathBuf>,
+
+    /// The key of the prompt in --jsonl: a text or token ids
+    #[arg(
+        long,
+        default_value = "prompt",
+        value_name = "KEY",
+        help_heading = "Record"
+    )]
+    prompt_field: String,
+
+    /// The key of the response in --jsonl: a text or token ids
+    #[arg(
+        long,
+        default_value = "response",
+        value_name = "KEY",
+        help_heading = "Record"
+    )]
+    response_field: String,
+
+    /// The key of the category in --jsonl, if its lines have one
+    #[arg(
+        long,
+        default_value = "category",
+        value_name = "KEY",
+        help_heading = "Record"
+    )]
+    category_field: String,
+
+    /// Traces that `logitspec generate --trace` wrote
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "answers", help_heading = "Record")]
+    trace: Vec<PathBuf>,
+
+    /// Responses of so many tokens were cut off there, all others ended by the model
+    #[arg(
+        short = 'n',
+        long,
+        alias = "max_new_tokens",
+        default_value_t = 1024,
+        value_name = "N",
+        help_heading = "Record"
+    )]
+    max_new_tokens: usize,
+
+    /// The tokenizer of the model that answered: a tokenizer.json
+    #[arg(
+        long,
+        alias = "tokenizer_path",
+        value_name = "FILE",
+        help_heading = "Tokens"
+    )]
+    tokenizer_path: Option<PathBuf>,
+
+    /// The model that answered, instead of --tokenizer-path: a GGUF, of which only the vocabulary is read
+    #[arg(
+        short = 'm',
+        long,
+        alias = "model_path",
+        env = "LOGITSPEC_MODEL",
+        value_name = "FILE",
+        help_heading = "Tokens"
+    )]
+    model_path: Option<PathBuf>,
+
+    /// With --tokenizer-path: the token that begins texts, or none [default: the vocabulary's usual one]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        requires = "tokenizer_path",
+        help_heading = "Tokens"
+    )]
+    bos: Option<String>,
+
+    /// With --tokenizer-path: the token that ends answers, or none [default: the vocabulary's usual one]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        requires = "tokenizer_path",
+        help_heading = "Tokens"
+    )]
+    eos: Option<String>,
+
+    #[command(flatten)]
+    template: TemplateArgs,
+}
+
+impl InputArgs {
+    /// Reads the record.
+    pub(super) fn read(&self) -> anyhow::Result<Vec<Request>> {
+        if !self.trace.is_empty() {
+            let requests = self.trace.iter().map(|path| Ok(read_trace(path)?));
+            return requests.collect();
+        }
+        if self.answers.is_none() && self.jsonl.is_none() {
+            return Err(user_error(
+                "nothing to replay: give --questions FILE with --answers FILE, or --jsonl FILE, or --trace FILE",
+            ));
+        }
+        // The flag outranks a model that the environment names.
+        if let Some(path) = &self.tokenizer_path {
+            let tokenizer =
+                JsonTokenizer::from_file(path, self.bos.as_deref(), self.eos.as_deref())?;
+            // A JSON Lines record holds prompts as the model got them, a question file does not.
+            let usual = if self.jsonl.is_some() {
+                "none"
+            } else {
+                "vicuna"
+            };
+            let name = self.template.template.as_deref().unwrap_or(usual);
+            let template = self
+                .template
+                .named(name, tokenizer.bos(), tokenizer.eos())?;
+            return self.requests(&tokenizer, template.as_ref());
+        }
+        let Some(path) = &self.model_path else {
+            return Err(user_error(
+                "no tokenizer: give --tokenizer-path FILE (a tokenizer.json) or -m FILE (a GGUF) of the model that answered",
+            ));
+        };
+        let options = ModelOptions {
+            info_only: true,
+            ..ModelOptions::default()
+        };
+        let engine = Engine::load(path, &options)?;
+        let vocabulary = engine.vocabulary();
+        let template = match (&self.template.template, &self.jsonl) {
+            (None, Some(_)) => None,
+            _ => self.template.choose(&engine)?,
+        };
+        self.requests(&vocabulary, template.as_ref())
+    }
+
+    fn requests(
+        &self,
+        tokens: &dyn TextTokens,
+        template: Option<&ChatTemplate>,
+    ) -> anyhow::Result<Vec<Request>> {
+        let reading = Reading {
+            tokens,
+            template,
+            opening: opening(self.template.system.as_deref()),
+            max_new_tokens: self.max_new_tokens,
+        };
+        let style = ProgressStyle::with_template("{spinner} {pos} requests tokenized");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = ProgressBar::no_length().with_style(style);
+        let mut progress = || bar.inc(1);
+        let requests = match (&self.questions, &self.answers, &self.jsonl) {
+            (Some(questions), Some(answers), _) => {
+                let set = read_questions(questions)?;
+                for skipped in &set.skipped {
+                    eprintln!("note: {skipped}");
+                }
+                let skipped = set.skipped.iter().map(|it| it.question_id);
+                let all: Vec<i64> = set
+                    .questions
+                    .iter()
+                    .map(|it| it.question_id)
+                    .chain(skipped)
+                    .collect();
+                let recorded = read_recorded_answers(answers)?;
+                requests_of(
+                    &set.questions,
+                    (&all, questions),
+                    (&recorded, answers),
+                    &reading,
+                    &mut progress,
+                )
+            }
+            (_, _, Some(path)) => {
+                let fields = Fields {
+                    prompt: self.prompt_field.clone(),
+                    response: self.response_field.clone(),
+                    category: self.category_field.clone(),
+                };
+                read_jsonl(path, &fields, &reading, &mut progress)
+            }
+            _ => Ok(Vec::new()),
+        };
+        bar.finish_and_clear();
+        Ok(requests?)
+    }
+}

@@ -1,0 +1,112 @@
+//! How the figures are shown.
+
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use serde::Serialize;
+
+use crate::draft::PassCost;
+use crate::engine::Method;
+use crate::simulate::{Figures, Tally};
+
+/// Name of the row that holds all requests.
+pub(super) const OVERALL: &str = "overall";
+
+/// The figures of one method.
+#[derive(Debug, Serialize)]
+pub(super) struct MethodFigures {
+    method: Method,
+    categories: Vec<CategoryFigures>,
+}
+
+#[derive(Debug, Serialize)]
+struct CategoryFigures {
+    category: String,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+impl MethodFigures {
+    pub(super) fn new(method: Method, tallies: &[(&str, Tally)], cost: Option<&PassCost>) -> Self {
+        let categories = tallies.iter().map(|(name, tally)| CategoryFigures {
+            category: (*name).to_owned(),
+            figures: tally.figures(cost),
+        });
+        Self {
+            method,
+            categories: categories.collect(),
+        }
+    }
+}
+
+/// The figures for a terminal: mean accepted tokens by category, then all else overall.
+pub(super) fn table(methods: &[MethodFigures]) -> String {
+    let mut accepted = plain_table();
+    let names = methods.iter().map(|it| it.method.name());
+    let head = ["mean accepted tokens"].into_iter().chain(names);
+    accepted.set_header(head.collect::<Vec<_>>());
+    let rows = methods.first().map_or(&[][..], |it| &it.categories);
+    for (number, row) in rows.iter().enumerate() {
+        let figures = methods
+            .iter()
+            .map(|it| format!("{:.3}", it.categories[number].figures.mean_accepted_tokens));
+        accepted.add_row([row.category.clone()].into_iter().chain(figures));
+    }
+    let mut overall = plain_table();
+    overall.set_header([
+        "overall",
+        "tokens",
+        "steps",
+        "accepted",
+        "drafted",
+        "draft us",
+        "speedup",
+        "accepted of drafted, by source",
+    ]);
+    let figure = |value: Option<f64>, digits: usize| {
+        value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
+    };
+    for it in methods {
+        let Some(CategoryFigures { figures, .. }) = it.categories.last() else {
+            continue;
+        };
+        let sources: Vec<String> = figures
+            .sources
+            .iter()
+            .map(|(name, of)| {
+                let percent = 100.0 * of.rate;
+                format!("{name} {} of {} ({percent:.1} %)", of.accepted, of.drafted)
+            })
+            .collect();
+        overall.add_row([
+            it.method.name().to_owned(),
+            figures.tokens.to_string(),
+            figures.steps.to_string(),
+            format!("{:.3}", figures.mean_accepted_tokens),
+            format!("{:.2}", figures.drafted_per_step),
+            figure(figures.draft_us, 1),
+            figure(figures.expected_speedup, 3),
+            sources.join(", "),
+        ]);
+    }
+    for table in [&mut accepted, &mut overall] {
+        for column in table.column_iter_mut() {
+            let left = column.index == 0;
+            column.set_padding((0, 2));
+            column.set_cell_alignment(match left {
+                true => CellAlignment::Left,
+                false => CellAlignment::Right,
+            });
+        }
+    }
+    if let Some(column) = overall.column_mut(7) {
+        column.set_cell_alignment(CellAlignment::Left);
+    }
+    let lines = format!("{accepted}\n\n{overall}");
+    let trimmed: Vec<&str> = lines.lines().map(str::trim_end).collect();
+    trimmed.join("\n") + "\n"
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─')));
+    table
+}

@@ -1,0 +1,235 @@
+//! One request, step by step.
+
+use std::time::{Duration, Instant};
+
+use crate::TokenId;
+use crate::draft::{
+    DraftInput, DraftTree, Drafter, NodeId, NodeRows, PassCost, PerSource, ROOT, TreeLimits,
+    Verified,
+};
+use crate::engine::Method;
+use crate::verify::{Accepted, Candidate, walk};
+
+/// One turn of a recorded conversation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Turn {
+    /// The tokens that lead from what was said before to the answer.
+    pub prompt: Vec<TokenId>,
+    /// The answer; a token that ended it, if any, is the last.
+    pub answer: Vec<TokenId>,
+    /// Whether the model ended it with that token. If not, the answer reached its limit.
+    pub ended: bool,
+    /// What is known of the logits before each token of the answer: `ranked[i]` are candidates for `answer[i]`, best
+    /// first, or none. Empty if nothing is known at all.
+    pub ranked: Vec<Vec<Candidate>>,
+}
+
+/// A recorded conversation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Request {
+    /// The row of the figures that it counts in.
+    pub category: String,
+    /// Its turns.
+    pub turns: Vec<Turn>,
+}
+
+/// How a replay drafts; the session that it stands for has the same.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Most tokens in one verification pass, the root counted.
+    pub draft_tree_capacity: usize,
+    /// Most tokens of an answer that the model did not end.
+    pub max_new_tokens: usize,
+    /// Whether a step whose outcome is known beforehand is verified all the same
+    /// ([`Method::verifies_last_step`]).
+    pub verifies_last_step: bool,
+    /// What a pass costs.
+    pub cost: PassCost,
+}
+
+impl Settings {
+    /// Settings for `method` with trees of at most `draft_tree_capacity` nodes.
+    pub fn new(method: Method, draft_tree_capacity: usize) -> Self {
+        Self {
+            draft_tree_capacity: draft_tree_capacity.max(1),
+            max_new_tokens: usize::MAX,
+            verifies_last_step: method.verifies_last_step(),
+            cost: PassCost::flat(),
+        }
+    }
+}
+
+/// What became of one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Tokens committed, the root counted.
+    pub accepted: usize,
+    /// Nodes drafted, the root not counted.
+    pub drafted: usize,
+    /// Whether a pass of the model was needed.
+    pub verified: bool,
+    /// Where the drafted nodes came from.
+    pub drafted_from: PerSource,
+    /// Where the accepted ones came from.
+    pub accepted_from: PerSource,
+    /// Time the drafter took for the tree.
+    pub draft: Duration,
+}
+
+/// A replayed request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// Its steps, over all turns.
+    pub steps: Vec<Record>,
+    /// Number of its answers.
+    pub answers: usize,
+}
+
+/// Replays `request` with `drafter`, whose text must be empty.
+///
+/// Costs what the drafter costs, and a step through the tree for every token.
+pub fn replay(request: &Request, drafter: &mut dyn Drafter, settings: &Settings) -> Replay {
+    let mut replay = Replay::default();
+    let mut text = Vec::new();
+    for turn in &request.turns {
+        text.extend_from_slice(&turn.prompt);
+        drafter.begin(&text);
+        replay.answers += 1;
+        let mut done = 0;
+        while done < turn.answer.len() {
+            let record = step(turn, done, &text, drafter, settings);
+            let end = done + record.accepted;
+            text.extend_from_slice(&turn.answer[done..end]);
+            drafter.extend(&text, record.accepted);
+            done = end;
+            replay.steps.push(record);
+        }
+    }
+    replay
+}
+
+/// One decode step of `turn`, of whose answer `done` tokens are committed, as a session takes it.
+fn step(
+    turn: &Turn,
+    done: usize,
+    text: &[TokenId],
+    drafter: &mut dyn Drafter,
+    settings: &Settings,
+) -> Record {
+    let rest = &turn.answer[done..];
+    // An answer that the model did not end was as long as it might be.
+    let left = if turn.ended {
+        settings.max_new_tokens.saturating_sub(done).max(rest.len())
+    } else {
+        rest.len()
+    };
+    let is_last = |count: usize| count == rest.len();
+    let limits = TreeLimits {
+        capacity: settings.draft_tree_capacity.max(1),
+        leaves: settings.draft_tree_capacity.max(1),
+        depth: if settings.verifies_last_step {
+            usize::MAX
+        } else {
+            left - 1
+        },
+    };
+    let mut tree = DraftTree::new(rest[0], limits);
+    let mut record = Record {
+        accepted: 1,
+        drafted: 0,
+        verified: !is_last(1) || settings.verifies_last_step,
+        drafted_from: PerSource::default(),
+        accepted_from: PerSource::default(),
+        draft: Duration::ZERO,
+    };
+    if !record.verified {
+        return record;
+    }
+    let rows = RecordedRows {
+        turn,
+        done,
+        tree: &DraftTree::new(rest[0], limits),
+        path: &[],
+    };
+    let mut ranked = Vec::new();
+    let wanted = if limits.capacity > 1 {
+        drafter.candidates(limits.capacity)
+    } else {
+        0
+    };
+    rows.at(done, wanted, &mut ranked);
+    let start = Instant::now();
+    let input = DraftInput {
+        text,
+        root: rest[0],
+        ranked: &ranked,
+        cost: &settings.cost,
+    };
+    drafter.draft(&input, &mut tree);
+    record.draft = start.elapsed();
+
+    let Accepted { path, .. } = walk(
+        &tree,
+        |_, tokens| rest[tokens.len()],
+        |tokens| is_last(tokens.len()),
+    );
+    let next = rest.get(1 + path.len()).copied();
+    drafter.observe(&Verified {
+        tree: &tree,
+        path: &path,
+        next,
+        rows: &RecordedRows {
+            tree: &tree,
+            path: &path,
+            ..rows
+        },
+    });
+    record.accepted += path.len();
+    record.drafted = tree.drafted();
+    (ROOT + 1..tree.len()).for_each(|node| record.drafted_from.add(tree.source(node)));
+    path.iter()
+        .for_each(|&node| record.accepted_from.add(tree.source(node)));
+    record
+}
+
+/// The logits that a record has of a step.
+#[derive(Clone, Copy)]
+struct RecordedRows<'a> {
+    turn: &'a Turn,
+    done: usize,
+    tree: &'a DraftTree,
+    path: &'a [NodeId],
+}
+
+impl RecordedRows<'_> {
+    /// The first `k` candidates for the answer's token `index`, as far as they are known.
+    fn at(&self, index: usize, k: usize, found: &mut Vec<Candidate>) -> bool {
+        found.clear();
+        match self.turn.ranked.get(index) {
+            Some(ranked) if !ranked.is_empty() => {
+                found.extend(ranked.iter().take(k));
+                true
+            }
+            _ => {
+                // That the next token was the best is known in any case.
+                let best = self.turn.answer.get(index);
+                let best = best.map(|&token| Candidate { token, logit: 0.0 });
+                found.extend(best.into_iter().take(k));
+                false
+            }
+        }
+    }
+}
+
+impl NodeRows for RecordedRows<'_> {
+    fn top_k(&self, node: NodeId, k: usize, found: &mut Vec<Candidate>) -> bool {
+        let depth = self.tree.depth(node);
+        // Only what was said has logits on record.
+        let said = node == ROOT || self.path.get(depth - 1) == Some(&node);
+        let known = said && self.at(self.done + depth + 1, k, found);
+        if !known {
+            found.clear();
+        }
+        known
+    }
+}

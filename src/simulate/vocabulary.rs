@@ -1,0 +1,34 @@
+//! A GGUF's vocabulary as what makes tokens.
+
+use crate::TokenId;
+use crate::runtime::llama::Vocabulary;
+use crate::simulate::TextTokens;
+
+impl TextTokens for Vocabulary<'_> {
+    fn start(&self, text: &str) -> Vec<TokenId> {
+        self.tokenize(text)
+    }
+
+    fn next_turn(&self, text: &str, last: Option<TokenId>) -> Vec<TokenId> {
+        self.tokenize_next_turn(text, last)
+    }
+
+    fn answer(&self, text: &str) -> Vec<TokenId> {
+        let mut tokens = self.tokenize_answer(text);
+        if let Some(end) = tokens
+            .iter()
+            .position(|&token| Vocabulary::is_end(self, token))
+        {
+            tokens.truncate(end);
+        }
+        tokens
+    }
+
+    fn end(&self) -> Option<TokenId> {
+        Vocabulary::end(self)
+    }
+
+    fn is_end(&self, token: TokenId) -> bool {
+        Vocabulary::is_end(self, token)
+    }
+}
