@@ -38,7 +38,8 @@ if [ ! -r "$model" ]; then
     exit 2
 fi
 logitspec=${LOGITSPEC:+$(absolute "$LOGITSPEC")}
-data=$(absolute "${DATA_DIR:-"$(dirname "$0")/../data"}")
+data=${DATA_DIR:+$(absolute "$DATA_DIR")}
+data=${data:-data}
 cd "$(dirname "$0")/.."
 
 for set in "${sets[@]}"; do
