@@ -7,7 +7,7 @@ use crate::bench::answer::{Choice, Timings};
 use crate::bench::prompt::Prompter;
 use crate::bench::run::{Answerer, AskError};
 use crate::draft::{DraftTree, NodeId};
-use crate::engine::{CostModel, GenerateError, Generation, Session, SessionOptions};
+use crate::engine::{CostModel, FinishReason, GenerateError, Generation, Session, SessionOptions};
 use crate::runtime::llama::LlamaTarget;
 use crate::runtime::{DecodeError, TargetModel};
 
@@ -63,6 +63,9 @@ impl Answerer for EngineAnswerer<'_> {
             let answer = session
                 .generate(self.max_new_tokens, &mut |_| ControlFlow::Continue(()))
                 .map_err(|error| ask_error(error, number, turns.len()))?;
+            if let FinishReason::Failed(error) = answer.finish {
+                return Err(AskError::Failed(error.into()));
+            }
             record.turn(self.prompter.text(&answer.tokens), context, held, &answer);
         }
         self.cost = session.cost().clone();

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::bench::server::LlamaServer;
 use crate::cli::args::When;
-use crate::cli::bench::{BenchArgs, remember_server};
+use crate::cli::bench::BenchArgs;
+use crate::cli::bench::interrupt::remember_server;
 use crate::cli::exit::user_error;
-use crate::runtime::llama::{ContextOptions, default_threads};
+use crate::runtime::llama::ContextOptions;
 
 /// Large models on slow disks take a while.
 const LOAD_LIMIT: Duration = Duration::from_secs(900);
@@ -47,7 +48,7 @@ pub(super) fn start(
     let mut flag = |name: &str, value: String| flags.extend([name.into(), value.into()]);
     flag("-np", "1".into());
     flag("-c", context.n_ctx.unwrap_or_default().to_string());
-    flag("-t", threads(args).to_string());
+    flag("-t", args.threads().to_string());
     flag("-b", context.n_batch.to_string());
     flag("-ub", context.n_ubatch.to_string());
     if let Some(layers) = args.model.n_gpu_layers {
@@ -73,10 +74,6 @@ pub(super) fn start(
     remember_server(&server);
     server.wait_until_ready(LOAD_LIMIT, stop)?;
     Ok(Some(server))
-}
-
-pub(super) fn threads(args: &BenchArgs) -> u32 {
-    args.model.threads.unwrap_or_else(default_threads)
 }
 
 /// Splits flags as a shell would: white space parts them, quotes hold them together.
