@@ -22,6 +22,7 @@ use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
 use crate::cli::bench::methods::{Bencher, NamedMethod};
 use crate::cli::bench::progress::Progress;
 use crate::cli::bench::settings::Settings;
+use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
 use crate::engine::{Method, SessionOptions};
@@ -252,7 +253,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
                     ..context
                 };
                 let target = engine.context(&context)?;
-                let cost = engine.cost_model(&options);
+                let cost = known_cost(&engine, &context, &options);
                 Ok(Box::new(EngineAnswerer::new(
                     target, &prompter, options, most, cost,
                 )))

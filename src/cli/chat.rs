@@ -11,6 +11,7 @@ use rustyline::error::ReadlineError;
 use serde_json::json;
 
 use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
+use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::Outcome;
 use crate::cli::generate::{prefill_bar, watch_for_ctrl_c};
@@ -78,7 +79,9 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
     let mut chat = Chat {
         args,
         vocabulary: engine.vocabulary(),
-        session: engine.session(&context, options)?,
+        session: engine
+            .session(&context, options)?
+            .with_cost(known_cost(&engine, &context, &options)),
         template,
         messages: opening(args.template.system.as_deref()),
         last: None,

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
+use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color};
@@ -103,7 +104,9 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     if let Some(reason) = engine.cannot_draft(&context) {
         eprintln!("note: decoding plainly, nothing can be drafted: {reason}");
     }
-    let mut session = engine.session(&context, options)?;
+    let mut session = engine
+        .session(&context, options)?
+        .with_cost(known_cost(&engine, &context, &options));
 
     let mut printer = AnswerPrinter::new(vocabulary)
         .trim_start(args.is_templated())

@@ -4,6 +4,7 @@
 
 mod args;
 mod bench;
+mod calibrate;
 mod chat;
 mod conversation;
 mod download;
@@ -47,6 +48,7 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     Report(report::ReportArgs),
     Simulate(Box<simulate::SimulateArgs>),
+    Calibrate(Box<calibrate::CalibrateArgs>),
 }
 
 /// Runs the command line of this process.
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
     };
     exit::report(done)
 }

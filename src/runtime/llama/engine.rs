@@ -202,6 +202,7 @@ pub struct Engine {
     load_time: Duration,
     /// Whether layers were put on a graphics processor.
     on_gpu: bool,
+    gpu_layers: Option<u32>,
 }
 
 pub(super) fn backend() -> &'static LlamaBackend {
@@ -240,6 +241,7 @@ impl Engine {
             model,
             path: path.into(),
             load_time: start.elapsed(),
+            gpu_layers: options.n_gpu_layers,
             on_gpu: backend.supports_gpu_offload() && options.n_gpu_layers != Some(0),
         };
         match engine.not_a_language_model() {
@@ -254,6 +256,11 @@ impl Engine {
     /// Where the model was loaded from.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Layers that were asked to be put on a graphics processor; `None` for all.
+    pub fn gpu_layers(&self) -> Option<u32> {
+        self.gpu_layers
     }
 
     /// How long loading took.
