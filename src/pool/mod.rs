@@ -8,8 +8,10 @@
 //!   continuation each. It is kept exact, for comparison.
 //! - [`SuffixPool`] is this project's own: no bound on the match, no key per n-gram, several continuations.
 
+mod automaton;
 mod ngram;
 mod suffix;
 
+pub use automaton::{START, StateId, SuffixAutomaton};
 pub use ngram::NgramPool;
 pub use suffix::{SuffixMatch, SuffixPool};
