@@ -11,7 +11,7 @@ const K: usize = 8;
 const LEVELS: usize = 6;
 
 /// How often the candidate of each rank is taken to be right, for the shape of the tree alone.
-const SHARES: [f64; K] = [0.55, 0.14, 0.08, 0.05, 0.04, 0.03, 0.025, 0.02];
+const SHARES: [f64; K] = [0.52, 0.13, 0.075, 0.055, 0.042, 0.033, 0.028, 0.023];
 
 /// "No candidate": no vocabulary is so large.
 const NONE: TokenId = TokenId::MAX;
@@ -35,9 +35,9 @@ impl Default for RecyclingParams {
 /// token, the 8 best candidates of the last logits it had in any verified tree. A draft tree of fixed, lopsided shape is filled from it:
 /// below a node of some token stand the token's candidates, the better ones with more below them.
 ///
-/// The paper gives the shape as a figure; here it is the best-first tree of as many nodes (80) and levels for
-/// assumed shares of the ranks. Smaller trees are its first nodes. Candidates that were never seen are left out instead of
-/// being drafted as token 0, and rows of the prompt are not read but for the last.
+/// The shape is the best-first tree of as many nodes (80) and levels (6) as the authors', for assumed shares of the
+/// ranks; its levels are about as wide as theirs. Smaller trees are its first nodes. Candidates that were never seen are
+/// left out instead of being drafted as token 0, and of a prompt's rows only the last is read.
 ///
 /// A step costs the search for 8 candidates in the row of every verified node.
 #[derive(Clone, Debug)]

@@ -59,6 +59,8 @@ pub struct SuffixDecoding {
     remembered: VecDeque<Vec<TokenId>>,
     /// The longest suffix of the text that is in `answers`.
     known: (StateId, usize),
+    /// Whether some of the answers are of earlier requests.
+    earlier: bool,
     /// The root that was drafted for: it is in both already.
     pending: Option<TokenId>,
     best: Draft,
@@ -116,6 +118,7 @@ impl SuffixDecoding {
             answers: SuffixAutomaton::default(),
             remembered: VecDeque::new(),
             known: (START, 0),
+            earlier: false,
             pending: None,
             best: Draft::default(),
             draft: Draft::default(),
@@ -323,8 +326,8 @@ impl Drafter for SuffixDecoding {
         let limits = tree.limits();
         let most = self.params.max_spec_tokens.min(limits.capacity - 1);
         let source = match self.speculate(most) {
-            true => Source::History,
-            false => Source::Text,
+            true if self.earlier => Source::History,
+            _ => Source::Text,
         };
         let mut ids: Vec<Option<NodeId>> = Vec::with_capacity(self.best.nodes.len());
         for &(token, parent) in &self.best.nodes {
@@ -342,6 +345,7 @@ impl Drafter for SuffixDecoding {
     fn next_request(&mut self) {
         self.text.clear();
         self.known = (START, 0);
+        self.earlier = !self.answers.is_empty();
         self.pending = None;
     }
 
@@ -349,6 +353,7 @@ impl Drafter for SuffixDecoding {
         self.next_request();
         self.answers.clear();
         self.remembered.clear();
+        self.earlier = false;
     }
 }
 
