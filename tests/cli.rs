@@ -127,6 +127,8 @@ fn all_methods_give_the_same_text_by_all_their_names() {
         "logitspec-reference",
         "logitspec_reference",
         "prompt-lookup",
+        "token-recycling",
+        "suffix",
     ] {
         assert_eq!(say(&["--method", method]), plain, "{method}");
     }

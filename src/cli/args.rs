@@ -103,8 +103,8 @@ pub(super) enum When {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Drafting")]
 pub(super) struct DraftArgs {
-    /// How to draft: logitspec, logitspec-reference (as published), prompt-lookup, or baseline (no draft). The
-    /// answer is the same with all of them, only the speed differs
+    /// How to draft: logitspec, logitspec-reference (as published), prompt-lookup, token-recycling, suffix, or baseline
+    /// (no draft). The answer is the same with all of them, only the speed differs
     #[arg(long, default_value_t, value_name = "METHOD")]
     pub method: Method,
 

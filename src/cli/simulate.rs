@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::bench::category::{row_of, rows};
 use crate::cli::args::capacity_within;
 use crate::cli::exit::{Outcome, user_error};
-use crate::draft::PassCost;
+use crate::draft::{Drafter, PassCost, SuffixDecoding, SuffixParams};
 use crate::engine::{Method, MethodParams};
 use crate::simulate::{Request, Settings, Tally, replay};
 
@@ -83,9 +83,49 @@ pub(super) struct SimulateArgs {
     #[arg(long, alias = "num_pred_tokens", value_name = "N")]
     num_pred_tokens: Option<usize>,
 
+    #[command(flatten)]
+    suffix: SuffixArgs,
+
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// Parameters of the method suffix.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Method suffix")]
+struct SuffixArgs {
+    /// Most tokens drafted for each token of the match
+    #[arg(
+        long,
+        alias = "max_spec_factor",
+        default_value_t = 1.0,
+        value_name = "X"
+    )]
+    max_spec_factor: f32,
+
+    /// Most tokens drafted besides
+    #[arg(
+        long,
+        alias = "max_spec_offset",
+        default_value_t = 0.0,
+        value_name = "X",
+        allow_negative_numbers = true
+    )]
+    max_spec_offset: f32,
+
+    /// Tokens less probable than this are not drafted
+    #[arg(
+        long,
+        alias = "min_token_prob",
+        default_value_t = 0.1,
+        value_name = "P"
+    )]
+    min_token_prob: f32,
+
+    /// Draft a tree of the most probable tokens instead of one chain
+    #[arg(long, alias = "use_tree_spec")]
+    tree_spec: bool,
 }
 
 pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
@@ -167,13 +207,19 @@ impl SimulateArgs {
             .chain([output::OVERALL])
             .map(|row| (row, Tally::default()))
             .collect();
-        let mut drafter = method.drafter(params);
+        let make = || -> Box<dyn Drafter> {
+            match method {
+                Method::Suffix => Box::new(SuffixDecoding::new(self.suffix_params())),
+                other => other.drafter(params),
+            }
+        };
+        let mut drafter = make();
         for request in requests {
             let replayed = replay(request, drafter.as_mut(), settings);
             if self.history {
                 drafter.next_request();
             } else {
-                drafter = method.drafter(params);
+                drafter = make();
             }
             let row = row_of(&request.category);
             for (name, tally) in &mut tallies {
@@ -184,6 +230,21 @@ impl SimulateArgs {
             bar.inc(1);
         }
         tallies
+    }
+}
+
+impl SimulateArgs {
+    fn suffix_params(&self) -> SuffixParams {
+        let shipped = SuffixParams::default();
+        SuffixParams {
+            max_depth: self.max_ngram_size.unwrap_or(shipped.max_depth),
+            max_spec_tokens: self.num_pred_tokens.unwrap_or(shipped.max_spec_tokens),
+            max_spec_factor: self.suffix.max_spec_factor,
+            max_spec_offset: self.suffix.max_spec_offset,
+            min_token_prob: self.suffix.min_token_prob,
+            tree: self.suffix.tree_spec,
+            ..shipped
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::draft::{
-    Drafter, LogitSpec, LogitSpecParams, Memory, NoDraft, PromptLookup, ReferenceLogitSpec,
-    ReferenceParams,
+    Drafter, LogitSpec, LogitSpecParams, Memory, NoDraft, PromptLookup, RecyclingParams,
+    ReferenceLogitSpec, ReferenceParams, SuffixDecoding, SuffixParams, TokenRecycling,
 };
 
 /// A way to draft, as named on the command line and in answer files.
@@ -23,15 +23,21 @@ pub enum Method {
     LogitspecReference,
     /// Prompt lookup decoding.
     PromptLookup,
+    /// Token Recycling.
+    TokenRecycling,
+    /// SuffixDecoding.
+    Suffix,
 }
 
 impl Method {
     /// All methods.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::Baseline,
         Self::Logitspec,
         Self::LogitspecReference,
         Self::PromptLookup,
+        Self::TokenRecycling,
+        Self::Suffix,
     ];
 
     /// The name on the command line.
@@ -41,6 +47,8 @@ impl Method {
             Self::Logitspec => "logitspec",
             Self::LogitspecReference => "logitspec-reference",
             Self::PromptLookup => "prompt-lookup",
+            Self::TokenRecycling => "token-recycling",
+            Self::Suffix => "suffix",
         }
     }
 
@@ -86,6 +94,17 @@ impl Method {
                 max_ngram_size.unwrap_or(3),
                 num_pred_tokens.unwrap_or(10),
             )),
+            Self::TokenRecycling => Box::new(TokenRecycling::new(RecyclingParams {
+                nodes: num_pred_tokens.unwrap_or(RecyclingParams::default().nodes),
+            })),
+            Self::Suffix => {
+                let published = SuffixParams::default();
+                Box::new(SuffixDecoding::new(SuffixParams {
+                    max_depth: max_ngram_size.unwrap_or(published.max_depth),
+                    max_spec_tokens: num_pred_tokens.unwrap_or(published.max_spec_tokens),
+                    ..published
+                }))
+            }
         }
     }
 }

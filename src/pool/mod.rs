@@ -9,6 +9,7 @@
 //! - [`SuffixPool`] is this project's own: no bound on the match, no key per n-gram, several continuations.
 
 mod indexed;
+mod automaton;
 mod ngram;
 mod retrieve;
 mod ring;
@@ -16,6 +17,7 @@ mod shared;
 mod suffix;
 
 pub use indexed::IndexedPool;
+pub use automaton::{START, StateId, SuffixAutomaton};
 pub use ngram::NgramPool;
 pub use retrieve::{Retrieve, SuffixMatch};
 pub use shared::SharedPool;

@@ -1,0 +1,211 @@
+//! The drafts against those of counting.
+
+use super::*;
+use crate::draft::{PassCost, TreeLimits};
+use proptest::prelude::*;
+
+/// The chain that follows the last `len` tokens of `context`, and its score, by counting in `texts`.
+fn naive_chain(
+    texts: &[Vec<TokenId>],
+    context: &[TokenId],
+    len: usize,
+    params: SuffixParams,
+) -> (Vec<TokenId>, f32) {
+    let mut string = context[context.len() - len..].to_vec();
+    let allowed = len as f32 * params.max_spec_factor + params.max_spec_offset + 1e-6;
+    let most = (allowed as usize)
+        .min(params.max_spec_tokens)
+        .min(params.max_depth - len);
+    let count = |string: &[TokenId]| {
+        let windows = texts.iter().flat_map(|text| text.windows(string.len()));
+        windows.filter(|window| *window == string).count()
+    };
+    let (mut chain, mut score, mut prob) = (Vec::new(), 0.0, 1.0);
+    while chain.len() < most {
+        // Followers in the order of reading: the first to be counted most often wins.
+        let mut counts: Vec<(TokenId, usize)> = Vec::new();
+        let mut best: Option<(TokenId, usize)> = None;
+        for window in texts.iter().flat_map(|text| text.windows(string.len() + 1)) {
+            let (&token, before) = window.split_last().unwrap();
+            if before != string {
+                continue;
+            }
+            let now = match counts.iter_mut().find(|it| it.0 == token) {
+                Some(it) => {
+                    it.1 += 1;
+                    it.1
+                }
+                None => {
+                    counts.push((token, 1));
+                    1
+                }
+            };
+            if best.is_none_or(|(_, most)| now > most) {
+                best = Some((token, now));
+            }
+        }
+        let Some((token, times)) = best else { break };
+        prob *= times as f32 / count(&string) as f32;
+        if prob < params.min_token_prob {
+            break;
+        }
+        chain.push(token);
+        score += prob;
+        string.push(token);
+    }
+    (chain, score)
+}
+
+fn naive(places: [&[Vec<TokenId>]; 2], context: &[TokenId], params: SuffixParams) -> Vec<TokenId> {
+    let mut best = (Vec::new(), 0.0);
+    for texts in places {
+        let context = &context[context.len().saturating_sub(params.max_depth)..];
+        let mut of_these = (Vec::new(), 0.0);
+        for len in 1..context.len() {
+            let found = naive_chain(texts, context, len, params);
+            if found.1 >= of_these.1 {
+                of_these = found;
+            }
+        }
+        if of_these.1 > best.1 {
+            best = of_these;
+        }
+    }
+    best.0
+}
+
+fn draft(drafter: &mut SuffixDecoding, text: &[TokenId], root: TokenId) -> DraftTree {
+    let mut tree = DraftTree::new(root, TreeLimits::nodes(100));
+    let input = DraftInput {
+        text,
+        root,
+        ranked: &[],
+        cost: &PassCost::flat(),
+    };
+    drafter.draft(&input, &mut tree);
+    tree
+}
+
+/// Lets `drafter` draft for every `stride`-th token of answers to prompts, and looks at every draft.
+fn go_through(
+    drafter: &mut SuffixDecoding,
+    requests: &[(Vec<TokenId>, Vec<TokenId>)],
+    stride: usize,
+    mut look: impl FnMut(&[Vec<TokenId>], &[TokenId], &DraftTree),
+) {
+    let mut answers: Vec<Vec<TokenId>> = Vec::new();
+    for (prompt, answer) in requests {
+        let mut text = prompt.clone();
+        drafter.begin(&text);
+        answers.push(Vec::new());
+        for step in answer.chunks(stride) {
+            let tree = draft(drafter, &text, step[0]);
+            let said = answers.last_mut().unwrap();
+            said.push(step[0]);
+            let mut context = text.clone();
+            context.push(step[0]);
+            look(&answers, &context, &tree);
+            answers.last_mut().unwrap().extend_from_slice(&step[1..]);
+            text.extend_from_slice(step);
+            drafter.extend(&text, step.len());
+        }
+        drafter.next_request();
+    }
+}
+
+fn requests() -> impl Strategy<Value = Vec<(Vec<TokenId>, Vec<TokenId>)>> {
+    let tokens = |least| prop::collection::vec(0u32..4, least..30);
+    prop::collection::vec((tokens(1), tokens(0)), 1..4)
+}
+
+proptest! {
+    #[test]
+    fn chains_are_those_of_counting(
+        requests in requests(),
+        stride in 1usize..4,
+        max_depth in 1usize..12,
+        factor in 0u8..4,
+        offset in 0u8..4,
+        min_token_prob in 0f32..0.6,
+        remembers in any::<bool>(),
+    ) {
+        let params = SuffixParams {
+            max_depth,
+            max_spec_factor: f32::from(factor) / 2.0,
+            max_spec_offset: f32::from(offset),
+            min_token_prob,
+            max_remembered: if remembers { 1000 } else { 0 },
+            ..SuffixParams::default()
+        };
+        let mut drafter = SuffixDecoding::new(params);
+        go_through(&mut drafter, &requests, stride, |answers, context, tree| {
+            let answers = if remembers { answers } else { &[] };
+            let expected = naive([&[context.to_vec()], answers], context, params);
+            assert_eq!(tree.tokens().skip(1).collect::<Vec<_>>(), expected, "after {context:?}");
+        });
+    }
+
+    #[test]
+    fn trees_hold_what_is_frequent_enough(requests in requests(), stride in 1usize..4) {
+        let params = SuffixParams {
+            tree: true,
+            max_spec_factor: 3.0,
+            min_token_prob: 0.2,
+            max_remembered: 0,
+            ..SuffixParams::default()
+        };
+        let mut drafter = SuffixDecoding::new(params);
+        go_through(&mut drafter, &requests, stride, |_, context, tree| {
+            let count = |string: &[TokenId]| {
+                context.windows(string.len()).filter(|it| *it == string).count()
+            };
+            let path = |node| -> Vec<TokenId> {
+                tree.path_to(node).into_iter().map(|id| tree.token(id)).collect()
+            };
+            let mut fits_some_match = tree.drafted() == 0;
+            for len in 1..context.len().min(params.max_depth) {
+                let string = &context[context.len() - len..];
+                let most = (3 * len).min(params.max_spec_tokens);
+                fits_some_match |= tree.drafted() <= most && (1..tree.len()).all(|node| {
+                    let long = [string, path(node).as_slice()].concat();
+                    count(&long) as f32 / count(string) as f32 >= 0.2 - 1e-4
+                });
+            }
+            assert!(fits_some_match, "after {context:?}");
+        });
+    }
+
+    #[test]
+    fn a_root_that_was_never_said_does_no_harm(text in prop::collection::vec(0u32..3, 2..20), lost in 0u32..3) {
+        let params = SuffixParams { max_remembered: 0, ..SuffixParams::default() };
+        let mut astray = SuffixDecoding::new(params);
+        astray.begin(&text);
+        draft(&mut astray, &text, lost);
+        let longer: Vec<TokenId> = text.iter().copied().chain([2, 1]).collect();
+        astray.begin(&longer);
+        let mut straight = SuffixDecoding::new(params);
+        straight.begin(&longer);
+        prop_assert_eq!(draft(&mut astray, &longer, 1), draft(&mut straight, &longer, 1));
+    }
+}
+
+#[test]
+fn earlier_answers_are_remembered_until_there_are_too_many() {
+    let params = SuffixParams {
+        max_remembered: 20,
+        ..SuffixParams::default()
+    };
+    let mut drafter = SuffixDecoding::new(params);
+    let answer: Vec<TokenId> = (10..20).collect();
+    go_through(&mut drafter, &[(vec![1], answer.clone())], 1, |_, _, _| {});
+    drafter.begin(&[2]);
+    let tree = draft(&mut drafter, &[2], 10);
+    assert_eq!(tree.tokens().collect::<Vec<_>>(), [10, 11]);
+    assert_eq!(tree.source(1), Source::History);
+    drafter.extend(&[2, 10], 1);
+    drafter.next_request();
+    let other: Vec<TokenId> = (30..50).collect();
+    go_through(&mut drafter, &[(vec![3], other)], 1, |_, _, _| {});
+    drafter.begin(&[4]);
+    assert_eq!(draft(&mut drafter, &[4], 10).drafted(), 0);
+}
