@@ -57,7 +57,7 @@ pub fn scenarios(len: usize) -> Vec<Scenario> {
             .map(|end| [&text[end - TAIL + 1..end], &[last()]].concat())
             .collect()
     };
-    let never = with_last(&|| 0);
+    let never = with_last(&|| VOCABULARY);
     let common = with_last(&|| 1);
     let rarest = {
         let mut counts = vec![0u32; VOCABULARY as usize];
