@@ -24,7 +24,7 @@ pub mod prompt;
 #[cfg(feature = "cli")]
 pub mod server;
 
-mod files;
+pub(crate) mod files;
 
 pub use answer::{Answer, Choice, Timings};
 pub use answer_file::{AnswerError, AnswerFile, AnswerLog, AnswerNotice, read_answers};

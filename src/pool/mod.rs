@@ -12,6 +12,7 @@
 //!
 //! The last four find places the same way, and a drafter searches any of them through [`Retrieve`].
 
+mod file;
 mod indexed;
 mod ngram;
 mod request;
