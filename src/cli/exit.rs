@@ -10,6 +10,7 @@ use crate::engine::GenerateError;
 use crate::report::ReportError;
 use crate::runtime::TemplateError;
 use crate::runtime::llama::LoadError;
+use crate::store::TokenFileError;
 
 /// How a subcommand ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         line += &format!(" ({tip})");
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        line = "error: say what to do: logitspec generate, chat, inspect, bench or report (logitspec --help shows all)".into();
+        line = "error: say what to do: logitspec generate, chat, inspect, bench, report or corpus (logitspec --help shows all)".into();
     } else {
         line += "; --help shows all flags";
     }
@@ -88,6 +89,7 @@ fn is_users(error: &anyhow::Error) -> bool {
             || cause.is::<LoadError>()
             || cause.is::<TemplateError>()
             || cause.is::<ReportError>()
+            || cause.is::<TokenFileError>()
             || cause.is::<QuestionError>()
             || cause
                 .downcast_ref::<RunError>()

@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod chat;
 mod conversation;
+mod corpus;
 mod exit;
 mod generate;
 mod inspect;
@@ -41,6 +42,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Bench(Box<bench::BenchArgs>),
     Report(report::ReportArgs),
+    Corpus(corpus::CorpusArgs),
 }
 
 /// Runs the command line of this process.
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Corpus(args) => corpus::run(&args),
     };
     exit::report(done)
 }
