@@ -36,10 +36,10 @@ pub struct Scenario {
 const TAIL: usize = 33;
 
 /// Ends that a drafter looks up: half stand in the text, half are new from some token on.
-pub fn usual_tails(text: &[TokenId]) -> Vec<Vec<TokenId>> {
+pub fn usual_tails(text: &[TokenId], count: usize) -> Vec<Vec<TokenId>> {
     let mut random = fastrand::Rng::with_seed(8);
     let mut somewhere = || random.usize(TAIL..text.len() - 1);
-    let tails = (0..512).map(|n| {
+    let tails = (0..count).map(|n| {
         let end = somewhere();
         let mut tail = text[end - TAIL..end].to_vec();
         let own = [0, 1, 2, 3, 5, 9][n % 6];
@@ -55,7 +55,7 @@ pub fn usual_tails(text: &[TokenId]) -> Vec<Vec<TokenId>> {
 /// The scenarios at `len` tokens.
 pub fn scenarios(len: usize) -> Vec<Scenario> {
     let text = natural(len, 7);
-    let usual = usual_tails(&text);
+    let usual = usual_tails(&text, 512);
     let with_last = |last: &dyn Fn() -> TokenId| -> Vec<Vec<TokenId>> {
         (TAIL..TAIL + 64)
             .map(|end| [&text[end - TAIL + 1..end], &[last()]].concat())

@@ -1,8 +1,10 @@
 //! Finding places in a corpus.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::TokenId;
+use crate::corpus::CorpusInfo;
 use crate::corpus::build::BORDER;
 use crate::pool::{Retrieve, SuffixMatch};
 use crate::runtime::MappedFile;
@@ -30,7 +32,7 @@ pub struct Corpus<B = MappedFile> {
 /// Where the parts of a corpus lie in its file.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
-    pub info: crate::corpus::CorpusInfo,
+    pub info: CorpusInfo,
     /// Tokens with borders, 32 bits each.
     pub text: Range<usize>,
     /// Places sorted by what stands before them, 32 bits each.
@@ -41,7 +43,7 @@ pub(super) struct Layout {
 
 impl<B: AsRef<[u8]>> Corpus<B> {
     /// What the corpus says about itself.
-    pub fn info(&self) -> &crate::corpus::CorpusInfo {
+    pub fn info(&self) -> &CorpusInfo {
         &self.layout.info
     }
 
@@ -74,23 +76,40 @@ impl<B: AsRef<[u8]>> Corpus<B> {
 
     /// Of the places at `ranks`, which agree in `depth` tokens, those that have `token` before these.
     fn narrowed(&self, ranks: &Range<usize>, depth: usize, token: TokenId) -> Range<usize> {
-        let first_where = |mut low: usize, mut high: usize, yes: &dyn Fn(TokenId) -> bool| {
-            while low < high {
-                let middle = low.midpoint(high);
-                if yes(self.context(middle, depth)) {
-                    high = middle;
-                } else {
-                    low = middle + 1;
+        let Range { mut start, mut end } = *ranks;
+        while start < end {
+            let middle = start.midpoint(end);
+            match self.context(middle, depth).cmp(&token) {
+                Ordering::Less => start = middle + 1,
+                Ordering::Greater => end = middle,
+                // One of those sought: the bounds lie on either side of it.
+                Ordering::Equal => {
+                    let first = self.first_rank(start..middle, depth, |other| other >= token);
+                    let past = self.first_rank(middle + 1..end, depth, |other| other > token);
+                    return first..past;
                 }
             }
-            low
-        };
-        let start = first_where(ranks.start, ranks.end, &|other| other >= token);
-        if start == ranks.end || self.context(start, depth) != token {
-            return 0..0;
         }
-        let end = first_where(start + 1, ranks.end, &|other| other > token);
-        start..end
+        0..0
+    }
+
+    /// The first of `ranks` whose token at `depth` is as wanted, given that all after it are so too.
+    fn first_rank(
+        &self,
+        ranks: Range<usize>,
+        depth: usize,
+        wanted: impl Fn(TokenId) -> bool,
+    ) -> usize {
+        let Range { mut start, mut end } = ranks;
+        while start < end {
+            let middle = start.midpoint(end);
+            if wanted(self.context(middle, depth)) {
+                end = middle;
+            } else {
+                start = middle + 1;
+            }
+        }
+        start
     }
 }
 
@@ -105,7 +124,7 @@ impl<B: AsRef<[u8]>> Retrieve for Corpus<B> {
         found.clear();
         let mut before = tail.iter().rev().take(max_len.min(DEPTH));
         let Some(&last) = before.next() else { return };
-        if limit == 0 || last == BORDER {
+        if limit == 0 {
             return;
         }
         // The places that agree in 1, 2, 3, … tokens.
@@ -115,9 +134,9 @@ impl<B: AsRef<[u8]>> Retrieve for Corpus<B> {
         if longest == 0 {
             return;
         }
-        for (&token, depth) in before.zip(1..) {
+        for (&token, depth) in before.take_while(|&&token| token != BORDER).zip(1..) {
             let narrowed = self.narrowed(&agreeing[depth - 1], depth, token);
-            if narrowed.is_empty() || token == BORDER {
+            if narrowed.is_empty() {
                 break;
             }
             agreeing[depth] = narrowed;

@@ -75,7 +75,9 @@ impl SharedPool {
         };
         let body = &file[HEADER_BYTES..];
         let words = body.len() as u64 / 4;
-        if body.len() % 4 != 0 || header.documents.checked_add(header.tokens) != Some(words) {
+        if !body.len().is_multiple_of(4)
+            || header.documents.checked_add(header.tokens) != Some(words)
+        {
             return Err(damaged("its length is not what its header says"));
         }
         let (lengths, tokens) = body.split_at(4 * header.documents as usize);
