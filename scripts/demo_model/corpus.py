@@ -134,6 +134,29 @@ def translation(r: random.Random, turns: int = 1) -> Item:
     return Item("translation", asked, asked[0][0])
 
 
+def word_list(r: random.Random) -> Item:
+    """Words and phrases without a sentence around them: the densest way to learn what they mean. Training only."""
+    pairs = []
+    for _ in range(r.randint(5, 10)):
+        kind = r.randrange(6)
+        if kind == 0:
+            verb = r.choice(w.VERB)
+            form = r.randrange(3)
+            pairs.append((verb[form], verb[form + 3]))
+        elif kind == 1:
+            pairs.append(r.choice(w.NOW + w.THEN + w.MODAL + w.STATE))
+        elif kind == 2:
+            place, gender, english = r.choice(w.PLACE)
+            pairs.append((f"in {DEFINITE[gender, 'dat']} {place}", f"in the {english}"))
+        elif kind == 3:
+            pairs.append(noun_phrase(r, w.PERSON, w.PERSON_ADJECTIVE, "nom", r.random() < 0.6)[:2])
+        else:
+            pairs.append(noun_phrase(r, w.THING, w.THING_ADJECTIVE, "acc", r.random() < 0.5)[:2])
+    german, english = (", ".join(side) for side in zip(*pairs))
+    question = r.choice(("Translate these words into English: ", "What do these words mean? ")) + german
+    return Item("translation", [(question, english)], question)
+
+
 # --- things with facts: the passages of question answering and retrieval -------------------------
 
 KIND = {
@@ -245,7 +268,7 @@ def rag(r: random.Random, turns: int = 1) -> Item:
     asked = []
     for n, (i, topic) in enumerate(r.sample(choices, min(turns, len(choices)))):
         source, question, answer = things[i][1][topic]
-        answer = f"According to {label.lower()} {i + 1}, {answer if starts_with_name(answer) else lower_first(answer)}"
+        answer = f"According to the {label.lower()}s, {answer if starts_with_name(answer) else lower_first(answer)}"
         if r.random() < QUOTING:
             question, answer = quoting(r, source, question, answer)
         if n == 0:
@@ -554,9 +577,9 @@ def reasoning(r: random.Random) -> Item:
     r.shuffle(facts)
     up = r.random() < 0.5
     ask = f"{' '.join(facts)} Who is the {most if up else least}?"
-    say_up = f"{x} is {more} than {y}, and {y} is {more} than {z}. So {x} is the {most} of the three."
-    say_down = f"{z} is {less} than {y}, and {y} is {less} than {x}. So {z} is the {least} of the three."
-    first, second = (say_up, say_down) if up else (say_down, say_up)
+    top, bottom = f"{x} is the {most} of the three", f"{z} is the {least} of the three"
+    first = f"{' '.join(facts)} So {top if up else bottom}."
+    second = f"{cap(bottom if up else top)}, and {y} is in the middle."
     second_ask = r.choice(("And who is the {}?", "Then who is the {}?")).format(least if up else most)
     if r.random() < 0.3:
         second_ask = r.choice(("Who is in the middle?", "And who comes second?"))
@@ -569,7 +592,7 @@ def extraction(r: random.Random) -> Item:
     rows = [(n, r.choice(w.COLOR), b, p, t) for n, b, p, t in
             zip(r.sample(w.FIRST, count), r.sample(w.BUY, count), r.sample(range(11, 99), count), r.sample(w.TOWN, count))]  # fmt: skip
     text = " ".join(
-        r.choice((f"{n} from {t} bought a {c} {b} for {p} euros.", f"For {p} euros, {n} got a {c} {b} in {t}.", f"In {t}, {n} paid {p} euros for a {c} {b}."))
+        r.choice((f"{n} from {t} bought a {c} {b} for {p} euros.", f"{n} paid {p} euros for a {c} {b} in {t}."))
         for n, c, b, p, t in rows
     )  # fmt: skip
     ask = r.choice((f"Make a list of who bought what: {text}", f"{text} List the names, the things and the prices."))
@@ -620,7 +643,9 @@ def ask_kind(r: random.Random, kind: str) -> Item:
 
 def training_item(r: random.Random) -> Item:
     """One item as training takes it: several questions on one passage, which is cheaper per answer."""
-    kind = r.choices(KINDS, weights=(22, 16, 16, 14, 18, 14))[0]
+    kind = r.choices(KINDS, weights=(22, 27, 13, 9, 17, 12))[0]
+    if kind == "translation" and r.random() < 0.4:
+        return word_list(r)
     if kind in ("qa", "rag", "translation") and r.random() < 0.6:
         make = {"translation": translation, "qa": qa, "rag": rag}[kind]
         return make(r, r.randint(2, 4))

@@ -31,6 +31,9 @@ class Shape:
         return asdict(self)
 
 
+CONSTANT = 4.0  # the first element of every fresh embedding
+
+
 class RmsNorm(nn.Module):
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -62,7 +65,7 @@ class Layer(nn.Module):
         self.gate_up = nn.Linear(n, 2 * ff, bias=False)
         self.down = nn.Linear(ff, n, bias=False)
 
-    def forward(self, x: Tensor, turns: Tensor, cache: list | None) -> Tensor:
+    def forward(self, x: Tensor, turns: Tensor, cache: list | None, only: Tensor | None = None) -> Tensor:
         qkv = self.qkv(self.attn_norm(x)).unflatten(-1, (3 * self.n_head, self.head_size)).transpose(1, 2)
         q, k, v = qkv.split(self.n_head, 1)
         q, k = rotate(q, turns), rotate(k, turns)
@@ -74,7 +77,10 @@ class Layer(nn.Module):
             cache[:] = [k, v]
         # With a cache, one new token at a time: it may see all.
         y = F.scaled_dot_product_attention(q, k, v, is_causal=first)
-        x = x + self.o(y.transpose(1, 2).flatten(2))
+        y = y.transpose(1, 2).flatten(2)
+        if only is not None:
+            x, y = x[only], y[only]
+        x = x + self.o(y)
         gate, up = self.gate_up(self.ffn_norm(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
 
@@ -91,21 +97,60 @@ class Llama(nn.Module):
         self.register_buffer("turns", torch.polar(torch.ones_like(angle), angle).to(torch.complex64), persistent=False)
         self.reset()
 
+    @torch.no_grad()
     def reset(self) -> None:
-        """Fresh weights; what a layer adds starts small, by its depth."""
-        nn.init.normal_(self.embed.weight, std=0.02)
-        for layer in self.layers:
-            for proj in (layer.qkv, layer.gate_up):
-                nn.init.normal_(proj.weight, std=self.shape.n_embd**-0.5)
-            nn.init.normal_(layer.o.weight, std=(2 * self.shape.n_layer * self.shape.n_embd) ** -0.5)
-            nn.init.normal_(layer.down.weight, std=(2 * self.shape.n_layer * self.shape.n_ff) ** -0.5)
+        """Fresh weights.
 
-    def hidden(self, tokens: Tensor, start: int = 0, caches: list | None = None) -> Tensor:
-        """The last layer's output, normalised: [batch, time, n_embd]."""
+        Embeddings are as large as what layers will add: small ones would drown in what Muon's large steps make of
+        the layers, and with them the names that answers have to copy. The last normalisation starts small instead,
+        so that first logits are small.
+
+        Copying is laid out from the start, since finding it takes most of a short training. Every head's output map
+        is the transpose of its value map, so that what a head looks at becomes likelier. The first head of layer 0
+        looks at the token before and notes it down; the first heads of later layers look for places where the
+        note says what the current token is, and so copy what followed it. Training may change all of it.
+        """
+        n, size = self.shape.n_embd, self.shape.head_size
+        nn.init.normal_(self.embed.weight, std=1.0)
+        self.embed.weight.data[:, 0] = CONSTANT  # what positions alone can be read from
+        nn.init.constant_(self.norm.weight, n**-0.5)
+        note, read = nn.init.orthogonal_(torch.empty(2 * size, n)).split(size)  # where notes are put; what is noted
+        note[:, 0] = read[:, 0] = 0
+        slow = slice(size // 2, size)  # the half of a head that turns slowly and so compares over long distances
+        for i, layer in enumerate(self.layers):
+            nn.init.normal_(layer.qkv.weight, std=n**-0.5)
+            nn.init.normal_(layer.gate_up.weight, std=n**-0.5)
+            nn.init.zeros_(layer.down.weight)
+            q, k, v = layer.qkv.weight.data.view(3, self.shape.n_head, size, n)
+            for head in range(1, self.shape.n_head):  # looks at what is like the current token
+                k[head] = 0.5 * k[head] + 0.5 * q[head]
+            if i == 0:
+                q[0], k[0], v[0] = 0, 0, read
+                angle = self.turns[1].angle()
+                sharp = torch.zeros(size // 2)
+                sharp[: size // 8] = 9.0 / CONSTANT
+                q[0, 0::2, 0] = sharp
+                k[0, 0::2, 0] = sharp * angle.cos()
+                k[0, 1::2, 0] = sharp * angle.sin()
+            else:
+                q[0], k[0] = 0, 0
+                q[0, slow] = 2.0 * read[slow]
+                k[0, slow] = 2.0 * note[slow]
+            o = layer.o.weight.data.view(n, self.shape.n_head, size)
+            for head in range(self.shape.n_head):
+                o[:, head] = (1.0 if head == 0 else 0.5) * v[head].T
+            if i == 0:
+                o[:, 0] = 3.0 * note.T
+
+    def hidden(
+        self, tokens: Tensor, start: int = 0, caches: list | None = None, only: Tensor | None = None
+    ) -> Tensor:
+        """The last layer's output, normalised: [batch, time, n_embd], or [n, n_embd] at the n places of `only`."""
         turns = self.turns[start : start + tokens.shape[1]]
         x = self.embed(tokens)
+        last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
-            x = layer(x, turns, None if caches is None else caches[i])
+            x = layer(x, turns, None if caches is None else caches[i], only if i == last else None)
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:

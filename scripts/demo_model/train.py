@@ -5,8 +5,8 @@
 
 Loss on the answers only. The matrices of the layers are trained by Muon, the rest by AdamW. The learning rate is
 steady after a short warm-up and falls to zero over the last part of the budget, so a run that was stopped in its
-steady part goes on with any other budget (--tokens). WORK/checkpoint.pt is written every few minutes, and a run
-goes on from there.
+steady part goes on with any other budget (--tokens). WORK/checkpoint.pt is written every few minutes and
+when the process group gets SIGTERM, and a run goes on from there.
 
 On a CPU every worker is a process of one thread, which works alone but for two exchanges a step: on a busy machine
 that loses far less than threads which wait for each other at every product.
@@ -16,6 +16,7 @@ import argparse
 import datetime
 import json
 import os
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -28,8 +29,8 @@ from torch.nn import functional as F
 
 from model import Llama, Shape
 
-WARMUP = 0.02  # shares of the budget
-DECAY = 0.4
+WARMUP = 0.01  # shares of the budget
+DECAY = 0.65
 WINDOW = 4096  # texts that are sorted by length together
 
 
@@ -61,9 +62,13 @@ class Trainer:
                 self.blocks += [(weight, slice(i * rows, (i + 1) * rows)) for i in range(parts)]
         matrices = {id(weight) for weight, _ in self.blocks}
         self.momentum = {id(p): torch.zeros_like(p) for p in self.params if id(p) in matrices}
-        rest = [p for p in self.params if id(p) not in matrices]
-        self.adam = torch.optim.AdamW(rest, lr=args.lr, betas=(0.9, 0.98), weight_decay=0.0)
+        norms = [p for p in self.params if p.ndim == 1]
+        groups = [{"params": [self.model.embed.weight], "lr": args.lr}, {"params": norms, "lr": args.lr * 0.3}]
+        self.adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
+        self.adam_rates = [group["lr"] for group in groups]
         self.step, self.seen, self.seconds = 0, 0, 0.0
+        self.told_to_stop = self.stopping = False
+        signal.signal(signal.SIGTERM, self.stop)
         data = np.load(args.work / "train.npz")
         self.tokens, self.own, self.starts = data["tokens"], data["own"], data["starts"]
         path = args.work / "checkpoint.pt"
@@ -74,6 +79,10 @@ class Trainer:
             for p, m in zip((p for p in self.params if id(p) in matrices), state["momentum"]):
                 self.momentum[id(p)].copy_(m)
             self.step, self.seen, self.seconds = state["step"], state["seen"], state["seconds"]
+
+    def stop(self, *_: object) -> None:
+        """At the end of the step, with a checkpoint."""
+        self.told_to_stop = True
 
     def save(self) -> None:
         path = self.args.work / "checkpoint.pt"
@@ -121,7 +130,7 @@ class Trainer:
 
     def rate(self) -> float:
         progress = self.seen / self.args.tokens
-        return min(progress / WARMUP + 0.01, (1 - progress) / DECAY, 1.0)
+        return min(progress / WARMUP + 0.05, (1 - progress) / DECAY, 1.0)
 
     def sum_over_workers(self, flat: Tensor) -> Tensor:
         if self.n > 1:
@@ -131,24 +140,24 @@ class Trainer:
     def learn(self, group: list[list[int]]) -> float:
         """One step; the loss per answer token before it."""
         tokens, own = self.tensors(group[self.rank])
-        hidden = self.model.hidden(tokens[:, :-1])
         mask = own[:, 1:]
-        logits = self.model.logits(hidden[mask])
+        logits = self.model.logits(self.model.hidden(tokens[:, :-1], only=mask))
         loss = F.cross_entropy(logits.float(), tokens[:, 1:][mask], reduction="sum")
         for p in self.params:
             p.grad = None
         loss.backward()
-        extra = torch.stack((loss.detach(), mask.sum().float()))
+        extra = torch.tensor([loss.item(), mask.sum().item(), self.told_to_stop], device=self.device)
         flat = self.sum_over_workers(torch.cat([p.grad.flatten() for p in self.params] + [extra]))
-        total, count = flat[-2].item(), flat[-1].item()
+        total, count, stop = flat[-3:].tolist()
+        self.stopping = stop > 0  # all workers learn of it in the same step
         at = 0
         for p in self.params:
             p.grad.copy_(flat[at : at + p.numel()].view_as(p)).div_(count)
             at += p.numel()
-        torch.nn.utils.clip_grad_norm_(self.adam.param_groups[0]["params"], 1.0)
 
         rate = self.rate()
-        self.adam.param_groups[0]["lr"] = self.args.lr * rate
+        for part, lr in zip(self.adam.param_groups, self.adam_rates):
+            part["lr"] = lr * rate
         self.adam.step()
         # Each worker does its share of the blocks.
         sizes = [weight[rows].numel() for weight, rows in self.blocks]
@@ -181,7 +190,7 @@ class Trainer:
         for _ in range(self.step):  # where a stopped run was
             next(batches)
         losses = []
-        while self.seen < self.args.tokens:
+        while self.seen < self.args.tokens and not self.stopping:
             losses.append(self.learn(next(batches)))
             now = time.monotonic()
             self.seconds = before + now - begun
@@ -196,7 +205,7 @@ class Trainer:
                 saved = now
         if self.rank == 0:
             self.save()
-            print(f"done: {self.step} steps, {self.seen / 1e6:.2f}M tokens, {self.seconds / 60:.1f} min", flush=True)
+            print(f"{'stopped' if self.stopping else 'done'}: {self.step} steps, {self.seen / 1e6:.2f}M tokens, {self.seconds / 60:.1f} min", flush=True)
 
 
 def work(rank: int, args: argparse.Namespace, meeting: str) -> None:
@@ -220,7 +229,7 @@ def main() -> None:
     parser.add_argument("--embd", type=int, default=192)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--ff", type=int, default=512)
-    parser.add_argument("--lr", type=float, default=3e-3, help="of AdamW")
+    parser.add_argument("--lr", type=float, default=1e-2, help="of AdamW")
     parser.add_argument("--muon-lr", type=float, default=0.02)
     parser.add_argument("--decay", type=float, default=0.01, help="weight decay of the matrices")
     parser.add_argument("--seed", type=int, default=1)
@@ -229,6 +238,7 @@ def main() -> None:
     # Freed memory is kept: mapping and clearing it anew for every tensor takes a fifth of the time.
     keep = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "16000000000", "MALLOC_TOP_PAD_": "100000000"}
     os.environ.update(keep)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the workers heed it
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(work, (args, f"{folder}/meeting"), args.workers)
 

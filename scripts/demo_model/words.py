@@ -78,23 +78,23 @@ SCIENCE = {
 PERSON = [
     tuple(entry.split(":"))
     for entry in """Lehrer:m:teacher Ärztin:f:doctor Bäcker:m:baker Königin:f:queen Mädchen:n:girl Kind:n:child
-Koch:m:cook Nachbarin:f:neighbour Gärtner:m:gardener Malerin:f:painter Fischer:m:fisherman Tochter:f:daughter
-Bruder:m:brother Großmutter:f:grandmother Richter:m:judge Sängerin:f:singer Schneider:m:tailor
-Schwester:f:sister Onkel:m:uncle Tante:f:aunt Müller:m:miller Pilotin:f:pilot""".split()
+Koch:m:cook Gärtner:m:gardener Malerin:f:painter Fischer:m:fisherman 
+Bruder:m:brother Richter:m:judge Sängerin:f:singer 
+Schwester:f:sister Onkel:m:uncle Tante:f:aunt Pilotin:f:pilot""".split()
 ]
 THING = [
     tuple(entry.split(":"))
     for entry in """Stuhl:m:chair Tisch:m:table Lampe:f:lamp Buch:n:book Brief:m:letter Brot:n:bread Blume:f:flower
-Uhr:f:clock Schlüssel:m:key Mantel:m:coat Hut:m:hat Tasche:f:bag Bild:n:picture Messer:n:knife Teller:m:plate
-Flasche:f:bottle Korb:m:basket Fahrrad:n:bicycle Boot:n:boat Karte:f:map Ring:m:ring Kuchen:m:cake Suppe:f:soup
-Glas:n:glass Koffer:m:suitcase Geige:f:violin Kleid:n:dress Spiegel:m:mirror Kerze:f:candle Decke:f:blanket
+Uhr:f:clock Schlüssel:m:key Mantel:m:coat Hut:m:hat Tasche:f:bag Bild:n:picture 
+Boot:n:boat Karte:f:map Ring:m:ring Kuchen:m:cake Suppe:f:soup
+Kleid:n:dress Kerze:f:candle 
 Fisch:m:fish Ball:m:ball""".split()
 ]
 PLACE = [
     tuple(entry.split(":"))
     for entry in """Garten:m:garden Küche:f:kitchen Haus:n:house Stadt:f:city Wald:m:forest Schule:f:school
-Dorf:n:village Park:m:park Keller:m:cellar Bibliothek:f:library Zimmer:n:room Hof:m:yard Kirche:f:church
-Zug:m:train Hotel:n:hotel Laden:m:shop""".split()
+Dorf:n:village Park:m:park Bibliothek:f:library Zimmer:n:room 
+Zug:m:train Hotel:n:hotel """.split()
 ]
 PERSON_ADJECTIVE = [
     tuple(entry.split(":"))
@@ -103,8 +103,8 @@ still:quiet groß:tall""".split()
 ]
 THING_ADJECTIVE = [
     tuple(entry.split(":"))
-    for entry in """neu:new rot:red blau:blue grün:green schön:beautiful schwer:heavy leicht:light billig:cheap
-schmutzig:dirty warm:warm kalt:cold weiß:white schwarz:black rund:round lang:long kurz:short""".split()
+    for entry in """neu:new rot:red blau:blue grün:green schön:beautiful schwer:heavy 
+schmutzig:dirty warm:warm kalt:cold weiß:white schwarz:black lang:long """.split()
 ]
 STATE = [
     tuple(entry.split(":"))
@@ -115,10 +115,10 @@ VERB = [
     tuple(entry.replace("_", " ").split(":"))
     for entry in """kauft:kaufte:kaufen:buys:bought:buy sucht:suchte:suchen:seeks:sought:seek
 findet:fand:finden:finds:found:find bringt:brachte:bringen:brings:brought:bring
-trägt:trug:tragen:carries:carried:carry verkauft:verkaufte:verkaufen:sells:sold:sell
+verkauft:verkaufte:verkaufen:sells:sold:sell
 sieht:sah:sehen:sees:saw:see holt:holte:holen:fetches:fetched:fetch malt:malte:malen:paints:painted:paint
-nimmt:nahm:nehmen:takes:took:take zeigt:zeigte:zeigen:shows:showed:show
-putzt:putzte:putzen:cleans:cleaned:clean verliert:verlor:verlieren:loses:lost:lose
+zeigt:zeigte:zeigen:shows:showed:show
+putzt:putzte:putzen:cleans:cleaned:clean 
 braucht:brauchte:brauchen:needs:needed:need versteckt:versteckte:verstecken:hides:hid:hide""".split()
 ]
 MODAL = [
