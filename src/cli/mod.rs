@@ -12,6 +12,7 @@ mod download;
 mod exit;
 mod generate;
 mod inspect;
+mod memory;
 mod model;
 mod output;
 mod pull;
