@@ -155,7 +155,7 @@ impl CostModel {
 
     /// Tells that a pass over `tokens` tokens, with `n_past` in the cache before it, took `seconds`.
     pub fn observe(&mut self, tokens: usize, n_past: usize, seconds: f64) {
-        if self.fixed || !(1..=SIZES).contains(&tokens) || !(seconds > 0.0) {
+        if self.fixed || !(1..=SIZES).contains(&tokens) || seconds <= 0.0 || seconds.is_nan() {
             return;
         }
         self.n_past = n_past;
