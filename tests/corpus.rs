@@ -52,7 +52,7 @@ impl Folder {
             "pre_tokenizer": {"type": "WhitespaceSplit"},
             "model": {"type": "WordLevel", "vocab": words, "unk_token": "[UNK]"}
         });
-        folder.write("words.json", &tokenizer.to_string());
+        folder.write("words.json", tokenizer.to_string());
         folder
     }
 

@@ -15,12 +15,20 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
 /// Writes `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the new one and
 /// never a half of either: a temporary file beside it, flushed to the disk, then renamed over it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_atomically_with(path, |file| file.write_all(bytes))
+    write_atomically_with(path, FOR_ALL, |file| file.write_all(bytes))
 }
 
-/// [`write_atomically`] for what is too large to have in memory at once: `write` fills the temporary file.
+/// Unix permissions of a new file that everybody may read.
+pub(crate) const FOR_ALL: u32 = 0o644;
+
+/// Unix permissions of a new file that only its owner may read.
+pub(crate) const FOR_OWNER: u32 = 0o600;
+
+/// [`write_atomically`] for what is too large to have in memory at once: `write` fills the temporary file. `mode` is
+/// for a new file; an old one's stays.
 pub(crate) fn write_atomically_with(
     path: &Path,
+    mode: u32,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
     let folder = folder_of(path);
@@ -30,24 +38,24 @@ pub(crate) fn write_atomically_with(
         .tempfile_in(&folder)?;
     write(temporary.as_file_mut())?;
     temporary.as_file().sync_all()?;
-    share_permissions(path, temporary.as_file())?;
+    share_permissions(path, mode, temporary.as_file())?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_folder(&folder)
 }
 
 /// Temporary files are private to their owner; what replaces a shared file has to stay as readable as it was.
 #[cfg(unix)]
-fn share_permissions(path: &Path, temporary: &File) -> io::Result<()> {
+fn share_permissions(path: &Path, mode: u32, temporary: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let permissions = match std::fs::metadata(path) {
         Ok(existing) => existing.permissions(),
-        Err(_) => std::fs::Permissions::from_mode(0o644),
+        Err(_) => std::fs::Permissions::from_mode(mode),
     };
     temporary.set_permissions(permissions)
 }
 
 #[cfg(not(unix))]
-fn share_permissions(_path: &Path, _temporary: &File) -> io::Result<()> {
+fn share_permissions(_path: &Path, _mode: u32, _temporary: &File) -> io::Result<()> {
     Ok(())
 }
 

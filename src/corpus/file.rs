@@ -6,7 +6,7 @@
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::bench::files::write_atomically_with;
+use crate::bench::files::{FOR_ALL, write_atomically_with};
 use crate::corpus::build::{BORDER, sorted_places};
 use crate::corpus::search::Layout;
 use crate::corpus::{Corpus, CorpusBuilder};
@@ -49,13 +49,13 @@ impl CorpusBuilder {
         }
         let (places, first) = sorted_places(text, vocabulary.n_vocab());
         let parts = [text, places.as_slice(), first.as_slice()];
-        write_atomically_with(path, |file| write_parts(file, &header, parts)).map_err(|error| {
-            TokenFileError::Unwritable {
+        write_atomically_with(path, FOR_ALL, |file| write_parts(file, &header, parts)).map_err(
+            |error| TokenFileError::Unwritable {
                 path: path.into(),
                 kind: Kind::Corpus,
                 error,
-            }
-        })?;
+            },
+        )?;
         let words: usize = parts.iter().map(|part| part.len()).sum();
         Ok(CorpusInfo {
             tokens: header.tokens,

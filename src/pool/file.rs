@@ -3,21 +3,23 @@
 //! After the [header](crate::store) come the lengths of the documents (32 bits each), then all their tokens.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use crate::TokenId;
-use crate::bench::files::write_atomically;
+use crate::bench::files::{FOR_OWNER, write_atomically_with};
 use crate::pool::SharedPool;
 use crate::store::{Checksum, HEADER_BYTES, Header, Kind, TokenFileError, VocabFingerprint, word};
 
 impl SharedPool {
-    /// Writes all documents to a file; one that is there is replaced, in one step.
+    /// Writes all documents to a file; one that is there is replaced, in one step. A new
+    /// file can be read by its owner only: it holds what was asked and answered.
     ///
     /// # Errors
     /// [`TokenFileError::Unwritable`].
     pub fn save(&self, path: &Path, vocabulary: &VocabFingerprint) -> Result<(), TokenFileError> {
-        write_atomically(path, &self.encode(vocabulary)).map_err(|error| {
+        let file = self.encode(vocabulary);
+        write_atomically_with(path, FOR_OWNER, |out| out.write_all(&file)).map_err(|error| {
             TokenFileError::Unwritable {
                 path: path.into(),
                 kind: Kind::Pool,

@@ -7,8 +7,6 @@ use std::thread;
 use logitspec::TokenId;
 use logitspec::pool::{Retrieve, SharedPool, SuffixMatch};
 
-const DOCUMENTS: u32 = 20_000;
-const MAX_TOKENS: usize = 3_000;
 const LONGEST: u32 = 60;
 
 /// Every other token is the document's own, so that a text mixed from two shows.
@@ -27,7 +25,7 @@ fn document(number: u32) -> Vec<TokenId> {
 /// What was found must be true of one whole document, whatever is written meanwhile.
 fn check_place(pool: &SharedPool, tail: &[TokenId], place: SuffixMatch, out: &mut Vec<TokenId>) {
     out.clear();
-    pool.continuation_into(place, 5, out);
+    pool.continuation_into(place, 60, out);
     let matched = &tail[tail.len() - place.len..];
     let text = [matched, out].concat();
     let owners: Vec<_> = text.iter().filter(|&&token| token >= 1_000).collect();
@@ -45,11 +43,23 @@ fn check_place(pool: &SharedPool, tail: &[TokenId], place: SuffixMatch, out: &mu
 
 #[test]
 fn readers_find_true_and_whole_documents_while_others_are_written() {
-    let pool = Arc::new(SharedPool::new(MAX_TOKENS));
+    check(3_000, 20_000);
+}
+
+#[test]
+fn what_is_overwritten_while_it_is_read_is_not_used() {
+    // Hardly more than one document: every insertion overwrites what somebody may be reading.
+    check(70, 150_000);
+}
+
+fn check(max_tokens: usize, documents: u32) {
+    // As many of the newest documents are looked for; most of them are still there.
+    let window = max_tokens as u32 / 50;
+    let pool = Arc::new(SharedPool::new(max_tokens));
     let inserted = AtomicU32::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
-            for number in 0..DOCUMENTS {
+            for number in 0..documents {
                 pool.insert(&document(number));
                 inserted.store(number + 1, Ordering::SeqCst);
             }
@@ -64,28 +74,28 @@ fn readers_find_true_and_whole_documents_while_others_are_written() {
                     if before == 0 {
                         continue;
                     }
-                    let recent = random.u32(before.saturating_sub(60)..before);
+                    let recent = random.u32(before.saturating_sub(window)..before);
                     let tail = document(recent);
                     let tail = &tail[..random.usize(1..tail.len())];
                     pool.matches_into(tail, 40, 8, &mut found);
                     let after = inserted.load(Ordering::SeqCst);
                     // One more may be under way.
                     let newer = (after + 1 - recent) * LONGEST;
-                    if newer as usize <= MAX_TOKENS {
+                    if newer as usize <= max_tokens {
                         let longest = found.first().map(|place| place.len);
                         assert_eq!(longest, Some(tail.len().min(40)), "{tail:?}");
                     }
                     for &place in &found {
                         check_place(&pool, tail, place, &mut out);
                     }
-                    if after == DOCUMENTS {
+                    if after == documents {
                         break;
                     }
                 }
             });
         }
     });
-    assert!(pool.len() <= MAX_TOKENS && pool.len() > MAX_TOKENS - 60);
+    assert!(pool.len() <= max_tokens && pool.len() > max_tokens - 60);
     let newest = pool.documents();
-    assert_eq!(newest.last(), Some(&document(DOCUMENTS - 1)));
+    assert_eq!(newest.last(), Some(&document(documents - 1)));
 }

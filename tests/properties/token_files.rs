@@ -93,6 +93,12 @@ fn files_are_written_and_read_where_they_are_named() {
         pool.insert(&[n, n + 1, n + 2]);
         pool.save(&old, &wanted).unwrap();
     }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&old).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "requests are nobody else's business");
+    }
     let again = SharedPool::load(&old, &wanted, 100).unwrap();
     assert_eq!(again.documents(), [[0, 1, 2], [1, 2, 3], [2, 3, 4]]);
     let smaller = SharedPool::load(&old, &wanted, 7).unwrap();
