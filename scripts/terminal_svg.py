@@ -61,7 +61,7 @@ def main() -> None:
     width, height = COLUMNS * CHAR + 2 * MARGIN, len(screen) * LINE + 2 * MARGIN
     print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}">')
     print('<rect width="100%" height="100%" rx="8" fill="#1e1e1e"/>')
-    print('<g font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" font-size="14" xml:space="preserve">')
+    print('<g font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" font-size="14" style="white-space: pre">')
     for number, line in enumerate(screen):
         spans = []
         for char, colour in line:
