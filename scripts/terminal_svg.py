@@ -52,6 +52,11 @@ def lines(chars: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
     return result
 
 
+def unbroken(text: str) -> str:
+    """Text as XML; not every viewer keeps runs of common spaces."""
+    return html.escape(text, quote=False).replace(" ", "\u00a0")
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -61,7 +66,7 @@ def main() -> None:
     width, height = COLUMNS * CHAR + 2 * MARGIN, len(screen) * LINE + 2 * MARGIN
     print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}">')
     print('<rect width="100%" height="100%" rx="8" fill="#1e1e1e"/>')
-    print('<g font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" font-size="14" style="white-space: pre">')
+    print('<g font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" font-size="14">')
     for number, line in enumerate(screen):
         spans = []
         for char, colour in line:
@@ -69,7 +74,7 @@ def main() -> None:
                 spans[-1][0] += char
             else:
                 spans.append([char, colour])
-        text = "".join(f'<tspan fill="{colour}">{html.escape(text, quote=False)}</tspan>' for text, colour in spans)
+        text = "".join(f'<tspan fill="{colour}">{unbroken(text)}</tspan>' for text, colour in spans)
         print(f'<text x="{MARGIN}" y="{MARGIN + LINE * number + 14}">{text}</text>')
     print("</g>\n</svg>")
 
