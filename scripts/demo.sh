@@ -86,7 +86,7 @@ done
 if cmp -s "$scratch/baseline.txt" "$scratch/logitspec.txt"; then
     same="the answers are the same"
 else
-    same="the answers differ, which happens where two tokens are as good as equally probable: docs/decisions.md, \"Rounding ties\""
+    same="the answers differ, which happens where two tokens are all but equally probable: docs/decisions.md, \"Rounding ties\""
 fi
 echo
 awk -v plain="$(median "$scratch/baseline.speeds")" -v fast="$(median "$scratch/logitspec.speeds")" -v same="$same" 'BEGIN {

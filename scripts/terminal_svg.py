@@ -3,6 +3,10 @@
 
     script -qec 'COMMAND' /dev/null | scripts/terminal_svg.py '$ COMMAND' > picture.svg
 
+The README's picture, docs/demo.svg, has the COMMAND
+
+    logitspec generate --chat -n 400 -f scripts/demo_prompt.txt --color-drafts
+
 Knows the colours that logitspec prints (green and none); other escape sequences are left out. Long lines are wrapped.
 """
 
@@ -37,8 +41,10 @@ def lines(chars: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
     for line in text.split("\n"):
         wrapped = textwrap.wrap(line, COLUMNS, drop_whitespace=False, break_long_words=True) or [""]
         at = start
-        for part in wrapped:
-            result.append(chars[at : at + len(part)])
+        for number, part in enumerate(wrapped):
+            # The space at which a line was broken.
+            skip = number > 0 and part.startswith(" ")
+            result.append(chars[at + skip : at + len(part)])
             at += len(part)
         start += len(line) + 1
     while result and not result[-1]:
@@ -46,15 +52,21 @@ def lines(chars: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
     return result
 
 
+def unbroken(text: str) -> str:
+    """Text as XML; not every viewer keeps runs of common spaces."""
+    return html.escape(text, quote=False).replace(" ", "\u00a0")
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    printed = sys.stdin.read().replace("\r", "")
+    # A progress bar returns to the start of its line and is written over.
+    printed = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in sys.stdin.read().split("\n"))
     screen = lines(pieces(sys.argv[1] + "\n", PROMPT)) + [[]] + lines(pieces(printed))
     width, height = COLUMNS * CHAR + 2 * MARGIN, len(screen) * LINE + 2 * MARGIN
     print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}">')
-    print(f'<rect width="100%" height="100%" rx="8" fill="#1e1e1e"/>')
-    print('<g font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" font-size="14" xml:space="preserve">')
+    print('<rect width="100%" height="100%" rx="8" fill="#1e1e1e"/>')
+    print('<g font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" font-size="14">')
     for number, line in enumerate(screen):
         spans = []
         for char, colour in line:
@@ -62,7 +74,7 @@ def main() -> None:
                 spans[-1][0] += char
             else:
                 spans.append([char, colour])
-        text = "".join(f'<tspan fill="{colour}">{html.escape(text, quote=False)}</tspan>' for text, colour in spans)
+        text = "".join(f'<tspan fill="{colour}">{unbroken(text)}</tspan>' for text, colour in spans)
         print(f'<text x="{MARGIN}" y="{MARGIN + LINE * number + 14}">{text}</text>')
     print("</g>\n</svg>")
 
