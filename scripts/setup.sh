@@ -22,26 +22,42 @@ say() { echo "setup: $*" >&2; }
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+have_compiler() {
+    # On a Mac the commands are there before the tools are.
+    [ "$(uname)" != Darwin ] || xcode-select -p >/dev/null 2>&1 || return 1
+    { have cc || have gcc || have clang; } && { have c++ || have g++ || have clang++; }
+}
+
+# The library that bindgen loads, and the headers that it needs with it.
 have_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
+    local dir found=false
     # The places where bindgen looks: the loader's cache, and the folders of installed LLVMs.
-    { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null || true; } | grep -q 'libclang\(-[0-9.]*\)\?\.so' && return 0
-    local dir
+    { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null || true; } | grep -q 'libclang\(-[0-9.]*\)\?\.so' && found=true
     for dir in /usr/lib /usr/lib64 /usr/lib/llvm*/lib /usr/lib64/llvm*/lib /usr/lib/*-linux-gnu \
-        /opt/homebrew/opt/llvm/lib /usr/local/opt/llvm/lib /Library/Developer/CommandLineTools/usr/lib; do
+        /opt/homebrew/opt/llvm/lib /usr/local/opt/llvm/lib /Library/Developer/CommandLineTools/usr/lib \
+        /Applications/Xcode.app/Contents/Developer/Toolchains/XcodeDefault.xctoolchain/usr/lib; do
         # Not libclang-cpp, which some systems have without the library that bindgen loads.
-        compgen -G "$dir/libclang.so*" >/dev/null && return 0
-        compgen -G "$dir/libclang-[0-9]*.so*" >/dev/null && return 0
+        compgen -G "$dir/libclang.so*" >/dev/null && found=true
+        compgen -G "$dir/libclang-[0-9]*.so*" >/dev/null && found=true
         compgen -G "$dir/libclang.dylib" >/dev/null && return 0
+    done
+    $found || return 1
+    # A compiler knows where its headers are.
+    have clang && return 0
+    for dir in /usr/lib /usr/lib64 /usr/local/lib /usr/lib/llvm*/lib /usr/lib64/llvm*/lib; do
+        compgen -G "$dir/clang/*/include/stddef.h" >/dev/null && return 0
     done
     return 1
 }
 
-missing=()
-have c++ || have g++ || have clang++ || missing+=(compiler)
-have cmake || missing+=(cmake)
-have make || have ninja || missing+=(make)
-have_libclang || missing+=(libclang)
+find_missing() {
+    missing=()
+    have_compiler || missing+=(compiler)
+    have cmake || missing+=(cmake)
+    have make || missing+=(make)
+    have_libclang || missing+=(libclang)
+}
 
 if ! have cargo; then
     [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
@@ -50,9 +66,21 @@ if ! have cargo; then
         exit 2
     }
 fi
+needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
+version=$(rustc --version | sed 's/^rustc \([0-9]*\.[0-9]*\).*/\1/')
+if [ "$(printf '%s\n' "$needed" "$version" | sort -V | head -n 1)" != "$needed" ]; then
+    say "rustc is $version, $needed or later is needed: run 'rustup update', or install Rust with rustup (https://rustup.rs)"
+    exit 2
+fi
 
+find_missing
 if [ ${#missing[@]} -eq 0 ]; then
     exit 0
+fi
+
+if [ "$(uname)" = Darwin ] && ! have_compiler; then
+    say "Apple's command line tools are missing: run 'xcode-select --install', then this again"
+    exit 2
 fi
 
 # What each thing is called here.
@@ -64,7 +92,6 @@ package() {
     dnf:libclang) echo clang-devel ;;
     pacman:compiler) echo gcc ;;
     pacman:libclang) echo clang ;;
-    brew:compiler) echo gcc ;;
     brew:libclang) echo llvm ;;
     *) echo "$2" ;;
     esac
@@ -115,7 +142,16 @@ apt)
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${packages[@]}"
     ;;
 dnf) "${sudo[@]}" dnf install -y -q "${packages[@]}" ;;
-pacman) "${sudo[@]}" pacman -S --needed --noconfirm "${packages[@]}" ;;
+pacman)
+    # A container's list of packages is empty; elsewhere a new list with old packages is a partial upgrade.
+    compgen -G "/var/lib/pacman/sync/*.db" >/dev/null || "${sudo[@]}" pacman -Sy --noconfirm
+    "${sudo[@]}" pacman -S --needed --noconfirm "${packages[@]}"
+    ;;
 brew) brew install "${packages[@]}" ;;
 esac
+find_missing
+if [ ${#missing[@]} -gt 0 ]; then
+    say "$manager was content, but these are still missing: ${missing[*]}; please install them by hand"
+    exit 2
+fi
 say "done"

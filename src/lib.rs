@@ -17,6 +17,7 @@
 //! | question sets and answer files | [`mod@bench`] | files |
 //! | recorded text instead of a model | [`simulate`] | tokens, files |
 //! | statistics, tables, plots | `report` | files |
+//! | models from the Hugging Face Hub | `hub` | files, HTTP |
 //!
 //! Everything but `runtime::llama` is pure, safe Rust on token ids and logit rows; with
 //! `--no-default-features` it builds without llama.cpp.
@@ -31,6 +32,8 @@ pub mod verify;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "hub")]
+pub mod hub;
 #[cfg(feature = "report")]
 pub mod report;
 

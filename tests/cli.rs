@@ -351,7 +351,6 @@ fn bad_input_is_refused_in_one_line_that_names_the_mend() {
         &["none.gguf", "-m"],
     );
     assert_refused(&run(&["generate", "-m", folder, "-p", "x"]), &[folder]);
-    assert_refused(&run(&["generate", "-p", "x"]), &["-m"]);
     assert_refused(
         &run(&["generate", "-m", &model("tiny-bert.gguf"), "-p", "x"]),
         &["tiny-bert"],
@@ -391,8 +390,61 @@ fn bad_input_is_refused_in_one_line_that_names_the_mend() {
     );
     assert_refused(&generate(&["-p", "x", "-ctk", "q9"]), &["q9", "q8_0"]);
     assert_refused(&run(&["inspect", &format!("{tiny}.missing")]), &["missing"]);
-    assert_refused(&run(&["inspect"]), &["inspect model.gguf"]);
     assert_refused(&run(&[]), &["generate"]);
+}
+
+#[test]
+fn the_demo_model_is_used_where_no_model_is_named() {
+    // Away from the source tree, which has one.
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("logitspec");
+    std::fs::copy(env!("CARGO_BIN_EXE_logitspec"), &program).unwrap();
+    let data = folder.path().join("share");
+    let run = |args: &[&str]| {
+        Command::new(&program)
+            .args(args)
+            .env_remove("LOGITSPEC_MODEL")
+            .env("XDG_DATA_HOME", &data)
+            .env("HOME", folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let ask = ["generate", "-p", "x", "-n", "3", "-t", "1"];
+    assert_refused(&run(&ask), &["-m FILE", "-hf", "logitspec-demo.gguf"]);
+    assert_refused(&run(&["inspect"]), &["-m FILE"]);
+
+    let demo = "logitspec-demo.gguf";
+    if cfg!(target_os = "linux") {
+        let installed = data.join("logitspec");
+        std::fs::create_dir_all(&installed).unwrap();
+        std::fs::copy(model("tiny-mamba.gguf"), installed.join(demo)).unwrap();
+        assert_eq!(json(&run(&["inspect", "--json"]))["architecture"], "mamba");
+    }
+    // The one beside the program goes before that.
+    std::fs::copy(model("tiny-llama.gguf"), folder.path().join(demo)).unwrap();
+    assert_eq!(json(&run(&["inspect", "--json"]))["architecture"], "llama");
+    let answer = run(&ask);
+    assert_eq!(answer.status.code(), Some(0), "{}", stderr(&answer));
+    let note = stderr(&answer);
+    let note = note.lines().next().unwrap();
+    assert!(
+        note.contains("demo model") && note.ends_with(demo),
+        "{note}"
+    );
+
+    // A model that was named goes before all.
+    let named = model("tiny-swa.gguf");
+    let output = Command::new(&program)
+        .args(["inspect", "--json"])
+        .env("LOGITSPEC_MODEL", &named)
+        .output()
+        .unwrap();
+    assert!(!stderr(&output).contains("demo"), "{}", stderr(&output));
+    assert_ne!(
+        json(&output)["name"],
+        json(&run(&["inspect", "--json"]))["name"]
+    );
 }
 
 #[test]
@@ -402,6 +454,7 @@ fn help_teaches() {
         &["generate", "--help"],
         &["chat", "-h"],
         &["inspect", "-h"],
+        &["pull", "--help"],
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(0));

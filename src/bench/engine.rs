@@ -7,7 +7,7 @@ use crate::bench::answer::{Choice, Timings};
 use crate::bench::prompt::Prompter;
 use crate::bench::run::{Answerer, AskError};
 use crate::draft::{DraftTree, NodeId};
-use crate::engine::{GenerateError, Generation, Session, SessionOptions};
+use crate::engine::{CostModel, FinishReason, GenerateError, Generation, Session, SessionOptions};
 use crate::runtime::llama::LlamaTarget;
 use crate::runtime::{DecodeError, TargetModel};
 
@@ -17,6 +17,8 @@ pub struct EngineAnswerer<'e> {
     prompter: &'e Prompter<'e>,
     options: SessionOptions,
     max_new_tokens: usize,
+    /// What passes cost, as learned so far: a property of the machine, so it comes over from question to question.
+    cost: CostModel,
 }
 
 impl<'e> EngineAnswerer<'e> {
@@ -26,12 +28,14 @@ impl<'e> EngineAnswerer<'e> {
         prompter: &'e Prompter<'e>,
         options: SessionOptions,
         max_new_tokens: usize,
+        cost: CostModel,
     ) -> Self {
         Self {
             target,
             prompter,
             options,
             max_new_tokens,
+            cost,
         }
     }
 }
@@ -42,7 +46,8 @@ impl Answerer for EngineAnswerer<'_> {
         let mut options = self.options;
         options.sampling.seed = options.sampling.seed.wrapping_add(choice.into());
         // A session of its own: no pool and no random numbers come over from the question before.
-        let mut session = Session::new(Lent(&mut self.target), options);
+        let mut session =
+            Session::new(Lent(&mut self.target), options).with_cost(self.cost.clone());
         let mut conversation = self.prompter.conversation();
         let mut record = Recorder::default();
         for (number, turn) in turns.iter().enumerate() {
@@ -58,8 +63,12 @@ impl Answerer for EngineAnswerer<'_> {
             let answer = session
                 .generate(self.max_new_tokens, &mut |_| ControlFlow::Continue(()))
                 .map_err(|error| ask_error(error, number, turns.len()))?;
+            if let FinishReason::Failed(error) = answer.finish {
+                return Err(AskError::Failed(error.into()));
+            }
             record.turn(self.prompter.text(&answer.tokens), context, held, &answer);
         }
+        self.cost = session.cost().clone();
         Ok(record.choice())
     }
 }

@@ -1,11 +1,12 @@
 //! Flags that several subcommands share.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
 
 use crate::cli::exit::user_error;
+use crate::cli::model::ModelSource;
 use crate::engine::{Method, MethodParams, SessionOptions};
 use crate::runtime::llama::{CacheType, ContextOptions, Engine, FlashAttention, ModelOptions};
 use crate::verify::SamplingParams;
@@ -17,15 +18,8 @@ const MAX_CAPACITY: usize = 1024;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArgs {
-    /// The model: a GGUF file
-    #[arg(
-        short = 'm',
-        long,
-        alias = "model_path",
-        env = "LOGITSPEC_MODEL",
-        value_name = "FILE"
-    )]
-    pub model_path: Option<PathBuf>,
+    #[command(flatten)]
+    pub source: ModelSource,
 
     /// Tokens the context holds, prompt and answer together; 0 for as many as the model was trained on
     /// [default: as many as this run can need, up to that]
@@ -124,6 +118,11 @@ pub(super) struct DraftArgs {
     )]
     pub draft_tree_capacity: usize,
 
+    /// Fill every tree to its capacity, whatever a pass costs; otherwise logitspec sizes each tree by the measured
+    /// cost of a pass, and --draft-tree-capacity is the most it may take
+    #[arg(long, alias = "fill_tree")]
+    pub fill_tree: bool,
+
     /// Longest run of tokens looked up in the text so far [default: 3 as published; 32 for logitspec]
     #[arg(long, alias = "max_ngram_size", value_name = "N")]
     pub max_ngram_size: Option<usize>,
@@ -188,7 +187,7 @@ pub(super) struct SamplingArgs {
 /// Rewrites the flags that llama.cpp's users write with one dash and several letters (`-ngl 99`), which clap
 /// would take for several short flags.
 pub(super) fn rewrite_llama_cpp_flags(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    const REWRITTEN: [&str; 5] = ["-ngl", "-fa", "-ub", "-ctk", "-ctv"];
+    const REWRITTEN: [&str; 6] = ["-ngl", "-fa", "-ub", "-ctk", "-ctv", "-hf"];
     let mut rewritten: Vec<OsString> = Vec::new();
     let mut flags_ended = false;
     for arg in args {
@@ -213,20 +212,16 @@ fn at_least_one(text: &str) -> Result<u32, String> {
 }
 
 impl ModelArgs {
-    /// Loads the model.
-    pub(super) fn load(&self, info_only: bool) -> anyhow::Result<Engine> {
+    /// Loads the model, which is fetched first if need be, unless Ctrl-C raises `interrupted`.
+    pub(super) fn load(&self, interrupted: &AtomicBool) -> anyhow::Result<Engine> {
         crate::runtime::llama::set_verbose(self.verbose);
-        let Some(path) = &self.model_path else {
-            return Err(user_error(
-                "no model: name a GGUF file with -m FILE, or in the environment variable LOGITSPEC_MODEL",
-            ));
-        };
+        let path = self.source.locate(None, interrupted)?;
         let options = ModelOptions {
             n_gpu_layers: self.n_gpu_layers,
             use_mmap: !self.no_mmap,
-            info_only,
+            info_only: false,
         };
-        Ok(Engine::load(path, &options)?)
+        Ok(Engine::load(&path, &options)?)
     }
 
     /// The context these flags ask for, of `needed` tokens if they don't say how many.
@@ -287,6 +282,7 @@ pub(super) fn session_options(
             num_pred_tokens: draft.num_pred_tokens,
         },
         draft_tree_capacity: capacity,
+        fill_tree: draft.fill_tree,
         sampling: SamplingParams {
             temperature: within("--temperature", sampling.temperature, 0.0..=100.0)?,
             top_k: sampling.top_k,

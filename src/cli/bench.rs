@@ -1,5 +1,6 @@
 //! `logitspec bench`: a question set, answered by several methods.
 
+mod interrupt;
 mod methods;
 mod progress;
 mod server;
@@ -7,8 +8,6 @@ mod settings;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::Args;
@@ -17,16 +16,17 @@ use serde_json::json;
 use crate::bench::engine::EngineAnswerer;
 use crate::bench::prompt::Prompter;
 use crate::bench::run::{Answerer, BoxError, Finished, Lane, Order, Plan, Skip, run as run_plan};
-use crate::bench::server::{LlamaServer, ServerAnswerer, ServerHandle};
+use crate::bench::server::ServerAnswerer;
 use crate::bench::{QuestionError, QuestionSet, read_questions};
 use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
 use crate::cli::bench::methods::{Bencher, NamedMethod};
 use crate::cli::bench::progress::Progress;
 use crate::cli::bench::settings::Settings;
+use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
 use crate::engine::{Method, SessionOptions};
-use crate::runtime::llama::{ContextOptions, Engine};
+use crate::runtime::llama::{ContextOptions, Engine, default_threads};
 
 /// Measure methods on a question set
 ///
@@ -122,7 +122,8 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     overwrite: bool,
 
-    /// Questions answered at the same time, each with contexts of its own; figures then are of a shared machine
+    /// Questions answered at the same time, each in a context of its own and with its share of the cores (unless -t says
+    /// otherwise); the speeds then are of a shared machine
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: u32,
 
@@ -154,6 +155,10 @@ pub(super) struct BenchArgs {
     )]
     draft_tree_capacity: usize,
 
+    /// Fill every tree to its capacity, whatever a pass costs
+    #[arg(long, alias = "fill_tree")]
+    fill_tree: bool,
+
     /// Longest run of tokens looked up in the text so far [default: 3 as published; 32 for logitspec]
     #[arg(
         long,
@@ -181,13 +186,13 @@ pub(super) struct BenchArgs {
 }
 
 pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
-    let stop = watch_for_ctrl_c();
+    let stop = interrupt::watch_for_ctrl_c();
     let benchers = methods::all(args)?;
     let options = args.session_options()?;
     let question_file = args.question_file()?;
     let mut set = args.read_questions(&question_file)?;
 
-    let engine = args.model.load(false)?;
+    let engine = args.model.load(stop)?;
     let prompter = Prompter::new(
         engine.vocabulary(),
         args.template.choose(&engine)?,
@@ -200,7 +205,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         eprintln!("note: every method decodes plainly, nothing can be drafted: {reason}");
     }
 
-    let server = server::start(args, &context, stop)?;
+    let server = server::start(args, engine.path(), &context, stop)?;
     let model_id = args.model_id(&engine);
     let settings = Settings::new(args, &engine, &context, &question_file, &server)?;
     let mut lanes = Vec::new();
@@ -248,8 +253,9 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
                     ..context
                 };
                 let target = engine.context(&context)?;
+                let cost = known_cost(&engine, &context, &options);
                 Ok(Box::new(EngineAnswerer::new(
-                    target, &prompter, options, most,
+                    target, &prompter, options, most, cost,
                 )))
             }
         }
@@ -278,6 +284,7 @@ impl BenchArgs {
         let draft = DraftArgs {
             method: Method::default(),
             draft_tree_capacity: self.draft_tree_capacity,
+            fill_tree: self.fill_tree,
             max_ngram_size: self.max_ngram_size,
             num_pred_tokens: self.num_pred_tokens,
         };
@@ -334,10 +341,18 @@ impl BenchArgs {
         }
         let needed = needed.saturating_add(self.draft_tree_capacity);
         // llama.cpp rounds up to this anyway.
-        Ok(self.model.context(
-            engine,
-            needed.checked_next_multiple_of(256).unwrap_or(needed),
-        ))
+        let needed = needed.checked_next_multiple_of(256).unwrap_or(needed);
+        Ok(ContextOptions {
+            threads: Some(self.threads()),
+            ..self.model.context(engine, needed)
+        })
+    }
+
+    /// Threads of each context. The cores are shared out among the jobs: more threads than cores would wait for each
+    /// other.
+    fn threads(&self) -> u32 {
+        let shared = || (default_threads() / self.jobs).max(1);
+        self.model.threads.unwrap_or_else(shared)
     }
 
     fn model_id(&self, engine: &Engine) -> String {
@@ -393,7 +408,7 @@ impl BenchArgs {
             out.write_all(table.as_bytes())
                 .context("cannot write to standard output")?;
             if let Some(hint) = progress::report_hint(&summaries) {
-                eprintln!("{hint}");
+                writeln!(out, "{hint}")?;
             }
         }
         if finished.interrupted {
@@ -401,34 +416,4 @@ impl BenchArgs {
         }
         Ok(())
     }
-}
-
-/// The server that a second Ctrl-C has to stop before it ends the process.
-static SERVER: Mutex<Option<ServerHandle>> = Mutex::new(None);
-
-fn remember_server(server: &LlamaServer) {
-    *SERVER
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(server.handle());
-}
-
-/// A flag that Ctrl-C raises; a second Ctrl-C ends everything at once.
-fn watch_for_ctrl_c() -> &'static AtomicBool {
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-    // Fails only if a handler is there already, and there is none.
-    let _ = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            // Waiting for it could take as long as the start of a server.
-            if let Ok(server) = SERVER.try_lock()
-                && let Some(server) = &*server
-            {
-                server.stop();
-            }
-            std::process::exit(130);
-        }
-        eprintln!(
-            "stopping after the answers in progress; Ctrl-C again ends at once, and then loses those"
-        );
-    });
-    &INTERRUPTED
 }

@@ -11,6 +11,7 @@ use rustyline::error::ReadlineError;
 use serde_json::json;
 
 use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
+use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::Outcome;
 use crate::cli::generate::{prefill_bar, watch_for_ctrl_c};
@@ -65,7 +66,11 @@ const HELP: &str = "\
 
 pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
     let options = session_options(&args.draft, &args.sampling)?;
-    let engine = args.model.load(false)?;
+    let interrupted = watch_for_ctrl_c();
+    let engine = args.model.load(interrupted)?;
+    if interrupted.load(Ordering::Relaxed) {
+        return Ok(Outcome::Interrupted);
+    }
     let template = args.template.choose(&engine)?;
     let context = args.model.context(&engine, DEFAULT_CTX);
     if let Some(reason) = engine.cannot_draft(&context) {
@@ -74,13 +79,14 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
     let mut chat = Chat {
         args,
         vocabulary: engine.vocabulary(),
-        session: engine.session(&context, options)?,
+        session: engine
+            .session(&context, options)?
+            .with_cost(known_cost(&engine, &context, &options)),
         template,
         messages: opening(args.template.system.as_deref()),
         last: None,
         load: engine.load_time().as_secs_f64(),
     };
-    watch_for_ctrl_c();
     if io::stdin().is_terminal() && !args.json {
         chat.converse_in_terminal()
     } else {

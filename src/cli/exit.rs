@@ -7,6 +7,7 @@ use crate::bench::QuestionError;
 use crate::bench::run::RunError;
 use crate::bench::server::ServerError;
 use crate::engine::GenerateError;
+use crate::hub::HubError;
 use crate::report::ReportError;
 use crate::runtime::TemplateError;
 use crate::runtime::llama::LoadError;
@@ -38,6 +39,10 @@ pub(super) fn report(done: anyhow::Result<Outcome>) -> ExitCode {
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         // Whoever closed the pipe has seen all they wanted.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.downcast_ref().is_some_and(is_cancelled) => {
+            say(&format!("{error:#}"));
+            ExitCode::from(130)
+        }
         Err(error) => {
             say(&format!("error: {error:#}"));
             ExitCode::from(if is_users(&error) { 2 } else { 1 })
@@ -62,7 +67,7 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         line += &format!(" ({tip})");
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        line = "error: say what to do: logitspec generate, chat, inspect, bench, report or simulate (logitspec --help shows all)".into();
+        line = "error: say what to do: logitspec generate, chat, inspect, pull, bench, report or simulate (logitspec --help shows all)".into();
     } else {
         line += "; --help shows all flags";
     }
@@ -83,6 +88,10 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
+fn is_cancelled(error: &HubError) -> bool {
+    matches!(error, HubError::Cancelled)
+}
+
 fn is_users(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<UserError>()
@@ -97,6 +106,9 @@ fn is_users(error: &anyhow::Error) -> bool {
             || cause
                 .downcast_ref::<ServerError>()
                 .is_some_and(ServerError::is_input_error)
+            || cause
+                .downcast_ref::<HubError>()
+                .is_some_and(HubError::is_input_error)
             || cause
                 .downcast_ref::<GenerateError>()
                 .is_some_and(GenerateError::is_input_error)

@@ -12,10 +12,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
+use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color};
 use crate::cli::trace::TraceWriter;
+use crate::draft::Source;
 use crate::engine::{FinishReason, GenerateError, Generation, SessionOptions, StepTimes};
 use crate::runtime::llama::Engine;
 use crate::runtime::{Message, Role};
@@ -90,7 +92,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     if trace.is_some() {
         options.ranked = options.draft_tree_capacity;
     }
-    let engine = args.model.load(false)?;
+    let engine = args.model.load(interrupted)?;
     let vocabulary = engine.vocabulary();
     let prompt = vocabulary.tokenize(&args.templated(&engine, &prompt_text)?);
     let needed = prompt
@@ -102,7 +104,9 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     if let Some(reason) = engine.cannot_draft(&context) {
         eprintln!("note: decoding plainly, nothing can be drafted: {reason}");
     }
-    let mut session = engine.session(&context, options)?;
+    let mut session = engine
+        .session(&context, options)?
+        .with_cost(known_cost(&engine, &context, &options));
 
     let mut printer = AnswerPrinter::new(vocabulary)
         .trim_start(args.is_templated())
@@ -326,8 +330,21 @@ fn report(
             "verify": median_us(answer, |step| step.verify),
             "commit": median_us(answer, |step| step.commit),
             "overhead": median_us(answer, StepTimes::overhead),
+            "kv": median_us(answer, |step| step.kv),
         },
+        "graphs_reused": answer.graphs_reused,
+        "sources": sources(answer),
     })
+}
+
+/// Nodes drafted and accepted, by where they came from.
+fn sources(answer: &Generation) -> Value {
+    let of = |(source, drafted): (Source, usize)| {
+        let accepted = answer.sources.accepted.of(source);
+        let counts = json!({"drafted": drafted, "accepted": accepted});
+        (source.name().to_owned(), counts)
+    };
+    Value::Object(answer.sources.drafted.iter().map(of).collect())
 }
 
 /// Median of a part of the steps, in microseconds; nothing for an empty answer.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::exit::{Outcome, user_error};
+use crate::cli::exit::Outcome;
+use crate::cli::generate::watch_for_ctrl_c;
+use crate::cli::model::ModelSource;
 use crate::runtime::llama::{Engine, ModelInfo, ModelOptions};
 
 /// Tell what a GGUF is: architecture, size, quantization, vocabulary, chat template, context
@@ -14,36 +16,26 @@ use crate::runtime::llama::{Engine, ModelInfo, ModelOptions};
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
     /// The GGUF file
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", conflicts_with_all = ["model_path", "hf_repo"])]
     file: Option<PathBuf>,
-
-    /// The GGUF file, as the other subcommands take it
-    #[arg(
-        short = 'm',
-        long,
-        alias = "model_path",
-        env = "LOGITSPEC_MODEL",
-        value_name = "FILE",
-        conflicts_with = "file"
-    )]
-    model_path: Option<PathBuf>,
 
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    source: ModelSource,
 }
 
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Outcome> {
-    let Some(path) = args.file.as_ref().or(args.model_path.as_ref()) else {
-        return Err(user_error(
-            "no model: name a GGUF file, as in: logitspec inspect model.gguf",
-        ));
-    };
+    let path = args
+        .source
+        .locate(args.file.as_deref(), watch_for_ctrl_c())?;
     let options = ModelOptions {
         info_only: true,
         ..ModelOptions::default()
     };
-    let info = Engine::load(path, &options)?.info();
+    let info = Engine::load(&path, &options)?.info();
     let mut out = io::stdout().lock();
     if args.json {
         serde_json::to_writer(&mut out, &info).map_err(io::Error::from)?;

@@ -4,12 +4,16 @@
 
 mod args;
 mod bench;
+mod calibrate;
 mod chat;
 mod conversation;
+mod download;
 mod exit;
 mod generate;
 mod inspect;
+mod model;
 mod output;
+mod pull;
 mod report;
 mod simulate;
 mod trace;
@@ -40,9 +44,11 @@ enum Command {
     Generate(Box<generate::GenerateArgs>),
     Chat(Box<chat::ChatArgs>),
     Inspect(inspect::InspectArgs),
+    Pull(pull::PullArgs),
     Bench(Box<bench::BenchArgs>),
     Report(report::ReportArgs),
     Simulate(Box<simulate::SimulateArgs>),
+    Calibrate(Box<calibrate::CalibrateArgs>),
 }
 
 /// Runs the command line of this process.
@@ -57,9 +63,11 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Pull(args) => pull::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
     };
     exit::report(done)
 }

@@ -110,12 +110,23 @@ pub(super) fn statistics(
     ]
     .map(|(name, part)| format!("{name} {:.3} ms ({:.1} %)", per_step(part), share(part)))
     .join(", ");
+    let sources = answer.sources;
+    let from = sources.drafted.iter().map(|(source, drafted)| {
+        let accepted = sources.accepted.of(source);
+        format!("{} {accepted} of {drafted}", source.name())
+    });
+    let from = from.collect::<Vec<_>>().join(", ");
+    let from = match from.is_empty() {
+        true => from,
+        false => format!("from      {from}\n"),
+    };
     format!(
         "method    {method}\n\
          load      {load:.2} s\n\
          prefill   {prompt_tokens} tokens in {:.2} s, {:.1} tokens/s\n\
          decode    {} tokens in {looped:.2} s, {:.1} tokens/s, {steps} steps\n\
          accepted  {:.2} tokens per step on average, {} drafted\n\
+         {from}\
          per step  {parts}\n",
         timings.prefill,
         rate(prompt_tokens, timings.prefill),

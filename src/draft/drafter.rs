@@ -84,6 +84,6 @@ pub trait Drafter: Send {
         self.reset();
     }
 
-    /// Forgets all text. What was learned about drafting itself may stay.
+    /// Forgets all text, and what was learned from it.
     fn reset(&mut self);
 }

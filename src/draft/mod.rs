@@ -8,6 +8,7 @@
 mod cost;
 mod drafter;
 mod logitspec;
+mod memory;
 mod plain;
 mod prompt_lookup;
 mod recycling;
@@ -19,6 +20,7 @@ mod tree;
 pub use cost::PassCost;
 pub use drafter::{DraftInput, Drafter, NodeRows, Verified};
 pub use logitspec::{LogitSpec, LogitSpecParams};
+pub use memory::Memory;
 pub use plain::NoDraft;
 pub use prompt_lookup::PromptLookup;
 pub use recycling::{RecyclingParams, TokenRecycling};

@@ -80,6 +80,8 @@ pub struct Generation {
     pub drafted: usize,
     /// Where they came from.
     pub sources: StepSources,
+    /// Passes that could use the computation graph of the pass before, where the model keeps count.
+    pub graphs_reused: Option<usize>,
     /// Why it ended.
     pub finish: FinishReason,
     /// Where the time went; `load` is 0.
@@ -95,6 +97,7 @@ impl Generation {
             step_times: Vec::new(),
             drafted: 0,
             sources: StepSources::default(),
+            graphs_reused: None,
             finish,
             timings: Timings::default(),
         }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::draft::{
-    Drafter, LogitSpec, LogitSpecParams, NoDraft, PromptLookup, RecyclingParams,
+    Drafter, LogitSpec, LogitSpecParams, Memory, NoDraft, PromptLookup, RecyclingParams,
     ReferenceLogitSpec, ReferenceParams, SuffixDecoding, SuffixParams, TokenRecycling,
 };
 
@@ -60,6 +60,12 @@ impl Method {
 
     /// A drafter of this kind, with empty text.
     pub fn drafter(self, params: MethodParams) -> Box<dyn Drafter> {
+        self.drafter_with(params, Memory::none())
+    }
+
+    /// A drafter of this kind, with empty text, that may copy from `memory`. Methods that have no use for one ignore
+    /// it.
+    pub fn drafter_with(self, params: MethodParams, memory: Memory) -> Box<dyn Drafter> {
         let MethodParams {
             max_ngram_size,
             num_pred_tokens,
@@ -68,11 +74,14 @@ impl Method {
             Self::Baseline => Box::new(NoDraft),
             Self::Logitspec => {
                 let published = LogitSpecParams::default();
-                Box::new(LogitSpec::new(LogitSpecParams {
-                    max_match: max_ngram_size.unwrap_or(published.max_match),
-                    num_pred_tokens: num_pred_tokens.unwrap_or(published.num_pred_tokens),
-                    ..published
-                }))
+                Box::new(
+                    LogitSpec::new(LogitSpecParams {
+                        max_match: max_ngram_size.unwrap_or(published.max_match),
+                        num_pred_tokens: num_pred_tokens.unwrap_or(published.num_pred_tokens),
+                        ..published
+                    })
+                    .with_memory(memory),
+                )
             }
             Self::LogitspecReference => {
                 let published = ReferenceParams::default();

@@ -5,6 +5,8 @@
 //! `runtime::llama::Engine`.
 
 mod answer;
+pub mod calibrate;
+mod cost;
 mod error;
 mod method;
 mod options;
@@ -13,6 +15,7 @@ mod stats;
 mod stream;
 
 pub use answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
+pub use cost::{CostModel, Curve};
 pub use error::GenerateError;
 pub use method::{Method, MethodParams, UnknownMethod};
 pub use options::SessionOptions;

@@ -12,6 +12,8 @@ pub struct SessionOptions {
     pub method_params: MethodParams,
     /// Most tokens in one verification pass, the root counted; 1 drafts nothing.
     pub draft_tree_capacity: usize,
+    /// Grow trees to their capacity whatever a pass costs. Methods that do not look at the cost always do.
+    pub fill_tree: bool,
     /// How tokens are selected; the default is greedy.
     pub sampling: SamplingParams,
     /// Rank at least this many of the last logits in every step although the drafter may want fewer: for
@@ -25,6 +27,7 @@ impl Default for SessionOptions {
             method: Method::default(),
             method_params: MethodParams::default(),
             draft_tree_capacity: 64,
+            fill_tree: false,
             sampling: SamplingParams::default(),
             ranked: 0,
         }

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, NodeId, PassCost, ROOT, TreeLimits, Verified};
+use crate::draft::{DraftInput, DraftTree, Drafter, Memory, NodeId, ROOT, TreeLimits, Verified};
+use crate::engine::CostModel;
 use crate::engine::answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
@@ -17,7 +18,7 @@ pub struct Session<M> {
     model: M,
     options: SessionOptions,
     drafter: Box<dyn Drafter>,
-    cost: PassCost,
+    cost: CostModel,
     selector: Box<dyn Select>,
     /// The committed text. The model's cache holds all of it but, at times, the last tokens: a step whose
     /// outcome is known needs no pass, and what it committed is decoded with the next prompt.
@@ -39,7 +40,7 @@ impl<M: TargetModel> Session<M> {
             model,
             options,
             drafter: options.method.drafter(options.method_params),
-            cost: PassCost::flat(),
+            cost: CostModel::flat(),
             selector: if greedy {
                 Box::new(Greedy)
             } else {
@@ -58,14 +59,32 @@ impl<M: TargetModel> Session<M> {
         self
     }
 
-    /// Tells what a pass of the model costs, so that trees are no larger than pays.
-    pub fn with_cost(mut self, cost: PassCost) -> Self {
+    /// Lets the drafter copy from `memory`, too; to be told before the first prompt.
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        let SessionOptions {
+            method,
+            method_params,
+            ..
+        } = self.options;
+        self.drafter = method.drafter_with(method_params, memory);
+        self
+    }
+
+    /// Ends the request: the conversation is forgotten, but for what the drafter's memory keeps of it.
+    pub fn end_request(&mut self) {
+        self.drafter.next_request();
+        self.reset();
+    }
+
+    /// Tells what a pass of the model costs, so that trees are no larger than pays. Without, they grow as large as
+    /// they may.
+    pub fn with_cost(mut self, cost: CostModel) -> Self {
         self.cost = cost;
         self
     }
 
     /// What a pass of the model costs, as far as is known.
-    pub fn cost(&self) -> &PassCost {
+    pub fn cost(&self) -> &CostModel {
         &self.cost
     }
 
@@ -193,6 +212,7 @@ impl<M: TargetModel> Session<M> {
         if self.text.is_empty() {
             return Err(GenerateError::EmptyPrompt);
         }
+        let reused_before = self.model.graphs_reused();
         let mut answer = Generation::empty(FinishReason::Length);
         answer.timings.prefill = std::mem::take(&mut self.prefill_time).as_secs_f64();
         while answer.tokens.len() < max_new_tokens {
@@ -235,6 +255,8 @@ impl<M: TargetModel> Session<M> {
             }
         }
         answer.timings.total += answer.timings.prefill;
+        let reused = self.model.graphs_reused().zip(reused_before);
+        answer.graphs_reused = reused.map(|(after, before)| after.saturating_sub(before));
         Ok(answer)
     }
 
@@ -263,6 +285,7 @@ impl<M: TargetModel> Session<M> {
             None => self.catch_up(&mut |_, _| ControlFlow::Continue(()))?,
         };
         let mut watch = Stopwatch::start();
+        let kv_before = self.model.kv_time();
         let mut times = StepTimes::default();
 
         // The root is what the last logits say. An earlier walk may have selected it already.
@@ -285,7 +308,7 @@ impl<M: TargetModel> Session<M> {
                 text: &self.text,
                 root,
                 ranked: &ranked,
-                cost: &self.cost,
+                cost: self.cost.cost(),
             };
             self.drafter.draft(&input, &mut tree);
             debug_assert_eq!((tree.token(ROOT), tree.limits()), (root, limits));
@@ -302,6 +325,8 @@ impl<M: TargetModel> Session<M> {
                 return Err(error);
             }
             times.decode = watch.lap();
+            let seconds = times.decode.as_secs_f64();
+            self.cost.observe(tree.len(), self.text.len(), seconds);
 
             accepted = walk(
                 &tree,
@@ -334,6 +359,7 @@ impl<M: TargetModel> Session<M> {
         self.text.extend_from_slice(&committed);
         self.drafter.extend(&self.text, committed.len());
         times.commit = watch.lap();
+        times.kv = self.model.kv_time().saturating_sub(kv_before);
 
         let mut sources = StepSources::default();
         (ROOT + 1..tree.len()).for_each(|node| sources.drafted.add(tree.source(node)));

@@ -15,6 +15,8 @@ pub struct StepTimes {
     pub verify: Duration,
     /// Bringing KV cache and pool up to date.
     pub commit: Duration,
+    /// Of `decode` and `commit`, the part that went into moving cells of the KV cache between sequences.
+    pub kv: Duration,
 }
 
 impl StepTimes {

@@ -9,9 +9,16 @@
 //! - [`SuffixPool`] is this project's own: no bound on the match, no key per n-gram, several continuations.
 
 mod automaton;
+mod indexed;
 mod ngram;
+mod retrieve;
+mod ring;
+mod shared;
 mod suffix;
 
 pub use automaton::{START, StateId, SuffixAutomaton};
+pub use indexed::IndexedPool;
 pub use ngram::NgramPool;
-pub use suffix::{SuffixMatch, SuffixPool};
+pub use retrieve::{Retrieve, SuffixMatch};
+pub use shared::SharedPool;
+pub use suffix::SuffixPool;

@@ -3,17 +3,9 @@
 use memchr::memmem;
 
 use crate::TokenId;
+use crate::pool::{Retrieve, SuffixMatch};
 
 const BYTES: usize = size_of::<TokenId>();
-
-/// An earlier place where the last tokens of a text stood before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SuffixMatch {
-    /// How many tokens agree, counted back from the end of the tail.
-    pub len: usize,
-    /// Index in the pool's text of the token that followed.
-    pub next: usize,
-}
 
 /// Append-only token text that finds where a tail of tokens stood before, however long the match is.
 ///
@@ -131,8 +123,24 @@ impl SuffixPool {
     }
 }
 
+impl Retrieve for SuffixPool {
+    fn matches_into(
+        &self,
+        tail: &[TokenId],
+        max_len: usize,
+        limit: usize,
+        found: &mut Vec<SuffixMatch>,
+    ) {
+        SuffixPool::matches_into(self, tail, max_len, limit, found);
+    }
+
+    fn continuation_into(&self, place: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
+        out.extend(self.continuation(place.next, max));
+    }
+}
+
 /// Keeps `found` sorted, longest first, earlier insertions first among equals, and at most `limit` long.
-fn insert_ranked(found: &mut Vec<SuffixMatch>, limit: usize, new: SuffixMatch) {
+pub(super) fn insert_ranked(found: &mut Vec<SuffixMatch>, limit: usize, new: SuffixMatch) {
     if found.len() == limit {
         if found[limit - 1].len >= new.len {
             return;

@@ -94,8 +94,10 @@ pub(super) fn methods(
             .iter()
             .position(|known| (&known.model_id, &known.method) == (&model_id, &method));
         let index = known.unwrap_or(methods.len());
-        if known.is_none() {
-            let manifest = Manifest::read(Manifest::path_beside(path))?;
+        let manifest = Manifest::read(Manifest::path_beside(path))?;
+        if let Some(known) = known {
+            notices.extend(methods[known].made_otherwise(path, manifest.as_ref()));
+        } else {
             let name = label(&model_id, method.as_deref());
             methods.push(Method {
                 name,
@@ -129,6 +131,22 @@ pub(super) fn base(
 }
 
 impl Method {
+    /// Says in what the settings of another of its files differ from those of the first. Where a file has no
+    /// manifest, there is nothing to say.
+    fn made_otherwise(&self, path: &Path, manifest: Option<&Manifest>) -> Option<String> {
+        let differences = self.manifest.as_ref()?.differences(manifest?);
+        let said: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        (!said.is_empty()).then(|| {
+            format!(
+                "{} was not made like {}, though both are {}: {}",
+                path.display(),
+                self.files[0].display(),
+                self.name,
+                said.join(", ")
+            )
+        })
+    }
+
     /// Adds a file to the run that it belongs to.
     ///
     /// A record may say which repeat it is from. Where it does not, the file is a slice of the first run that has

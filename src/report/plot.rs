@@ -110,8 +110,9 @@ fn style<'a>(
         .light_line_style(TRANSPARENT);
 }
 
-const NAME_WIDTH: u32 = 118;
-const LONGEST_NAME: usize = 17;
+/// Holds the name of every method and task there is.
+const NAME_WIDTH: u32 = 130;
+const LONGEST_NAME: usize = 20;
 const AXIS_HEIGHT: u32 = 44;
 const TOP: u32 = 8;
 
@@ -270,6 +271,8 @@ pub(super) fn accept_lengths(method: &MethodReport, index: usize, width: u32) ->
             .x_desc("tokens committed by a step");
         let length = |x: &f64| match *x as u64 {
             LONGEST => format!("{LONGEST}+"),
+            // The next label is wide, and would touch this one.
+            x if x + 1 == LONGEST && longest == LONGEST => String::new(),
             x => x.to_string(),
         };
         let percent = |y: &f64| format!("{y:.0} %");

@@ -1,5 +1,7 @@
 //! What the engine needs of a model.
 
+use std::time::Duration;
+
 use crate::TokenId;
 use crate::draft::{DraftTree, NodeId};
 
@@ -70,6 +72,16 @@ pub trait TargetModel {
 
     /// Keeps the root and `path` of the tree decoded last, drops the rest.
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]);
+
+    /// Time spent so far on moving cells of the cache between sequences, if the model keeps count.
+    fn kv_time(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// How many passes could use the computation graph of the pass before, if the model keeps count.
+    fn graphs_reused(&mut self) -> Option<usize> {
+        None
+    }
 
     /// Keeps the first `len` tokens of the cached text, or none of them if the memory cannot be cut back:
     /// [`n_past`](Self::n_past) tells.

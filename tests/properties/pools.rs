@@ -3,6 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::checks::documents::{self, Change};
 use crate::checks::{ngram, suffix};
 
 /// Text that repeats itself.
@@ -11,6 +12,15 @@ fn text(max: usize) -> impl Strategy<Value = Vec<u8>> {
         3 => vec(0u8..4, 0..max),
         1 => vec(0u8..2, 0..max),
         1 => vec(0u8..30, 0..max),
+    ]
+}
+
+/// What may happen to a pool of documents.
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        6 => vec(any::<u8>(), 0..40).prop_map(Change::Append),
+        3 => Just(Change::EndDocument),
+        1 => Just(Change::Clear),
     ]
 }
 
@@ -35,5 +45,27 @@ proptest! {
         limit in prop_oneof![0usize..12, Just(usize::MAX)],
     ) {
         suffix::check(&pieces, &tails, max_len, limit);
+    }
+
+    #[test]
+    fn the_indexed_pool_finds_what_a_full_comparison_finds(
+        changes in vec(change(), 0..12),
+        tails in vec(vec(any::<u8>(), 0..40), 0..4),
+        max_tokens in prop_oneof![1usize..80, Just(1 << 20)],
+        max_len in prop_oneof![0usize..40, Just(usize::MAX)],
+        limit in prop_oneof![0usize..12, Just(usize::MAX)],
+    ) {
+        documents::check_indexed(&changes, &tails, max_tokens, max_len, limit);
+    }
+
+    #[test]
+    fn the_shared_pool_finds_what_a_full_comparison_finds(
+        pieces in vec(vec(any::<u8>(), 0..50), 0..8),
+        tails in vec(vec(any::<u8>(), 0..40), 0..4),
+        max_tokens in prop_oneof![1usize..120, Just(1 << 20)],
+        max_len in prop_oneof![0usize..40, Just(usize::MAX)],
+        limit in prop_oneof![0usize..12, Just(usize::MAX)],
+    ) {
+        documents::check_shared(&pieces, &tails, max_tokens, max_len, limit);
     }
 }

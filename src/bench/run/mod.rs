@@ -258,6 +258,7 @@ fn collect(
 ) -> usize {
     let mut asked = 0;
     for report in reports {
+        let mut waiting = None;
         let kept = match report {
             Report::WarmingUp { method } => {
                 on_event(&Event::WarmingUp { method });
@@ -268,14 +269,17 @@ fn collect(
                 asked += 1;
                 let at = lane_of(lanes, task).expect("only tasks of lanes are asked");
                 let done = keep(plan, &mut lanes[at], task, result, on_event);
-                // A worker that is gone needs no word.
-                let _ = kept.send(());
+                waiting = Some(kept);
                 done
             }
         };
         if let Err(error) = kept {
             halt.store(true, Ordering::Relaxed);
             failure.get_or_insert(error);
+        }
+        if let Some(worker) = waiting {
+            // After `halt`, or the worker would ask on. One that is gone needs no word.
+            let _ = worker.send(());
         }
     }
     asked

@@ -1,6 +1,7 @@
 //! How far a run is, and what came of it.
 
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
@@ -109,7 +110,10 @@ impl<'a> Progress<'a> {
             .filter(|(_, (_, count))| *count > 0)
             .map(|(name, (sum, count))| format!("{name} {:.1}", sum / f64::from(*count)));
         let said: Vec<String> = said.collect();
-        format!("{} tokens/s", said.join(", "))
+        match said.is_empty() {
+            true => String::new(),
+            false => format!("{} tokens/s", said.join(", ")),
+        }
     }
 
     fn line(&self, text: &str) {
@@ -146,7 +150,7 @@ pub(super) fn table(summaries: &[MethodSummary]) -> String {
 pub(super) fn report_hint(summaries: &[MethodSummary]) -> Option<String> {
     let files = |of: &dyn Fn(&&MethodSummary) -> bool| -> Vec<String> {
         let chosen = summaries.iter().filter(of).flat_map(|it| &it.files);
-        chosen.map(|file| file.display().to_string()).collect()
+        chosen.map(|file| for_a_shell(file)).collect()
     };
     let base = files(&|it| it.method == "baseline");
     let others = files(&|it| it.method != "baseline");
@@ -159,4 +163,58 @@ pub(super) fn report_hint(summaries: &[MethodSummary]) -> Option<String> {
         others.join(" "),
         base.join(" ")
     ))
+}
+
+/// A path as a shell takes it.
+fn for_a_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:=,@".contains(c);
+    match text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(method: &str, files: &[&str]) -> MethodSummary {
+        MethodSummary {
+            method: method.into(),
+            answers: 2,
+            skipped: 1,
+            mean_accepted_tokens: Some(2.5),
+            tokens_per_second: Some(10.0),
+            ratio_to_baseline: None,
+            files: files.iter().map(Into::into).collect(),
+        }
+    }
+
+    #[test]
+    fn the_hint_is_a_command_for_a_shell() {
+        let ours = summary("logitspec", &["a b/it's.jsonl"]);
+        let base = summary("baseline", &["m-temp-0.0.jsonl"]);
+        let hint = report_hint(&[ours.clone(), base.clone()]).unwrap();
+        let command = r"logitspec report 'a b/it'\''s.jsonl' --base m-temp-0.0.jsonl";
+        assert_eq!(hint.trim(), format!("all figures: {command}"));
+        assert_eq!(report_hint(&[ours]), None);
+        assert_eq!(report_hint(&[base]), None);
+    }
+
+    #[test]
+    fn repeats_are_reported_as_means() {
+        let ours = summary("logitspec", &["a", "a-repeat-1"]);
+        let base = summary("baseline", &["b", "b-repeat-1"]);
+        let hint = report_hint(&[ours, base]).unwrap();
+        assert!(hint.ends_with("report a a-repeat-1 --base b b-repeat-1 --mean-report"));
+    }
+
+    #[test]
+    fn the_table_has_a_dash_where_there_is_no_figure() {
+        let table = table(&[summary("a-rather-long-name", &[])]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[0].len(), lines[1].len());
+        assert!(lines[1].ends_with("2.500     10.00         -"), "{table}");
+    }
 }

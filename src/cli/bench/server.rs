@@ -1,14 +1,16 @@
 //! Starting the user's `llama-server` with what our own engine has.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::bench::server::LlamaServer;
 use crate::cli::args::When;
-use crate::cli::bench::{BenchArgs, remember_server};
+use crate::cli::bench::BenchArgs;
+use crate::cli::bench::interrupt::remember_server;
 use crate::cli::exit::user_error;
-use crate::runtime::llama::{ContextOptions, default_threads};
+use crate::runtime::llama::ContextOptions;
 
 /// Large models on slow disks take a while.
 const LOAD_LIMIT: Duration = Duration::from_secs(900);
@@ -35,17 +37,18 @@ pub(super) fn server_name(flags: &str) -> String {
 /// Starts the server, if one is asked for, and waits until it is ready.
 pub(super) fn start(
     args: &BenchArgs,
+    model: &Path,
     context: &ContextOptions,
     stop: &AtomicBool,
 ) -> anyhow::Result<Option<LlamaServer>> {
-    let (Some(program), Some(model)) = (&args.llama_server, &args.model.model_path) else {
+    let Some(program) = &args.llama_server else {
         return Ok(None);
     };
     let mut flags: Vec<OsString> = vec!["-m".into(), model.into()];
     let mut flag = |name: &str, value: String| flags.extend([name.into(), value.into()]);
     flag("-np", "1".into());
     flag("-c", context.n_ctx.unwrap_or_default().to_string());
-    flag("-t", threads(args).to_string());
+    flag("-t", args.threads().to_string());
     flag("-b", context.n_batch.to_string());
     flag("-ub", context.n_ubatch.to_string());
     if let Some(layers) = args.model.n_gpu_layers {
@@ -71,10 +74,6 @@ pub(super) fn start(
     remember_server(&server);
     server.wait_until_ready(LOAD_LIMIT, stop)?;
     Ok(Some(server))
-}
-
-pub(super) fn threads(args: &BenchArgs) -> u32 {
-    args.model.threads.unwrap_or_else(default_threads)
 }
 
 /// Splits flags as a shell would: white space parts them, quotes hold them together.

@@ -12,7 +12,6 @@ use crate::bench::server::LlamaServer;
 use crate::bench::{Manifest, ModelFile, sha256_of_file};
 use crate::cli::bench::BenchArgs;
 use crate::cli::bench::methods::Bencher;
-use crate::cli::bench::server::threads;
 use crate::runtime::llama::{ContextOptions, Engine, build, devices};
 
 /// Models from this size on take a while to hash.
@@ -70,6 +69,7 @@ impl Settings {
         });
         let drafting = json!({
             "draft-tree-capacity": args.draft_tree_capacity,
+            "fill-tree": args.fill_tree,
             "max-ngram-size": args.max_ngram_size,
             "num-pred-tokens": args.num_pred_tokens,
         });
@@ -86,7 +86,7 @@ impl Settings {
                 llama_cpp: build(),
                 commit: commit(),
                 devices: devices(),
-                threads: threads(args),
+                threads: args.threads(),
                 flags: entries(flags),
                 time: SystemTime::now()
                     .duration_since(UNIX_EPOCH)

@@ -13,7 +13,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_sys_2 as sys;
 
-use crate::engine::{Session, SessionOptions};
+use crate::engine::{CostModel, Session, SessionOptions};
 use crate::runtime::llama::info::ModelInfo;
 use crate::runtime::llama::log;
 use crate::runtime::llama::target::LlamaTarget;
@@ -200,6 +200,9 @@ pub struct Engine {
     model: LlamaModel,
     path: PathBuf,
     load_time: Duration,
+    /// Whether layers were put on a graphics processor.
+    on_gpu: bool,
+    gpu_layers: Option<u32>,
 }
 
 pub(super) fn backend() -> &'static LlamaBackend {
@@ -238,6 +241,8 @@ impl Engine {
             model,
             path: path.into(),
             load_time: start.elapsed(),
+            gpu_layers: options.n_gpu_layers,
+            on_gpu: backend.supports_gpu_offload() && options.n_gpu_layers != Some(0),
         };
         match engine.not_a_language_model() {
             Some(reason) if !options.info_only => Err(LoadError::NotALanguageModel {
@@ -251,6 +256,11 @@ impl Engine {
     /// Where the model was loaded from.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Layers that were asked to be put on a graphics processor; `None` for all.
+    pub fn gpu_layers(&self) -> Option<u32> {
+        self.gpu_layers
     }
 
     /// How long loading took.
@@ -357,7 +367,20 @@ impl Engine {
             draft_tree_capacity: options.draft_tree_capacity,
             ..*context
         };
-        Ok(Session::new(self.context(&context)?, options))
+        Ok(Session::new(self.context(&context)?, options).with_cost(self.cost_model(&options)))
+    }
+
+    /// What is known of the cost of a pass before the first: a guess by the kind of device and of weights.
+    pub fn cost_model(&self, options: &SessionOptions) -> CostModel {
+        if options.fill_tree {
+            CostModel::flat()
+        } else if self.on_gpu {
+            CostModel::gpu()
+        } else {
+            let unquantized = ["F32", "F16", "BF16"];
+            let stored = self.info().quantization;
+            CostModel::cpu(!unquantized.contains(&stored.as_str()))
+        }
     }
 
     fn meta(&self, key: &str) -> Option<String> {

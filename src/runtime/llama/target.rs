@@ -1,5 +1,7 @@
 //! llama.cpp as the model that verifies.
 
+use std::time::{Duration, Instant};
+
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::token::LlamaToken;
@@ -26,6 +28,7 @@ pub struct LlamaTarget<'a> {
     /// 0, 1, 2, …: a node's sequences are a slice of it.
     sequence_ids: Vec<i32>,
     ops: Vec<KvOp>,
+    kv_time: Duration,
 }
 
 impl<'a> LlamaTarget<'a> {
@@ -56,6 +59,7 @@ impl<'a> LlamaTarget<'a> {
             layout: TreeLayout::of(&DraftTree::new(0, crate::draft::TreeLimits::nodes(1))),
             sequence_ids: ids.collect(),
             ops: Vec::new(),
+            kv_time: Duration::ZERO,
         }
     }
 
@@ -66,6 +70,7 @@ impl<'a> LlamaTarget<'a> {
 
     /// Does what the ledger asked for.
     fn apply_ops(&mut self) {
+        let start = Instant::now();
         let as_pos = |pos: usize| u32::try_from(pos).expect("a context is shorter than 2^32");
         for op in self.ops.drain(..) {
             match op {
@@ -97,6 +102,7 @@ impl<'a> LlamaTarget<'a> {
                 }
             }
         }
+        self.kv_time += start.elapsed();
     }
 
     fn add(&mut self, token: TokenId, pos: usize, sequences: std::ops::Range<usize>, output: bool) {
@@ -198,6 +204,18 @@ impl TargetModel for LlamaTarget<'_> {
         self.ledger
             .after_decode(tree, &self.layout, path, &mut self.ops);
         self.apply_ops();
+    }
+
+    fn kv_time(&self) -> Duration {
+        self.kv_time
+    }
+
+    fn graphs_reused(&mut self) -> Option<usize> {
+        // The wrapper has no getter for this one, but its debug output shows it.
+        let shown = format!("{:?}", self.context.timings());
+        let (_, rest) = shown.split_once("n_reused: ")?;
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok()
     }
 
     fn truncate(&mut self, len: usize) {

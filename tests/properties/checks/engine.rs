@@ -83,6 +83,7 @@ impl Scenario {
                     num_pred_tokens: own_or(pred, 30),
                 },
                 draft_tree_capacity: to(capacity, 81),
+                fill_tree: false,
                 sampling: SamplingParams {
                     temperature: if temperature % 2 == 0 {
                         0.0

@@ -7,6 +7,7 @@
 // Every fuzz target compiles all checks and runs one.
 #![allow(dead_code)]
 
+pub mod documents;
 pub mod drafters;
 pub mod engine;
 pub mod greedy;

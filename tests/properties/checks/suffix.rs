@@ -17,7 +17,7 @@ const TRICKY: [TokenId; 8] = [
     TokenId::MAX,
 ];
 
-fn as_tokens(bytes: &[u8]) -> Vec<TokenId> {
+pub fn as_tokens(bytes: &[u8]) -> Vec<TokenId> {
     // Most draws are from the first few, so that long matches happen.
     let tricky = |&byte: &u8| match byte {
         0..200 => TRICKY[usize::from(byte) % 3],

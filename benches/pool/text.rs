@@ -1,0 +1,103 @@
+//! Texts to search, by scenario.
+
+use logitspec::TokenId;
+
+/// As many tokens as a usual vocabulary has.
+pub const VOCABULARY: TokenId = 32_000;
+
+/// Text with the properties of real one that matter here: token frequencies fall like 1/rank, and every now and
+/// then a stretch of earlier text comes again (a quarter of all tokens).
+pub fn natural(len: usize, seed: u64) -> Vec<TokenId> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut text = Vec::with_capacity(len + 64);
+    let ranks = f64::from(VOCABULARY - 1).ln();
+    while text.len() < len {
+        if text.len() > 64 && random.f32() < 0.01 {
+            let from = random.usize(..text.len() - 64);
+            let count = random.usize(4..64);
+            text.extend_from_within(from..from + count);
+        } else {
+            // Uniform in the logarithm of the rank; token 0 stays out.
+            text.push((random.f64() * ranks).exp() as TokenId);
+        }
+    }
+    text.truncate(len);
+    text
+}
+
+/// What is looked up, and in which text.
+pub struct Scenario {
+    pub name: &'static str,
+    pub text: Vec<TokenId>,
+    /// Tails of 33 tokens; each measured lookup takes the next.
+    pub tails: Vec<Vec<TokenId>>,
+}
+
+const TAIL: usize = 33;
+
+/// The scenarios at `len` tokens.
+pub fn scenarios(len: usize) -> Vec<Scenario> {
+    let text = natural(len, 7);
+    let mut random = fastrand::Rng::with_seed(8);
+    let mut somewhere = || random.usize(TAIL..len - 1);
+    let tail_to = |end: usize| text[end - TAIL..end].to_vec();
+    // Ends that a drafter looks up: half stand in the text, half are new from some token on.
+    let usual = (0..512).map(|n| {
+        let mut tail = tail_to(somewhere());
+        let own = [0, 1, 2, 3, 5, 9][n % 6];
+        let other = somewhere();
+        if n % 2 == 0 {
+            tail[..TAIL - own].copy_from_slice(&text[other - TAIL..other - own]);
+        }
+        tail
+    });
+    let usual = usual.collect();
+    let with_last = |last: &dyn Fn() -> TokenId| -> Vec<Vec<TokenId>> {
+        (TAIL..TAIL + 64)
+            .map(|end| [&text[end - TAIL + 1..end], &[last()]].concat())
+            .collect()
+    };
+    let never = with_last(&|| 0);
+    let common = with_last(&|| 1);
+    let rarest = {
+        let mut counts = vec![0u32; VOCABULARY as usize];
+        text.iter().for_each(|&token| counts[token as usize] += 1);
+        let once = (0..VOCABULARY).filter(|&t| (1..=4).contains(&counts[t as usize]));
+        once.take(64).collect::<Vec<_>>()
+    };
+    let rare = rarest
+        .iter()
+        .filter_map(|token| {
+            let at = text[TAIL..].iter().position(|t| t == token)? + TAIL;
+            Some(text[at + 1 - TAIL..=at].to_vec())
+        })
+        .collect();
+    let period: Vec<_> = (0..len).map(|n| (n % 3) as TokenId).collect();
+    vec![
+        Scenario {
+            name: "usual",
+            text: text.clone(),
+            tails: usual,
+        },
+        Scenario {
+            name: "never",
+            text: text.clone(),
+            tails: never,
+        },
+        Scenario {
+            name: "rare",
+            text: text.clone(),
+            tails: rare,
+        },
+        Scenario {
+            name: "common",
+            text: text.clone(),
+            tails: common,
+        },
+        Scenario {
+            name: "pathological",
+            tails: (0..3).map(|n| period[n..n + TAIL].to_vec()).collect(),
+            text: period,
+        },
+    ]
+}

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Shows speculative decoding at work: installs what building needs and is missing, builds, and lets the demo model answer
+# one question twice, by plain decoding and by LogitSpec.
+#
+#   scripts/demo.sh                      asks before it installs anything, if there is a terminal to ask on
+#   scripts/demo.sh --yes                does not ask
+#   scripts/demo.sh --model FILE.gguf    with another model
+#
+# The first run compiles llama.cpp: about 5 minutes on two cores. Later runs only answer.
+set -euo pipefail
+cd_from=$PWD
+cd "$(dirname "$0")/.."
+
+usage() {
+    echo "usage: scripts/demo.sh [--yes] [--model FILE.gguf]" >&2
+    exit 2
+}
+
+setup=()
+demo_model=data/models/logitspec-demo.gguf
+model=$demo_model
+while [ $# -gt 0 ]; do
+    case $1 in
+    --yes | -y) setup+=(--yes) ;;
+    --model | -m)
+        [ $# -ge 2 ] || usage
+        case $2 in /*) model=$2 ;; *) model=$cd_from/$2 ;; esac
+        shift
+        ;;
+    *) usage ;;
+    esac
+    shift
+done
+if [ ! -r "$model" ]; then
+    if [ "$model" = "$demo_model" ]; then
+        mend="it comes with the repository: git checkout -- data/models"
+    else
+        mend="check --model"
+    fi
+    echo "demo: $model is missing; $mend" >&2
+    exit 2
+fi
+
+scripts/setup.sh ${setup[@]+"${setup[@]}"}
+command -v cargo >/dev/null || . "$HOME/.cargo/env"
+logitspec=${CARGO_TARGET_DIR:-target}/release/logitspec
+[ -x "$logitspec" ] || echo "demo: building llama.cpp and logitspec, which takes some minutes" >&2
+cargo build --release --locked
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# Answers the question with a method; the statistics go to a file.
+answer() {
+    "$logitspec" generate -m "$model" --method "$1" --chat -n 400 -f scripts/demo_prompt.txt 2>"$scratch/$1.log" ||
+        {
+            cat "$scratch/$1.log" >&2
+            exit 1
+        }
+    sed -n 's/^decode .*, \([0-9.]*\) tokens\/s.*/\1/p' "$scratch/$1.log" >>"$scratch/$1.speeds"
+}
+
+show() {
+    echo
+    echo "── $2 ──"
+    answer "$1" | tee "$scratch/$1.txt"
+    grep -E '^(decode|accepted)' "$scratch/$1.log"
+}
+
+# The middle of an odd number of speeds.
+median() {
+    sort -n "$1" | awk '{ speed[NR] = $1 } END { print speed[(NR + 1) / 2] }'
+}
+
+echo
+echo "── the question ──"
+cat scripts/demo_prompt.txt
+show baseline "plain decoding"
+show logitspec "LogitSpec"
+
+# One answer takes a moment and a machine has moods: five each, in turn.
+for _ in 1 2 3 4; do
+    answer baseline >/dev/null
+    answer logitspec >/dev/null
+done
+if cmp -s "$scratch/baseline.txt" "$scratch/logitspec.txt"; then
+    same="the answers are the same"
+else
+    same="the answers differ, which happens where two tokens are as good as equally probable: docs/decisions.md, \"Rounding ties\""
+fi
+echo
+awk -v plain="$(median "$scratch/baseline.speeds")" -v fast="$(median "$scratch/logitspec.speeds")" -v same="$same" 'BEGIN {
+    printf "plain decoding  %8.1f tokens/s\n", plain
+    printf "LogitSpec       %8.1f tokens/s\n", fast
+    printf "ratio           %8.2f  (medians of five answers each; %s)\n", fast / plain, same
+}'

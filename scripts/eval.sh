@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# The turn-key evaluation: plain decoding and LogitSpec on question sets, and the report that sets them side by side.
+#
+#   scripts/eval.sh MODEL.gguf                        on spec_bench
+#   scripts/eval.sh MODEL.gguf gsm8k humaneval        on other sets: data/SET/question.jsonl
+#   scripts/eval.sh MODEL.gguf spec_bench -- FLAGS    with more flags for `logitspec bench`:
+#                                                     --template vicuna, --methods baseline,logitspec,prompt-lookup
+#
+# Answers go to data/SET/model_answer/, and the report with its plots beside them to MODEL-report.html. The same command
+# goes on where an earlier one stopped. Environment: LOGITSPEC, a program to use instead of building one; DATA_DIR, the
+# folder of the question sets instead of data.
+# Exit codes: those of logitspec; 2 for bad usage or a set that is not there.
+set -euo pipefail
+
+usage() {
+    echo "usage: scripts/eval.sh MODEL.gguf [SET…] [-- FLAGS of logitspec bench…]" >&2
+    exit 2
+}
+
+absolute() {
+    case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$PWD/$1" ;; esac
+}
+
+[ $# -ge 1 ] || usage
+case $1 in -*) usage ;; esac
+model=$(absolute "$1")
+shift
+sets=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    case $1 in -*) usage ;; esac
+    sets+=("$1")
+    shift
+done
+[ $# -eq 0 ] || shift
+[ ${#sets[@]} -gt 0 ] || sets=(spec_bench)
+if [ ! -r "$model" ]; then
+    echo "eval: $model cannot be read; name a GGUF file" >&2
+    exit 2
+fi
+logitspec=${LOGITSPEC:+$(absolute "$LOGITSPEC")}
+data=${DATA_DIR:+$(absolute "$DATA_DIR")}
+data=${data:-data}
+cd "$(dirname "$0")/.."
+
+for set in "${sets[@]}"; do
+    [ -f "$data/$set/question.jsonl" ] && continue
+    echo "eval: there is no $data/$set/question.jsonl; scripts/fetch_data.sh $set fetches the public sets" >&2
+    exit 2
+done
+if [ -z "$logitspec" ]; then
+    scripts/setup.sh
+    command -v cargo >/dev/null || . "$HOME/.cargo/env"
+    cargo build --release --locked
+    logitspec=${CARGO_TARGET_DIR:-target}/release/logitspec
+fi
+
+figures=$(mktemp)
+trap 'rm -f "$figures"' EXIT
+for set in "${sets[@]}"; do
+    echo "== $set" >&2
+    code=0
+    "$logitspec" bench -m "$model" --data-dir "$data" --bench-name "$set" "$@" >"$figures" || code=$?
+    cat "$figures"
+    [ $code -eq 0 ] || exit $code
+    # Its last line is the command that reports on the files, quoted for a shell.
+    report=$(sed -n 's/^all figures: logitspec //p' "$figures")
+    if [ -z "$report" ]; then
+        echo "eval: no report, which takes the method baseline and another one" >&2
+        continue
+    fi
+    page=$data/$set/model_answer/$(basename "$model" .gguf)-report.html
+    eval "set_report=($report)"
+    "$logitspec" "${set_report[@]}" --html "$page"
+    echo "the page with plots: $page" >&2
+done

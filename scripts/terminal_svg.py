@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Draws what a program printed on a terminal as an SVG, for documents.
+
+    script -qec 'COMMAND' /dev/null | scripts/terminal_svg.py '$ COMMAND' > picture.svg
+
+Knows the colours that logitspec prints (green and none); other escape sequences are left out. Long lines are wrapped.
+"""
+
+import html
+import re
+import sys
+import textwrap
+
+COLUMNS = 100
+CHAR, LINE, MARGIN = 8.4, 19, 16
+PLAIN, DRAFTED, PROMPT = "#d4d4d4", "#4ec96f", "#9cdcfe"
+
+
+def pieces(text: str, colour: str = PLAIN) -> list[tuple[str, str]]:
+    """Characters with their colours."""
+    found = []
+    for part in re.split(r"(\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07)", text):
+        if part == "\x1b[32m":
+            colour = DRAFTED
+        elif part == "\x1b[0m":
+            colour = PLAIN
+        elif not part.startswith("\x1b"):
+            found += [(char, colour) for char in part]
+    return found
+
+
+def lines(chars: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """Lines of at most COLUMNS characters, broken at spaces."""
+    result = []
+    start = 0
+    text = "".join(char for char, _ in chars)
+    for line in text.split("\n"):
+        wrapped = textwrap.wrap(line, COLUMNS, drop_whitespace=False, break_long_words=True) or [""]
+        at = start
+        for part in wrapped:
+            result.append(chars[at : at + len(part)])
+            at += len(part)
+        start += len(line) + 1
+    while result and not result[-1]:
+        result.pop()
+    return result
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    printed = sys.stdin.read().replace("\r", "")
+    screen = lines(pieces(sys.argv[1] + "\n", PROMPT)) + [[]] + lines(pieces(printed))
+    width, height = COLUMNS * CHAR + 2 * MARGIN, len(screen) * LINE + 2 * MARGIN
+    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}">')
+    print(f'<rect width="100%" height="100%" rx="8" fill="#1e1e1e"/>')
+    print('<g font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" font-size="14" xml:space="preserve">')
+    for number, line in enumerate(screen):
+        spans = []
+        for char, colour in line:
+            if spans and spans[-1][1] == colour:
+                spans[-1][0] += char
+            else:
+                spans.append([char, colour])
+        text = "".join(f'<tspan fill="{colour}">{html.escape(text, quote=False)}</tspan>' for text, colour in spans)
+        print(f'<text x="{MARGIN}" y="{MARGIN + LINE * number + 14}">{text}</text>')
+    print("</g>\n</svg>")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+//! `logitspec calibrate`: what a pass costs here.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::cli::args::ModelArgs;
+use crate::cli::exit::{Outcome, user_error};
+use crate::cli::generate::watch_for_ctrl_c;
+use crate::engine::calibrate::{
+    Calibration, CalibrationKey, CalibrationPlan, PassTimes, calibrate, curves,
+};
+use crate::engine::{CostModel, SessionOptions};
+use crate::runtime::llama::{ContextOptions, Engine, build, default_threads, devices};
+
+/// Measure what a pass over so many tokens costs, for a model on this machine, and keep it
+///
+/// Every later run of the model with the same settings starts from these measurements; without them it starts from a
+/// guess. Either way it goes on learning from its own passes, so this is never needed, but spares a short while of
+/// trees that are too large or too small. Run it when the machine has nothing else to do.
+#[derive(Debug, Args)]
+pub(super) struct CalibrateArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// How often each size is measured
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    repeats: u16,
+
+    /// Largest pass
+    #[arg(long, alias = "max_tokens", default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    max_tokens: u16,
+
+    /// Print one JSON object; its "seconds" are what simulate --cost takes
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
+    let interrupted = watch_for_ctrl_c();
+    let engine = args.model.load(interrupted)?;
+    let mut plan = CalibrationPlan {
+        repeats: args.repeats.into(),
+        ..CalibrationPlan::default()
+    };
+    plan.sizes.retain(|&size| size <= args.max_tokens.into());
+    let longest = plan.contexts.last().copied().unwrap_or(0) + 256;
+    let context = ContextOptions {
+        draft_tree_capacity: args.max_tokens.into(),
+        ..args.model.context(&engine, longest)
+    };
+    if let Some(reason) = engine.cannot_draft(&context) {
+        return Err(user_error(format!(
+            "nothing to calibrate: this model decodes plainly, since {reason}"
+        )));
+    }
+    let mut target = engine.context(&context)?;
+    let style = ProgressStyle::with_template("measuring {bar:32} {pos}/{len} {eta}");
+    let bar =
+        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let times = calibrate(&mut target, &plan, &mut |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    if times.is_empty() {
+        return Err(user_error(
+            "the context is too small to measure anything: raise -c/--ctx-size".to_owned(),
+        ));
+    }
+    let calibration = Calibration {
+        key: key(&engine, &context),
+        times,
+    };
+    let kept = match folder() {
+        Some(folder) => Some(calibration.write(&folder)?),
+        None => None,
+    };
+    let mut out = io::stdout().lock();
+    if args.json {
+        let cost = CostModel::learned(curves(&calibration.times));
+        let seconds: Vec<f64> = (1..=256).map(|n| cost.cost().of(n)).collect();
+        let whole = json!({
+            "key": calibration.key,
+            "times": calibration.times,
+            "seconds": seconds,
+            "file": kept,
+        });
+        writeln!(out, "{whole}")?;
+    } else {
+        write!(out, "{}", table(&calibration.times))?;
+        write!(out, "\n{}", plot(&calibration.times))?;
+        if let Some(file) = kept {
+            eprintln!("kept in {}", file.display());
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Where measurements are kept; `None` if this user has no such place.
+fn folder() -> Option<PathBuf> {
+    match std::env::var_os("LOGITSPEC_CACHE") {
+        Some(folder) if !folder.is_empty() => Some(folder.into()),
+        _ => Some(dirs::cache_dir()?.join("logitspec")),
+    }
+}
+
+/// What measurements depend on.
+fn key(engine: &Engine, context: &ContextOptions) -> CalibrationKey {
+    let info = engine.info();
+    let key = json!({
+        "architecture": info.architecture,
+        "parameters": info.parameters,
+        "size": info.size,
+        "quantization": info.quantization,
+        "layers": info.layers,
+        "embedding_length": info.embedding_length,
+        "devices": devices(),
+        "gpu_layers": engine.gpu_layers(),
+        "threads": context.threads.unwrap_or_else(default_threads),
+        "flash_attention": format!("{:?}", context.flash_attention),
+        "cache_types": format!("{} {}", context.cache_type_k, context.cache_type_v),
+        "ubatch": context.n_ubatch,
+        "llama_cpp": build(),
+    });
+    match key {
+        serde_json::Value::Object(map) => map.into_iter().collect(),
+        _ => CalibrationKey::new(),
+    }
+}
+
+/// What is known of the cost of a pass before the first: measured here before, or a guess.
+pub(super) fn known_cost(
+    engine: &Engine,
+    context: &ContextOptions,
+    options: &SessionOptions,
+) -> CostModel {
+    if options.fill_tree {
+        return CostModel::flat();
+    }
+    let Some(folder) = folder() else {
+        return engine.cost_model(options);
+    };
+    match Calibration::read(&folder, &key(engine, context)) {
+        Ok(Some(calibration)) => CostModel::learned(curves(&calibration.times)),
+        Ok(None) => engine.cost_model(options),
+        Err(error) => {
+            eprintln!("warning: {error}");
+            engine.cost_model(options)
+        }
+    }
+}
+
+fn table(times: &[PassTimes]) -> String {
+    let mut text = String::from(
+        "context  tokens   pass ms  per token  times T(1)  graph ms  kv ms  argmax us  top-64 us\n",
+    );
+    let mut one = 1.0;
+    for it in times {
+        if it.tokens == 1 {
+            one = it.reused;
+        }
+        text += &format!(
+            "{:>7}  {:>6}  {:>8.2}  {:>9.2}  {:>10.2}  {:>8.2}  {:>5.2}  {:>9.1}  {:>9.1}\n",
+            it.n_past,
+            it.tokens,
+            1e3 * it.reused,
+            1e3 * it.reused / it.tokens as f64,
+            it.reused / one,
+            1e3 * (it.rebuilt - it.reused),
+            1e3 * it.kv,
+            1e6 * it.argmax,
+            1e6 * it.top_k,
+        );
+    }
+    text
+}
+
+/// The cost of a pass by its size, as bars, at the shortest context measured.
+fn plot(times: &[PassTimes]) -> String {
+    const WIDTH: f64 = 48.0;
+    let n_past = times.first().map_or(0, |it| it.n_past);
+    let shown: Vec<&PassTimes> = times.iter().filter(|it| it.n_past == n_past).collect();
+    let one = shown.first().map_or(1.0, |it| it.reused);
+    let most = shown.iter().map(|it| it.reused / one).fold(1.0, f64::max);
+    let bar = if io::stdout().is_terminal() {
+        "█"
+    } else {
+        "#"
+    };
+    let mut text = format!("cost of a pass in passes of one token, {n_past} tokens in the cache\n");
+    for it in shown {
+        let ratio = it.reused / one;
+        let width = (WIDTH * ratio / most).round().max(1.0) as usize;
+        text += &format!("{:>4} {} {ratio:.2}\n", it.tokens, bar.repeat(width));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times() -> Vec<PassTimes> {
+        let time = |tokens: usize| PassTimes {
+            n_past: 128,
+            tokens,
+            reused: 0.01 * tokens as f64,
+            rebuilt: 0.01 * tokens as f64 + 0.001,
+            kv: 0.0001,
+            argmax: 3e-6,
+            top_k: 9e-6,
+        };
+        vec![time(1), time(4)]
+    }
+
+    #[test]
+    fn the_table_gives_ratios_and_the_cost_of_building_a_graph() {
+        let text = table(&times());
+        let last: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
+        assert_eq!(
+            last,
+            [
+                "128", "4", "40.00", "10.00", "4.00", "1.00", "0.10", "3.0", "9.0"
+            ]
+        );
+    }
+
+    #[test]
+    fn bars_grow_with_the_cost() {
+        let text = plot(&times());
+        let bars: Vec<usize> = text
+            .lines()
+            .skip(1)
+            .map(|line| line.matches(['#', '█']).count())
+            .collect();
+        assert_eq!(bars, [12, 48]);
+    }
+}

@@ -1,0 +1,109 @@
+//! `logitspec pull`: a model from the Hub, for later.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::download;
+use crate::cli::exit::Outcome;
+use crate::cli::generate::watch_for_ctrl_c;
+use crate::hub::choose::all_models;
+use crate::hub::{Hub, ModelName, RepoFile, Settings};
+
+/// Fetch a model from the Hugging Face Hub
+///
+/// The file goes to the cache that all Hugging Face tools share, its sha256 is checked, and its path is printed. What was
+/// interrupted goes on where it stopped; what is here already is only checked. Without QUANT the only model of the
+/// repository is taken, or Q4_K_M, else Q8_0, Q5_K_M, Q6_K, Q4_K_S, Q4_0, F16, BF16, F32.
+///
+/// Environment: HF_TOKEN for private and gated models, HF_HOME for another place than ~/.cache/huggingface, HF_ENDPOINT
+/// for a mirror, HF_HUB_OFFLINE=1 to ask nobody.
+///
+/// Examples:
+///   logitspec pull TheBloke/CodeLlama-7B-Instruct-GGUF:Q4_K_M
+///   logitspec pull TheBloke/vicuna-7B-v1.5-GGUF --list
+///   logitspec generate -m "$(logitspec pull TheBloke/vicuna-7B-v1.5-GGUF)" --chat -p "Hello"
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct PullArgs {
+    /// The repository, and which of its models: a quantization such as Q8_0, or the name of a file
+    #[arg(value_name = "USER/REPO[:QUANT]")]
+    name: ModelName,
+
+    /// List the models of the repository and fetch none
+    #[arg(long)]
+    list: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &PullArgs) -> anyhow::Result<Outcome> {
+    let text = match args.list {
+        true => list(args)?,
+        false => pull(args)?,
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot write to standard output")?;
+    Ok(Outcome::Done)
+}
+
+fn pull(args: &PullArgs) -> anyhow::Result<String> {
+    let fetched = download::fetch(&args.name, true, watch_for_ctrl_c())?;
+    if !args.json {
+        return Ok(format!("{}\n", fetched.model().display()));
+    }
+    let files = fetched.files.iter().map(|it| {
+        json!({
+            "name": it.file.name,
+            "path": it.path,
+            "size": it.file.size,
+            "sha256": it.file.sha256,
+            "fetched": it.fetched,
+        })
+    });
+    let report = json!({
+        "repo": args.name.repo(),
+        "commit": fetched.commit,
+        "model": fetched.model(),
+        "files": files.collect::<Vec<_>>(),
+    });
+    Ok(format!("{report}\n"))
+}
+
+fn list(args: &PullArgs) -> anyhow::Result<String> {
+    let repo = args.name.repo();
+    let hub = Hub::new(Settings::from_env()?)?;
+    let listing = hub.listing(repo, &mut |_| ControlFlow::Continue(()))?;
+    let models = all_models(&listing.files);
+    let size = |parts: &[RepoFile]| parts.iter().map(|part| part.size).sum::<u64>();
+    if args.json {
+        let models = models.iter().map(|parts| {
+            let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+            json!({ "files": names, "size": size(parts) })
+        });
+        let report = json!({
+            "repo": repo,
+            "commit": listing.commit,
+            "models": models.collect::<Vec<_>>(),
+        });
+        return Ok(format!("{report}\n"));
+    }
+    if models.is_empty() {
+        eprintln!("note: {repo} holds no GGUF file");
+    }
+    let line = |parts: &Vec<RepoFile>| {
+        let more = match parts.len() {
+            1 => String::new(),
+            n => format!(" and {} parts more", n - 1),
+        };
+        let size = size(parts) as f64 / 1e9;
+        format!("{size:>8.2} GB  {}{more}\n", parts[0].name)
+    };
+    Ok(models.iter().map(line).collect())
+}

@@ -1,0 +1,194 @@
+//! LogitSpec as this project runs it.
+
+mod evidence;
+mod grow;
+mod rates;
+mod recycle;
+
+use crate::TokenId;
+use crate::draft::{DraftInput, DraftTree, Drafter, Memory, PassCost, ROOT, Source, Verified};
+use crate::pool::{Retrieve, SuffixPool};
+use crate::verify::Candidate;
+use grow::{Growth, Reach, Sources};
+use rates::Rates;
+use recycle::Recycled;
+
+/// Nodes for which earlier requests and the corpus are searched: the likeliest ones, since each search costs
+/// microseconds.
+const LOOK_UPS: usize = 6;
+
+/// Parameters of [`LogitSpec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogitSpecParams {
+    /// Longest match that is told apart from a longer one.
+    pub max_match: usize,
+    /// Most earlier places that one look-up takes into account.
+    pub places: usize,
+    /// Most tokens copied from one place.
+    pub num_pred_tokens: usize,
+}
+
+impl Default for LogitSpecParams {
+    fn default() -> Self {
+        Self {
+            max_match: 32,
+            places: 64,
+            num_pred_tokens: 48,
+        }
+    }
+}
+
+/// Method `logitspec`: all that speaks for a token, in one tree sized by what a pass costs.
+///
+/// A node's candidates are what followed the path down to it earlier in the text (suffix matches, all
+/// continuations), the runners-up of the last logits (below the root: the idea of LogitSpec), and the best logits that
+/// its token had when it was seen last (the idea of Token Recycling). Each kind of evidence has an acceptance
+/// rate, learned from what was verified; the tree takes the candidate most likely to be accepted, again and again, as
+/// long as that pays.
+#[derive(Clone, Debug)]
+pub struct LogitSpec {
+    params: LogitSpecParams,
+    pool: SuffixPool,
+    /// The text, to be remembered once the request is over.
+    text: Vec<TokenId>,
+    memory: Memory,
+    recycled: Recycled,
+    rates: Rates,
+    growth: Growth,
+    income: Income,
+    ranked: Vec<Candidate>,
+}
+
+impl LogitSpec {
+    /// A drafter with an empty pool.
+    pub fn new(params: LogitSpecParams) -> Self {
+        Self {
+            params,
+            pool: SuffixPool::default(),
+            text: Vec::new(),
+            memory: Memory::none(),
+            recycled: Recycled::default(),
+            rates: Rates::new(evidence::priors()),
+            growth: Growth::default(),
+            income: Income::default(),
+            ranked: Vec::new(),
+        }
+    }
+
+    /// Copies from `memory`, too, and adds every finished request to its history.
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+}
+
+impl Drafter for LogitSpec {
+    fn name(&self) -> &'static str {
+        "logitspec"
+    }
+
+    fn candidates(&self, capacity: usize) -> usize {
+        capacity.max(recycle::KEPT)
+    }
+
+    fn begin(&mut self, text: &[TokenId]) {
+        self.extend(text, text.len() - self.pool.len());
+    }
+
+    fn extend(&mut self, text: &[TokenId], fresh: usize) {
+        self.pool.append(&text[text.len() - fresh..]);
+        self.text.extend_from_slice(&text[text.len() - fresh..]);
+    }
+
+    fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree) {
+        if let Some(&last) = input.text.last() {
+            self.recycled.keep(last, input.ranked);
+        }
+        let mut pools: Vec<(Source, &dyn Retrieve)> = vec![(Source::Text, &self.pool)];
+        if let Some(history) = &self.memory.history {
+            pools.push((Source::History, history));
+        }
+        if let Some(corpus) = &self.memory.corpus {
+            pools.push((Source::Corpus, corpus.as_ref()));
+        }
+        let sources = Sources {
+            pools: &pools,
+            recycled: &self.recycled,
+            rates: &self.rates,
+        };
+        let reach = Reach {
+            max_match: self.params.max_match,
+            places: 64,
+            num_pred_tokens: self.params.num_pred_tokens,
+            look_ups: LOOK_UPS,
+            price: self.income.price(input.cost),
+        };
+        self.growth.grow(&sources, &reach, input, tree);
+        self.income
+            .spend(input.cost.of(tree.len()), input.cost.of(1));
+    }
+
+    fn observe(&mut self, verified: &Verified<'_>) {
+        let Verified {
+            tree,
+            path,
+            next,
+            rows,
+        } = *verified;
+        let tokens = path.iter().map(|&node| tree.token(node)).chain(next);
+        let nodes = std::iter::once(ROOT).chain(path.iter().copied());
+        self.growth
+            .learn(&mut self.rates, nodes.clone().zip(tokens));
+        self.income.earn(1 + path.len());
+        // The row of the last one comes with the next step.
+        for node in nodes.take(path.len()) {
+            if rows.top_k(node, recycle::KEPT, &mut self.ranked) {
+                self.recycled.keep(tree.token(node), &self.ranked);
+            }
+        }
+    }
+
+    fn next_request(&mut self) {
+        if let Some(history) = &self.memory.history {
+            history.insert(&self.text);
+        }
+        self.reset();
+    }
+
+    fn reset(&mut self) {
+        self.pool.clear();
+        self.text.clear();
+        self.recycled.clear();
+        // Acceptance is a property of the text: rates learned on one conversation mislead on the next.
+        self.rates = Rates::new(evidence::priors());
+        self.income = Income::default();
+    }
+}
+
+/// What passes cost of late, and what they brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Income {
+    tokens: f64,
+    /// In passes of one token, so that a change in the model's speed leaves what was learned in place.
+    passes: f64,
+}
+
+impl Income {
+    /// Of what was learned, how much a further step leaves.
+    const KEPT: f64 = 0.98;
+
+    /// Tokens that a unit of cost brings on average.
+    fn price(&self, cost: &PassCost) -> f64 {
+        // Plain decoding brings one token a pass, and is what it starts from.
+        let rate = (self.tokens + 2.0) / (self.passes + 2.0);
+        rate.max(1.0) / cost.of(1)
+    }
+
+    fn spend(&mut self, cost: f64, of_one: f64) {
+        self.passes = self.passes * Self::KEPT + cost / of_one;
+    }
+
+    fn earn(&mut self, tokens: usize) {
+        self.tokens = self.tokens * Self::KEPT + tokens as f64;
+    }
+}

@@ -1,0 +1,182 @@
+//! Measurements kept for the next run.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::PassTimes;
+use crate::bench::files::write_atomically;
+
+/// What a measurement depends on: the model's shape, how its weights are stored, devices, threads, llama.cpp's build.
+/// Not the weights themselves: they do not change what a pass costs.
+pub type CalibrationKey = BTreeMap<String, Value>;
+
+/// Measurements of one model on one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// What they depend on.
+    pub key: CalibrationKey,
+    /// The measurements, by context length and size.
+    pub times: Vec<PassTimes>,
+}
+
+/// Why kept measurements are of no use.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}; run logitspec calibrate again, or remove the file", path.display())]
+pub struct CalibrationError {
+    path: PathBuf,
+    reason: String,
+}
+
+impl Calibration {
+    /// Where the measurements for `key` are kept below `folder`.
+    pub fn path(folder: &Path, key: &CalibrationKey) -> PathBuf {
+        let text = serde_json::to_vec(key).unwrap_or_default();
+        let hash = Sha256::digest(&text);
+        let digits: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        folder.join(format!("calibration-{digits}.json"))
+    }
+
+    /// Reads the measurements for `key`; `None` if there are none.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is damaged, or is of another key.
+    pub fn read(folder: &Path, key: &CalibrationKey) -> Result<Option<Self>, CalibrationError> {
+        let path = Self::path(folder, key);
+        let failed = |reason: String| CalibrationError {
+            path: path.clone(),
+            reason,
+        };
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(format!("cannot be read: {error}"))),
+        };
+        let read: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| failed(format!("is no calibration: {error}")))?;
+        if read.key != *key {
+            return Err(failed("is of another model or machine".into()));
+        }
+        read.check().map_err(failed)?;
+        Ok(Some(read))
+    }
+
+    /// Keeps the measurements below `folder`, replacing older ones at once or not at all.
+    ///
+    /// # Errors
+    /// If the disk does not take them.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, CalibrationError> {
+        let path = Self::path(folder, &self.key);
+        let written = std::fs::create_dir_all(folder)
+            .and_then(|()| serde_json::to_vec_pretty(self).map_err(io::Error::from))
+            .and_then(|text| write_atomically(&path, &text));
+        match written {
+            Ok(()) => Ok(path),
+            Err(error) => Err(CalibrationError {
+                path,
+                reason: format!("cannot be written: {error}"),
+            }),
+        }
+    }
+
+    /// Times must be such as [`CostModel`](crate::engine::CostModel) takes.
+    fn check(&self) -> Result<(), String> {
+        let mut before: Option<(usize, usize)> = None;
+        for time in &self.times {
+            let all = [time.reused, time.rebuilt, time.kv, time.argmax, time.top_k];
+            if !all
+                .iter()
+                .all(|seconds| seconds.is_finite() && *seconds >= 0.0)
+            {
+                return Err("has a time that is none".into());
+            }
+            if time.rebuilt <= 0.0 {
+                return Err("has a pass that took no time".into());
+            }
+            let place = (time.n_past, time.tokens);
+            let begins = before.is_none_or(|(n_past, _)| n_past != time.n_past);
+            if begins && time.tokens != 1 || before.is_some_and(|before| before >= place) {
+                return Err("is out of order".into());
+            }
+            before = Some(place);
+        }
+        if self.times.is_empty() {
+            return Err("has no times".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Calibration {
+        let time = |n_past, tokens| PassTimes {
+            n_past,
+            tokens,
+            reused: 0.1,
+            rebuilt: 0.2,
+            kv: 0.0,
+            argmax: 0.0,
+            top_k: 0.0,
+        };
+        Calibration {
+            key: [("threads".to_owned(), Value::from(2))].into(),
+            times: vec![time(0, 1), time(0, 2), time(9, 1)],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_else_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = sample();
+        assert!(
+            Calibration::read(folder.path(), &ours.key)
+                .unwrap()
+                .is_none()
+        );
+        ours.write(&folder.path().join("deeper")).unwrap();
+        let read = Calibration::read(&folder.path().join("deeper"), &ours.key).unwrap();
+        assert_eq!(read, Some(ours.clone()));
+        let other: CalibrationKey = [("threads".to_owned(), Value::from(3))].into();
+        assert!(
+            Calibration::read(&folder.path().join("deeper"), &other)
+                .unwrap()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn damaged_files_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = sample();
+        let path = ours.write(folder.path()).unwrap();
+        let refuse = |text: String, why: &str| {
+            std::fs::write(&path, text).unwrap();
+            let error = Calibration::read(folder.path(), &ours.key)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains(why) && error.contains("calibration-"),
+                "{error}"
+            );
+        };
+        let text = serde_json::to_string(&ours).unwrap();
+        refuse(text[..text.len() / 2].into(), "is no calibration");
+        refuse(
+            text.replace("\"threads\":2", "\"threads\":4"),
+            "another model or machine",
+        );
+        refuse(
+            text.replace("\"rebuilt\":0.2", "\"rebuilt\":-1.0"),
+            "a time that is none",
+        );
+        refuse(text.replace("\"tokens\":2", "\"tokens\":1"), "out of order");
+        refuse(r#"{"key":{"threads":2},"times":[]}"#.into(), "no times");
+    }
+}

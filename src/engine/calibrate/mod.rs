@@ -1,0 +1,277 @@
+//! Measuring what a pass costs.
+
+mod file;
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::TokenId;
+use crate::draft::{DraftTree, ROOT, TreeLimits};
+use crate::engine::cost::Curve;
+use crate::runtime::{DecodeError, TargetModel};
+use crate::verify::{argmax, top_k};
+pub use file::{Calibration, CalibrationError, CalibrationKey};
+
+/// What a pass of one size costs at one context length; medians, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PassTimes {
+    /// Tokens in the cache before the pass.
+    pub n_past: usize,
+    /// Tokens of the pass.
+    pub tokens: usize,
+    /// The pass, when the one before had the same shape: the computation graph can be used again.
+    pub reused: f64,
+    /// The pass, when the one before had another shape.
+    pub rebuilt: f64,
+    /// Moving cells of the KV cache between sequences, before and after.
+    pub kv: f64,
+    /// The largest logit of one row.
+    pub argmax: f64,
+    /// The 64 largest of one row.
+    pub top_k: f64,
+}
+
+/// Which passes to measure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CalibrationPlan {
+    /// Context lengths, ascending.
+    pub contexts: Vec<usize>,
+    /// Tokens of a pass, ascending, from 1 on.
+    pub sizes: Vec<usize>,
+    /// How often each is measured.
+    pub repeats: usize,
+}
+
+impl Default for CalibrationPlan {
+    fn default() -> Self {
+        Self {
+            contexts: vec![128, 1024, 4000],
+            sizes: vec![
+                1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256,
+            ],
+            repeats: 5,
+        }
+    }
+}
+
+/// Measures passes over trees of all sizes, round by round, so that a disturbance hits all sizes alike. What does not
+/// fit the context or a batch is left out, and so is everything if the model cannot take tokens back.
+///
+/// `progress` is told how many passes of how many are done.
+///
+/// # Errors
+/// If the model fails.
+pub fn calibrate(
+    model: &mut impl TargetModel,
+    plan: &CalibrationPlan,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<PassTimes>, DecodeError> {
+    let largest = model.n_batch();
+    let fits = |n_past: usize, size: usize| {
+        size <= largest && model.max_leaves() > 0 && n_past + size <= model.n_ctx()
+    };
+    let mut wanted: Vec<(usize, Vec<usize>)> = Vec::new();
+    for &n_past in &plan.contexts {
+        let sizes = plan
+            .sizes
+            .iter()
+            .copied()
+            .filter(|&size| fits(n_past, size));
+        let sizes: Vec<usize> = sizes.collect();
+        if !sizes.is_empty() {
+            wanted.push((n_past, sizes));
+        }
+    }
+    let all = wanted.iter().map(|(_, sizes)| sizes.len()).sum::<usize>() * plan.repeats;
+    let mut done = 0;
+    let mut filler = Filler::new(model.n_vocab());
+    let mut times = Vec::new();
+    model.truncate(0);
+    for (n_past, sizes) in &wanted {
+        while model.n_past() < *n_past {
+            let piece = (n_past - model.n_past()).min(largest);
+            let tokens: Vec<TokenId> = (0..piece).map(|_| filler.token()).collect();
+            model.append(&tokens)?;
+        }
+        let mut samples = vec![Samples::default(); sizes.len()];
+        for _ in 0..plan.repeats {
+            for (&size, samples) in sizes.iter().zip(&mut samples) {
+                for reused in [false, true] {
+                    measure(model, &mut filler, size, reused, samples)?;
+                }
+                done += 1;
+                progress(done, all);
+            }
+        }
+        let medians = sizes.iter().zip(&mut samples);
+        times.extend(medians.map(|(&size, samples)| samples.medians(*n_past, size)));
+    }
+    model.truncate(0);
+    Ok(times)
+}
+
+/// The curves that a [`CostModel`](crate::engine::CostModel) starts from.
+pub fn curves(times: &[PassTimes]) -> Vec<Curve> {
+    let mut curves: Vec<Curve> = Vec::new();
+    for time in times {
+        // Trees change their shape more often than not.
+        let point = (time.tokens, (time.rebuilt + time.kv).max(f64::MIN_POSITIVE));
+        match curves.last_mut() {
+            Some(curve) if curve.n_past == time.n_past => curve.times.push(point),
+            _ => curves.push(Curve {
+                n_past: time.n_past,
+                times: vec![point],
+            }),
+        }
+    }
+    curves
+}
+
+/// One pass over a tree like those that drafters grow: half chain, half bush. Nothing of it is kept.
+fn measure(
+    model: &mut impl TargetModel,
+    filler: &mut Filler,
+    size: usize,
+    reused: bool,
+    samples: &mut Samples,
+) -> Result<(), DecodeError> {
+    let n_past = model.n_past();
+    let limits = TreeLimits {
+        capacity: size,
+        leaves: model.max_leaves().max(1),
+        depth: usize::MAX,
+    };
+    let mut tree = DraftTree::new(filler.token(), limits);
+    for node in 1..size {
+        let parent = if node <= size / 2 {
+            node - 1
+        } else {
+            node - size / 2 - 1
+        };
+        let token = filler.token();
+        if tree.push(parent, token).is_none() {
+            // No leaf is left: on with the chain.
+            let deepest = (0..tree.len()).max_by_key(|&node| tree.depth(node));
+            tree.push(deepest.unwrap_or(ROOT), token);
+        }
+    }
+    let kv_before = model.kv_time();
+    let start = Instant::now();
+    model.decode_tree(&tree)?;
+    let pass = start.elapsed();
+    let kv_within = model.kv_time().saturating_sub(kv_before);
+    let searched = Instant::now();
+    std::hint::black_box(argmax(model.logits(ROOT)));
+    let argmax_time = searched.elapsed();
+    let searched = Instant::now();
+    std::hint::black_box(top_k(model.logits(tree.len() - 1), 64));
+    let top_k_time = searched.elapsed();
+    model.commit(&tree, &[]);
+    let kv = model.kv_time().saturating_sub(kv_before);
+    model.truncate(n_past);
+    let side = if reused {
+        &mut samples.reused
+    } else {
+        &mut samples.rebuilt
+    };
+    side.push(pass.saturating_sub(kv_within));
+    samples.kv.push(kv);
+    samples.argmax.push(argmax_time);
+    samples.top_k.push(top_k_time);
+    Ok(())
+}
+
+#[derive(Clone, Debug, Default)]
+struct Samples {
+    reused: Vec<Duration>,
+    rebuilt: Vec<Duration>,
+    kv: Vec<Duration>,
+    argmax: Vec<Duration>,
+    top_k: Vec<Duration>,
+}
+
+impl Samples {
+    fn medians(&mut self, n_past: usize, tokens: usize) -> PassTimes {
+        let median = |times: &mut Vec<Duration>| {
+            times.sort_unstable();
+            let middle = times.get(times.len() / 2).copied().unwrap_or_default();
+            middle.as_secs_f64()
+        };
+        PassTimes {
+            n_past,
+            tokens,
+            reused: median(&mut self.reused),
+            rebuilt: median(&mut self.rebuilt),
+            kv: median(&mut self.kv),
+            argmax: median(&mut self.argmax),
+            top_k: median(&mut self.top_k),
+        }
+    }
+}
+
+/// Tokens without meaning: what is said costs nothing, only how much.
+struct Filler {
+    random: fastrand::Rng,
+    n_vocab: usize,
+}
+
+impl Filler {
+    fn new(n_vocab: usize) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(0),
+            n_vocab,
+        }
+    }
+
+    fn token(&mut self) -> TokenId {
+        TokenId::try_from(self.random.usize(..self.n_vocab.max(1))).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::ScriptedModel;
+
+    #[test]
+    fn every_size_that_fits_is_measured_and_nothing_stays() {
+        let mut model = ScriptedModel::new(20, 2, 1, 60, 8);
+        let plan = CalibrationPlan {
+            contexts: vec![4, 40, 500],
+            sizes: vec![1, 2, 5, 16, 64],
+            repeats: 2,
+        };
+        let mut told = Vec::new();
+        let times = calibrate(&mut model, &plan, &mut |done, all| told.push((done, all))).unwrap();
+        let measured: Vec<_> = times.iter().map(|t| (t.n_past, t.tokens)).collect();
+        let expected = [
+            (4, 1),
+            (4, 2),
+            (4, 5),
+            (4, 16),
+            (40, 1),
+            (40, 2),
+            (40, 5),
+            (40, 16),
+        ];
+        assert_eq!(measured, expected);
+        assert_eq!(told.last(), Some(&(16, 16)));
+        assert!(times.iter().all(|t| t.reused > 0.0 && t.rebuilt > 0.0));
+        model.assert_cache_holds(&[]);
+        let curves = curves(&times);
+        assert_eq!(curves.len(), 2);
+        assert_eq!(curves[1].n_past, 40);
+        assert_eq!(
+            curves[1].times.iter().map(|p| p.0).collect::<Vec<_>>(),
+            [1, 2, 5, 16]
+        );
+    }
+
+    #[test]
+    fn models_that_cannot_take_tokens_back_are_not_measured() {
+        let mut model = ScriptedModel::new(20, 2, 1, 60, 8).uncuttable();
+        let times = calibrate(&mut model, &CalibrationPlan::default(), &mut |_, _| {});
+        assert_eq!(times, Ok(Vec::new()));
+    }
+}

@@ -1,0 +1,288 @@
+//! Which of a repository's files are the model that is meant.
+
+use std::collections::BTreeMap;
+
+use crate::hub::listing::RepoFile;
+use crate::hub::{HubError, ModelName};
+
+/// What is taken, first to last, if nobody says which: small and good first, then what loses least.
+pub const PREFERRED: [&str; 9] = [
+    "Q4_K_M", "Q8_0", "Q5_K_M", "Q6_K", "Q4_K_S", "Q4_0", "F16", "BF16", "F32",
+];
+
+/// How many models an error lists.
+const SHOWN: usize = 24;
+
+/// The files of the model that `name` means: one, or all parts of a split one in order.
+///
+/// A quantization matches as a whole word of the file's path, in any case: `Q4_K` is not `Q4_K_M`. Without one,
+/// the only model of the repository is taken, or else the first of [`PREFERRED`]. Vision projectors and importance
+/// matrices, which are GGUF files as well, are no models.
+///
+/// # Errors
+/// [`HubError::NoGguf`], [`HubError::NoSuchQuant`], [`HubError::Unclear`], [`HubError::MissingParts`].
+pub fn choose(name: &ModelName, files: &[RepoFile]) -> Result<Vec<RepoFile>, HubError> {
+    let models = models(files);
+    let matching = |quant: &str| -> Vec<&Model> {
+        let named = |model: &&Model| model.is_called(quant);
+        let exact: Vec<&Model> = models.iter().filter(named).collect();
+        if !exact.is_empty() {
+            return exact;
+        }
+        let has_word = |model: &&Model| has_word(&model.parts[0].1.name, quant);
+        models.iter().filter(has_word).collect()
+    };
+    let repo = || name.repo().to_owned();
+    let candidates = match name.quant() {
+        _ if models.is_empty() => return Err(HubError::NoGguf { repo: repo() }),
+        Some(quant) => matching(quant),
+        None if models.len() == 1 => models.iter().collect(),
+        None => {
+            let found = PREFERRED.iter().map(|quant| matching(quant));
+            let found = found.into_iter().find(|found| !found.is_empty());
+            found.unwrap_or_else(|| models.iter().collect())
+        }
+    };
+    match (&candidates[..], name.quant()) {
+        ([model], _) => model.complete(name),
+        ([], Some(quant)) => Err(HubError::NoSuchQuant {
+            repo: repo(),
+            quant: quant.into(),
+            have: models.iter().map(Model::files).collect(),
+        }),
+        (several, _) => Err(HubError::Unclear {
+            repo: repo(),
+            have: several.iter().map(|model| model.files()).collect(),
+        }),
+    }
+}
+
+/// All models of a repository; the parts of a split one stand together, in order.
+pub fn all_models(files: &[RepoFile]) -> Vec<Vec<RepoFile>> {
+    models(files).iter().map(Model::files).collect()
+}
+
+struct Model {
+    /// The parts with their numbers, in order; at least one.
+    parts: Vec<(usize, RepoFile)>,
+    /// How many there should be.
+    of: usize,
+}
+
+impl Model {
+    fn files(&self) -> Vec<RepoFile> {
+        self.parts.iter().map(|(_, file)| file.clone()).collect()
+    }
+
+    /// Whether the user gave the very name of a file.
+    fn is_called(&self, name: &str) -> bool {
+        self.parts.iter().any(|(_, file)| {
+            let base = file.name.rsplit('/').next().unwrap_or_default();
+            file.name == name || base == name
+        })
+    }
+
+    fn complete(&self, name: &ModelName) -> Result<Vec<RepoFile>, HubError> {
+        let in_order = self.parts.iter().map(|(number, _)| *number);
+        if in_order.eq(1..=self.of) {
+            return Ok(self.files());
+        }
+        Err(HubError::MissingParts {
+            repo: name.repo().into(),
+            file: self.parts[0].1.name.clone(),
+            have: self.parts.len(),
+            of: self.of,
+        })
+    }
+}
+
+fn models(files: &[RepoFile]) -> Vec<Model> {
+    let mut models: BTreeMap<(&str, usize), Model> = BTreeMap::new();
+    for file in files {
+        let Some(stem) = strip_extension(&file.name) else {
+            continue;
+        };
+        let base = stem.rsplit('/').next().unwrap_or(stem).to_lowercase();
+        if base.contains("mmproj") || base.contains("imatrix") {
+            continue;
+        }
+        let (stem, number, of) = split_part(stem).unwrap_or((stem, 1, 1));
+        let model = models.entry((stem, of)).or_insert_with(|| Model {
+            parts: Vec::new(),
+            of,
+        });
+        model.parts.push((number, file.clone()));
+    }
+    let mut models: Vec<Model> = models.into_values().collect();
+    for model in &mut models {
+        model.parts.sort_by_key(|(number, _)| *number);
+    }
+    models
+}
+
+fn strip_extension(name: &str) -> Option<&str> {
+    let cut = name.len().checked_sub(".gguf".len())?;
+    let extension = name.get(cut..)?;
+    extension
+        .eq_ignore_ascii_case(".gguf")
+        .then(|| &name[..cut])
+}
+
+/// `model-00002-of-00003` as `model`, 2, 3.
+fn split_part(stem: &str) -> Option<(&str, usize, usize)> {
+    let (rest, of) = stem.rsplit_once("-of-")?;
+    let (rest, number) = rest.rsplit_once('-')?;
+    let count = |digits: &str| {
+        let all_digits = digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit());
+        all_digits.then(|| digits.parse().ok()).flatten()
+    };
+    let (number, of) = (count(number)?, count(of)?);
+    (of > 0).then_some((rest, number, of))
+}
+
+/// Whether `word` stands in a path and nothing that would make it another quantization beside it.
+fn has_word(path: &str, word: &str) -> bool {
+    let path = path.to_lowercase();
+    let word = word.to_lowercase();
+    path.match_indices(&word).any(|(at, _)| {
+        let before = path[..at].chars().next_back();
+        let after = path[at + word.len()..].chars().next();
+        !before.is_some_and(char::is_alphanumeric)
+            && !after.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+/// Models with their sizes, for one line.
+pub(super) fn shown(models: &[Vec<RepoFile>]) -> String {
+    let one = |parts: &Vec<RepoFile>| {
+        let size: u64 = parts.iter().map(|part| part.size).sum();
+        let more = match parts.len() {
+            1 => String::new(),
+            n => format!(" in {n} parts"),
+        };
+        let name = parts.first().map_or("", |part| &part.name);
+        format!("{name} ({}{more})", gigabytes(size))
+    };
+    let mut texts: Vec<String> = models.iter().take(SHOWN).map(one).collect();
+    if models.len() > SHOWN {
+        texts.push(format!("and {} more", models.len() - SHOWN));
+    }
+    texts.join(", ")
+}
+
+/// A size as people say it.
+fn gigabytes(bytes: u64) -> String {
+    let bytes = bytes as f64;
+    if bytes >= 1e9 {
+        format!("{:.1} GB", bytes / 1e9)
+    } else {
+        format!("{:.1} MB", bytes / 1e6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(names: &[&str]) -> Vec<RepoFile> {
+        let file = |name: &&str| RepoFile {
+            name: (*name).into(),
+            size: 4_100_000_000,
+            sha256: None,
+            etag: String::new(),
+        };
+        names.iter().map(file).collect()
+    }
+
+    fn chosen(name: &str, names: &[&str]) -> Vec<String> {
+        let name: ModelName = name.parse().unwrap();
+        let files = choose(&name, &files(names)).unwrap();
+        files.into_iter().map(|file| file.name).collect()
+    }
+
+    fn refused(name: &str, names: &[&str]) -> String {
+        let name: ModelName = name.parse().unwrap();
+        choose(&name, &files(names)).unwrap_err().to_string()
+    }
+
+    const VICUNA: [&str; 7] = [
+        "README.md",
+        "config.json",
+        "vicuna-7b-v1.5.Q2_K.gguf",
+        "vicuna-7b-v1.5.Q4_K_M.gguf",
+        "vicuna-7b-v1.5.Q4_K_S.gguf",
+        "vicuna-7b-v1.5.Q8_0.gguf",
+        "mmproj-vicuna-f16.gguf",
+    ];
+
+    #[test]
+    fn a_quantization_is_a_whole_word_in_any_case() {
+        assert_eq!(chosen("u/r:Q8_0", &VICUNA), [VICUNA[5]]);
+        assert_eq!(chosen("u/r:q4_k_m", &VICUNA), [VICUNA[3]]);
+        let error = refused("u/r:Q4_K", &VICUNA);
+        assert!(error.contains("nothing called Q4_K"), "{error}");
+        assert!(error.contains("Q4_K_S.gguf (4.1 GB)"), "{error}");
+        assert_eq!(
+            chosen("u/r:Q4_0", &["m_q4_0.gguf", "iq4_0.gguf"]),
+            ["m_q4_0.gguf"]
+        );
+        assert_eq!(
+            chosen("u/r:Q4_K_M", &["Q4_K_M/m.gguf", "Q8_0/m.gguf"]),
+            ["Q4_K_M/m.gguf"]
+        );
+    }
+
+    #[test]
+    fn a_file_can_be_named() {
+        assert_eq!(chosen(&format!("u/r:{}", VICUNA[2]), &VICUNA), [VICUNA[2]]);
+        let both = ["m-Q4_K_M.gguf", "UD/m-Q4_K_M.gguf"];
+        assert_eq!(chosen("u/r:UD/m-Q4_K_M.gguf", &both), [both[1]]);
+    }
+
+    #[test]
+    fn without_a_quantization_there_is_an_order() {
+        assert_eq!(chosen("u/r", &VICUNA), [VICUNA[3]]);
+        assert_eq!(
+            chosen("u/r", &["m.Q2_K.gguf", "m.Q8_0.gguf"]),
+            ["m.Q8_0.gguf"]
+        );
+        assert_eq!(chosen("u/r", &["any.GGUF", "README.md"]), ["any.GGUF"]);
+    }
+
+    #[test]
+    fn what_is_unclear_is_listed() {
+        let error = refused("u/r", &["a-Q4_K_M.gguf", "b-Q4_K_M.gguf", "c-Q2_K.gguf"]);
+        assert!(
+            error.contains("a-Q4_K_M.gguf (4.1 GB), b-Q4_K_M"),
+            "{error}"
+        );
+        assert!(!error.contains("c-Q2_K"), "{error}");
+        let error = refused("u/r", &["a.Q2_K.gguf", "b.Q3_K_M.gguf"]);
+        assert!(error.contains("u/r:QUANT"), "{error}");
+        let many: Vec<String> = (0..40).map(|n| format!("m{n}-IQ1_S.gguf")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(refused("u/r", &many).contains("and 16 more"));
+    }
+
+    #[test]
+    fn repositories_without_models_say_so() {
+        let error = refused("u/r", &["model.safetensors", "mmproj.gguf", "imatrix.gguf"]);
+        assert!(error.contains("no GGUF file"), "{error}");
+        assert!(refused("u/r:Q8_0", &[]).contains("no GGUF file"));
+    }
+
+    #[test]
+    fn split_models_come_whole_and_in_order() {
+        let parts = [
+            "q8/m-Q8_0-00003-of-00003.gguf",
+            "q8/m-Q8_0-00001-of-00003.gguf",
+            "q8/m-Q8_0-00002-of-00003.gguf",
+            "m-Q4_K_M.gguf",
+        ];
+        assert_eq!(chosen("u/r:Q8_0", &parts), [parts[1], parts[2], parts[0]]);
+        assert_eq!(chosen("u/r:m-Q8_0-00001-of-00003.gguf", &parts).len(), 3);
+        let error = refused("u/r:Q8_0", &parts[1..]);
+        assert!(error.contains("only 2 of the 3 parts"), "{error}");
+        assert_eq!(all_models(&files(&parts)).len(), 2);
+    }
+}

@@ -1,0 +1,95 @@
+//! `scripts/eval.sh`, from a question set to the page.
+#![cfg(unix)]
+
+use super::*;
+
+fn eval(set: &Set, args: &[&str]) -> Output {
+    let script: PathBuf = [env!("CARGO_MANIFEST_DIR"), "scripts", "eval.sh"]
+        .iter()
+        .collect();
+    Command::new("bash")
+        .arg(script)
+        .args(args)
+        .current_dir(set.0.path())
+        .env("LOGITSPEC", env!("CARGO_BIN_EXE_logitspec"))
+        .env("DATA_DIR", "data")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn one_command_goes_from_questions_to_the_report() {
+    // The folder of the answers has a name that a shell would take apart.
+    let set = Set::of(3);
+    std::fs::rename(set.path("data/set"), set.path("data/it's a set")).unwrap();
+    let tiny = model("tiny-llama.gguf");
+    let flags = [
+        "--",
+        "--template",
+        "none",
+        "-t",
+        "1",
+        "-fa",
+        "off",
+        "-n",
+        "16",
+        "--warmup",
+        "0",
+    ];
+    let args = [&[&tiny[..], "it's a set"], &flags[..]].concat();
+    let output = eval(&set, &args);
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        said.contains("logitspec against baseline") && said.contains("3/3"),
+        "{said}"
+    );
+    let page = set.path("data/it's a set/model_answer/tiny-llama-report.html");
+    assert!(std::fs::read_to_string(page).unwrap().contains("<svg"));
+    let again = eval(&set, &args);
+    assert!(
+        stderr(&again).contains("6 of 6 answers are there already"),
+        "{}",
+        stderr(&again)
+    );
+    assert_eq!(again.status.code(), Some(0));
+
+    let alone = [&args[..], &["--methods", "baseline"]].concat();
+    let output = eval(&set, &alone);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("eval: no report"));
+}
+
+#[test]
+fn what_cannot_be_run_is_said() {
+    let set = Set::of(1);
+    let tiny = model("tiny-llama.gguf");
+    let cases: [(&[&str], &str); 5] = [
+        (&[], "usage:"),
+        (&["--help"], "usage:"),
+        (&["nosuch.gguf"], "nosuch.gguf cannot be read"),
+        (
+            &[&tiny, "nosuch"],
+            "nosuch/question.jsonl; scripts/fetch_data.sh nosuch",
+        ),
+        (
+            &[&tiny, "set", "--", "--methods", "nosuch"],
+            "unknown method",
+        ),
+    ];
+    for (args, words) in cases {
+        let output = eval(&set, args);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{args:?} {}",
+            stderr(&output)
+        );
+        assert!(
+            stderr(&output).contains(words),
+            "{args:?} {}",
+            stderr(&output)
+        );
+    }
+}

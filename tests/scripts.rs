@@ -1,0 +1,299 @@
+//! The scripts that a newcomer runs, where they can be tried without a network and without installing anything: each in a
+//! folder of its own that has a copy of `scripts/` and nothing else of this repository.
+#![cfg(unix)]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use sha2::{Digest, Sha256};
+
+/// A folder with a copy of the scripts.
+struct Copy {
+    folder: tempfile::TempDir,
+}
+
+impl Copy {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        fs::create_dir(folder.path().join("scripts")).unwrap();
+        for entry in fs::read_dir(root.join("scripts")).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                let to = folder.path().join("scripts").join(entry.file_name());
+                fs::copy(entry.path(), to).unwrap();
+            }
+        }
+        fs::copy(root.join("Cargo.toml"), folder.path().join("Cargo.toml")).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Writes a program.
+    fn program(&self, name: &str, text: &str) {
+        self.write(name, text);
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn command(&self, script: &str, args: &[&str]) -> Command {
+        let mut command = Command::new("bash");
+        command
+            .arg(self.path("scripts").join(script))
+            .args(args)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, script: &str, args: &[&str]) -> Output {
+        self.command(script, args).output().unwrap()
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn assert_refused(output: &Output, words: &[&str]) {
+    let line = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    for word in words {
+        assert!(line.contains(word), "{word:?} is not in {line}");
+    }
+}
+
+const QUESTIONS: &str = "{\"question_id\": 1, \"category\": \"qa\", \"turns\": [\"Who?\"]}\n";
+
+/// The scripts, and sums by which `QUESTIONS` is both GSM8K and HumanEval.
+fn with_sums() -> Copy {
+    let copy = Copy::new();
+    let sum = Sha256::digest(QUESTIONS);
+    let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+    let line = |set: &str| format!("{sum}  {set}/question.jsonl\n");
+    copy.write("scripts/data.sha256", &(line("gsm8k") + &line("humaneval")));
+    copy
+}
+
+#[test]
+fn question_sets_come_from_a_local_copy() {
+    let copy = with_sums();
+    copy.write("from/gsm8k/question.jsonl", QUESTIONS);
+    copy.write("from/humaneval/question.jsonl", QUESTIONS);
+    let sets = ["gsm8k", "humaneval"];
+    let output = copy.run("fetch_data.sh", &["--from", "from", "gsm8k", "humaneval"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for set in sets {
+        let file = copy.path("data").join(set).join("question.jsonl");
+        assert_eq!(fs::read_to_string(file).unwrap(), QUESTIONS);
+        let left = fs::read_dir(copy.path("data").join(set)).unwrap().count();
+        assert_eq!(left, 1, "something is left beside the file");
+    }
+    // What is there is not asked for again.
+    let again = copy.run(
+        "fetch_data.sh",
+        &["--from", "nowhere", "gsm8k", "humaneval"],
+    );
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+}
+
+#[test]
+fn a_wrong_question_set_changes_nothing() {
+    let copy = with_sums();
+    copy.write("from/gsm8k/question.jsonl", "something else\n");
+    let output = copy.run("fetch_data.sh", &["--from", "from", "gsm8k"]);
+    assert_refused(&output, &["gsm8k", "sha256", "nothing was changed"]);
+    assert!(!copy.path("data/gsm8k").exists());
+    // Not even what a user has put there.
+    copy.write("data/gsm8k/question.jsonl", "my own\n");
+    let output = copy.run("fetch_data.sh", &["--from", "from", "gsm8k"]);
+    assert_refused(&output, &["sha256"]);
+    let kept = fs::read_to_string(copy.path("data/gsm8k/question.jsonl")).unwrap();
+    assert_eq!(kept, "my own\n");
+}
+
+#[test]
+fn question_sets_that_are_not_there_are_named() {
+    let copy = with_sums();
+    let missing = copy.run("fetch_data.sh", &["--from", "from", "gsm8k"]);
+    assert_refused(&missing, &["from/gsm8k/question.jsonl", "--from"]);
+    let unknown = copy.run("fetch_data.sh", &["mt_bench"]);
+    assert_refused(&unknown, &["mt_bench", "spec_bench"]);
+    assert_refused(&copy.run("fetch_data.sh", &["--from"]), &["--from"]);
+    assert_refused(&copy.run("fetch_data.sh", &["--form", "x"]), &["--form"]);
+}
+
+/// Lets the script fetch from this machine instead of from the sets' home.
+fn at_home(copy: &Copy, port: u16) {
+    let path = copy.path("scripts/fetch_data.sh");
+    let text = fs::read_to_string(&path).unwrap();
+    let home = text.lines().find(|it| it.starts_with("home=https://"));
+    let here = format!("home=http://127.0.0.1:{port}/data");
+    fs::write(&path, text.replace(home.unwrap(), &here)).unwrap();
+}
+
+fn fetch_from_here(copy: &Copy, set: &str) -> Output {
+    let mut command = copy.command("fetch_data.sh", &[set]);
+    command.env("no_proxy", "127.0.0.1").output().unwrap()
+}
+
+#[test]
+fn question_sets_are_fetched() {
+    let copy = with_sums();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    at_home(&copy, listener.local_addr().unwrap().port());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 2000];
+        let count = stream.read(&mut request).unwrap();
+        let length = QUESTIONS.len();
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        stream.write_all((head + QUESTIONS).as_bytes()).unwrap();
+        String::from_utf8_lossy(&request[..count]).into_owned()
+    });
+    let output = fetch_from_here(&copy, "gsm8k");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let request = server.join().unwrap();
+    assert!(
+        request.starts_with("GET /data/gsm8k/question.jsonl "),
+        "{request}"
+    );
+    let file = fs::read_to_string(copy.path("data/gsm8k/question.jsonl")).unwrap();
+    assert_eq!(file, QUESTIONS);
+}
+
+#[test]
+fn offline_is_one_line() {
+    let copy = with_sums();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    at_home(&copy, listener.local_addr().unwrap().port());
+    drop(listener);
+    assert_refused(
+        &fetch_from_here(&copy, "gsm8k"),
+        &["cannot fetch", "--from DIR"],
+    );
+    assert!(!copy.path("data/gsm8k").exists());
+}
+
+/// A system on which little is installed: a copy of the scripts, and a folder `bin` that is all of `PATH`.
+fn bare_system(manager: &str) -> Copy {
+    let copy = Copy::new();
+    fs::create_dir(copy.path("bin")).unwrap();
+    for tool in [
+        "bash", "sed", "sort", "head", "dirname", "grep", "env", "chmod", "ln",
+    ] {
+        symlink(which(tool), copy.path("bin").join(tool)).unwrap();
+    }
+    copy.program("bin/cargo", "#!/bin/sh\n");
+    copy.program(
+        "bin/rustc",
+        "#!/bin/sh\necho 'rustc 1.95.0 (59807616e 2026-04-14)'\n",
+    );
+    copy.program("bin/id", "#!/bin/sh\necho 0\n");
+    copy.program("bin/uname", "#!/bin/sh\necho Linux\n");
+    // Notes what it was asked, and installs it.
+    copy.program(
+        &format!("bin/{manager}"),
+        "#!/bin/sh\ncd \"${0%/*}\"\necho \"$@\" >>../asked\nfor it in cc c++ cmake make; do ln -sf cargo $it; done\n",
+    );
+    copy
+}
+
+fn which(tool: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(tool));
+    places.find(|place| place.is_file()).unwrap()
+}
+
+fn set_up(copy: &Copy) -> Output {
+    let mut command = copy.command("setup.sh", &["--yes"]);
+    command
+        .env_clear()
+        .env("PATH", copy.path("bin"))
+        .env("HOME", copy.folder.path())
+        // Whether this machine has the library is another matter.
+        .env("LIBCLANG_PATH", "/somewhere");
+    command.output().unwrap()
+}
+
+#[test]
+fn every_package_manager_is_asked_for_its_own_names() {
+    for (manager, packages) in [
+        ("apt-get", "g++ cmake make"),
+        ("dnf", "gcc-c++ cmake make"),
+        ("pacman", "gcc cmake make"),
+    ] {
+        let copy = bare_system(manager);
+        let output = set_up(&copy);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let said = stderr(&output);
+        assert!(said.contains(&format!(": {packages}\n")), "{said}");
+        let asked = fs::read_to_string(copy.path("asked")).unwrap();
+        let last = asked.lines().last().unwrap();
+        assert!(last.contains("install") || last.contains("-S "), "{asked}");
+        assert!(last.ends_with(packages), "{asked}");
+        // All is there now: nobody is asked again, and nothing is said.
+        fs::remove_file(copy.path("asked")).unwrap();
+        let again = set_up(&copy);
+        assert_eq!(
+            (again.status.code(), stderr(&again)),
+            (Some(0), String::new())
+        );
+        assert!(!copy.path("asked").exists());
+    }
+}
+
+#[test]
+fn a_mac_without_its_tools_is_told_how_to_get_them() {
+    let copy = bare_system("brew");
+    copy.program("bin/uname", "#!/bin/sh\necho Darwin\n");
+    copy.program("bin/xcode-select", "#!/bin/sh\nexit 1\n");
+    copy.program("bin/cc", "#!/bin/sh\n");
+    copy.program("bin/c++", "#!/bin/sh\n");
+    assert_refused(&set_up(&copy), &["xcode-select --install"]);
+    copy.program("bin/xcode-select", "#!/bin/sh\necho /Library\n");
+    let output = set_up(&copy);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let asked = fs::read_to_string(copy.path("asked")).unwrap();
+    assert_eq!(asked, "install cmake make\n");
+}
+
+#[test]
+fn what_cannot_be_installed_is_said_in_one_line() {
+    let copy = bare_system("zypper");
+    assert_refused(&set_up(&copy), &["compiler cmake make", "by hand"]);
+    let copy = bare_system("dnf");
+    copy.program("bin/id", "#!/bin/sh\necho 1000\n");
+    assert_refused(&set_up(&copy), &["gcc-c++ cmake make", "root"]);
+    let copy = bare_system("dnf");
+    copy.program("bin/rustc", "#!/bin/sh\necho 'rustc 1.63.0'\n");
+    assert_refused(&set_up(&copy), &["1.63", "rustup update"]);
+    fs::remove_file(copy.path("bin/cargo")).unwrap();
+    assert_refused(&set_up(&copy), &["https://rustup.rs"]);
+}
+
+#[test]
+fn the_demo_says_what_is_missing() {
+    let copy = Copy::new();
+    assert_refused(
+        &copy.run("demo.sh", &[]),
+        &["logitspec-demo.gguf is missing"],
+    );
+    assert_refused(&copy.run("demo.sh", &["--no"]), &["usage"]);
+    let other = copy.run("demo.sh", &["--model", "x.gguf"]);
+    assert_refused(&other, &["x.gguf is missing"]);
+}
