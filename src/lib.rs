@@ -10,6 +10,8 @@
 //! | step | module | knows |
 //! |---|---|---|
 //! | what followed such tokens before | [`pool`] | tokens |
+//! | large texts made beforehand, searched the same way | [`corpus`] | tokens, files |
+//! | what pool files and corpora have in common | [`store`] | tokens, files |
 //! | the draft tree and who grows it | [`draft`] | pool, tokens, logits |
 //! | which drafted tokens the model would have said | [`verify`] | tree, logits |
 //! | the tree as a batch, the KV cache in step, llama.cpp itself | [`runtime`] | tree, llama.cpp |
@@ -23,11 +25,13 @@
 //! `--no-default-features` it builds without llama.cpp.
 
 pub mod bench;
+pub mod corpus;
 pub mod draft;
 pub mod engine;
 pub mod pool;
 pub mod runtime;
 pub mod simulate;
+pub mod store;
 pub mod verify;
 
 #[cfg(feature = "cli")]

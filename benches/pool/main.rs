@@ -10,9 +10,9 @@ mod rivals;
 mod text;
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use logitspec::TokenId;
 use logitspec::pool::{IndexedPool, NgramPool, Retrieve, SharedPool};
 
@@ -62,36 +62,61 @@ fn build(criterion: &mut Criterion) {
     }
 }
 
-/// Four more tokens, as a decode step brings them.
+/// Four more tokens, as a decode step brings them. Only they are timed; now and then the pool starts over, so that no
+/// table doubles meanwhile: that is `build`'s to show.
 fn append(criterion: &mut Criterion) {
+    const STEPS: usize = 200;
     let mut group = criterion.benchmark_group("append");
-    let fresh = natural(4, 2);
+    let fresh = natural(4 * STEPS, 2);
     group.throughput(Throughput::Elements(4));
-    for len in [16_384, 130_000] {
+    for len in [16_000, 130_000] {
         let text = natural(len, 1);
-        let (mut pool, mut before) = (indexed(&text), 0);
+        let mut pool = indexed(&text);
         group.bench_function(BenchmarkId::new("indexed", len), |b| {
-            b.iter(|| {
-                // Few enough that no table doubles meanwhile: that is `build`'s to show.
-                if before == 200 {
+            b.iter_custom(|count| {
+                timed_steps(count, &fresh, &mut pool, IndexedPool::append, |pool| {
                     pool.clear();
                     pool.append(&text);
-                    before = 0;
-                }
-                before += 1;
-                pool.append(&fresh);
+                })
             });
         });
-        let pool = published(&text);
-        let twin = || pool.clone();
+        let mut pool = published(&text);
         group.bench_function(BenchmarkId::new("published", len), |b| {
-            b.iter_batched_ref(
-                twin,
-                |pool| pool.update(&fresh),
-                BatchSize::NumIterations(200),
-            );
+            b.iter_custom(|count| {
+                timed_steps(count, &fresh, &mut pool, NgramPool::update, |pool| {
+                    pool.build(&text);
+                })
+            });
+        });
+        let mut pool = hash_map(&text);
+        group.bench_function(BenchmarkId::new("hash-map", len), |b| {
+            b.iter_custom(|count| {
+                timed_steps(count, &fresh, &mut pool, HashMapPool::append, |_| {})
+            });
         });
     }
+}
+
+/// Time of `count` appends of four tokens each; `restart` brings the pool back to its first size.
+fn timed_steps<P>(
+    count: u64,
+    fresh: &[TokenId],
+    pool: &mut P,
+    append: impl Fn(&mut P, &[TokenId]),
+    restart: impl Fn(&mut P),
+) -> Duration {
+    let mut spent = Duration::ZERO;
+    let mut left = count;
+    while left > 0 {
+        restart(pool);
+        for step in fresh.chunks(4).take(left as usize) {
+            let begun = Instant::now();
+            append(pool, step);
+            spent += begun.elapsed();
+            left -= 1;
+        }
+    }
+    spent
 }
 
 fn lookup(criterion: &mut Criterion) {

@@ -35,15 +35,13 @@ pub struct Scenario {
 
 const TAIL: usize = 33;
 
-/// The scenarios at `len` tokens.
-pub fn scenarios(len: usize) -> Vec<Scenario> {
-    let text = natural(len, 7);
+/// Ends that a drafter looks up: half stand in the text, half are new from some token on.
+pub fn usual_tails(text: &[TokenId], count: usize) -> Vec<Vec<TokenId>> {
     let mut random = fastrand::Rng::with_seed(8);
-    let mut somewhere = || random.usize(TAIL..len - 1);
-    let tail_to = |end: usize| text[end - TAIL..end].to_vec();
-    // Ends that a drafter looks up: half stand in the text, half are new from some token on.
-    let usual = (0..512).map(|n| {
-        let mut tail = tail_to(somewhere());
+    let mut somewhere = || random.usize(TAIL..text.len() - 1);
+    let tails = (0..count).map(|n| {
+        let end = somewhere();
+        let mut tail = text[end - TAIL..end].to_vec();
         let own = [0, 1, 2, 3, 5, 9][n % 6];
         let other = somewhere();
         if n % 2 == 0 {
@@ -51,13 +49,19 @@ pub fn scenarios(len: usize) -> Vec<Scenario> {
         }
         tail
     });
-    let usual = usual.collect();
+    tails.collect()
+}
+
+/// The scenarios at `len` tokens.
+pub fn scenarios(len: usize) -> Vec<Scenario> {
+    let text = natural(len, 7);
+    let usual = usual_tails(&text, 512);
     let with_last = |last: &dyn Fn() -> TokenId| -> Vec<Vec<TokenId>> {
         (TAIL..TAIL + 64)
             .map(|end| [&text[end - TAIL + 1..end], &[last()]].concat())
             .collect()
     };
-    let never = with_last(&|| 0);
+    let never = with_last(&|| VOCABULARY);
     let common = with_last(&|| 1);
     let rarest = {
         let mut counts = vec![0u32; VOCABULARY as usize];

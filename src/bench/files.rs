@@ -15,12 +15,20 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
 /// Writes `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the new one and
 /// never a half of either: a temporary file beside it, flushed to the disk, then renamed over it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+/// [`write_atomically`] for what is too large to have in memory at once: `write` fills the temporary file.
+pub(crate) fn write_atomically_with(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = folder_of(path);
     let mut temporary = tempfile::Builder::new()
         .prefix(".logitspec-")
         .suffix(".tmp")
         .tempfile_in(&folder)?;
-    temporary.write_all(bytes)?;
+    write(temporary.as_file_mut())?;
     temporary.as_file().sync_all()?;
     share_permissions(path, temporary.as_file())?;
     temporary.persist(path).map_err(|error| error.error)?;

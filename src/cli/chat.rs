@@ -15,6 +15,7 @@ use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::Outcome;
 use crate::cli::generate::{prefill_bar, watch_for_ctrl_c};
+use crate::cli::memory::MemoryArgs;
 use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color, text_of};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{LlamaTarget, Vocabulary};
@@ -50,6 +51,8 @@ pub(super) struct ChatArgs {
     #[command(flatten)]
     draft: DraftArgs,
     #[command(flatten)]
+    memory: MemoryArgs,
+    #[command(flatten)]
     template: TemplateArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -76,22 +79,27 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
     if let Some(reason) = engine.cannot_draft(&context) {
         eprintln!("note: decoding plainly, nothing can be drafted: {reason}");
     }
+    let memory = args.memory.open(&engine)?;
     let mut chat = Chat {
         args,
         vocabulary: engine.vocabulary(),
         session: engine
             .session(&context, options)?
+            .with_memory(memory.clone())
             .with_cost(known_cost(&engine, &context, &options)),
         template,
         messages: opening(args.template.system.as_deref()),
         last: None,
         load: engine.load_time().as_secs_f64(),
     };
-    if io::stdin().is_terminal() && !args.json {
+    let done = if io::stdin().is_terminal() && !args.json {
         chat.converse_in_terminal()
     } else {
         chat.converse_through_pipe()
-    }
+    };
+    chat.session.end_request();
+    args.memory.save(&memory, &engine)?;
+    done
 }
 
 struct Chat<'a> {
@@ -155,7 +163,7 @@ impl Chat<'_> {
             "/exit" | "/quit" => return Ok(ControlFlow::Break(())),
             "/help" => eprintln!("{HELP}"),
             "/reset" => {
-                self.session.reset();
+                self.session.end_request();
                 self.messages = opening(self.args.template.system.as_deref());
                 eprintln!("(a new conversation)");
             }

@@ -12,6 +12,7 @@ use crate::report::ReportError;
 use crate::runtime::TemplateError;
 use crate::runtime::llama::LoadError;
 use crate::simulate::InputError;
+use crate::store::TokenFileError;
 
 /// How a subcommand ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         line += &format!(" ({tip})");
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        line = "error: say what to do: logitspec generate, chat, inspect, pull, bench, report or simulate (logitspec --help shows all)".into();
+        line = "error: say what to do: logitspec generate, chat, inspect, pull, bench, report, simulate, corpus or calibrate (logitspec --help shows all)".into();
     } else {
         line += "; --help shows all flags";
     }
@@ -98,6 +99,7 @@ fn is_users(error: &anyhow::Error) -> bool {
             || cause.is::<LoadError>()
             || cause.is::<TemplateError>()
             || cause.is::<ReportError>()
+            || cause.is::<TokenFileError>()
             || cause.is::<QuestionError>()
             || cause.is::<InputError>()
             || cause

@@ -15,6 +15,7 @@ use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
 use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
+use crate::cli::memory::MemoryArgs;
 use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color};
 use crate::cli::trace::TraceWriter;
 use crate::draft::Source;
@@ -79,6 +80,8 @@ pub(super) struct GenerateArgs {
     #[command(flatten)]
     draft: DraftArgs,
     #[command(flatten)]
+    memory: MemoryArgs,
+    #[command(flatten)]
     template: TemplateArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -104,8 +107,10 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     if let Some(reason) = engine.cannot_draft(&context) {
         eprintln!("note: decoding plainly, nothing can be drafted: {reason}");
     }
+    let memory = args.memory.open(&engine)?;
     let mut session = engine
         .session(&context, options)?
+        .with_memory(memory.clone())
         .with_cost(known_cost(&engine, &context, &options));
 
     let mut printer = AnswerPrinter::new(vocabulary)
@@ -161,6 +166,8 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
             statistics(&answer, prompt.len(), options.method, answer.timings.load)
         );
     }
+    session.end_request();
+    args.memory.save(&memory, &engine)?;
     match answer.finish {
         FinishReason::Stop | FinishReason::Length => Ok(Outcome::Done),
         FinishReason::Cancelled => Ok(Outcome::Interrupted),

@@ -7,10 +7,12 @@ mod bench;
 mod calibrate;
 mod chat;
 mod conversation;
+mod corpus;
 mod download;
 mod exit;
 mod generate;
 mod inspect;
+mod memory;
 mod model;
 mod output;
 mod pull;
@@ -49,6 +51,7 @@ enum Command {
     Report(report::ReportArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Calibrate(Box<calibrate::CalibrateArgs>),
+    Corpus(corpus::CorpusArgs),
 }
 
 /// Runs the command line of this process.
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
+        Command::Corpus(args) => corpus::run(&args),
     };
     exit::report(done)
 }

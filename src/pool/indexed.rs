@@ -36,7 +36,7 @@ pub struct IndexedPool {
 }
 
 impl IndexedPool {
-    /// An empty pool that holds at most `max_tokens` tokens (at least 1, at most 2^30).
+    /// An empty pool that holds at most `max_tokens` tokens (at least 1, at most 2^29).
     pub fn new(max_tokens: usize) -> Self {
         let (writer, ring) = Writer::new(max_tokens);
         Self {
@@ -75,9 +75,7 @@ impl IndexedPool {
                 self.ring = larger;
             }
             self.writer.make_room(&self.ring, chunk.len());
-            for &token in chunk {
-                self.writer.push(&self.ring, token);
-            }
+            self.writer.push(&self.ring, chunk);
             self.writer.publish(&self.ring);
         }
     }

@@ -10,6 +10,7 @@
 //! Relaxed loads and stores cost what plain ones do, so the pool of a single request uses the same ring.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
@@ -27,10 +28,18 @@ pub(super) const PROBES: usize = 64;
 /// Most links that a lookup follows for each context length: collisions and text still being written count here.
 const STEPS: usize = 4 * PROBES;
 
-/// Largest capacity: distances between positions must fit 31 bits.
-const MAX_CAPACITY: usize = 1 << 30;
+/// Largest capacity: the chains of all orders are numbered in 32 bits.
+const MAX_CAPACITY: usize = 1 << 29;
 
-const MIN_CAPACITY: usize = 1 << 10;
+/// No chain: fewer tokens stand before than the order takes.
+const NO_CHAIN: u32 = u32::MAX;
+
+/// Tokens that are added in one go.
+const BLOCK: usize = 16;
+
+/// Smallest capacity. Contexts are hashed over the last 32 tokens, of which a document that is forgotten from its
+/// start may hold fewer; they must not have been overwritten yet.
+const MIN_CAPACITY: usize = 1 << 6;
 
 /// Hashes are polynomials in this number over the mixed tokens, newest token last, modulo 2^64.
 const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -139,9 +148,10 @@ impl Ring {
         self.starts[slot / 32].load(Relaxed) >> (slot % 32) & 1 != 0
     }
 
-    fn head(&self, order: usize, hash: u64) -> &AtomicU32 {
+    /// Index in `heads` of the chain of a context.
+    fn chain(&self, order: usize, hash: u64) -> u32 {
         let chain = hash.wrapping_mul(BASE) >> self.shift;
-        &self.heads[order * self.capacity() + chain as usize]
+        (order * self.capacity()) as u32 + chain as u32
     }
 
     /// The first position held and the one after the last.
@@ -196,7 +206,7 @@ impl Ring {
             hash = hash.wrapping_add(mix(token).wrapping_mul(power));
             power = power.wrapping_mul(BASE);
             if ORDERS[orders] == len {
-                heads[orders] = self.head(orders, hash).load(Acquire);
+                heads[orders] = self.heads[self.chain(orders, hash) as usize].load(Acquire);
                 orders += 1;
                 if orders == ORDERS.len() {
                     break;
@@ -392,13 +402,14 @@ impl Writer {
             documents: VecDeque::with_capacity(self.documents.len()),
             ..Self::new(self.max_tokens).0
         };
-        for position in floor..end {
-            if ring.starts_document(position) {
-                again.end_document();
-            }
-            again.push(&larger, ring.token(position));
+        let mut document = Vec::new();
+        for &start in &self.documents {
+            document.clear();
+            ring.continuation_into(start, usize::MAX, &mut document);
+            again.end_document();
+            again.push(&larger, &document);
         }
-        again.fresh |= self.fresh;
+        again.fresh = self.fresh || again.end == floor;
         again.publish(&larger);
         *self = again;
         Some(larger)
@@ -425,8 +436,39 @@ impl Writer {
         fence(Release);
     }
 
-    /// Adds a token, for which there must be room. Readers see it after [`publish`](Self::publish).
-    pub(super) fn push(&mut self, ring: &Ring, token: TokenId) {
+    /// Adds tokens, for which there must be room. Readers see them after [`publish`](Self::publish).
+    pub(super) fn push(&mut self, ring: &Ring, tokens: &[TokenId]) {
+        let mut chains = [[NO_CHAIN; ORDERS.len()]; BLOCK];
+        for block in tokens.chunks(BLOCK) {
+            for (&token, chains) in block.iter().zip(&mut chains) {
+                *chains = self.place(ring, token);
+            }
+            // The heads lie all over the memory. Asked for all at once they are waited for once.
+            let heads = chains[..block.len()].iter().flatten();
+            let near = |&chain: &u32| {
+                ring.heads
+                    .get(chain as usize)
+                    .map_or(0, |h| h.load(Relaxed))
+            };
+            black_box(heads.map(near).fold(0, u32::wrapping_add));
+            let first = self.end - block.len() as u64;
+            for (chains, position) in chains[..block.len()].iter().zip(first..) {
+                let links = &ring.links[ring.slot(position)];
+                for (&chain, link) in chains.iter().zip(links) {
+                    match ring.heads.get(chain as usize) {
+                        Some(head) => {
+                            link.store(head.load(Relaxed), Relaxed);
+                            head.store(as_link(position), Release);
+                        }
+                        None => link.store(0, Relaxed),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stores a token, and tells which chains its place belongs to.
+    fn place(&mut self, ring: &Ring, token: TokenId) -> [u32; ORDERS.len()] {
         let position = self.end;
         if self.fresh {
             self.documents.push_back(position);
@@ -442,27 +484,47 @@ impl Writer {
         ring.tokens[slot].store(token, Relaxed);
         let before = (position - self.opened) as usize;
         let entering = mix(token);
-        for (order, &len) in ORDERS.iter().enumerate() {
+        self.end = position + 1;
+        std::array::from_fn(|order| {
+            let len = ORDERS[order];
             let mut hash = self.hashes[order].wrapping_mul(BASE).wrapping_add(entering);
             if before >= len {
                 let leaving = mix(ring.token(position - len as u64));
                 hash = hash.wrapping_sub(leaving.wrapping_mul(POWERS[order]));
             }
             self.hashes[order] = hash;
-            let link = &ring.links[slot][order];
             if before + 1 >= len {
-                let head = ring.head(order, hash);
-                link.store(head.load(Relaxed), Relaxed);
-                head.store(as_link(position), Release);
+                ring.chain(order, hash)
             } else {
-                link.store(0, Relaxed);
+                NO_CHAIN
             }
-        }
-        self.end = position + 1;
+        })
     }
 
     /// Lets readers see all that was added.
     pub(super) fn publish(&self, ring: &Ring) {
         ring.end.store(self.end, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_beyond_32_bits_keep_their_order() {
+        let (mut writer, _) = Writer::new(1 << 20);
+        writer.end = (1 << 32) - 5;
+        let ring = Ring::new(64, writer.end);
+        let base = writer.end;
+        let mut found = Vec::new();
+        for _ in 0..8 {
+            writer.make_room(&ring, 3);
+            writer.push(&ring, &[1, 2, 3]);
+            writer.publish(&ring);
+        }
+        ring.matches_into(&[2, 3], 8, 16, base, &mut found);
+        let next: Vec<_> = found.iter().map(|place| place.next).collect();
+        assert_eq!(next, [21, 18, 15, 12, 9, 6, 3]);
     }
 }

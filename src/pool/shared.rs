@@ -46,7 +46,7 @@ pub struct SharedPool {
 }
 
 impl SharedPool {
-    /// An empty pool that holds at most `max_tokens` tokens (at least 1, at most 2^30).
+    /// An empty pool that holds at most `max_tokens` tokens (at least 1, at most 2^29).
     pub fn new(max_tokens: usize) -> Self {
         let (writer, ring) = Writer::new(max_tokens);
         Self {
@@ -82,9 +82,7 @@ impl SharedPool {
             self.ring.store(ring.clone());
         }
         writer.make_room(&ring, document.len());
-        for &token in document {
-            writer.push(&ring, token);
-        }
+        writer.push(&ring, document);
         writer.end_document();
         writer.publish(&ring);
     }

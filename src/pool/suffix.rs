@@ -10,7 +10,7 @@ const BYTES: usize = size_of::<TokenId>();
 /// Append-only token text that finds where a tail of tokens stood before, however long the match is.
 ///
 /// The text is kept as little-endian bytes so that [`memchr::memmem`] does the searching. All places that share
-/// the tail's last token come out of one reverse search; each is then extended backwards token by token, which
+/// the tail's last token come out of one search; each is then extended backwards token by token, which
 /// gives the longest match and all shorter ones at once.
 ///
 /// Appending costs a copy of the new tokens. A lookup scans the text once, at memory speed, and spends the
@@ -95,20 +95,21 @@ impl SuffixPool {
         }
         let before = &before[before.len() - before.len().min(max_len - 1)..];
         let needle = last.to_le_bytes();
-        let finder = memmem::FinderRev::new(&needle);
+        let finder = memmem::Finder::new(&needle);
         // The last token of the text has nothing after it, so it is not searched.
-        let mut end = searched;
-        while let Some(at) = finder.rfind(&self.bytes[..end]) {
+        let mut start = 0;
+        while let Some(ahead) = finder.find(&self.bytes[start..searched]) {
+            let at = start + ahead;
             if !at.is_multiple_of(BYTES) {
                 // A hit that straddles two tokens is none, but it may overlap a true one.
-                end = at + BYTES - 1;
+                start = at + 1;
                 continue;
             }
-            end = at;
+            start = at + BYTES;
             let index = at / BYTES;
             let len = 1 + self.agreeing(index, before);
             let next = index + 1;
-            insert_ranked(found, limit, SuffixMatch { len, next });
+            insert_newer(found, limit, SuffixMatch { len, next });
         }
     }
 
@@ -137,6 +138,19 @@ impl Retrieve for SuffixPool {
     fn continuation_into(&self, place: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
         out.extend(self.continuation(place.next, max));
     }
+}
+
+/// Puts a place that is newer than all in `found` before those that match no longer, and drops the last if there
+/// are more than `limit`.
+fn insert_newer(found: &mut Vec<SuffixMatch>, limit: usize, new: SuffixMatch) {
+    let at = found.partition_point(|old| old.len > new.len);
+    if at == limit {
+        return;
+    }
+    if found.len() == limit {
+        found.pop();
+    }
+    found.insert(at, new);
 }
 
 /// Keeps `found` sorted, longest first, earlier insertions first among equals, and at most `limit` long.

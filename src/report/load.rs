@@ -250,6 +250,16 @@ pub(super) fn compare_sets(
             ));
         }
     }
+    let spread = |entry: &Entry| {
+        let extra = &entry.choice().extra;
+        extra.get("accept_lengths_spread") == Some(&true.into())
+    };
+    if method.entries().any(spread) {
+        notices.push(format!(
+            "{} recorded the mean of its accept lengths only: their histogram shows even shares",
+            method.name
+        ));
+    }
     for side in [method, base] {
         let untimed = side
             .entries()

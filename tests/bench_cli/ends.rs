@@ -9,7 +9,7 @@ use super::*;
 
 const METHODS: [&str; 3] = ["baseline", "logitspec", "prompt-lookup"];
 /// Long answers, so that there is a middle of the run to end it in.
-const LONG: [&str; 4] = ["-n", "300", "--methods", "baseline,logitspec,prompt-lookup"];
+const LONG: [&str; 4] = ["-n", "150", "--methods", "baseline,logitspec,prompt-lookup"];
 
 fn lines(set: &Set) -> usize {
     let lines = |method| {

@@ -130,6 +130,7 @@ fn a_server_is_asked_what_we_are_asked_and_its_own_timings_count() {
         theirs.to_str().unwrap(),
         "--json",
     ]);
+    assert!(stderr(&report).contains("recorded the mean of its accept lengths only"));
     let report: Value = serde_json::from_str(&stdout(&report)).unwrap();
     assert_eq!(report["methods"][0]["name"], METHOD);
 

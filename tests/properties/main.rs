@@ -8,5 +8,7 @@ mod layout;
 mod pools;
 mod reference;
 mod sampling;
+mod sharing;
+mod token_files;
 mod tree;
 mod verify;

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::checks::documents::{self, Change};
-use crate::checks::{ngram, suffix};
+use crate::checks::{corpus, ngram, suffix};
 
 /// Text that repeats itself.
 fn text(max: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -67,5 +67,15 @@ proptest! {
         limit in prop_oneof![0usize..12, Just(usize::MAX)],
     ) {
         documents::check_shared(&pieces, &tails, max_tokens, max_len, limit);
+    }
+
+    #[test]
+    fn a_corpus_finds_what_a_full_comparison_finds(
+        documents in vec(text(60), 0..6),
+        tails in vec(text(50), 0..6),
+        max_len in prop_oneof![0usize..40, Just(usize::MAX)],
+        limit in prop_oneof![0usize..12, Just(usize::MAX)],
+    ) {
+        corpus::check(&documents, &tails, max_len, limit);
     }
 }

@@ -7,7 +7,7 @@ mod recycle;
 
 use crate::TokenId;
 use crate::draft::{DraftInput, DraftTree, Drafter, Memory, PassCost, ROOT, Source, Verified};
-use crate::pool::{Retrieve, SuffixPool};
+use crate::pool::{RequestPool, Retrieve};
 use crate::verify::Candidate;
 use grow::{Growth, Reach, Sources};
 use rates::Rates;
@@ -48,7 +48,7 @@ impl Default for LogitSpecParams {
 #[derive(Clone, Debug)]
 pub struct LogitSpec {
     params: LogitSpecParams,
-    pool: SuffixPool,
+    pool: RequestPool,
     /// The text, to be remembered once the request is over.
     text: Vec<TokenId>,
     memory: Memory,
@@ -64,7 +64,7 @@ impl LogitSpec {
     pub fn new(params: LogitSpecParams) -> Self {
         Self {
             params,
-            pool: SuffixPool::default(),
+            pool: RequestPool::default(),
             text: Vec::new(),
             memory: Memory::none(),
             recycled: Recycled::default(),

@@ -1,10 +1,13 @@
 //! Text to tokens and back.
 
+use std::ffi::CStr;
+
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::vocab::VocabType;
 
 use crate::TokenId;
+use crate::store::VocabFingerprint;
 
 /// A model's vocabulary.
 #[derive(Clone, Copy)]
@@ -25,6 +28,17 @@ impl<'a> Vocabulary<'a> {
     /// Whether there is no token: such a model cannot read text.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Which vocabulary this is, to know it again in a file of tokens.
+    pub fn fingerprint(&self) -> VocabFingerprint {
+        let vocab = self.model.vocab();
+        let text = |token| {
+            vocab
+                .text(LlamaToken(token))
+                .map_or(&b""[..], CStr::to_bytes)
+        };
+        VocabFingerprint::of((0..vocab.n_tokens()).map(text))
     }
 
     /// Kind of tokenizer, in llama.cpp's words.
@@ -95,6 +109,11 @@ impl<'a> Vocabulary<'a> {
             .into_iter()
             .find(|token| token.0 >= 0)
             .map(|token| token.0.cast_unsigned())
+    }
+
+    /// The tokens of a text that stands for itself, as a document of a corpus does: nothing is added.
+    pub fn tokenize_document(&self, text: &str) -> Vec<TokenId> {
+        self.raw(text, false)
     }
 
     fn raw(&self, text: &str, add_special: bool) -> Vec<TokenId> {

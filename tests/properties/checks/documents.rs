@@ -15,6 +15,16 @@ pub enum Change {
     Clear,
 }
 
+impl From<(u8, Vec<u8>)> for Change {
+    fn from((kind, bytes): (u8, Vec<u8>)) -> Self {
+        match kind % 10 {
+            0 => Self::Clear,
+            1..4 => Self::EndDocument,
+            _ => Self::Append(bytes),
+        }
+    }
+}
+
 /// Documents as plainly as can be.
 #[derive(Default)]
 struct Naive {

@@ -1,13 +1,15 @@
 //! A session against plain decoding.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use logitspec::TokenId;
-use logitspec::draft::Drafter;
+use logitspec::draft::{Drafter, Memory, PassCost};
 use logitspec::engine::{
-    FinishReason, GenerateError, Generation, Method, MethodParams, Session, SessionOptions,
-    StepView,
+    CostModel, FinishReason, GenerateError, Generation, Method, MethodParams, Session,
+    SessionOptions, StepView,
 };
+use logitspec::pool::SharedPool;
 use logitspec::runtime::{Failure, ScriptedModel, TargetModel};
 use logitspec::verify::SamplingParams;
 
@@ -113,7 +115,37 @@ impl Scenario {
                 random,
                 model: self.model.clone(),
             }),
+            2 => {
+                let SessionOptions {
+                    method,
+                    method_params,
+                    ..
+                } = self.options;
+                method.drafter_with(method_params, self.poisoned_memory(random))
+            }
             _ => self.options.method.drafter(self.options.method_params),
+        }
+    }
+
+    /// Earlier requests that are noise, or the end of what the model would say.
+    fn poisoned_memory(&self, mut random: fastrand::Rng) -> Memory {
+        let history = SharedPool::new(500);
+        let n_vocab = self.model.n_vocab();
+        for _ in 0..random.usize(..4) {
+            let noise = (0..random.usize(..200)).map(|_| random.usize(..n_vocab.min(3)));
+            let noise: Vec<_> = noise.map(|t| TokenId::try_from(t).unwrap()).collect();
+            history.insert(&noise);
+        }
+        Memory::of_history(Arc::new(history))
+    }
+
+    /// Flat, or so steep that hardly anything pays.
+    fn cost(&self) -> CostModel {
+        match self.seed % 3 {
+            0 => CostModel::flat(),
+            slope => CostModel::fixed(PassCost::from_times(
+                (0..80).map(|n| 1.0 + 0.1 * (slope * n) as f64).collect(),
+            )),
         }
     }
 }
@@ -137,7 +169,9 @@ impl Talk {
         };
         let model = Watched::new(scenario.model.clone(), scenario.plain);
         Self {
-            session: Session::new(model, scenario.options).with_drafter(Box::new(drafter)),
+            session: Session::new(model, scenario.options)
+                .with_cost(scenario.cost())
+                .with_drafter(Box::new(drafter)),
             plain: Plain::new(scenario.model.clone(), sampling),
             n_vocab,
         }

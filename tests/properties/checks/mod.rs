@@ -7,6 +7,7 @@
 // Every fuzz target compiles all checks and runs one.
 #![allow(dead_code)]
 
+pub mod corpus;
 pub mod documents;
 pub mod drafters;
 pub mod engine;
@@ -18,4 +19,5 @@ pub mod oracle;
 pub mod published;
 pub mod suffix;
 pub mod target;
+pub mod token_files;
 pub mod tree;

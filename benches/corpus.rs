@@ -1,0 +1,126 @@
+//! Building and searching a corpus.
+//!
+//!     cargo bench --bench corpus
+//!     LOGITSPEC_BENCH_TOKENS=100000000 cargo bench --bench corpus      a large one: 1 GB of memory, 0.8 GB of disk
+//!
+//! The text is synthetic: token frequencies fall like 1/rank, a quarter of it repeats earlier stretches, 1,000
+//! tokens a document.
+
+#[allow(dead_code)]
+#[path = "pool/text.rs"]
+mod text;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use logitspec::TokenId;
+use logitspec::corpus::{Corpus, CorpusBuilder};
+use logitspec::pool::Retrieve;
+use logitspec::store::VocabFingerprint;
+
+use text::{VOCABULARY, natural, usual_tails};
+
+const MAX_LEN: usize = 32;
+const LIMIT: usize = 8;
+
+fn corpus(criterion: &mut Criterion) {
+    let tokens = std::env::var("LOGITSPEC_BENCH_TOKENS");
+    let tokens = tokens.map_or(1_000_000, |n| n.parse().expect("a number of tokens"));
+    let vocabulary = VocabFingerprint::of((0..=VOCABULARY).map(|token| token.to_string()));
+    let text = natural(tokens, 5);
+    let tails = usual_tails(&text, 20_000);
+    let mut builder = CorpusBuilder::default();
+    text.chunks(1_000)
+        .for_each(|document| builder.add(document));
+    drop(text);
+
+    let folder = tempfile::tempdir().expect("a folder to write to");
+    let path = folder.path().join("corpus");
+    let begun = Instant::now();
+    let info = builder
+        .write(&path, &vocabulary)
+        .expect("the corpus can be written");
+    let built = begun.elapsed();
+    drop(builder);
+    let begun = Instant::now();
+    let corpus = Corpus::open(&path, Some(&vocabulary)).expect("what was written can be read");
+    println!(
+        "{tokens} tokens: sorted and written in {:.1} s, {} bytes, opened and checked in {:.2} s, peak memory {}",
+        built.as_secs_f64(),
+        info.file_size,
+        begun.elapsed().as_secs_f64(),
+        peak_memory(),
+    );
+
+    let mut found = Vec::new();
+    // Every tail once: nothing that an earlier lookup left in the caches helps. Time on the processor, so that other
+    // programs do not count.
+    if let Some(before) = time_on_processor() {
+        for tail in &tails {
+            corpus.matches_into(tail, MAX_LEN, LIMIT, black_box(&mut found));
+        }
+        let spent = time_on_processor().unwrap_or(before) - before;
+        let each = spent.as_secs_f64() * 1e6 / tails.len() as f64;
+        println!(
+            "{} different tails, on the processor: {each:.1} us each on average",
+            tails.len()
+        );
+    }
+
+    let mut group = criterion.benchmark_group("corpus");
+    let mut out = Vec::new();
+    let mut turn = tails.iter().cycle();
+    group.bench_function("lookup/usual", |b| {
+        b.iter(|| {
+            let tail = turn.next().expect("there are tails");
+            corpus.matches_into(tail, MAX_LEN, LIMIT, black_box(&mut found));
+        });
+    });
+    group.bench_function("lookup/usual, 8 x 10 tokens copied", |b| {
+        b.iter(|| {
+            let tail = turn.next().expect("there are tails");
+            corpus.matches_into(tail, MAX_LEN, LIMIT, &mut found);
+            out.clear();
+            found
+                .iter()
+                .for_each(|&place| corpus.continuation_into(place, 10, &mut out));
+            black_box(&mut out);
+        });
+    });
+    let mut random = fastrand::Rng::with_seed(3);
+    group.bench_function("lookup/common", |b| {
+        b.iter(|| {
+            // The two most frequent tokens after whatever: the widest ranges there are.
+            let tail: [TokenId; 3] = [random.u32(1..VOCABULARY), 2, 1];
+            corpus.matches_into(&tail, MAX_LEN, LIMIT, black_box(&mut found));
+        });
+    });
+    group.bench_function("lookup/never", |b| {
+        b.iter(|| corpus.matches_into(&[1, VOCABULARY], MAX_LEN, LIMIT, black_box(&mut found)));
+    });
+}
+
+/// How long this thread has run, where Linux counts it.
+fn time_on_processor() -> Option<Duration> {
+    let counts = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds = counts.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
+}
+
+/// What Linux says about this process; elsewhere nothing.
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or("unknown".into(), |size| size.trim().into())
+}
+
+criterion_group! {
+    name = corpora;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(1));
+    targets = corpus
+}
+criterion_main!(corpora);

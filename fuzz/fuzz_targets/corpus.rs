@@ -1,0 +1,10 @@
+//! A corpus against a comparison of everything with everything.
+#![no_main]
+
+#[path = "../../tests/properties/checks/mod.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|input: (Vec<Vec<u8>>, Vec<Vec<u8>>, u8, u8)| {
+    let (documents, tails, max_len, limit) = input;
+    checks::corpus::check(&documents, &tails, max_len.into(), limit.into());
+});

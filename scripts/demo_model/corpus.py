@@ -1,0 +1,657 @@
+"""The corpus: conversations of the six Spec-Bench kinds, generated from a closed world.
+
+Every answer but a story's wording follows from the question, so that answers can be checked, and
+no question of the held-out share (see `held_out`) ever reaches training.
+"""
+
+import hashlib
+import random
+from dataclasses import dataclass, field
+from typing import Callable
+
+import words as w
+
+HELD_OUT_SHARE = 40  # one key in so many
+
+
+@dataclass
+class Item:
+    """A conversation, what is asked for in it, and what decides whether it is held out."""
+
+    category: str
+    turns: list[tuple[str, str]]
+    key: str
+    reference: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.reference:
+            self.reference = [answer for _, answer in self.turns]
+
+
+def held_out(item: Item) -> bool:
+    """Whether the item belongs to the questions that training never sees."""
+    return int.from_bytes(hashlib.sha256(item.key.encode()).digest()[:4], "big") % HELD_OUT_SHARE == 0
+
+
+def cap(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def a(word: str) -> str:
+    return ("an " if word[0] in "aeiou" else "a ") + word
+
+
+# --- translation ----------------------------------------------------------------------------
+
+DEFINITE = {("m", "nom"): "der", ("m", "acc"): "den", ("m", "dat"): "dem", ("f", "nom"): "die", ("f", "acc"): "die",
+            ("f", "dat"): "der", ("n", "nom"): "das", ("n", "acc"): "das", ("n", "dat"): "dem"}  # fmt: skip
+EIN = {("m", "nom"): "ein", ("m", "acc"): "einen", ("f", "nom"): "eine", ("f", "acc"): "eine", ("n", "nom"): "ein",
+       ("n", "acc"): "ein"}  # fmt: skip
+
+
+def ending(gender: str, case: str, definite: bool) -> str:
+    if case == "dat" or (gender, case) == ("m", "acc"):
+        return "en"
+    return "e" if definite or gender == "f" else {"m": "er", "n": "es"}[gender]
+
+
+def noun_phrase(r: random.Random, nouns: list, adjectives: list, case: str, definite: bool) -> tuple[str, str, str]:
+    """German, English, gender."""
+    noun, gender, english = r.choice(nouns)
+    article = (DEFINITE if definite else EIN)[gender, case]
+    if r.random() < 0.6:
+        adjective, meaning = r.choice(adjectives)
+        german = f"{article} {adjective}{ending(gender, case, definite)} {noun}"
+        english = f"{meaning} {english}"
+    else:
+        german = f"{article} {noun}"
+    return german, ("the " + english if definite else a(english)), gender
+
+
+def predicate(r: random.Random, past: bool) -> tuple[str, str, str]:
+    """Verb, the rest of the clause, and both in English."""
+    present, preterite, _, e_present, e_past, _ = r.choice(w.VERB)
+    thing, e_thing, _ = noun_phrase(r, w.THING, w.THING_ADJECTIVE, "acc", r.random() < 0.5)
+    rest, e_rest = thing, e_thing
+    if r.random() < 0.45:
+        place, gender, e_place = r.choice(w.PLACE)
+        rest += f" in {DEFINITE[gender, 'dat']} {place}"
+        e_rest += f" in the {e_place}"
+    return (preterite if past else present), rest, f"{e_past if past else e_present} {e_rest}"
+
+
+def sentence(r: random.Random) -> tuple[str, str]:
+    """A German sentence and its translation."""
+    past = r.random() < 0.4
+    if r.random() < 0.3:
+        subject = english = r.choice(w.FIRST)
+        gender = "f" if subject in w.FEMALE else "m"
+    else:
+        subject, english, gender = noun_phrase(r, w.PERSON, w.PERSON_ADJECTIVE, "nom", r.random() < 0.7)
+    form = r.random()
+    if form < 0.25 and not past:
+        modal, e_modal = r.choice(w.MODAL)
+        *_, infinitive, _, _, e_infinitive = r.choice(w.VERB)
+        thing, e_thing, _ = noun_phrase(r, w.THING, w.THING_ADJECTIVE, "acc", r.random() < 0.5)
+        german = f"{subject} {modal} {thing} {infinitive}"
+        english = f"{english} {e_modal} {e_infinitive} {e_thing}"
+    else:
+        verb, rest, meaning = predicate(r, past)
+        if r.random() < 0.45:
+            time, e_time = r.choice(w.THEN if past else w.NOW)
+            german = f"{time} {verb} {subject} {rest}"
+            english = f"{e_time} {english} {meaning}"
+        else:
+            german = f"{subject} {verb} {rest}"
+            english = f"{english} {meaning}"
+    tail = r.random()
+    if tail < 0.35:
+        verb, rest, meaning = predicate(r, past)
+        german += f" und {verb} {rest}"
+        english += f" and {meaning}"
+    elif tail < 0.65:
+        state, e_state = r.choice(w.STATE)
+        pronoun, e_pronoun = {"m": ("er", "he"), "f": ("sie", "she"), "n": ("es", "it")}[gender]
+        german += f", weil {pronoun} {state} {'war' if past else 'ist'}"
+        english += f", because {e_pronoun} {'was' if past else 'is'} {e_state}"
+    return cap(german) + ".", cap(english) + "."
+
+
+def translation(r: random.Random, turns: int = 1) -> Item:
+    asked = []
+    for i in range(turns):
+        pairs = [sentence(r) for _ in range(1 if turns > 1 else r.choice((1, 2, 2, 3, 4)))]
+        german, english = (" ".join(side) for side in zip(*pairs))
+        if i == 0:
+            opening = r.choice(("Translate German to English: ",) * 2 + ("Translate into English: ",
+                               "Please translate this from German to English: ", "What does this mean in English? ",
+                               "Tell me the meaning of this in English: "))  # fmt: skip
+        else:
+            opening = r.choice(("Now translate: ", "And what does this mean? ", "Next, translate this: ", "And the meaning of this: "))
+        if "mean" in opening:  # asked for the meaning, the answer quotes what it is the meaning of
+            english = f'"{german}" means: "{english}"'
+        asked.append((opening + german, english))
+    return Item("translation", asked, asked[0][0])
+
+
+def word_list(r: random.Random) -> Item:
+    """Words and phrases without a sentence around them: the densest way to learn what they mean. Training only."""
+    pairs = []
+    for _ in range(r.randint(5, 10)):
+        kind = r.randrange(6)
+        if kind == 0:
+            verb = r.choice(w.VERB)
+            form = r.randrange(3)
+            pairs.append((verb[form], verb[form + 3]))
+        elif kind == 1:
+            pairs.append(r.choice(w.NOW + w.THEN + w.MODAL + w.STATE))
+        elif kind == 2:
+            place, gender, english = r.choice(w.PLACE)
+            pairs.append((f"in {DEFINITE[gender, 'dat']} {place}", f"in the {english}"))
+        elif kind == 3:
+            pairs.append(noun_phrase(r, w.PERSON, w.PERSON_ADJECTIVE, "nom", r.random() < 0.6)[:2])
+        else:
+            pairs.append(noun_phrase(r, w.THING, w.THING_ADJECTIVE, "acc", r.random() < 0.5)[:2])
+    german, english = (", ".join(side) for side in zip(*pairs))
+    question = r.choice(("Translate these words into English: ", "What do these words mean? ")) + german
+    return Item("translation", [(question, english)], question)
+
+
+# --- things with facts: the passages of question answering and retrieval -------------------------
+
+KIND = {
+    "Museum": ("paintings", "visitors", "director"),
+    "Library": ("books", "readers", "director"),
+    "School": ("desks", "pupils", "head"),
+    "Theatre": ("seats", "guests", "manager"),
+    "Garden": ("trees", "visitors", "keeper"),
+    "Hotel": ("rooms", "guests", "manager"),
+    "Factory": ("machines", "workers", "manager"),
+    "Market": ("stalls", "customers", "keeper"),
+}
+
+
+def person(r: random.Random) -> str:
+    return f"{r.choice(w.FIRST)} {r.choice(w.LAST)}"
+
+
+def thing_facts(r: random.Random, name: str, kind: str) -> dict[str, tuple[str, str, str]]:
+    """Topic -> sentence in the passage, question, answer."""
+    holds, people, head = KIND[kind]
+    full = f"the {name} {kind}"
+    it = r.choice((full, full, f"the {kind.lower()}"))
+    who, year, job = person(r), r.randint(1710, 1989), r.choice(w.JOB)
+    town, mark = r.choice(w.TOWN), r.choice(("church", "river", "station", "town hall", "old mill", "bridge", "post office"))
+    count, color = r.randint(2, 99) * 10, r.choice(w.COLOR)
+    lead, start, origin = person(r), r.randint(1990, 2023), r.choice(w.TOWN)
+    crowd, price, unit = r.randint(2, 99) * 10, r.randint(2, 40), r.choice(("day", "week", "month"))
+    shut, month = r.choice(w.DAY), r.choice(w.MONTH)
+    return {
+        "founder": (
+            r.choice((f"In {year}, {who}, {a(job)}, founded {it}.", f"{cap(it)} goes back to {year}, when it was founded by the {job} {who}.")),
+            r.choice((f"Who founded {full}?", f"Who started {full}, and when?", f"By whom was {full} founded?")),
+            f"{cap(full)} was founded by {who}, {a(job)}, in the year {year}.",
+        ),
+        "place": (
+            r.choice((f"It stands in {town}, next to the {mark}.", f"You find it near the {mark} of {town}.")),
+            r.choice((f"Where is {full}?", f"In which town is {full}?", f"Where can I find {full}?")),
+            f"{cap(full)} is in the town of {town}, close to the {mark}.",
+        ),
+        "size": (
+            r.choice((f"The {color} building has {count} {holds}.", f"There are {count} {holds} in the {color} building.")),
+            r.choice((f"How many {holds} does {full} have?", f"How many {holds} are there in {full}?")),
+            f"{cap(full)} has {count} {holds}, and its building is {color}.",
+        ),
+        "head": (
+            r.choice((f"Since {start} the {head} has been {lead} from {origin}.", f"{lead}, who was born in {origin}, became {head} in {start}.")),
+            r.choice((f"Who is the {head} of {full}?", f"Who leads {full} today?")),
+            f"The {head} of {full} is {lead}, who comes from {origin} and took over in {start}.",
+        ),
+        "crowd": (
+            r.choice((f"Every {unit}, {crowd} {people} come, and they pay {price} euros.", f"For {price} euros one may enter, and {crowd} {people} do so every {unit}.")),
+            r.choice((f"How many {people} come to {full}?", f"How many {people} does {full} have, and what do they pay?")),
+            f"There are {crowd} {people} every {unit}, and each of them pays {price} euros.",
+        ),
+        "closed": (
+            r.choice((f"It stays closed on {shut} and for all of {month}.", f"In {month} and on every {shut} the doors are shut.")),
+            r.choice((f"When is {full} closed?", f"On which day is {full} closed?")),
+            f"{cap(full)} is closed on every {shut} and during the month of {month}.",
+        ),
+    }  # fmt: skip
+
+
+def lower_first(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
+QUOTING = 0.6  # how often the answer is to quote its source
+
+
+def quoting(r: random.Random, source: str, question: str, answer: str) -> tuple[str, str]:
+    """The question with the wish for a quotation, and the answer with it."""
+    wish = r.choice((" Please quote the text.", " Quote the text, please.", " Give me the sentence, too."))
+    return question + wish, f'{answer} The text says: "{source}"'
+
+
+def qa(r: random.Random, turns: int = 1) -> Item:
+    facts = thing_facts(r, r.choice(w.TOWN), r.choice(list(KIND)))
+    topics = r.sample(list(facts), r.randint(max(4, turns), 6))
+    passage = " ".join(facts[topic][0] for topic in topics)
+    asked = []
+    for i, topic in enumerate(r.sample(topics, turns)):
+        source, question, answer = facts[topic]
+        if r.random() < QUOTING:
+            question, answer = quoting(r, source, question, answer)
+        if i == 0:
+            question = r.choice((f"{passage} {question}", f"{passage}\n{question}", f"Read this: {passage} Question: {question}",
+                                 f"{question} Here is what I know: {passage}"))  # fmt: skip
+        asked.append((question, answer))
+    return Item("qa", asked, passage)
+
+
+def rag(r: random.Random, turns: int = 1) -> Item:
+    count = r.choice((2, 3, 3))
+    names = r.sample(w.TOWN, count)
+    things = []
+    for name in names:
+        kind = r.choice(list(KIND))
+        facts = thing_facts(r, name, kind)
+        topics = r.sample([t for t in facts if t != "founder"], r.choice((1, 2, 2)))
+        # The first sentence names the thing.
+        first = facts["founder"][0].replace(f"the {kind.lower()}", f"the {name} {kind}").replace(
+            f"The {kind.lower()}", f"The {name} {kind}")  # fmt: skip
+        passage = " ".join([first] + [facts[t][0] for t in topics])
+        things.append((passage, {"founder": (first, *facts["founder"][1:])} | {t: facts[t] for t in topics}))
+    label = r.choice(("Passage", "Source", "Text"))
+    context = "\n".join(f"{label} {i + 1}: {passage}" for i, (passage, _) in enumerate(things))
+    choices = [(i, t) for i, (_, facts) in enumerate(things) for t in facts]
+    asked = []
+    for n, (i, topic) in enumerate(r.sample(choices, min(turns, len(choices)))):
+        source, question, answer = things[i][1][topic]
+        answer = f"According to the {label.lower()}s, {answer if starts_with_name(answer) else lower_first(answer)}"
+        if r.random() < QUOTING:
+            question, answer = quoting(r, source, question, answer)
+        if n == 0:
+            question = r.choice((f"{context}\n{question}", f"{context}\nQuestion: {question}",
+                                 f"Answer from the texts.\n{context}\n{question}"))  # fmt: skip
+        asked.append((question, answer))
+    return Item("rag", asked, context)
+
+
+def starts_with_name(text: str) -> bool:
+    return text.split()[0] in w.FIRST
+
+
+# --- summarization --------------------------------------------------------------------------
+
+
+def event(r: random.Random, town: str, day: str) -> tuple[list[str], str]:
+    """The sentences that matter, in order, and the summary."""
+    n, m = r.randint(3, 95), r.randint(2, 60)
+    who, where = person(r), r.choice(("school", "town hall", "harbour", "station", "hospital", "market", "library", "church"))
+    cause = r.choice(("an old cable", "a broken pipe", "a careless driver", "heavy rain", "a lost key", "a loose stone"))
+    fix = r.choice(("new windows", "a wider road", "a second exit", "better lights", "more guards", "a stronger roof"))
+    kind = r.randrange(6)
+    if kind == 0:
+        keys = [
+            r.choice((f"A storm hit {town} on {day}.", f"On {day} a heavy storm reached {town}.")),
+            r.choice((f"The wind damaged {n} houses and the {where}.", f"The {where} and {n} houses were damaged by the wind.")),
+            r.choice((f"Mayor {who} promised {m} million euros for repairs.", f"For repairs there will be {m} million euros, mayor {who} said.")),
+        ]
+        summary = f"A storm damaged {n} houses and the {where} of {town} on {day}. Mayor {who} will spend {m} million euros on repairs."
+    elif kind == 1:
+        keys = [
+            r.choice((f"A fire broke out at the {where} of {town} on {day}.", f"On {day} the {where} of {town} was on fire.")),
+            r.choice((f"{n} people had to leave, but nobody was hurt.", f"Nobody was hurt, although {n} people were inside.")),
+            r.choice((f"According to the police, the cause was {cause}.", f"The police found that {cause} had caused it.")),
+            r.choice((f"Officer {who} now wants {fix}.", f"Now {fix} are planned by officer {who}." if not fix.startswith("a ") else f"Now {fix} is planned by officer {who}.")),
+        ]
+        summary = f"{cap(cause)} led to a fire at the {where} of {town} on {day}. All {n} people got out unhurt, and officer {who} asks for {fix}."
+    elif kind == 2:
+        keys = [
+            r.choice((f"{town} opened its new {where} on {day}.", f"The new {where} of {town} was opened on {day}.")),
+            r.choice((f"It was built by {who} within {n} months.", f"{who} needed {n} months to build it.")),
+            r.choice((f"The work cost {m} million euros.", f"In the end, {m} million euros were spent.")),
+        ]
+        summary = f"The new {where} of {town} opened on {day}. {who} built it in {n} months for {m} million euros."
+    elif kind == 3:
+        rival = r.choice([t for t in w.TOWN if t != town])
+        goals, less = r.randint(2, 9), r.randint(0, 1)
+        keys = [
+            r.choice((f"The team of {town} won against {rival} on {day}.", f"On {day} {rival} lost to the team of {town}.")),
+            r.choice((f"The match ended {goals} to {less}.", f"{goals} to {less} was the final score.")),
+            r.choice((f"{who} scored the first goal after {n} minutes.", f"After {n} minutes the first goal was scored by {who}.")),
+        ]
+        summary = f"{town} beat {rival} by {goals} to {less} on {day}. {who} opened the score after {n} minutes."
+    elif kind == 4:
+        keys = [
+            r.choice((f"The workers of the {where} in {town} went on strike on {day}.", f"A strike began at the {where} of {town} on {day}.")),
+            r.choice((f"They ask for {m} euros more per week.", f"Their demand is {m} euros more per week.")),
+            r.choice((f"{n} of them marched through the town, led by {who}.", f"Led by {who}, {n} of them marched through the town.")),
+        ]
+        summary = f"At the {where} of {town}, {n} workers led by {who} went on strike on {day}. They want {m} euros more per week."
+    else:
+        find = r.choice(w.FIND)
+        keys = [
+            r.choice((f"{who} found an old {find} near {town} on {day}.", f"On {day} an old {find} was found near {town} by {who}.")),
+            r.choice((f"Experts think that it is {n * 10} years old.", f"Its age is {n * 10} years, experts think.")),
+            r.choice((f"It will be shown at the {where} from {r.choice(w.MONTH)}.", f"The {where} will show it from {r.choice(w.MONTH)}.")),
+        ]
+        month = keys[2].split()[-1].rstrip(".")
+        summary = f"An old {find}, about {n * 10} years of age, was found near {town} by {who} on {day}. It can be seen at the {where} from {month}."
+    return keys, summary  # fmt: skip
+
+
+def filler(r: random.Random, town: str) -> str:
+    n = r.randint(2, 90)
+    return r.choice((
+        f"The weather was {r.choice(('mild', 'cold', 'dry', 'warm'))} that day.",
+        f"\"I have never seen anything like it,\" said {person(r)}, {a(r.choice(w.JOB))}.",
+        f"Traffic was slow for {n} minutes.",
+        f"Many people stood in the street and talked.",
+        f"{person(r)} took pictures for the newspaper.",
+        f"The town lies {n} miles from {r.choice(w.TOWN)}.",
+        f"Last year something similar happened in {r.choice(w.TOWN)}.",
+        f"\"We will talk about it for years,\" {person(r)} said.",
+        f"The shops stayed open until late.",
+        f"A reporter from {r.choice(w.TOWN)} came to see it.",
+        f"About {n} thousand people live there.",
+        f"The children had a day off.",
+    ))  # fmt: skip
+
+
+def summarization(r: random.Random, turns: int = 1) -> Item:
+    town = r.choice(w.TOWN)
+    keys, summary = event(r, town, r.choice(w.DAY))
+    text = [keys[0]]
+    for key in keys[1:]:
+        text += [filler(r, town) for _ in range(r.choice((0, 1, 1, 2)))] + [key]
+    text += [filler(r, town) for _ in range(r.choice((0, 1, 2)))]
+    article = " ".join(text)
+    opening = r.choice(("Summarize: ", "Summarize this article: ", "Give me a short summary of this: ",
+                        "What are the main points? ", "List the main points of this article: "))  # fmt: skip
+    if "points" in opening:
+        summary = "The main points are:\n" + "\n".join(f"- {key}" for key in keys)
+    return Item("summarization", [(opening + article, summary)], article)
+
+
+# --- math -----------------------------------------------------------------------------------
+
+
+def math_reasoning(r: random.Random, turns: int = 1) -> Item:
+    name, other = r.sample(w.FIRST, 2)
+    she, her = ("she", "her") if name in w.FEMALE else ("he", "his")
+    goods = r.choice(w.GOODS)
+    kind = r.randrange(7)
+    if kind == 0:
+        x, y = r.randint(5, 49), r.randint(5, 49)
+        z = r.randint(2, x + y - 2)
+        got = r.choice(("buys {} more", "finds {} more", "gets {} more from a friend"))
+        question = r.choice((
+            f"{name} has {x} {goods}. {cap(she)} {got.format(y)} and gives {z} to {other}. How many {goods} does {name} have now?",
+            f"{name} had {x} {goods}, then {she} {got.format(y)}. {other} takes {z} of them. How many {goods} are left for {name}?",
+        ))
+        answer = (f"After getting {y} more, {she} has {x} + {y} = {x + y} {goods}. "
+                  f"Then {z} go to {other}, so {name} has {x + y} - {z} = {x + y - z} {goods} now. The answer is {x + y - z}.")
+        result = x + y - z
+    elif kind == 1:
+        x, y, z = r.randint(2, 9), r.randint(2, 9), r.randint(3, 40)
+        question = r.choice((
+            f"{name} buys {x} boxes with {y} {goods} each and already has {z} {goods}. How many {goods} does {name} have in all?",
+            f"There are {x} boxes with {y} {goods} in each of them. {name} adds {z} single {goods}. How many {goods} are there?",
+        ))
+        answer = (f"The {x} boxes hold {x} * {y} = {x * y} {goods}. With the other {z}, there are {x * y} + {z} = {x * y + z}. "
+                  f"The answer is {x * y + z}.")
+        result = x * y + z
+    elif kind == 2:
+        x, y = r.randint(2, 9), r.randint(2, 9)
+        z = x * y + r.randint(1, 40)
+        question = r.choice((
+            f"{name} pays for {x} {goods} at {y} euros each with {z} euros. How much change does {she} get?",
+            f"One of the {goods} costs {y} euros. {name} buys {x} of them and gives {z} euros to the seller. How many euros come back?",
+        ))
+        answer = (f"The {goods} cost {x} * {y} = {x * y} euros. {name} pays {z} euros, so {she} gets back {z} - {x * y} = {z - x * y} euros. "
+                  f"The answer is {z - x * y}.")
+        result = z - x * y
+    elif kind == 3:
+        x, y = r.randint(2, 9), r.randint(2, 9)
+        z = r.randint(1, 9)
+        question = r.choice((
+            f"{name} shares {x * y} {goods} evenly among {x} friends. {other}, one of them, already has {z}. How many {goods} does {other} have now?",
+            f"{x} friends of {name} share {x * y} {goods} evenly. {other} is one of them and had {z} before. How many {goods} has {other}?",
+        ))
+        answer = (f"Each of the {x} friends gets {x * y} / {x} = {y} {goods}. {other} had {z} before, and {y} + {z} = {y + z}. "
+                  f"The answer is {y + z}.")
+        result = y + z
+    elif kind == 4:
+        x, y, z = r.randint(3, 30), r.randint(2, 20), r.randint(2, 20)
+        question = r.choice((
+            f"{name} has {x} {goods}. {other} has {y} more than {name}. How many {goods} do they have together?",
+            f"{other} owns {y} more {goods} than {name}, who owns {x}. How many {goods} do the two have together?",
+        ))
+        answer = (f"{other} has {x} + {y} = {x + y} {goods}. Together, {name} and {other} have {x} + {x + y} = {2 * x + y}. "
+                  f"The answer is {2 * x + y}.")
+        result = 2 * x + y
+    elif kind == 5:
+        x, y, z = r.randint(2, 9), r.randint(2, 7), r.randint(2, 9)
+        per = r.choice(("pages", "miles", "letters", "songs"))
+        verb = {"pages": "reads", "miles": "walks", "letters": "writes", "songs": "sings"}[per]
+        question = r.choice((
+            f"{name} {verb} {x} {per} every day for {y} days, and then {z} {per} on the last day. How many {per} is that in total?",
+            f"For {y} days, {name} {verb} {x} {per} a day. On the last day it is {z} {per}. What is the total?",
+        ))
+        answer = (f"In {y} days, {name} {verb} {y} * {x} = {x * y} {per}. The last day brings {z} more: {x * y} + {z} = {x * y + z}. "
+                  f"The answer is {x * y + z}.")
+        result = x * y + z
+    else:
+        x = r.randint(20, 90)
+        y, z = r.randint(2, 9), r.randint(2, 9)
+        question = r.choice((
+            f"A bus leaves with {x} people. At the first stop {y} get off and at the second stop {z} get on. How many people are on the bus?",
+            f"There are {x} people on a bus. First {y} people get off, then {z} people get on. How many are on it now?",
+        ))
+        answer = (f"When {y} people get off, {x} - {y} = {x - y} people stay. When {z} people get on, there are {x - y} + {z} = {x - y + z}. "
+                  f"The answer is {x - y + z}.")
+        result = x - y + z
+    given = question[: question.index(". ") + 1]
+    return Item("math_reasoning", [(question, f"{given} {answer}")], question, [str(result)])  # fmt: skip
+
+
+# --- conversations of several turns ---------------------------------------------------------
+
+
+def story(r: random.Random, mood: str, trade: str, name: str, find: str, place: str) -> str:
+    she = "she" if name in w.FEMALE else "he"
+    made, tool, *_ = w.TRADE[trade]
+    opening = r.choice(("Once there was", "Long ago there lived", "There was once"))
+    day = r.choice(("One morning", "One evening", "One day"))
+    feeling = r.choice(("could hardly believe it", "smiled for a long time", "was quiet for a while"))
+    end = r.choice((f"From that day on, nobody called {name} {mood} without a smile.", f"And {name} stayed {mood} for the rest of the year."))
+    return (f"{opening} {a(mood)} {trade} named {name}. {day}, {name} put down the work and went for a walk. "
+            f"{cap(w.WHERE[place])} {she} found {a(find)}, half hidden under a stone. {name} {feeling}. "
+            f"The {trade} took the {find} home and kept it beside {tool}. {end}")  # fmt: skip
+
+
+def writing(r: random.Random) -> Item:
+    mood, trade, name = r.choice(w.MOOD), r.choice(list(w.TRADE)), r.choice(w.FIRST)
+    find, place = r.choice(w.FIND), r.choice(list(w.WHERE))
+    ask = r.choice((
+        f"Write a short story about {a(mood)} {trade} named {name} who finds {a(find)} {w.WHERE[place]}.",
+        f"Tell me a story: {name}, {a(mood)} {trade}, finds {a(find)} {w.WHERE[place]}.",
+        f"I need a short story. The hero is {a(mood)} {trade} called {name}. {cap(w.WHERE[place])}, the hero finds {a(find)}.",
+    ))  # fmt: skip
+    state = r.getstate()
+    first = story(r, mood, trade, name, find, place)
+    change = r.randrange(4)
+    if change == 0:
+        new = r.choice([n for n in w.FIRST if n != name and (n in w.FEMALE) == (name in w.FEMALE)])
+        second_ask = r.choice((f"Please call the hero {new} instead.", f"Now use the name {new}."))
+        second, need = replay(state, mood, trade, new, find, place), (mood, trade, new, find, place)
+    elif change == 1:
+        new = r.choice([f for f in w.FIND if f != find])
+        second_ask = r.choice((f"Let it be {a(new)} instead.", f"Now tell it with {a(new)}."))
+        second, need = replay(state, mood, trade, name, new, place), (mood, trade, name, new, place)
+    elif change == 2:
+        new = r.choice([p for p in w.WHERE if p != place])
+        second_ask = r.choice((f"Let it happen {w.WHERE[new]} instead.", f"Now tell it so that it happens {w.WHERE[new]}."))
+        second, need = replay(state, mood, trade, name, find, new), (mood, trade, name, find, new)
+    else:
+        second_ask = r.choice(("Tell it in one sentence.", "Make it one sentence, please."))
+        second = f"{cap(a(mood))} {trade} named {name} finds {a(find)} {w.WHERE[place]} and takes it home."
+        need = (mood, trade, name, find, place)
+    return Item("writing", [(ask, first), (second_ask, second)], ask,
+                ["; ".join((mood, trade, name, find, place)), "; ".join(need)])  # fmt: skip
+
+
+def replay(state: object, *parts: str) -> str:
+    """The same story with the same choices of words."""
+    r = random.Random()
+    r.setstate(state)
+    return story(r, *parts)
+
+
+def long_story(r: random.Random) -> Item:
+    """A story of several finds: the long answers."""
+    mood, trade, name = r.choice(w.MOOD), r.choice(list(w.TRADE)), r.choice(w.FIRST)
+    she = "she" if name in w.FEMALE else "he"
+    count = r.choice((2, 3, 4, 5))
+    finds, places = r.sample(w.FIND, count), r.sample(list(w.WHERE), count)
+    listed = [f"{a(find)} {w.WHERE[place]}" for find, place in zip(finds, places)]
+    listed = ", ".join(listed[:-1]) + " and " + listed[-1]
+    ask = r.choice((
+        f"Write a long story about {a(mood)} {trade} named {name} who finds {listed}.",
+        f"Tell me a long story: {name}, {a(mood)} {trade}, finds {listed}.",
+    ))  # fmt: skip
+    text = [f"{r.choice(('Once there was', 'Long ago there lived', 'There was once'))} {a(mood)} {trade} named {name}."]
+    starts = ["On the first day", "On the second day", "On the third day", "On the fourth day", "On the fifth day"]
+    for i, (find, place) in enumerate(zip(finds, places)):
+        look = r.choice(("It was old and covered with dust.", "It shone in the light.", "Nobody knew how it came there.", "It was small and very heavy."))
+        then = r.choice((f"{name} put the {find} into a bag and walked on.", f"\"A {find} like this is rare,\" {she} said.",
+                         f"{cap(she)} looked at the {find} for a long time.", f"{name} cleaned the {find} and smiled."))  # fmt: skip
+        text.append(f"{starts[i]}, {name} was {w.WHERE[place]} and found {a(find)}. {look} {then}")
+    text.append(f"So the {mood} {trade} came home with {count} things and a story to tell.")
+    last = finds[-1]
+    second_ask = r.choice(("What did {0} find last?", "What was the last thing that {0} found?")).format(name)
+    second = f"The last thing that {name} found was {a(last)}. It was {w.WHERE[places[-1]]}, and {she} took it home."
+    return Item("writing", [(ask, " ".join(text)), (second_ask, second)], ask,
+                ["; ".join([mood, trade, name, *finds, *places]), f"{last}; {places[-1]}"])  # fmt: skip
+
+
+def roleplay(r: random.Random) -> Item:
+    trade, name, town = r.choice(list(w.TRADE)), r.choice(w.FIRST), r.choice(w.TOWN)
+    made, tool, whom, joy = w.TRADE[trade]
+    years = r.randint(2, 40)
+    ask = r.choice((
+        f"Pretend to be {name}, {a(trade)} in {town} with {years} years of work behind you. Introduce yourself.",
+        f"You are {name} and have been {a(trade)} in {town} for {years} years. Tell me about your work.",
+    ))  # fmt: skip
+    first = (f"Good day! My name is {name}, and I have been {a(trade)} here in {town} for {years} years. All day long I work with {made}, "
+             f"and what I need most is {tool}. My work is for {whom}.")  # fmt: skip
+    kind = r.randrange(3)
+    if kind == 0:
+        second_ask = r.choice(("What do you like most about it?", "What is the best part of your work?"))
+        second = f"What I like most is {joy}. After {years} years in {town} it still makes me happy, and {a(trade)} can't ask for more."
+        need = f"{joy}; {years}; {town}"
+    elif kind == 1:
+        pupil = r.choice([n for n in w.FIRST if n != name])
+        second_ask = r.choice((f"My friend {pupil} wants to learn it. What do you say?", f"Could {pupil} work with you?"))
+        second = f"Tell {pupil} to come to {town} and to bring {tool}. I will gladly show {pupil} how to work with {made}."
+        need = f"{pupil}; {town}; {tool}; {made}"
+    else:
+        second_ask = r.choice(("Who comes to you?", "For whom do you work?"))
+        second = f"I work for {whom}. They come to {town} because of my {made}, and they know that {name} is a good {trade}."
+        need = f"{whom}; {town}; {name}; {trade}"
+    return Item("roleplay", [(ask, first), (second_ask, second)], ask, [f"{name}; {trade}; {town}; {years}; {made}; {tool}", need])
+
+
+def reasoning(r: random.Random) -> Item:
+    names = r.sample(w.FIRST, 3)
+    more, most, less, least = r.choice((("taller", "tallest", "shorter", "shortest"), ("older", "oldest", "younger", "youngest"),
+                                        ("faster", "fastest", "slower", "slowest")))  # fmt: skip
+    x, y, z = names
+    facts = [f"{x} is {more} than {y}.", f"{y} is {more} than {z}."]
+    if r.random() < 0.5:
+        facts[0] = f"{y} is {less} than {x}."
+    if r.random() < 0.5:
+        facts[1] = f"{z} is {less} than {y}."
+    r.shuffle(facts)
+    up = r.random() < 0.5
+    ask = f"{' '.join(facts)} Who is the {most if up else least}?"
+    top, bottom = f"{x} is the {most} of the three", f"{z} is the {least} of the three"
+    first = f"{' '.join(facts)} So {top if up else bottom}."
+    second = f"{cap(bottom if up else top)}, and {y} is in the middle."
+    second_ask = r.choice(("And who is the {}?", "Then who is the {}?")).format(least if up else most)
+    if r.random() < 0.3:
+        second_ask = r.choice(("Who is in the middle?", "And who comes second?"))
+        second = f"{y} is in the middle, because {y} is {less} than {x} and {more} than {z}."
+    return Item("reasoning", [(ask, first), (second_ask, second)], ask)
+
+
+def extraction(r: random.Random) -> Item:
+    count = r.choice((2, 3, 3, 4, 5))
+    rows = [(n, r.choice(w.COLOR), b, p, t) for n, b, p, t in
+            zip(r.sample(w.FIRST, count), r.sample(w.BUY, count), r.sample(range(11, 99), count), r.sample(w.TOWN, count))]  # fmt: skip
+    text = " ".join(
+        r.choice((f"{n} from {t} bought a {c} {b} for {p} euros.", f"{n} paid {p} euros for a {c} {b} in {t}."))
+        for n, c, b, p, t in rows
+    )  # fmt: skip
+    ask = r.choice((f"Make a list of who bought what: {text}", f"{text} List the names, the things and the prices."))
+    first = "\n".join(f"- {n}: {c} {b}, {p} euros" for n, c, b, p, _ in rows)
+    n, c, b, p, t = r.choice(rows)
+    kind = r.randrange(3)
+    if kind == 0:
+        second_ask = r.choice((f"Where did {n} buy it?", f"In which town was {n}?"))
+        second = f"{n} bought the {c} {b} in {t} and paid {p} euros for it."
+    elif kind == 1:
+        n, c, b, p, t = max(rows, key=lambda row: row[3])
+        second_ask = r.choice(("Which one was the most expensive?", "Who paid the most?"))
+        second = f"The {c} {b} was the most expensive: {n} paid {p} euros for it."
+    else:
+        second_ask = r.choice((f"Who bought the {b}?", f"Whose is the {b}?"))
+        second = f"The {b} was bought by {n} in {t} for {p} euros, and it is {c}."
+    return Item("extraction", [(ask, first), (second_ask, second)], ask)
+
+
+def stem(r: random.Random) -> Item:
+    one, two = r.sample(list(w.SCIENCE), 2)
+    (is_one, does_one), (is_two, does_two) = w.SCIENCE[one], w.SCIENCE[two]
+    ask = r.choice((f"What is the difference between {a(one)} and {a(two)}?", f"Compare {a(one)} with {a(two)}.", f"How does {a(one)} differ from {a(two)}?"))
+    first = f"{cap(a(one))} is {is_one}, and {does_one}. {cap(a(two))} is {is_two}, and {does_two}."
+    which = r.choice((one, two))
+    third = r.choice([k for k in w.SCIENCE if k not in (one, two)])
+    if r.random() < 0.5:
+        second_ask = r.choice((f"Tell me only about the {which}.", f"What was the {which} again?"))
+        second = f"{cap(a(which))} is {w.SCIENCE[which][0]}, and {w.SCIENCE[which][1]}."
+    else:
+        second_ask = r.choice((f"And {a(third)}?", f"What about {a(third)}?"))
+        second = f"{cap(a(third))} is {w.SCIENCE[third][0]}, and {w.SCIENCE[third][1]}."
+    return Item("stem", [(ask, first), (second_ask, second)], f"{one}/{two}")
+
+
+# --- all of it ------------------------------------------------------------------------------
+
+CONVERSATIONS: list[Callable[[random.Random], Item]] = [writing, long_story, roleplay, reasoning, extraction, stem]
+KINDS = ("mt_bench", "translation", "summarization", "qa", "math_reasoning", "rag")
+
+
+def ask_kind(r: random.Random, kind: str) -> Item:
+    """One benchmark-like item of a kind."""
+    if kind == "mt_bench":
+        return r.choice(CONVERSATIONS)(r)
+    return {"translation": translation, "summarization": summarization, "qa": qa, "math_reasoning": math_reasoning, "rag": rag}[kind](r)
+
+
+def training_item(r: random.Random) -> Item:
+    """One item as training takes it: several questions on one passage, which is cheaper per answer."""
+    kind = r.choices(KINDS, weights=(22, 27, 13, 9, 17, 12))[0]
+    if kind == "translation" and r.random() < 0.4:
+        return word_list(r)
+    if kind in ("qa", "rag", "translation") and r.random() < 0.6:
+        make = {"translation": translation, "qa": qa, "rag": rag}[kind]
+        return make(r, r.randint(2, 4))
+    if kind == "math_reasoning" and r.random() < 0.5:
+        items = [math_reasoning(r) for _ in range(r.randint(2, 3))]
+        if any(held_out(item) for item in items):
+            return next(item for item in items if held_out(item))
+        return Item(kind, [turn for item in items for turn in item.turns], items[0].key, [ref for item in items for ref in item.reference])
+    return ask_kind(r, kind)

@@ -1,0 +1,220 @@
+//! `logitspec corpus`: make text searchable for drafts, and tell what such a file holds.
+
+mod texts;
+mod tokens;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::TokenId;
+use crate::cli::exit::{Outcome, user_error};
+use crate::corpus::{Corpus, CorpusBuilder, CorpusInfo};
+use texts::{Piece, Texts};
+use tokens::{Tokens, TokensArgs};
+
+/// Build and inspect corpora: text that drafts are copied from
+///
+/// A corpus holds documentation, sources or recorded answers, tokenized and sorted for searching. It belongs to one
+/// vocabulary; models that share that can share the corpus.
+#[derive(Debug, Args)]
+pub(super) struct CorpusArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(BuildArgs),
+    Info(InfoArgs),
+}
+
+/// Build a corpus from text files, JSONL files and source trees
+///
+/// Folders are walked; hidden files, those that a .gitignore names, and those that are no text are left out. Files
+/// named *.jsonl or *.ndjson are read line by line. Every file, and every line of JSONL, is a document.
+#[derive(Debug, Args)]
+struct BuildArgs {
+    /// Text files, JSONL files, folders
+    #[arg(value_name = "TEXT", required = true)]
+    texts: Vec<PathBuf>,
+
+    /// Where to write the corpus
+    #[arg(short = 'o', long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// The field of JSONL lines that has the text: a string, or a list of strings that are documents each
+    #[arg(long, default_value = "text", value_name = "NAME")]
+    field: String,
+
+    #[command(flatten)]
+    tokens: TokensArgs,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tell what a corpus holds, and check that it is undamaged
+#[derive(Debug, Args)]
+struct InfoArgs {
+    /// The corpus
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &CorpusArgs) -> anyhow::Result<Outcome> {
+    match &args.command {
+        Command::Build(args) => build(args),
+        Command::Info(args) => {
+            let corpus = Corpus::open(&args.file, None)?;
+            Described::new(&args.file, corpus.info()).print(args.json)
+        }
+    }
+}
+
+fn build(args: &BuildArgs) -> anyhow::Result<Outcome> {
+    check_output(&args.output)?;
+    let texts = Texts::gather(&args.texts, &args.field, &args.output)?;
+    let tokens = Tokens::open(&args.tokens)?;
+    let begun = Instant::now();
+    let (builder, left_out) = tokenize(texts, &tokens)?;
+    let tokenize_seconds = begun.elapsed().as_secs_f64();
+    for path in &left_out {
+        eprintln!("note: {}: left out, it is no text in UTF-8", path.display());
+    }
+    if builder.documents() == 0 {
+        return Err(user_error(
+            "there is no text in what was named; name text files, JSONL files or folders with some",
+        ));
+    }
+    let begun = Instant::now();
+    let bar =
+        ProgressBar::new_spinner().with_message(format!("sorting {} tokens", builder.tokens()));
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    let info = builder.write(&args.output, &tokens.fingerprint())?;
+    bar.finish_and_clear();
+    let described = Described {
+        left_out: Some(left_out.len()),
+        tokenize_seconds: Some(tokenize_seconds),
+        sort_seconds: Some(begun.elapsed().as_secs_f64()),
+        ..Described::new(&args.output, &info)
+    };
+    described.print(args.json)
+}
+
+/// Says now what would else come out after all the work.
+fn check_output(output: &Path) -> anyhow::Result<()> {
+    let folder = match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if output.is_dir() || !folder.is_dir() {
+        return Err(user_error(format!(
+            "{}: cannot be written; give -o/--output a file name in a folder that exists",
+            output.display()
+        )));
+    }
+    Ok(())
+}
+
+/// All documents as tokens, and the files that were left out. Pieces are tokenized by all cores, some at a time.
+fn tokenize(mut texts: Texts, tokens: &Tokens) -> anyhow::Result<(CorpusBuilder, Vec<PathBuf>)> {
+    let style = ProgressStyle::with_template(
+        "tokenizing {bar:24} {bytes} of {total_bytes}, {eta} left  {msg}",
+    );
+    let bar = ProgressBar::new(texts.size())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut builder = CorpusBuilder::default();
+    let mut document: Vec<TokenId> = Vec::new();
+    let mut batch = Vec::new();
+    while texts.next_batch(&mut batch)? {
+        let tokenized: Vec<_> = batch
+            .par_iter()
+            .map(|piece: &Piece| tokens.tokenize(&piece.text, piece.starts_document))
+            .collect::<anyhow::Result<_>>()?;
+        for (piece, tokens) in batch.iter().zip(tokenized) {
+            if piece.starts_document {
+                builder.add(&document);
+                document.clear();
+            }
+            document.extend(tokens);
+        }
+        bar.set_position(texts.done());
+        bar.set_message(format!("{} tokens", builder.tokens()));
+    }
+    builder.add(&document);
+    bar.finish_and_clear();
+    Ok((builder, texts.left_out()))
+}
+
+/// What a corpus is, for people and programs.
+#[derive(Debug, Serialize)]
+struct Described<'a> {
+    file: &'a Path,
+    tokens: u64,
+    documents: u64,
+    file_size: u64,
+    vocabulary: String,
+    n_vocab: usize,
+    /// Files that were no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokenize_seconds: Option<f64>,
+    /// Sorting and writing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sort_seconds: Option<f64>,
+}
+
+impl<'a> Described<'a> {
+    fn new(file: &'a Path, info: &CorpusInfo) -> Self {
+        Self {
+            file,
+            tokens: info.tokens,
+            documents: info.documents,
+            file_size: info.file_size,
+            vocabulary: info.vocabulary.to_string(),
+            n_vocab: info.vocabulary.n_vocab(),
+            left_out: None,
+            tokenize_seconds: None,
+            sort_seconds: None,
+        }
+    }
+
+    fn print(&self, json: bool) -> anyhow::Result<Outcome> {
+        let mut out = io::stdout().lock();
+        if json {
+            serde_json::to_writer(&mut out, self).map_err(io::Error::from)?;
+            writeln!(out)?;
+            return Ok(Outcome::Done);
+        }
+        let mib = self.file_size as f64 / f64::from(1 << 20);
+        writeln!(out, "corpus      {}", self.file.display())?;
+        writeln!(out, "tokens      {}", self.tokens)?;
+        writeln!(out, "documents   {}", self.documents)?;
+        writeln!(out, "size        {mib:.2} MiB")?;
+        writeln!(
+            out,
+            "vocabulary  {} tokens, fingerprint {}",
+            self.n_vocab,
+            &self.vocabulary[..12]
+        )?;
+        if let (Some(tokenize), Some(sort)) = (self.tokenize_seconds, self.sort_seconds) {
+            writeln!(
+                out,
+                "built in    {tokenize:.1} s tokenizing, {sort:.1} s sorting and writing"
+            )?;
+        }
+        Ok(Outcome::Done)
+    }
+}

@@ -1,0 +1,275 @@
+//! The texts of a corpus, read piece by piece.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use ignore::WalkBuilder;
+use serde_json::Value;
+
+use crate::cli::exit::user_error;
+
+/// Longer texts are tokenized in pieces of about this many bytes, cut after a line.
+const PIECE_BYTES: usize = 1 << 18;
+
+/// About as much is read before it is tokenized.
+const BATCH_BYTES: usize = 1 << 24;
+
+/// A document, or a part of a long one.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub text: String,
+    pub starts_document: bool,
+}
+
+#[derive(Debug)]
+struct Source {
+    path: PathBuf,
+    is_jsonl: bool,
+    /// Named by the user, not found in a folder: then everything in it has to be right.
+    is_named: bool,
+}
+
+/// Everything that goes into a corpus, in order.
+#[derive(Debug)]
+pub(super) struct Texts {
+    /// In reverse.
+    sources: Vec<Source>,
+    current: Option<Reader>,
+    field: String,
+    size: u64,
+    done: u64,
+    left_out: Vec<PathBuf>,
+}
+
+impl Texts {
+    /// Finds all files. `output` is left out where it lies among them.
+    pub(super) fn gather(paths: &[PathBuf], field: &str, output: &Path) -> anyhow::Result<Self> {
+        let output = output.canonicalize().ok();
+        let is_output = |path: &Path| output.is_some() && path.canonicalize().ok() == output;
+        let mut texts = Self {
+            sources: Vec::new(),
+            current: None,
+            field: field.into(),
+            size: 0,
+            done: 0,
+            left_out: Vec::new(),
+        };
+        for path in paths {
+            if !path.is_dir() {
+                let extension = path.extension().unwrap_or_default();
+                let is_jsonl = ["jsonl", "ndjson"]
+                    .iter()
+                    .any(|name| extension.eq_ignore_ascii_case(name));
+                let size = path.metadata().map_err(|error| unreadable(path, &error))?;
+                texts.take(path.clone(), is_jsonl, true, size.len());
+                continue;
+            }
+            for entry in WalkBuilder::new(path)
+                .sort_by_file_path(Ord::cmp)
+                .require_git(false)
+                .build()
+            {
+                let entry = entry.map_err(|error| {
+                    user_error(format!(
+                        "{}: {error}; check its permissions",
+                        path.display()
+                    ))
+                })?;
+                let Ok(metadata) = entry.metadata() else {
+                    continue;
+                };
+                if metadata.is_file() && !is_output(entry.path()) {
+                    texts.take(entry.into_path(), false, false, metadata.len());
+                }
+            }
+        }
+        texts.sources.reverse();
+        Ok(texts)
+    }
+
+    fn take(&mut self, path: PathBuf, is_jsonl: bool, is_named: bool, size: u64) {
+        self.size += size;
+        self.sources.push(Source {
+            path,
+            is_jsonl,
+            is_named,
+        });
+    }
+
+    /// Bytes in all files.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes read so far.
+    pub(super) fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Files in folders that were no text.
+    pub(super) fn left_out(self) -> Vec<PathBuf> {
+        self.left_out
+    }
+
+    /// Puts the next pieces into `batch`; `false` if there were none left.
+    pub(super) fn next_batch(&mut self, batch: &mut Vec<Piece>) -> anyhow::Result<bool> {
+        batch.clear();
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES {
+            let reader = match &mut self.current {
+                Some(reader) => reader,
+                None => match self.sources.pop() {
+                    Some(source) => self.current.insert(Reader::open(source)?),
+                    None => break,
+                },
+            };
+            let (read, before) = (reader.read, batch.len());
+            let more = reader.next(&self.field, batch)?;
+            self.done += reader.read - read;
+            bytes += batch[before..]
+                .iter()
+                .map(|piece| piece.text.len())
+                .sum::<usize>();
+            if !more {
+                let reader = self.current.take();
+                self.left_out.extend(
+                    reader
+                        .filter(|reader| reader.no_text)
+                        .map(|reader| reader.source.path),
+                );
+            }
+        }
+        Ok(!batch.is_empty())
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> anyhow::Error {
+    user_error(format!(
+        "{}: cannot read the text: {error}; check its name and permissions",
+        path.display()
+    ))
+}
+
+/// A file being read.
+#[derive(Debug)]
+struct Reader {
+    source: Source,
+    file: BufReader<File>,
+    /// Bytes read so far.
+    read: u64,
+    line: usize,
+    /// The first bytes of a character whose rest was not read yet.
+    carried: Vec<u8>,
+    no_text: bool,
+}
+
+impl Reader {
+    fn open(source: Source) -> anyhow::Result<Self> {
+        let file = File::open(&source.path).map_err(|error| unreadable(&source.path, &error))?;
+        Ok(Self {
+            source,
+            file: BufReader::new(file),
+            read: 0,
+            line: 0,
+            carried: Vec::new(),
+            no_text: false,
+        })
+    }
+
+    /// Adds what comes next to `batch`; `false` at the end of the file.
+    fn next(&mut self, field: &str, batch: &mut Vec<Piece>) -> anyhow::Result<bool> {
+        if self.source.is_jsonl {
+            self.next_line(field, batch)
+        } else {
+            self.next_piece(batch)
+        }
+    }
+
+    fn next_piece(&mut self, batch: &mut Vec<Piece>) -> anyhow::Result<bool> {
+        let starts_document = self.read == 0;
+        let mut bytes = std::mem::take(&mut self.carried);
+        let read = |file: &mut BufReader<File>, bytes: &mut Vec<u8>| {
+            let limit = PIECE_BYTES as u64;
+            let first = file.by_ref().take(limit).read_to_end(bytes)?;
+            let rest = file.by_ref().take(limit).read_until(b'\n', bytes)?;
+            io::Result::Ok((first + rest) as u64)
+        };
+        let count = read(&mut self.file, &mut bytes)
+            .map_err(|error| unreadable(&self.source.path, &error))?;
+        self.read += count;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let wrong = match std::str::from_utf8(&bytes) {
+            Ok(text) => text.contains('\0'),
+            // Cut within a character.
+            Err(error) if error.error_len().is_none() && count > 0 => {
+                self.carried = bytes.split_off(error.valid_up_to());
+                false
+            }
+            Err(_) => true,
+        };
+        if wrong && self.source.is_named {
+            return Err(user_error(format!(
+                "{}: is no text in UTF-8; convert it first, or leave it out",
+                self.source.path.display()
+            )));
+        }
+        if wrong && starts_document {
+            self.no_text = true;
+            return Ok(false);
+        }
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        batch.push(Piece {
+            text,
+            starts_document,
+        });
+        Ok(count > 0)
+    }
+
+    fn next_line(&mut self, field: &str, batch: &mut Vec<Piece>) -> anyhow::Result<bool> {
+        let mut line = Vec::new();
+        let count = self.file.read_until(b'\n', &mut line);
+        let count = count.map_err(|error| unreadable(&self.source.path, &error))?;
+        self.read += count as u64;
+        self.line += 1;
+        if count == 0 {
+            return Ok(false);
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return Ok(true);
+        }
+        let place = format!("{}: line {}", self.source.path.display(), self.line);
+        let object: Value = serde_json::from_slice(&line).map_err(|error| {
+            let column = error.column();
+            user_error(format!(
+                "{place} is no JSON (column {column}); mend it or leave it out"
+            ))
+        })?;
+        let mut push = |text: &str| {
+            batch.push(Piece {
+                text: text.into(),
+                starts_document: true,
+            });
+        };
+        let strings = match object.get(field) {
+            Some(Value::String(text)) => {
+                push(text);
+                return Ok(true);
+            }
+            Some(Value::Array(items)) => {
+                items.iter().map(Value::as_str).collect::<Option<Vec<_>>>()
+            }
+            _ => None,
+        };
+        let Some(strings) = strings else {
+            return Err(user_error(format!(
+                "{place} has no text in {field:?}; name the field that has it with --field"
+            )));
+        };
+        strings.into_iter().for_each(push);
+        Ok(true)
+    }
+}

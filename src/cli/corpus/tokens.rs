@@ -1,0 +1,124 @@
+//! Text to tokens, by a GGUF or by a `tokenizer.json`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tokenizers::Tokenizer;
+
+use crate::TokenId;
+use crate::cli::exit::user_error;
+use crate::runtime::llama::{Engine, ModelOptions};
+use crate::store::VocabFingerprint;
+
+/// Whose tokens.
+#[derive(Debug, Args)]
+pub(super) struct TokensArgs {
+    /// The model whose vocabulary to use: a GGUF file, of which only the header is read
+    #[arg(
+        short = 'm',
+        long,
+        alias = "model_path",
+        env = "LOGITSPEC_MODEL",
+        value_name = "FILE"
+    )]
+    model_path: Option<PathBuf>,
+
+    /// Tokenize with this tokenizer.json instead
+    #[arg(long, alias = "tokenizer_path", value_name = "FILE")]
+    tokenizer_path: Option<PathBuf>,
+}
+
+/// A tokenizer and its vocabulary.
+pub(super) enum Tokens {
+    Gguf(Box<Engine>),
+    Json(Box<Tokenizer>),
+}
+
+impl Tokens {
+    pub(super) fn open(args: &TokensArgs) -> anyhow::Result<Self> {
+        match (&args.tokenizer_path, &args.model_path) {
+            (Some(path), _) => open_json(path).map(|tokenizer| Self::Json(Box::new(tokenizer))),
+            (None, Some(path)) => {
+                let options = ModelOptions {
+                    info_only: true,
+                    ..ModelOptions::default()
+                };
+                let engine = Engine::load(path, &options)?;
+                if engine.vocabulary().is_empty() {
+                    return Err(user_error(format!(
+                        "{}: this model has no vocabulary; name another with -m/--model-path, or a tokenizer with \
+                         --tokenizer-path",
+                        path.display()
+                    )));
+                }
+                Ok(Self::Gguf(Box::new(engine)))
+            }
+            (None, None) => Err(user_error(
+                "no vocabulary: name a model with -m/--model-path or a tokenizer.json with --tokenizer-path",
+            )),
+        }
+    }
+
+    pub(super) fn fingerprint(&self) -> VocabFingerprint {
+        match self {
+            Self::Gguf(engine) => engine.vocabulary().fingerprint(),
+            Self::Json(tokenizer) => fingerprint_of(tokenizer),
+        }
+    }
+
+    /// The tokens of a document, or of a piece that goes on in mid-document.
+    pub(super) fn tokenize(
+        &self,
+        text: &str,
+        starts_document: bool,
+    ) -> anyhow::Result<Vec<TokenId>> {
+        match self {
+            Self::Gguf(engine) if starts_document => {
+                Ok(engine.vocabulary().tokenize_document(text))
+            }
+            Self::Gguf(engine) => Ok(engine.vocabulary().tokenize_continuation(text)),
+            Self::Json(tokenizer) => match tokenizer.encode_fast(text, false) {
+                Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+                Err(error) => Err(anyhow::anyhow!(
+                    "the tokenizer failed: {}",
+                    one_line(&error)
+                )),
+            },
+        }
+    }
+}
+
+fn open_json(path: &Path) -> anyhow::Result<Tokenizer> {
+    let unusable = |error: tokenizers::Error| {
+        user_error(format!(
+            "{}: cannot use this tokenizer: {}; give --tokenizer-path a tokenizer.json",
+            path.display(),
+            one_line(&error)
+        ))
+    };
+    let mut tokenizer = Tokenizer::from_file(path).map_err(unusable)?;
+    // A tokenizer.json can ask for both. They serve training, and would spoil a text.
+    tokenizer.with_truncation(None).map_err(unusable)?;
+    tokenizer.with_padding(None);
+    Ok(tokenizer)
+}
+
+/// Numbers without a token are named as llama.cpp's converters name them, so that the GGUF has the same fingerprint.
+fn fingerprint_of(tokenizer: &Tokenizer) -> VocabFingerprint {
+    let vocabulary = tokenizer.get_vocab(true);
+    let end = vocabulary.values().max().map_or(0, |&last| last + 1);
+    VocabFingerprint::of((0..end).map(|number| {
+        let token = tokenizer.id_to_token(number);
+        token.unwrap_or_else(|| format!("[PAD{number}]"))
+    }))
+}
+
+/// Errors from deep in a tokenizer can be many lines long; the first says what it is about.
+fn one_line(error: &tokenizers::Error) -> String {
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}

@@ -1,0 +1,73 @@
+//! What may be copied from beyond the conversation: earlier requests, and a corpus.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::corpus::Corpus;
+use crate::draft::Memory;
+use crate::pool::SharedPool;
+use crate::runtime::llama::Engine;
+
+/// Texts beyond the conversation.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Memory")]
+pub(super) struct MemoryArgs {
+    /// Copy from earlier requests, too, and remember this one: the file is made if it is not there. It holds their
+    /// text as tokens, so treat it as you treat what was asked and answered
+    #[arg(
+        long,
+        alias = "pool_file",
+        value_name = "FILE",
+        conflicts_with = "no_shared_pool"
+    )]
+    pool_file: Option<PathBuf>,
+
+    /// Most tokens of earlier requests to remember; the oldest requests go first
+    #[arg(
+        long,
+        alias = "pool_max_tokens",
+        default_value_t = 1 << 20,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1 << 30)
+    )]
+    pool_max_tokens: u32,
+
+    /// Copy from nothing but the conversation itself
+    #[arg(long, alias = "no_shared_pool")]
+    no_shared_pool: bool,
+
+    /// Copy from a corpus, too: a file made by logitspec corpus build
+    #[arg(long, value_name = "FILE")]
+    corpus: Option<PathBuf>,
+}
+
+impl MemoryArgs {
+    /// Opens what these flags name, for a model's vocabulary.
+    pub(super) fn open(&self, engine: &Engine) -> anyhow::Result<Memory> {
+        let max_tokens = self.pool_max_tokens as usize;
+        let fingerprint = || engine.vocabulary().fingerprint();
+        let history = match &self.pool_file {
+            Some(path) => Some(SharedPool::load(path, &fingerprint(), max_tokens)?),
+            None if self.no_shared_pool => None,
+            None => Some(SharedPool::new(max_tokens)),
+        };
+        let mut memory = Memory {
+            history: history.map(Arc::new),
+            corpus: None,
+        };
+        if let Some(path) = &self.corpus {
+            memory.corpus = Some(Arc::new(Corpus::open(path, Some(&fingerprint()))?));
+        }
+        Ok(memory)
+    }
+
+    /// Keeps what was remembered, if a file was named for it.
+    pub(super) fn save(&self, memory: &Memory, engine: &Engine) -> anyhow::Result<()> {
+        if let (Some(path), Some(history)) = (&self.pool_file, &memory.history) {
+            history.save(path, &engine.vocabulary().fingerprint())?;
+        }
+        Ok(())
+    }
+}

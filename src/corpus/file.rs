@@ -1,0 +1,215 @@
+//! Corpora as files.
+//!
+//! After the [header](crate::store) come the text with its borders, the sorted places, and where those after each
+//! token begin; 32 bits each.
+
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use crate::bench::files::write_atomically_with;
+use crate::corpus::build::{BORDER, sorted_places};
+use crate::corpus::search::Layout;
+use crate::corpus::{Corpus, CorpusBuilder};
+use crate::runtime::MappedFile;
+use crate::store::{Checksum, HEADER_BYTES, Header, Kind, TokenFileError, VocabFingerprint};
+
+/// What a corpus says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CorpusInfo {
+    /// Number of tokens, borders left out.
+    pub tokens: u64,
+    /// Number of documents.
+    pub documents: u64,
+    /// Which vocabulary the tokens belong to.
+    pub vocabulary: VocabFingerprint,
+    /// Size of the file in bytes.
+    pub file_size: u64,
+}
+
+impl CorpusBuilder {
+    /// Sorts the text, by all cores, and writes the corpus; a file that is there is replaced, in one step.
+    ///
+    /// # Errors
+    /// [`TokenFileError::Unwritable`], and [`TokenFileError::TooLarge`] from 2^32 tokens (with borders) on.
+    ///
+    /// # Panics
+    /// If a document has a token that the vocabulary has not.
+    pub fn write(
+        &self,
+        path: &Path,
+        vocabulary: &VocabFingerprint,
+    ) -> Result<CorpusInfo, TokenFileError> {
+        let (text, header) = (self.text(), self.header(vocabulary));
+        if u32::try_from(text.len()).is_err() {
+            return Err(TokenFileError::TooLarge {
+                path: path.into(),
+                kind: Kind::Corpus,
+                tokens: text.len() as u64,
+            });
+        }
+        let (places, first) = sorted_places(text, vocabulary.n_vocab());
+        let parts = [text, places.as_slice(), first.as_slice()];
+        write_atomically_with(path, |file| write_parts(file, &header, parts)).map_err(|error| {
+            TokenFileError::Unwritable {
+                path: path.into(),
+                kind: Kind::Corpus,
+                error,
+            }
+        })?;
+        let words: usize = parts.iter().map(|part| part.len()).sum();
+        Ok(CorpusInfo {
+            tokens: header.tokens,
+            documents: header.documents,
+            vocabulary: *vocabulary,
+            file_size: (HEADER_BYTES + 4 * words) as u64,
+        })
+    }
+
+    /// What [`write`](Self::write) writes, as bytes.
+    ///
+    /// # Errors
+    /// None of its own: writing to memory succeeds.
+    ///
+    /// # Panics
+    /// As `write`, and from 2^32 tokens on.
+    pub fn encode(&self, vocabulary: &VocabFingerprint) -> io::Result<Vec<u8>> {
+        let (places, first) = sorted_places(self.text(), vocabulary.n_vocab());
+        let parts = [self.text(), places.as_slice(), first.as_slice()];
+        let mut file = io::Cursor::new(Vec::new());
+        write_parts(&mut file, &self.header(vocabulary), parts)?;
+        Ok(file.into_inner())
+    }
+
+    fn header(&self, vocabulary: &VocabFingerprint) -> Header {
+        Header {
+            kind: Kind::Corpus,
+            fingerprint: *vocabulary,
+            tokens: self.tokens(),
+            documents: self.documents(),
+        }
+    }
+}
+
+fn write_parts(
+    file: &mut (impl Write + Seek),
+    header: &Header,
+    parts: [&[u32]; 3],
+) -> io::Result<()> {
+    const WORDS_AT_ONCE: usize = 1 << 14;
+    let header = header.encode();
+    let mut checksum = Checksum::begin(&header);
+    let mut out = BufWriter::new(&mut *file);
+    out.write_all(&header)?;
+    let mut bytes = Vec::with_capacity(4 * WORDS_AT_ONCE);
+    for words in parts.iter().flat_map(|part| part.chunks(WORDS_AT_ONCE)) {
+        bytes.clear();
+        bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        checksum.add(&bytes);
+        out.write_all(&bytes)?;
+    }
+    out.flush()?;
+    drop(out);
+    let (at, sum) = checksum.finish();
+    file.seek(SeekFrom::Start(at as u64))?;
+    file.write_all(&sum)
+}
+
+impl Corpus<MappedFile> {
+    /// Maps a corpus. The whole file is read once to check it, which takes as long as the disk, or a tenth of a
+    /// second for each GB that the system still has in memory.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that [`CorpusBuilder::write`] did not write for this vocabulary (any
+    /// vocabulary, if none is given).
+    pub fn open(
+        path: &Path,
+        vocabulary: Option<&VocabFingerprint>,
+    ) -> Result<Self, TokenFileError> {
+        let unreadable = |error| TokenFileError::Unreadable {
+            path: path.into(),
+            kind: Kind::Corpus,
+            error,
+        };
+        if path.is_dir() {
+            return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+        }
+        let file = MappedFile::open(path).map_err(unreadable)?;
+        Self::from_bytes(file, path, vocabulary)
+    }
+}
+
+impl<B: AsRef<[u8]>> Corpus<B> {
+    /// [`open`](Corpus::open) of a file that is in memory; `path` is for messages.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn from_bytes(
+        bytes: B,
+        path: &Path,
+        vocabulary: Option<&VocabFingerprint>,
+    ) -> Result<Self, TokenFileError> {
+        let file = bytes.as_ref();
+        let header = Header::check(file, Kind::Corpus, vocabulary, path)?;
+        let damaged = |reason| TokenFileError::Damaged {
+            path: path.into(),
+            kind: Kind::Corpus,
+            reason,
+        };
+        let layout = layout(&header, file.len())
+            .ok_or_else(|| damaged("its length is not what its header says"))?;
+        let n_vocab = header.fingerprint.n_vocab();
+        let known = |token: u32| (token as usize) < n_vocab || token == BORDER;
+        if !words(&file[layout.text.clone()]).all(known) {
+            return Err(damaged("it has tokens that the vocabulary has not"));
+        }
+        let text_words = layout.text.len() / 4;
+        let inside = |place: u32| (place as usize) < text_words;
+        if !words(&file[layout.places.clone()]).all(inside) {
+            return Err(damaged("it has places that the text has not"));
+        }
+        let first = &file[layout.first.clone()];
+        if !words(first).is_sorted()
+            || words(first).next_back() != u32::try_from(layout.places.len() / 4).ok()
+        {
+            return Err(damaged("its table of tokens is wrong"));
+        }
+        Ok(Self { bytes, layout })
+    }
+}
+
+fn words(bytes: &[u8]) -> impl DoubleEndedIterator<Item = u32> {
+    let (words, _) = bytes.as_chunks();
+    words.iter().map(|word| u32::from_le_bytes(*word))
+}
+
+/// Where the parts lie in a file of `len` bytes, if it can have those that the header speaks of.
+fn layout(header: &Header, len: usize) -> Option<Layout> {
+    let text_words = header
+        .tokens
+        .checked_add(header.documents)?
+        .checked_add(1)?;
+    // Every document but has one token that nothing stands before.
+    let places = header.tokens.checked_sub(header.documents)?;
+    let first = (header.fingerprint.n_vocab() as u64).checked_add(1)?;
+    let mut end = HEADER_BYTES;
+    let mut part = |words: u64| {
+        let start = end;
+        end = usize::try_from(words)
+            .ok()?
+            .checked_mul(4)?
+            .checked_add(start)?;
+        Some(start..end)
+    };
+    let (text, places, first) = (part(text_words)?, part(places)?, part(first)?);
+    (end == len).then_some(Layout {
+        info: CorpusInfo {
+            tokens: header.tokens,
+            documents: header.documents,
+            vocabulary: header.fingerprint,
+            file_size: len as u64,
+        },
+        text,
+        places,
+        first,
+    })
+}

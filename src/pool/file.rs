@@ -1,0 +1,134 @@
+//! Earlier requests, kept between runs.
+//!
+//! After the [header](crate::store) come the lengths of the documents (32 bits each), then all their tokens.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::TokenId;
+use crate::bench::files::write_atomically;
+use crate::pool::SharedPool;
+use crate::store::{Checksum, HEADER_BYTES, Header, Kind, TokenFileError, VocabFingerprint, word};
+
+impl SharedPool {
+    /// Writes all documents to a file; one that is there is replaced, in one step.
+    ///
+    /// # Errors
+    /// [`TokenFileError::Unwritable`].
+    pub fn save(&self, path: &Path, vocabulary: &VocabFingerprint) -> Result<(), TokenFileError> {
+        write_atomically(path, &self.encode(vocabulary)).map_err(|error| {
+            TokenFileError::Unwritable {
+                path: path.into(),
+                kind: Kind::Pool,
+                error,
+            }
+        })
+    }
+
+    /// What [`save`](Self::save) writes.
+    pub fn encode(&self, vocabulary: &VocabFingerprint) -> Vec<u8> {
+        encode(&self.documents(), vocabulary)
+    }
+
+    /// A pool with the documents of a file; if they are more than `max_tokens`, the newest of them. A file that
+    /// does not exist is an empty pool.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that [`save`](Self::save) did not write for this vocabulary.
+    pub fn load(
+        path: &Path,
+        vocabulary: &VocabFingerprint,
+        max_tokens: usize,
+    ) -> Result<Self, TokenFileError> {
+        let file = match fs::read(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self::new(max_tokens));
+            }
+            Err(error) => {
+                return Err(TokenFileError::Unreadable {
+                    path: path.into(),
+                    kind: Kind::Pool,
+                    error,
+                });
+            }
+        };
+        Self::decode(&file, path, vocabulary, max_tokens)
+    }
+
+    /// [`load`](Self::load) of a file that is in memory; `path` is for messages.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn decode(
+        file: &[u8],
+        path: &Path,
+        vocabulary: &VocabFingerprint,
+        max_tokens: usize,
+    ) -> Result<Self, TokenFileError> {
+        let header = Header::check(file, Kind::Pool, Some(vocabulary), path)?;
+        let damaged = |reason| TokenFileError::Damaged {
+            path: path.into(),
+            kind: Kind::Pool,
+            reason,
+        };
+        let body = &file[HEADER_BYTES..];
+        let words = body.len() as u64 / 4;
+        if !body.len().is_multiple_of(4)
+            || header.documents.checked_add(header.tokens) != Some(words)
+        {
+            return Err(damaged("its length is not what its header says"));
+        }
+        let (lengths, tokens) = body.split_at(4 * header.documents as usize);
+        let all_words = |bytes: &[u8]| -> Vec<u32> {
+            (0..bytes.len() / 4)
+                .filter_map(|index| word(bytes, index))
+                .collect()
+        };
+        let lengths = all_words(lengths);
+        if lengths.iter().map(|&len| u64::from(len)).sum::<u64>() != header.tokens {
+            return Err(damaged("its documents are not as long as its header says"));
+        }
+        let tokens = all_words(tokens);
+        if tokens
+            .iter()
+            .any(|&token| token as usize >= vocabulary.n_vocab())
+        {
+            return Err(damaged("it has tokens that the vocabulary has not"));
+        }
+        let pool = Self::new(max_tokens);
+        let mut rest: &[TokenId] = &tokens;
+        for len in lengths {
+            let (document, after) = rest.split_at(len as usize);
+            pool.insert(document);
+            rest = after;
+        }
+        Ok(pool)
+    }
+}
+
+fn encode(documents: &[Vec<TokenId>], vocabulary: &VocabFingerprint) -> Vec<u8> {
+    let tokens: usize = documents.iter().map(Vec::len).sum();
+    let header = Header {
+        kind: Kind::Pool,
+        fingerprint: *vocabulary,
+        tokens: tokens as u64,
+        documents: documents.len() as u64,
+    };
+    let mut file = Vec::with_capacity(HEADER_BYTES + 4 * (documents.len() + tokens));
+    let header = header.encode();
+    file.extend_from_slice(&header);
+    for document in documents {
+        // The pool holds at most 2^29 tokens.
+        file.extend_from_slice(&(document.len() as u32).to_le_bytes());
+    }
+    for token in documents.iter().flatten() {
+        file.extend_from_slice(&token.to_le_bytes());
+    }
+    let mut checksum = Checksum::begin(&header);
+    checksum.add(&file[HEADER_BYTES..]);
+    let (at, bytes) = checksum.finish();
+    file[at..at + bytes.len()].copy_from_slice(&bytes);
+    file
+}

@@ -1,0 +1,158 @@
+//! How a file of tokens begins.
+
+use std::hash::Hasher;
+use std::path::Path;
+
+use twox_hash::XxHash3_64;
+
+use crate::store::{Kind, TokenFileError, VocabFingerprint};
+
+/// Size of a header. A multiple of all that follows.
+pub(crate) const HEADER_BYTES: usize = 128;
+
+/// Changes whenever older programs could misread a file.
+const VERSION: u32 = 1;
+
+// Offsets of the fields. All numbers are little-endian; what lies between and after is zero.
+const AT_VERSION: usize = 8;
+const AT_CHECKSUM: usize = 16;
+const AT_FINGERPRINT: usize = 24;
+const AT_VOCABULARY: usize = 56;
+const AT_TOKENS: usize = 64;
+const AT_DOCUMENTS: usize = 72;
+
+/// What a file of tokens says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub kind: Kind,
+    pub fingerprint: VocabFingerprint,
+    /// Tokens in the file, as its kind counts them.
+    pub tokens: u64,
+    pub documents: u64,
+}
+
+impl Kind {
+    fn magic(self) -> &'static [u8; 8] {
+        // The line end shows when a file went through a program that changes those.
+        match self {
+            Self::Pool => b"lgspool\n",
+            Self::Corpus => b"lgscorp\n",
+        }
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    let bytes = bytes[at..at + 8].try_into();
+    u64::from_le_bytes(bytes.expect("a slice of that length"))
+}
+
+/// The `index`-th 32-bit number of `bytes`, if there are so many.
+pub(crate) fn word(bytes: &[u8], index: usize) -> Option<u32> {
+    let at = index.checked_mul(4)?;
+    let bytes = bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
+    Some(u32::from_le_bytes(bytes))
+}
+
+impl Header {
+    /// The header's bytes, the checksum still open.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+        put(0, self.kind.magic());
+        put(AT_VERSION, &VERSION.to_le_bytes());
+        put(AT_FINGERPRINT, self.fingerprint.sha256());
+        put(
+            AT_VOCABULARY,
+            &(self.fingerprint.n_vocab() as u64).to_le_bytes(),
+        );
+        put(AT_TOKENS, &self.tokens.to_le_bytes());
+        put(AT_DOCUMENTS, &self.documents.to_le_bytes());
+        bytes
+    }
+
+    /// Reads and checks a whole file but for what only its kind knows: its kind, version and vocabulary, and that
+    /// every byte is as it was written.
+    ///
+    /// # Errors
+    /// Everything but [`TokenFileError::Unreadable`] and the like; `path` is for their messages.
+    pub fn check(
+        file: &[u8],
+        kind: Kind,
+        wanted: Option<&VocabFingerprint>,
+        path: &Path,
+    ) -> Result<Self, TokenFileError> {
+        let damaged = |reason| TokenFileError::Damaged {
+            path: path.into(),
+            kind,
+            reason,
+        };
+        if !file.starts_with(kind.magic()) {
+            return Err(TokenFileError::Foreign {
+                path: path.into(),
+                kind,
+            });
+        }
+        if file.len() < HEADER_BYTES {
+            return Err(damaged("it is cut off"));
+        }
+        let found = word(file, AT_VERSION / 4).unwrap_or_default();
+        if found != VERSION {
+            return Err(TokenFileError::Version {
+                path: path.into(),
+                kind,
+                found,
+                known: VERSION,
+            });
+        }
+        if number(file, AT_CHECKSUM) != Checksum::of(file) {
+            return Err(damaged("its checksum is wrong: it was cut off or changed"));
+        }
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(&file[AT_FINGERPRINT..AT_VOCABULARY]);
+        let n_vocab = usize::try_from(number(file, AT_VOCABULARY)).unwrap_or(usize::MAX);
+        let header = Self {
+            kind,
+            fingerprint: VocabFingerprint::from_parts(sha256, n_vocab),
+            tokens: number(file, AT_TOKENS),
+            documents: number(file, AT_DOCUMENTS),
+        };
+        match wanted {
+            Some(wanted) if *wanted != header.fingerprint => Err(TokenFileError::Vocabulary {
+                path: path.into(),
+                kind,
+                found: header.fingerprint.short(),
+                wanted: wanted.short(),
+            }),
+            _ => Ok(header),
+        }
+    }
+}
+
+/// XXH3 over a file in order, all but the checksum itself.
+pub(crate) struct Checksum(XxHash3_64);
+
+impl Checksum {
+    /// Begins with a header; everything after it goes to [`add`](Self::add).
+    pub fn begin(header: &[u8; HEADER_BYTES]) -> Self {
+        let mut checksum = Self(XxHash3_64::new());
+        checksum.add(&header[..AT_CHECKSUM]);
+        checksum.add(&header[AT_FINGERPRINT..]);
+        checksum
+    }
+
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    /// Where the checksum belongs in the file, and its bytes.
+    pub fn finish(self) -> (usize, [u8; 8]) {
+        (AT_CHECKSUM, self.0.finish().to_le_bytes())
+    }
+
+    fn of(file: &[u8]) -> u64 {
+        let mut checksum = Self(XxHash3_64::new());
+        checksum.add(&file[..AT_CHECKSUM]);
+        checksum.add(&file[AT_FINGERPRINT..]);
+        checksum.0.finish()
+    }
+}

@@ -1,0 +1,232 @@
+//! The demo model that comes with the repository, on the questions of data/demo_bench, which it has not seen.
+//!
+//! Both are made by scripts/demo_model, whose check.py asks and judges the same way without llama.cpp.
+#![cfg(feature = "cli")]
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use logitspec::TokenId;
+use logitspec::bench::prompt::Prompter;
+use logitspec::bench::{Question, read_questions};
+use logitspec::engine::{FinishReason, Method, Session, SessionOptions};
+use logitspec::runtime::ChatTemplate;
+use logitspec::runtime::llama::{
+    CacheType, ContextOptions, Engine, FlashAttention, LlamaTarget, ModelOptions,
+};
+
+const CONTEXT: ContextOptions = ContextOptions {
+    n_ctx: Some(2048),
+    n_batch: 2048,
+    n_ubatch: 512,
+    threads: Some(1),
+    flash_attention: FlashAttention::Off,
+    cache_type_k: CacheType::F16,
+    cache_type_v: CacheType::F16,
+    swa_full: true,
+    draft_tree_capacity: 64,
+};
+
+/// More than the longest answer of the corpus has.
+const MOST_TOKENS: usize = 400;
+
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn engine() -> Engine {
+    Engine::load(
+        &file("data/models/logitspec-demo.gguf"),
+        &ModelOptions::default(),
+    )
+    .unwrap()
+}
+
+fn questions() -> Vec<Question> {
+    let set = read_questions(file("data/demo_bench/question.jsonl")).unwrap();
+    assert!(set.skipped.is_empty(), "{:?}", set.skipped);
+    set.questions
+}
+
+/// Writes prompts with the template that the file itself holds.
+fn prompter(engine: &Engine) -> Prompter<'_> {
+    let vocabulary = engine.vocabulary();
+    let source = engine.chat_template().unwrap();
+    let template = ChatTemplate::new("own", &source, &vocabulary.bos(), &vocabulary.eos()).unwrap();
+    Prompter::new(vocabulary, Some(template), Vec::new())
+}
+
+fn references(question: &Question) -> Vec<String> {
+    serde_json::from_value(question.extra["reference"].clone()).unwrap()
+}
+
+/// The words of a text: case, punctuation and white space never count.
+fn words(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let words: Vec<&str> = lower
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.join(" ")
+}
+
+fn last_number(text: &str) -> Option<&str> {
+    text.split(|c: char| !c.is_ascii_digit())
+        .rfind(|number| !number.is_empty())
+}
+
+/// Math: the last number is the reference's. Stories and roles, where wording is free: every item of the reference
+/// stands there, word for word. All else: the answer is the reference.
+fn right(category: &str, answer: &str, reference: &str) -> bool {
+    match category {
+        "math_reasoning" => last_number(answer) == Some(reference),
+        "writing" | "roleplay" => {
+            let said = format!(" {} ", words(answer));
+            let stands = |item| said.contains(&format!(" {} ", words(item)));
+            reference.split("; ").all(stands)
+        }
+        _ => words(answer) == words(reference),
+    }
+}
+
+/// Whether the same eight tokens come three times in a row.
+fn loops(tokens: &[TokenId]) -> bool {
+    tokens
+        .windows(24)
+        .any(|span| span[..8] == span[8..16] && span[..8] == span[16..])
+}
+
+struct Turn {
+    tokens: Vec<TokenId>,
+    text: String,
+    finish: FinishReason,
+}
+
+fn ask(
+    session: &mut Session<LlamaTarget<'_>>,
+    prompter: &Prompter,
+    question: &Question,
+) -> Vec<Turn> {
+    session.reset();
+    let mut conversation = prompter.conversation();
+    let mut answers = Vec::new();
+    for turn in &question.turns {
+        let last = session.text().last().copied();
+        let prompt = conversation.next(turn, last).unwrap();
+        session
+            .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
+            .unwrap();
+        let answer = session
+            .generate(MOST_TOKENS, &mut |_| ControlFlow::Continue(()))
+            .unwrap();
+        answers.push(Turn {
+            text: prompter.text(&answer.tokens),
+            tokens: answer.tokens,
+            finish: answer.finish,
+        });
+    }
+    answers
+}
+
+fn session(engine: &Engine, method: Method) -> Session<LlamaTarget<'_>> {
+    let options = SessionOptions {
+        method,
+        draft_tree_capacity: CONTEXT.draft_tree_capacity,
+        ..SessionOptions::default()
+    };
+    engine.session(&CONTEXT, options).unwrap()
+}
+
+#[test]
+fn nine_of_ten_unseen_questions_are_answered_right() {
+    let engine = engine();
+    let prompter = prompter(&engine);
+    let mut session = session(&engine, Method::Logitspec);
+    let questions = questions();
+    assert!(questions.len() >= 60);
+    let mut wrong = Vec::new();
+    let mut kinds: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for question in &questions {
+        let references = references(question);
+        assert_eq!(references.len(), question.turns.len());
+        let mut all_right = true;
+        for (answer, reference) in ask(&mut session, &prompter, question)
+            .iter()
+            .zip(&references)
+        {
+            let text = &answer.text;
+            let what = format!("{} {}: {text}", question.category, question.question_id);
+            assert_eq!(answer.finish, FinishReason::Stop, "no end: {what}");
+            assert!(!loops(&answer.tokens), "a loop: {what}");
+            if !right(&question.category, text, reference) {
+                all_right = false;
+                wrong.push(format!("{what}\n  not: {reference}"));
+            }
+        }
+        let (good, asked) = kinds.entry(&question.category).or_default();
+        *good += usize::from(all_right);
+        *asked += 1;
+    }
+    let good: usize = kinds.values().map(|(good, _)| good).sum();
+    println!(
+        "{good} of {} right; right and asked by category: {kinds:?}",
+        questions.len()
+    );
+    assert!(
+        good * 10 >= questions.len() * 9,
+        "only {good} of {} right: {kinds:?}\n{}",
+        questions.len(),
+        wrong.join("\n")
+    );
+}
+
+/// Whatever the tokenizer of the training does otherwise, the model has never seen.
+#[test]
+fn prompts_have_the_tokens_of_the_training() {
+    #[derive(serde::Deserialize)]
+    struct Prompts {
+        question_id: i64,
+        prompts: Vec<Vec<TokenId>>,
+    }
+    let engine = engine();
+    let prompter = prompter(&engine);
+    let vocabulary = engine.vocabulary();
+    let end = vocabulary.tokenize_continuation(&vocabulary.eos());
+    assert_eq!(end.len(), 1);
+    let text = std::fs::read_to_string(file("tests/demo_tokens.jsonl")).unwrap();
+    let questions = questions();
+    assert_eq!(text.lines().count(), questions.len());
+    for (question, line) in questions.iter().zip(text.lines()) {
+        let expected: Prompts = serde_json::from_str(line).unwrap();
+        assert_eq!(expected.question_id, question.question_id);
+        assert_eq!(expected.prompts.len(), question.turns.len());
+        let mut conversation = prompter.conversation();
+        for (turn, tokens) in question.turns.iter().zip(expected.prompts) {
+            let prompt = conversation.next(turn, Some(end[0])).unwrap();
+            assert_eq!(prompt, tokens, "{turn}");
+        }
+    }
+}
+
+#[test]
+fn right_is_not_everything() {
+    assert!(right("qa", "The Museum\nis  old", "the museum is old."));
+    assert!(!right("qa", "The museum is older.", "The museum is old."));
+    assert!(right("math_reasoning", "3 + 4 = 7. The answer is 7.", "7"));
+    assert!(!right(
+        "math_reasoning",
+        "3 + 4 = 7. The answer is 17.",
+        "7"
+    ));
+    assert!(!right("math_reasoning", "The answer is seven.", "7"));
+    assert!(right("writing", "A brave baker, a lamp.", "a lamp; brave"));
+    assert!(!right(
+        "writing",
+        "A brave baker, a lampshade.",
+        "a lamp; brave"
+    ));
+    let once: Vec<TokenId> = (0..8).collect();
+    assert!(loops(&[vec![9; 5], once.repeat(3)].concat()));
+    assert!(!loops(&[once.repeat(2), vec![9], once].concat()));
+}

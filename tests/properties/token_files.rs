@@ -1,0 +1,133 @@
+//! Pool files and corpora: read as they were written, or refused.
+
+use std::path::Path;
+
+use logitspec::corpus::{Corpus, CorpusBuilder};
+use logitspec::pool::SharedPool;
+use logitspec::store::{TokenFileError, VocabFingerprint};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::checks::corpus::vocabulary;
+use crate::checks::token_files::{check_sealed, files, read, seal};
+
+fn some_documents() -> Vec<Vec<u8>> {
+    vec![vec![1, 2, 3, 1, 2], vec![200, 1], vec![9]]
+}
+
+fn as_tokens(documents: &[Vec<u8>]) -> Vec<Vec<u32>> {
+    let document = |bytes: &Vec<u8>| bytes.iter().map(|&b| b.into()).collect();
+    documents.iter().map(document).collect()
+}
+
+#[test]
+fn each_kind_is_read_by_its_own_reader_only() {
+    let [pool, corpus] = files(&some_documents());
+    let expected = as_tokens(&some_documents());
+    let [as_pool, as_corpus] = read(&pool);
+    assert_eq!(as_pool.unwrap(), expected);
+    assert!(as_corpus.unwrap_err().contains("is no corpus of logitspec"));
+    let [as_pool, as_corpus] = read(&corpus);
+    assert_eq!(as_corpus.unwrap(), expected);
+    assert!(
+        as_pool
+            .unwrap_err()
+            .contains("is no pool file of logitspec")
+    );
+}
+
+#[test]
+fn no_changed_byte_and_no_missing_one_goes_unnoticed() {
+    for file in files(&some_documents()) {
+        let refused = |file: &[u8], what: &str| {
+            for read in read(file) {
+                assert!(read.is_err(), "{what} was read as {read:?}");
+            }
+        };
+        for at in 0..file.len() {
+            for change in [0x01, 0x80, 0xff] {
+                let mut changed = file.clone();
+                changed[at] ^= change;
+                refused(&changed, &format!("byte {at} ^ {change:#x}"));
+            }
+            refused(&file[..at], &format!("cut off after {at} bytes"));
+        }
+        refused(&[file.as_slice(), &[0; 4]].concat(), "four more bytes");
+    }
+}
+
+#[test]
+fn another_vocabulary_and_another_version_are_refused_with_a_word() {
+    let other = VocabFingerprint::of(["a", "b"]);
+    for mut file in files(&some_documents()) {
+        let path = Path::new("some.file");
+        for error in [
+            SharedPool::decode(&file, path, &other, 100).unwrap_err(),
+            Corpus::from_bytes(&file, path, Some(&other)).unwrap_err(),
+        ] {
+            assert!(
+                matches!(
+                    error,
+                    TokenFileError::Vocabulary { .. } | TokenFileError::Foreign { .. }
+                ),
+                "{error}"
+            );
+        }
+        file[8] = 99;
+        seal(&mut file);
+        let lines = read(&file).map(Result::unwrap_err);
+        assert!(
+            lines.iter().any(|line| line.contains("has version 99")),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn files_are_written_and_read_where_they_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, wanted) = (folder.path().join("pool"), vocabulary());
+    let pool = SharedPool::load(&old, &wanted, 100).unwrap();
+    assert!(pool.is_empty(), "no file yet");
+    for n in 0..3 {
+        pool.insert(&[n, n + 1, n + 2]);
+        pool.save(&old, &wanted).unwrap();
+    }
+    let again = SharedPool::load(&old, &wanted, 100).unwrap();
+    assert_eq!(again.documents(), [[0, 1, 2], [1, 2, 3], [2, 3, 4]]);
+    let smaller = SharedPool::load(&old, &wanted, 7).unwrap();
+    assert_eq!(smaller.documents(), [[1, 2, 3], [2, 3, 4]]);
+    let folder_as_file = SharedPool::load(folder.path(), &wanted, 100).unwrap_err();
+    assert!(matches!(folder_as_file, TokenFileError::Unreadable { .. }));
+
+    let path = folder.path().join("corpus");
+    let mut builder = CorpusBuilder::default();
+    builder.add(&[1, 2, 3]);
+    let written = builder.write(&path, &wanted).unwrap();
+    let corpus = Corpus::open(&path, None).unwrap();
+    assert_eq!(*corpus.info(), written);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), written.file_size);
+    for missing in [folder.path().to_path_buf(), folder.path().join("nothing")] {
+        let error = Corpus::open(&missing, None).unwrap_err();
+        assert!(
+            matches!(error, TokenFileError::Unreadable { .. }),
+            "{error}"
+        );
+    }
+    std::fs::write(&path, "").unwrap();
+    let error = Corpus::open(&path, None).unwrap_err();
+    assert!(matches!(error, TokenFileError::Foreign { .. }), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn whatever_a_sealed_file_says_it_is_refused_or_harmless(
+        documents in vec(vec(0u8..5, 0..20), 0..4),
+        changes in vec((any::<u16>(), prop_oneof![any::<u8>(), 0u8..6]), 0..4),
+        tails in vec(vec(0u8..5, 1..6), 1..4),
+    ) {
+        check_sealed(&documents, &changes, &tails);
+    }
+}
