@@ -5,6 +5,7 @@ mod output;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -14,15 +15,19 @@ use serde::Deserialize;
 use crate::bench::category::{row_of, rows};
 use crate::cli::args::capacity_within;
 use crate::cli::exit::{Outcome, user_error};
-use crate::draft::{Drafter, PassCost, SuffixDecoding, SuffixParams};
+use crate::draft::{Drafter, Memory, PassCost, SuffixDecoding, SuffixParams};
 use crate::engine::{Method, MethodParams};
+use crate::pool::SharedPool;
 use crate::simulate::{Request, Settings, Tally, replay};
+
+/// Most tokens of earlier requests remembered.
+const MAX_HISTORY: usize = 1_000_000;
 
 /// Tell how much speculation would help on your traffic, without running the model
 ///
 /// Recorded answers are replayed token by token: a draft is accepted exactly as far as it says what the model said. That
 /// takes seconds, needs no weights, and gives for every method the mean accepted tokens, the drafted tokens per
-/// step and the time to draft them; with --cost (from `logitspec calibrate`) the expected speedup, too.
+/// step and the time to draft them; with --cost (from `logitspec calibrate --json`) the expected speedup, too.
 ///
 /// Text alone has no logits. Methods that draft from the logits' runners-up get them from a --trace only, and
 /// on text show what the text alone gives them.
@@ -207,10 +212,14 @@ impl SimulateArgs {
             .chain([output::OVERALL])
             .map(|row| (row, Tally::default()))
             .collect();
+        let memory = match self.history {
+            true => Memory::of_history(Arc::new(SharedPool::new(MAX_HISTORY))),
+            false => Memory::none(),
+        };
         let make = || -> Box<dyn Drafter> {
             match method {
                 Method::Suffix => Box::new(SuffixDecoding::new(self.suffix_params())),
-                other => other.drafter(params),
+                other => other.drafter_with(params, memory.clone()),
             }
         };
         let mut drafter = make();

@@ -9,8 +9,9 @@
 //! - [`RequestPool`] is this project's own: no bound on the match, several continuations. It scans short texts
 //!   ([`SuffixPool`]) and indexes long ones ([`IndexedPool`]).
 //! - [`SharedPool`] remembers earlier requests, for all sessions of a process at once.
+//! - [`SuffixAutomaton`] counts all substrings; the rival method `suffix` drafts from it.
 //!
-//! The last four find places the same way, and a drafter searches any of them through [`Retrieve`].
+//! All but the first and the last find places the same way, and a drafter searches any of them through [`Retrieve`].
 
 mod automaton;
 mod file;
