@@ -153,6 +153,8 @@ fn session<'a>(
     let options = SessionOptions {
         method,
         draft_tree_capacity: capacity,
+        // As large as they may be: small trees would show little.
+        fill_tree: true,
         ..SessionOptions::default()
     };
     Ok(engine.session(&context, options)?)

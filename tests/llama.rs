@@ -62,6 +62,8 @@ fn options(method: Method, capacity: usize) -> SessionOptions {
     SessionOptions {
         method,
         draft_tree_capacity: capacity,
+        // Small trees would show little.
+        fill_tree: true,
         ..SessionOptions::default()
     }
 }

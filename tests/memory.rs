@@ -1,0 +1,221 @@
+//! What is copied from beyond the conversation changes no word: pool files, corpora, poison.
+#![cfg(feature = "cli")]
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use logitspec::TokenId;
+use logitspec::draft::{Memory, Source};
+use logitspec::engine::{Method, SessionOptions};
+use logitspec::pool::SharedPool;
+use logitspec::runtime::llama::{ContextOptions, Engine, FlashAttention, ModelOptions};
+use serde_json::Value;
+
+fn model(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/models")
+        .join(name)
+}
+
+const PROMPT: &str = "one two three one two three one two";
+
+fn generate(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_logitspec"))
+        .args([
+            "generate", "-t", "1", "-fa", "off", "-n", "40", "--json", "-p", PROMPT, "-m",
+        ])
+        .arg(model("tiny-llama.gguf"))
+        .args(args)
+        .env_remove("LOGITSPEC_MODEL")
+        .output()
+        .unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn assert_refused(output: &Output, words: &[&str]) {
+    let line = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert_eq!(line.trim_end().lines().count(), 1, "{line}");
+    for word in words {
+        assert!(line.contains(word), "{word:?} is not in {line}");
+    }
+}
+
+#[test]
+fn a_pool_file_remembers_and_changes_no_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pool");
+    let flags = ["--fill-tree", "--pool-file", file.to_str().unwrap()];
+    let plain = json(&generate(&["--method", "baseline"]));
+    let first = json(&generate(&flags));
+    let second = json(&generate(&flags));
+    assert_eq!(first["tokens"], plain["tokens"]);
+    assert_eq!(second["tokens"], plain["tokens"]);
+    // The second time the whole answer is remembered.
+    assert!(first["sources"]["history"].is_null(), "{first}");
+    let accepted = |run: &Value| run["mean_accepted_tokens"].as_f64().unwrap();
+    assert!(
+        accepted(&second) > accepted(&first) + 1.0,
+        "{first} {second}"
+    );
+    assert!(second["sources"]["history"]["accepted"].as_u64().unwrap() > 10);
+}
+
+#[test]
+fn foreign_damaged_and_other_vocabularies_pools_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pool");
+    let name = file.to_str().unwrap();
+    json(&generate(&["--pool-file", name]));
+    let good = std::fs::read(&file).unwrap();
+
+    std::fs::write(
+        &file,
+        b"something else entirely, and long enough to have a header in it",
+    )
+    .unwrap();
+    assert_refused(&generate(&["--pool-file", name]), &[name]);
+    let mut damaged = good.clone();
+    let middle = damaged.len() - 5;
+    damaged[middle] ^= 1;
+    std::fs::write(&file, damaged).unwrap();
+    assert_refused(&generate(&["--pool-file", name]), &[name, "damaged"]);
+    std::fs::write(&file, &good).unwrap();
+    let other = Command::new(env!("CARGO_BIN_EXE_logitspec"))
+        .args([
+            "generate",
+            "-t",
+            "1",
+            "-p",
+            "x",
+            "-n",
+            "1",
+            "--pool-file",
+            name,
+            "-m",
+        ])
+        .arg(model("tiny-mamba.gguf"))
+        .output()
+        .unwrap();
+    assert_refused(&other, &[name, "another vocabulary"]);
+    assert_eq!(std::fs::read(&file).unwrap(), good, "left as it was");
+    assert_refused(&generate(&["--corpus", name]), &[name]);
+    let both = generate(&["--pool-file", name, "--no-shared-pool"]);
+    assert_refused(&both, &["--no-shared-pool"]);
+}
+
+#[test]
+fn poison_changes_no_token() {
+    let engine = Engine::load(&model("tiny-llama.gguf"), &ModelOptions::default()).unwrap();
+    let context = ContextOptions {
+        n_ctx: Some(512),
+        threads: Some(1),
+        flash_attention: FlashAttention::Off,
+        ..ContextOptions::default()
+    };
+    let prompt = engine.vocabulary().tokenize(PROMPT);
+    let answer = |method: Method, memory: Memory| {
+        let options = SessionOptions {
+            method,
+            fill_tree: true,
+            ..SessionOptions::default()
+        };
+        let session = engine.session(&context, options).unwrap();
+        let mut session = session.with_memory(memory);
+        session
+            .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
+            .unwrap();
+        session
+            .generate(60, &mut |_| ControlFlow::Continue(()))
+            .unwrap()
+    };
+    let plain = answer(Method::Baseline, Memory::none());
+    // What the model says, with every third token replaced.
+    let n_vocab = TokenId::try_from(engine.vocabulary().len()).unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    let pool = SharedPool::new(1 << 16);
+    for _ in 0..20 {
+        let mut text = [&prompt[..], &plain.tokens[..]].concat();
+        for token in text.iter_mut() {
+            if random.u8(..3) == 0 {
+                *token = random.u32(..n_vocab);
+            }
+        }
+        pool.insert(&text);
+    }
+    for method in Method::ALL {
+        let ours = answer(method, Memory::of_history(Arc::new(SharedPool::new(9))));
+        assert_eq!(ours.tokens, plain.tokens, "{method}");
+    }
+    let poisoned = answer(Method::Logitspec, Memory::of_history(Arc::new(pool)));
+    assert_eq!(poisoned.tokens, plain.tokens);
+    let drafted = poisoned.sources.drafted.of(Source::History);
+    assert!(
+        drafted > poisoned.sources.accepted.of(Source::History),
+        "the poison was tried"
+    );
+}
+
+#[test]
+fn calibration_is_kept_and_used_and_a_damaged_one_is_named() {
+    let cache = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_logitspec"))
+            .args(args)
+            .args(["-t", "1", "-m"])
+            .arg(model("tiny-llama.gguf"))
+            .env("LOGITSPEC_CACHE", cache.path())
+            .output()
+            .unwrap()
+    };
+    let measured = json(&run(&[
+        "calibrate",
+        "--json",
+        "--repeats",
+        "1",
+        "--max-tokens",
+        "16",
+    ]));
+    let sizes: Vec<u64> = measured["times"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|time| time["tokens"].as_u64().unwrap())
+        .collect();
+    assert!(
+        sizes.starts_with(&[1, 2, 3, 4]) && sizes.iter().max() == Some(&16),
+        "{sizes:?}"
+    );
+    assert_eq!(measured["seconds"].as_array().unwrap().len(), 256);
+    let file = PathBuf::from(measured["file"].as_str().unwrap());
+    assert!(file.starts_with(cache.path()) && file.exists());
+
+    let asked = ["generate", "-p", PROMPT, "-n", "8", "--json"];
+    let quiet = run(&asked);
+    assert!(
+        quiet.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&quiet.stderr)
+    );
+    std::fs::write(&file, "{").unwrap();
+    let warned = run(&asked);
+    assert_eq!(json(&warned)["tokens"], json(&quiet)["tokens"]);
+    let line = String::from_utf8_lossy(&warned.stderr).into_owned();
+    assert!(
+        line.contains("calibrat") && line.contains(file.to_str().unwrap()),
+        "{line}"
+    );
+    let mamba = Command::new(env!("CARGO_BIN_EXE_logitspec"))
+        .args(["calibrate", "-m"])
+        .arg(model("tiny-mamba.gguf"))
+        .output()
+        .unwrap();
+    assert_refused(&mamba, &["nothing to calibrate"]);
+}
