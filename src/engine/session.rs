@@ -73,7 +73,7 @@ impl<M: TargetModel> Session<M> {
     /// Ends the request: the conversation is forgotten, but for what the drafter's memory keeps of it.
     pub fn end_request(&mut self) {
         self.drafter.next_request();
-        self.reset();
+        self.cut(0);
     }
 
     /// Tells what a pass of the model costs, so that trees are no larger than pays. Without, they grow as large as
@@ -111,18 +111,23 @@ impl<M: TargetModel> Session<M> {
     /// Forgets all but the first `len` tokens.
     pub fn truncate(&mut self, len: usize) {
         if len < self.text.len() {
-            self.text.truncate(len);
-            if self.model.n_past() > len {
-                self.model.truncate(len);
-            }
+            self.cut(len);
             self.drafter.reset();
             if len > 0 {
                 // One may go on without a new prompt.
                 self.drafter.begin(&self.text);
             }
-            self.last_row = None;
-            self.next = None;
         }
+    }
+
+    /// Text and cache without what follows the first `len` tokens.
+    fn cut(&mut self, len: usize) {
+        self.text.truncate(len);
+        if self.model.n_past() > len {
+            self.model.truncate(len);
+        }
+        self.last_row = None;
+        self.next = None;
     }
 
     /// Adds a prompt to the conversation and decodes it in pieces of the model's batch size.
