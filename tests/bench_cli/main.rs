@@ -85,7 +85,8 @@ impl Set {
         let given = |flag: &str| args.contains(&flag);
         let mut kept = vec![common[0]];
         for pair in common[1..].chunks(2) {
-            if !given(pair[0]) && !(pair[0] == "--bench-name" && given("--questions")) {
+            let replaced = pair[0] == "--bench-name" && given("--questions");
+            if !given(pair[0]) && !replaced {
                 kept.extend(pair);
             }
         }
