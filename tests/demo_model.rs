@@ -145,7 +145,7 @@ fn nine_of_ten_unseen_questions_are_answered_right() {
     let mut session = session(&engine, Method::Logitspec);
     let questions = questions();
     assert!(questions.len() >= 60);
-    let mut wrong = Vec::new();
+    let (mut wrong, mut faults) = (Vec::new(), Vec::new());
     let mut kinds: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for question in &questions {
         let references = references(question);
@@ -157,8 +157,12 @@ fn nine_of_ten_unseen_questions_are_answered_right() {
         {
             let text = &answer.text;
             let what = format!("{} {}: {text}", question.category, question.question_id);
-            assert_eq!(answer.finish, FinishReason::Stop, "no end: {what}");
-            assert!(!loops(&answer.tokens), "a loop: {what}");
+            if answer.finish != FinishReason::Stop {
+                faults.push(format!("no end: {what}"));
+            }
+            if loops(&answer.tokens) {
+                faults.push(format!("a loop: {what}"));
+            }
             if !right(&question.category, text, reference) {
                 all_right = false;
                 wrong.push(format!("{what}\n  not: {reference}"));
@@ -173,6 +177,7 @@ fn nine_of_ten_unseen_questions_are_answered_right() {
         "{good} of {} right; right and asked by category: {kinds:?}",
         questions.len()
     );
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(
         good * 10 >= questions.len() * 9,
         "only {good} of {} right: {kinds:?}\n{}",

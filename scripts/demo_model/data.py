@@ -22,7 +22,7 @@ from tokenizer import Tokenizer
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, metavar="WORK", help="folder to write to")
-    parser.add_argument("--items", type=int, default=100_000, help="training conversations")
+    parser.add_argument("--items", type=int, default=40_000, help="training conversations")
     parser.add_argument("--vocab", type=int, default=2560, help="size of the vocabulary")
     parser.add_argument("--held-out", type=int, default=100, help="held-out questions of each kind")
     parser.add_argument("--seed", type=int, default=1)
@@ -54,7 +54,7 @@ def main() -> None:
     arrays = {"tokens": np.array(tokens, np.uint16), "own": np.array(own, bool), "starts": np.array(starts, np.int64)}
     np.savez(args.out / "train.npz", **arrays)
 
-    seen = {question for item in items for question, _ in item.turns}
+    seen = {body(question) for item in items for question, _ in item.turns}
     r = random.Random(args.seed + 1_000_003)
     held = {kind: held_out_items(r, kind, args.held_out, seen) for kind in corpus.KINDS}
     write_questions(args.out / "held_out.jsonl", [item for kind in corpus.KINDS for item in held[kind]])
@@ -63,14 +63,20 @@ def main() -> None:
           f"vocabulary; the longest has {max(np.diff(starts))}")  # fmt: skip
 
 
+def body(question: str) -> str:
+    """A question without the words that ask for a translation: a short sentence is not new behind other words."""
+    opening = next((text for text in corpus.TRANSLATE if question.startswith(text)), "")
+    return question.removeprefix(opening)
+
+
 def held_out_items(r: random.Random, kind: str, count: int, seen: set[str]) -> list[corpus.Item]:
     """So many held-out items of a kind. None of their questions is in `seen`, where they are put."""
     items = []
     while len(items) < count:
         item = corpus.ask_kind(r, kind)
         # Later turns may be as short as "And who is the oldest?"; the first holds all that is asked about.
-        if corpus.held_out(item) and item.turns[0][0] not in seen:
-            seen.add(item.turns[0][0])
+        if corpus.held_out(item) and body(item.turns[0][0]) not in seen:
+            seen.add(body(item.turns[0][0]))
             items.append(item)
     return items
 
