@@ -53,7 +53,7 @@ impl<M: TargetModel> Session<M> {
         }
     }
 
-    /// Replaces the drafter; for drafters that are no [`Method`].
+    /// Replaces the drafter; for drafters that are no [`Method`](crate::engine::Method).
     pub fn with_drafter(mut self, drafter: Box<dyn Drafter>) -> Self {
         self.drafter = drafter;
         self

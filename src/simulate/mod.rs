@@ -1,7 +1,7 @@
 //! How much would speculation help? Recorded text, replayed through a drafter, without a model.
 //!
 //! Under greedy decoding a draft is accepted exactly as far as it says what the model said. If what the model said is
-//! on record, no model is needed to know how far that is: [`replay`] takes the recorded tokens of a [`Request`] step by
+//! on record, no model is needed to know how far that is: [`replay()`] takes the recorded tokens of a [`Request`] step by
 //! step, as a [`Session`](crate::engine::Session) with that model would have, and notes what was drafted and
 //! what of it was accepted. [`Figures`] sums that up.
 //!
