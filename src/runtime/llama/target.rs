@@ -72,8 +72,15 @@ impl<'a> LlamaTarget<'a> {
     fn apply_ops(&mut self) {
         let start = Instant::now();
         let as_pos = |pos: usize| u32::try_from(pos).expect("a context is shorter than 2^32");
+        let recurrent = self.max_leaves == 0;
         for op in self.ops.drain(..) {
             match op {
+                // Recurrent memories take no other call for this; it also wipes the buffers, which takes time.
+                KvOp::Remove {
+                    seq: None,
+                    from: 0,
+                    to: None,
+                } if recurrent => self.context.clear_kv_cache(),
                 KvOp::Remove { seq, from, to } => {
                     let removed = match seq {
                         Some(seq) => {
