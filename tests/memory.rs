@@ -101,7 +101,7 @@ fn foreign_damaged_and_other_vocabularies_pools_are_refused() {
             name,
             "-m",
         ])
-        .arg(model("tiny-mamba.gguf"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/logitspec-demo.gguf"))
         .output()
         .unwrap();
     assert_refused(&other, &[name, "another vocabulary"]);
