@@ -107,6 +107,15 @@ fn foreign_damaged_and_other_vocabularies_pools_are_refused() {
     assert_refused(&other, &[name, "another vocabulary"]);
     assert_eq!(std::fs::read(&file).unwrap(), good, "left as it was");
     assert_refused(&generate(&["--corpus", name]), &[name]);
+    assert_refused(
+        &generate(&["--pool-file", folder.path().to_str().unwrap()]),
+        &["cannot read the pool"],
+    );
+    #[cfg(unix)]
+    assert_refused(
+        &generate(&["--pool-file", "/dev/zero"]),
+        &["/dev/zero", "is no pool"],
+    );
     let both = generate(&["--pool-file", name, "--no-shared-pool"]);
     assert_refused(&both, &["--no-shared-pool"]);
 }

@@ -43,6 +43,13 @@ impl SharedPool {
         vocabulary: &VocabFingerprint,
         max_tokens: usize,
     ) -> Result<Self, TokenFileError> {
+        // A device or a pipe may never end.
+        if fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir()) {
+            return Err(TokenFileError::Foreign {
+                path: path.into(),
+                kind: Kind::Pool,
+            });
+        }
         let file = match fs::read(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
