@@ -138,10 +138,7 @@ pub(super) fn known_cost(
     context: &ContextOptions,
     options: &SessionOptions,
 ) -> CostModel {
-    if options.fill_tree {
-        return CostModel::flat();
-    }
-    let Some(folder) = folder() else {
+    let Some(folder) = folder().filter(|_| options.weighs_cost()) else {
         return engine.cost_model(options);
     };
     match Calibration::read(&folder, &key(engine, context)) {

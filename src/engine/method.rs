@@ -58,6 +58,11 @@ impl Method {
         self == Self::LogitspecReference
     }
 
+    /// Whether trees are sized by what a pass costs.
+    pub fn weighs_cost(self) -> bool {
+        self == Self::Logitspec
+    }
+
     /// A drafter of this kind, with empty text.
     pub fn drafter(self, params: MethodParams) -> Box<dyn Drafter> {
         self.drafter_with(params, Memory::none())

@@ -21,6 +21,13 @@ pub struct SessionOptions {
     pub ranked: usize,
 }
 
+impl SessionOptions {
+    /// Whether anything depends on what a pass costs; if not, learning it in every step is wasted.
+    pub fn weighs_cost(&self) -> bool {
+        self.method.weighs_cost() && !self.fill_tree
+    }
+}
+
 impl Default for SessionOptions {
     fn default() -> Self {
         Self {

@@ -76,8 +76,19 @@ impl SuffixPool {
         found
     }
 
-    /// [`matches`](Self::matches) into a buffer that can be used again; what it held is dropped.
-    pub fn matches_into(
+    /// How many of `before`'s last tokens equal those right before `index`.
+    fn agreeing(&self, index: usize, before: &[TokenId]) -> usize {
+        before
+            .iter()
+            .rev()
+            .zip((0..index).rev())
+            .take_while(|&(&token, at)| token == self.token(at))
+            .count()
+    }
+}
+
+impl Retrieve for SuffixPool {
+    fn matches_into(
         &self,
         tail: &[TokenId],
         max_len: usize,
@@ -111,28 +122,6 @@ impl SuffixPool {
             let next = index + 1;
             insert_newer(found, limit, SuffixMatch { len, next });
         }
-    }
-
-    /// How many of `before`'s last tokens equal those right before `index`.
-    fn agreeing(&self, index: usize, before: &[TokenId]) -> usize {
-        before
-            .iter()
-            .rev()
-            .zip((0..index).rev())
-            .take_while(|&(&token, at)| token == self.token(at))
-            .count()
-    }
-}
-
-impl Retrieve for SuffixPool {
-    fn matches_into(
-        &self,
-        tail: &[TokenId],
-        max_len: usize,
-        limit: usize,
-        found: &mut Vec<SuffixMatch>,
-    ) {
-        SuffixPool::matches_into(self, tail, max_len, limit, found);
     }
 
     fn continuation_into(&self, place: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {

@@ -118,8 +118,6 @@ pub(super) struct Growth {
     places: Vec<Place>,
     followed: Vec<TokenId>,
     waiting: BinaryHeap<Waiting>,
-    /// Tokens expected of the tree's first node, first two nodes, …
-    expected: Vec<f64>,
     found: Vec<SuffixMatch>,
     tail: Vec<TokenId>,
     sibling: Vec<Candidate>,
@@ -143,7 +141,6 @@ impl Growth {
         let rooted = self.tail.len();
 
         self.expand_root(sources, reach, input);
-        self.expected.push(1.0);
         let mut expected = 1.0;
         let mut best = Best::new(reach.price, input.cost);
         while let Some(next) = self.waiting.pop() {
@@ -157,7 +154,6 @@ impl Growth {
             };
             tree.set_source(node, candidate.evidence.source());
             expected += f64::from(next.gain);
-            self.expected.push(expected);
             best.consider(tree.len(), expected, input.cost);
             let path = tree.path_to(node);
             self.tail.truncate(rooted);
@@ -195,13 +191,13 @@ impl Growth {
         self.places.clear();
         self.followed.clear();
         self.waiting.clear();
-        self.expected.clear();
         self.tail.clear();
         self.look_ups = 0;
     }
 
     fn expand_root(&mut self, sources: &Sources<'_>, reach: &Reach, input: &DraftInput<'_>) {
-        let alive = self.look_up(sources, reach, 0..0);
+        let none = self.alive.len()..self.alive.len();
+        let alive = self.look_up(sources, reach, none);
         self.sibling.clear();
         self.add_retrieved(alive.clone(), sources.rates);
         let runners_up = input.ranked.iter().filter(|it| it.token != input.root);
@@ -239,12 +235,7 @@ impl Growth {
         reach: &Reach,
         known: Range<usize>,
     ) -> Range<usize> {
-        let start = if known.is_empty() {
-            self.alive.len()
-        } else {
-            known.start
-        };
-        let known = start..self.alive.len();
+        debug_assert_eq!(known.end, self.alive.len());
         let far = self.look_ups < reach.look_ups;
         self.look_ups += 1;
         // The conversation comes first, and is short.
@@ -276,7 +267,7 @@ impl Growth {
                 });
             }
         }
-        start..self.alive.len()
+        known.start..self.alive.len()
     }
 
     /// The places of `parent` at which `token` followed.

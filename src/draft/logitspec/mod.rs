@@ -118,7 +118,7 @@ impl Drafter for LogitSpec {
         };
         let reach = Reach {
             max_match: self.params.max_match,
-            places: 64,
+            places: self.params.places,
             num_pred_tokens: self.params.num_pred_tokens,
             look_ups: LOOK_UPS,
             price: self.income.price(input.cost),

@@ -200,8 +200,6 @@ pub struct Engine {
     model: LlamaModel,
     path: PathBuf,
     load_time: Duration,
-    /// Whether layers were put on a graphics processor.
-    on_gpu: bool,
     gpu_layers: Option<u32>,
 }
 
@@ -242,7 +240,6 @@ impl Engine {
             path: path.into(),
             load_time: start.elapsed(),
             gpu_layers: options.n_gpu_layers,
-            on_gpu: backend.supports_gpu_offload() && options.n_gpu_layers != Some(0),
         };
         match engine.not_a_language_model() {
             Some(reason) if !options.info_only => Err(LoadError::NotALanguageModel {
@@ -372,9 +369,9 @@ impl Engine {
 
     /// What is known of the cost of a pass before the first: a guess by the kind of device and of weights.
     pub fn cost_model(&self, options: &SessionOptions) -> CostModel {
-        if options.fill_tree {
+        if !options.weighs_cost() {
             CostModel::flat()
-        } else if self.on_gpu {
+        } else if backend().supports_gpu_offload() && self.gpu_layers != Some(0) {
             CostModel::gpu()
         } else {
             let unquantized = ["F32", "F16", "BF16"];

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use logitspec::TokenId;
-use logitspec::pool::{SuffixMatch, SuffixPool};
+use logitspec::pool::{Retrieve, SuffixMatch, SuffixPool};
 
 /// Tokens whose bytes overlap one another's when read across token borders.
 const TRICKY: [TokenId; 8] = [
