@@ -11,7 +11,7 @@ use crate::cli::args::ModelArgs;
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::generate::watch_for_ctrl_c;
 use crate::engine::calibrate::{
-    Calibration, CalibrationKey, CalibrationPlan, PassTimes, calibrate, curves,
+    Calibration, CalibrationKey, CalibrationPlan, PassTimes, calibrate, cost_model,
 };
 use crate::engine::{CostModel, SessionOptions};
 use crate::runtime::llama::{ContextOptions, Engine, build, default_threads, devices};
@@ -81,8 +81,8 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
     };
     let mut out = io::stdout().lock();
     if args.json {
-        let cost = CostModel::learned(curves(&calibration.times));
-        let seconds: Vec<f64> = (1..=256).map(|n| cost.cost().of(n)).collect();
+        let cost = cost_model(&calibration.times);
+        let seconds: Vec<f64> = (1..=256).map(|n| cost.cost().bare(n)).collect();
         let whole = json!({
             "key": calibration.key,
             "times": calibration.times,
@@ -142,7 +142,7 @@ pub(super) fn known_cost(
         return engine.cost_model(options);
     };
     match Calibration::read(&folder, &key(engine, context)) {
-        Ok(Some(calibration)) => CostModel::learned(curves(&calibration.times)),
+        Ok(Some(calibration)) => cost_model(&calibration.times),
         Ok(None) => engine.cost_model(options),
         Err(error) => {
             eprintln!("warning: {error}");

@@ -8,12 +8,27 @@
 pub struct PassCost {
     /// `seconds[n - 1]` is the time of `n` tokens.
     seconds: Vec<f64>,
+    shapes: Option<Shapes>,
+}
+
+/// What it costs to change the shape of a pass.
+///
+/// A runtime that finds a batch shaped like the one before uses its computation graph again; otherwise it builds
+/// another. For a small model, or one on a fast GPU, that is a good part of a pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shapes {
+    /// Tokens of the pass before, if its shape is still in place.
+    pub last: Option<usize>,
+    /// Time to build a graph, in the unit of the passes' times.
+    pub rebuild: f64,
+    /// `shares[n - 1]` is the part of the recent passes that had `n` tokens. All others had a size not listed.
+    pub shares: Vec<f64>,
 }
 
 impl PassCost {
     /// Every pass costs the same, whatever its size: trees are as large as they may be.
     pub fn flat() -> Self {
-        Self { seconds: vec![1.0] }
+        Self::from_times(vec![1.0])
     }
 
     /// From times of 1, 2, 3, … tokens, in any unit; larger passes than the last go on with its slope.
@@ -23,11 +38,47 @@ impl PassCost {
     pub fn from_times(seconds: Vec<f64>) -> Self {
         let good = |t: &f64| t.is_finite() && *t > 0.0;
         assert!(!seconds.is_empty() && seconds.iter().all(good));
-        Self { seconds }
+        Self {
+            seconds,
+            shapes: None,
+        }
     }
 
-    /// Cost of a pass over `tokens` tokens (at least one).
+    /// Charges for changes of shape.
+    ///
+    /// # Panics
+    /// If the time to build a graph is negative or not finite.
+    pub fn with_shapes(mut self, shapes: Shapes) -> Self {
+        assert!(shapes.rebuild.is_finite() && shapes.rebuild >= 0.0);
+        self.shapes = Some(shapes);
+        self
+    }
+
+    /// Cost of a pass over `tokens` tokens (at least one): its time, and the graph that the next pass will have to
+    /// build if it goes back to a shape more usual than this one.
     pub fn of(&self, tokens: usize) -> f64 {
+        let next = self.shapes.as_ref().map_or(0.0, |shapes| {
+            let share = shapes.shares.get(tokens.max(1) - 1).copied();
+            shapes.rebuild * (1.0 - share.unwrap_or(0.0)).max(0.0)
+        });
+        self.time(tokens) + next
+    }
+
+    /// Time of a pass over `tokens` tokens (at least one) as things stand: with a graph to build, unless the pass
+    /// before was as large.
+    pub fn time(&self, tokens: usize) -> f64 {
+        let rebuild = self.shapes.as_ref().map_or(0.0, |shapes| {
+            if shapes.last == Some(tokens.max(1)) {
+                0.0
+            } else {
+                shapes.rebuild
+            }
+        });
+        self.bare(tokens) + rebuild
+    }
+
+    /// Time of a pass over `tokens` tokens (at least one) that has its graph.
+    pub fn bare(&self, tokens: usize) -> f64 {
         let known = &self.seconds;
         match known.get(tokens.max(1) - 1) {
             Some(&seconds) => seconds,
@@ -41,8 +92,28 @@ impl PassCost {
 
     /// Whether all passes cost the same.
     pub fn is_flat(&self) -> bool {
-        self.seconds
-            .iter()
-            .all(|&seconds| seconds == self.seconds[0])
+        let same = |&seconds: &f64| seconds == self.seconds[0];
+        self.shapes.is_none() && self.seconds.iter().all(same)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_shape_is_paid_for_twice_unless_one_stays() {
+        let cost = PassCost::from_times(vec![1.0, 1.5, 2.0]).with_shapes(Shapes {
+            last: Some(2),
+            rebuild: 0.4,
+            shares: vec![0.75, 0.25],
+        });
+        assert_eq!([cost.bare(1), cost.bare(2), cost.bare(3)], [1.0, 1.5, 2.0]);
+        assert_eq!([cost.time(1), cost.time(2), cost.time(3)], [1.4, 1.5, 2.4]);
+        let expected = [1.4 + 0.1, 1.5 + 0.3, 2.4 + 0.4];
+        for (tokens, expected) in (1..).zip(expected) {
+            assert!((cost.of(tokens) - expected).abs() < 1e-12, "{tokens}");
+        }
+        assert!(!cost.is_flat());
     }
 }

@@ -17,7 +17,7 @@ mod source;
 mod suffix;
 mod tree;
 
-pub use cost::PassCost;
+pub use cost::{PassCost, Shapes};
 pub use drafter::{DraftInput, Drafter, NodeRows, Verified};
 pub use logitspec::{LogitSpec, LogitSpecParams};
 pub use memory::Memory;

@@ -1,6 +1,6 @@
 //! Learning what a pass of the model costs.
 
-use crate::draft::PassCost;
+use crate::draft::{PassCost, Shapes};
 
 /// The time of a pass by its number of tokens, learned from the passes themselves.
 ///
@@ -8,6 +8,9 @@ use crate::draft::PassCost;
 /// longer context, a busy machine); the corrections are what the prior got wrong about single sizes. Only ratios
 /// between sizes matter to whoever sizes trees, so the speed cancels out. Corrections of sizes not seen for long
 /// fade, so that a size once measured at a bad moment gets another chance.
+///
+/// A pass shaped like the one before it uses that one's graph; what building one costs is learned from the passes that
+/// had to, beside passes of the same size that had not.
 #[derive(Clone, Debug)]
 pub struct CostModel {
     curves: Vec<Curve>,
@@ -25,6 +28,18 @@ pub struct CostModel {
     /// Logarithms of the sizes.
     log_sizes: Vec<f64>,
     passes: usize,
+    rebuild: Rebuild,
+    /// Tokens of the pass before and the number of its graph's cells, while its graph can be used again.
+    last: Option<(usize, usize)>,
+    /// The part of the recent passes that had `1..` tokens.
+    shares: Vec<f64>,
+}
+
+/// Time to build a graph, in passes of one token.
+#[derive(Clone, Copy, Debug)]
+struct Rebuild {
+    ratio: f64,
+    seen: u32,
 }
 
 /// Times of passes at one context length.
@@ -40,12 +55,22 @@ pub struct Curve {
 struct Correction {
     log: f64,
     seen: u32,
+    /// Passes among them that had a graph to use.
+    reusing: u32,
 }
 
 /// No tree is larger than pays beyond this many tokens.
 const SIZES: usize = 256;
 /// A surprise larger than this factor is a hiccup of the machine, and counts as this much.
 const HICCUP: f64 = 1.6;
+/// llama.cpp pads the length of the cache that a graph is for to a multiple of this.
+const GRAPH_CELLS: usize = 256;
+/// Passes of a size that must have used a graph again before one that did not is compared with them.
+const KNOWN: u32 = 3;
+/// Of a pass's say in the shares, how much a further pass leaves.
+const SHARE_KEPT: f64 = 0.95;
+/// A guess at the time to build a graph, in passes of one token.
+const REBUILD: f64 = 0.02;
 
 impl CostModel {
     /// All passes cost the same, and nothing is learned: trees grow as large as they may.
@@ -66,6 +91,12 @@ impl CostModel {
             priors_of: 0,
             log_sizes: (1..=SIZES).map(|n| (n as f64).ln()).collect(),
             passes: 0,
+            rebuild: Rebuild {
+                ratio: REBUILD,
+                seen: 0,
+            },
+            last: None,
+            shares: Vec::new(),
         }
     }
 
@@ -84,11 +115,23 @@ impl CostModel {
         let mut model = Self {
             curves,
             corrections: vec![Correction::default(); SIZES],
+            shares: vec![0.0; SIZES],
             fixed: false,
             ..Self::flat()
         };
         model.refresh();
         model
+    }
+
+    /// The same, with the time to build a graph measured, too, in passes of one token.
+    ///
+    /// # Panics
+    /// If it is negative or not finite.
+    pub fn with_rebuild(mut self, ratio: f64) -> Self {
+        assert!(ratio.is_finite() && ratio >= 0.0);
+        self.rebuild.ratio = ratio;
+        self.refresh();
+        self
     }
 
     /// A guess for processors: the cost of a pass is close to linear in its tokens from a few on. `quantized` weights
@@ -153,12 +196,25 @@ impl CostModel {
         &self.current
     }
 
+    /// Tells that the model did something else than these passes: the next one has its graph to build.
+    pub fn interrupted(&mut self) {
+        if self.last.take().is_some() {
+            self.refresh();
+        }
+    }
+
     /// Tells that a pass over `tokens` tokens, with `n_past` in the cache before it, took `seconds`.
     pub fn observe(&mut self, tokens: usize, n_past: usize, seconds: f64) {
-        if self.fixed || !(1..=SIZES).contains(&tokens) || seconds <= 0.0 || seconds.is_nan() {
+        if self.fixed {
             return;
         }
+        let shape = (tokens, (n_past + tokens).div_ceil(GRAPH_CELLS));
+        let reusing = self.last.replace(shape) == Some(shape);
         self.n_past = n_past;
+        if !(1..=SIZES).contains(&tokens) || seconds <= 0.0 || seconds.is_nan() {
+            self.refresh();
+            return;
+        }
         if self.n_past / 64 != self.priors_of {
             self.refresh();
         }
@@ -167,22 +223,43 @@ impl CostModel {
             self.speed = seconds.ln() - expected;
         }
         self.passes += 1;
-        let correction = self.correction(tokens);
-        let surprise = seconds.ln() - expected - self.speed - correction;
-        let surprise = surprise.clamp(-HICCUP.ln(), HICCUP.ln());
+        for share in &mut self.shares {
+            *share *= SHARE_KEPT;
+        }
+        self.shares[tokens - 1] += 1.0 - SHARE_KEPT;
         for slot in &mut self.corrections {
             slot.log *= FADING;
         }
+        let correction = self.correction(tokens);
+        let bare = (expected + self.speed + correction).exp();
+        let one = (self.priors[0] + self.speed + self.correction(1)).exp();
+        let rebuild = if reusing {
+            0.0
+        } else {
+            self.rebuild.ratio.max(0.0) * one
+        };
+        if !reusing && self.corrections[tokens - 1].reusing >= KNOWN {
+            self.rebuild.learn((seconds - bare) / one);
+        }
+        // A pass is never all graph.
+        let factor = (seconds - rebuild).max(seconds / 4.0) / bare;
+        self.correct(tokens, correction, factor, reusing);
+        self.refresh();
+    }
+
+    /// Learns from a pass of `tokens` tokens that took `factor` times what was expected with this `correction`.
+    fn correct(&mut self, tokens: usize, correction: f64, factor: f64, reusing: bool) {
+        let surprise = factor.ln().clamp(-HICCUP.ln(), HICCUP.ln());
         let slot = &mut self.corrections[tokens - 1];
         if slot.seen == 0 {
             slot.log = correction;
         }
         slot.seen = slot.seen.saturating_add(1);
+        slot.reusing = slot.reusing.saturating_add(u32::from(reusing));
         // The first passes of a size teach most of it; the speed takes a small part of every surprise.
         let share = (1.0 / f64::from(slot.seen + 1)).max(0.05);
         slot.log += share * surprise;
         self.speed += 0.05 * surprise;
-        self.refresh();
     }
 
     /// The prior's time of `tokens` at the present context length.
@@ -253,12 +330,27 @@ impl CostModel {
             let correction = self.between(below, above, at + 1);
             times.push((self.priors[at] + self.speed + correction).exp());
         }
-        self.current = PassCost::from_times(times);
+        let shapes = Shapes {
+            last: self.last.map(|(tokens, _)| tokens),
+            rebuild: self.rebuild.ratio.max(0.0) * times[0],
+            shares: self.shares.clone(),
+        };
+        self.current = PassCost::from_times(times).with_shapes(shapes);
+    }
+}
+
+impl Rebuild {
+    /// Learns from a pass that took `extra` passes of one token longer than without a graph to build. That is the
+    /// difference of two noisy times: it may be less than nothing, and counts as such, or the mean would be too high.
+    fn learn(&mut self, extra: f64) {
+        self.seen = self.seen.saturating_add(1);
+        let share = (1.0 / f64::from(self.seen + 1)).max(0.05);
+        self.ratio += share * (extra.clamp(-HICCUP, HICCUP) - self.ratio);
     }
 }
 
 /// What is left of every correction after a further pass.
-const FADING: f64 = 0.998;
+const FADING: f64 = 0.999;
 
 /// The time of `tokens`, between the sizes measured; larger ones go on with the last slope.
 fn interpolate(times: &[(usize, f64)], tokens: usize) -> f64 {
@@ -278,7 +370,7 @@ mod tests {
     use super::*;
 
     fn ratio(model: &CostModel, n: usize) -> f64 {
-        model.cost().of(n) / model.cost().of(1)
+        model.cost().bare(n) / model.cost().bare(1)
     }
 
     #[test]
@@ -288,11 +380,11 @@ mod tests {
             times: vec![(1, 1.0), (4, 1.6), (8, 4.0)],
         }]);
         let cost = model.cost();
-        assert!((cost.of(2) - 1.2).abs() < 1e-9);
-        assert!((cost.of(6) - 2.8).abs() < 1e-9);
-        assert!((cost.of(10) - 5.2).abs() < 1e-9);
+        assert!((cost.bare(2) - 1.2).abs() < 1e-9);
+        assert!((cost.bare(6) - 2.8).abs() < 1e-9);
+        assert!((cost.bare(10) - 5.2).abs() < 1e-9);
         assert!(
-            (cost.of(300) - (4.0 + 292.0 * 0.6)).abs() < 1.0,
+            (cost.bare(300) - (4.0 + 292.0 * 0.6)).abs() < 1.0,
             "beyond the table"
         );
     }
@@ -360,9 +452,34 @@ mod tests {
             model.observe(n, 10 * i, 0.01 * (n + i) as f64);
             for n in 1..=SIZES {
                 let alone = (model.prior(n).ln() + model.speed + model.correction(n)).exp();
-                assert!((model.cost().of(n) / alone - 1.0).abs() < 1e-9, "{n}");
+                assert!((model.cost().bare(n) / alone - 1.0).abs() < 1e-9, "{n}");
             }
         }
+    }
+
+    #[test]
+    fn the_time_to_build_a_graph_is_told_from_the_time_of_the_pass() {
+        let mut model = CostModel::cpu(false);
+        let truth = |n: usize| 0.001 * [0.0, 1.0, 1.5, 1.8, 2.0][n];
+        let sizes = [1, 1, 1, 1, 4, 1, 1, 2, 2, 1, 1, 1, 4, 4, 1];
+        let mut last = 0;
+        for i in 0..600 {
+            let n = sizes[i % sizes.len()];
+            let noise = 1.0 + 0.02 * ((i * 7 % 11) as f64 - 5.0);
+            let rebuild = if n == last { 0.0 } else { 0.0003 };
+            model.observe(n, 100, truth(n) * noise + rebuild);
+            last = n;
+        }
+        let cost = model.cost();
+        let bare = |n: usize| cost.bare(n) / cost.bare(1);
+        assert!((bare(2) / 1.5 - 1.0).abs() < 0.1, "{}", bare(2));
+        assert!((bare(4) / 2.0 - 1.0).abs() < 0.1, "{}", bare(4));
+        let rebuild = (cost.time(4) - cost.bare(4)) / cost.bare(1);
+        assert!((rebuild - 0.3).abs() < 0.08, "{rebuild}");
+        assert_eq!(cost.time(1), cost.bare(1), "the last pass was of one token");
+        model.interrupted();
+        let cost = model.cost();
+        assert!(cost.time(1) > 1.2 * cost.bare(1), "its graph is gone");
     }
 
     #[test]

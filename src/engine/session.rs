@@ -162,6 +162,7 @@ impl<M: TargetModel> Session<M> {
             return Err(error);
         }
         self.next = None;
+        self.cost.interrupted();
         self.drafter.begin(&self.text);
         self.prefill_time = watch.lap();
         Ok(())

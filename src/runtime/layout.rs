@@ -23,11 +23,28 @@ pub struct TreeLayout {
 impl TreeLayout {
     /// Lays out a tree. Linear in its size.
     pub fn of(tree: &DraftTree) -> Self {
+        Self::padded(tree, 1)
+    }
+
+    /// Lays out the tree decoded after the one laid out `before`: on as many sequences, if it is as large and its
+    /// leaves are no more. Only then does llama.cpp use the graph of the pass before.
+    pub fn following(before: &Self, tree: &DraftTree) -> Self {
+        let as_large = before.sequences.len() == tree.len();
+        Self::padded(tree, if as_large { before.sequence_count() } else { 1 })
+    }
+
+    /// Lays out a tree on `sequences` sequences, or on as many as it has leaves if those are more.
+    ///
+    /// Those that the tree does not need go along with leaf 0, whose path is the likeliest to be kept, so that they
+    /// seldom fall behind.
+    pub fn padded(tree: &DraftTree, sequences: usize) -> Self {
         // Children come after their parents, so one backward pass counts leaves and one forward pass
         // hands each node its share of its parent's range.
         let mut leaves: Vec<usize> = (0..tree.len())
             .map(|id| usize::from(tree.is_leaf(id)))
             .collect();
+        let first = leaf_of_first_children(tree);
+        leaves[first] += sequences.saturating_sub(tree.leaf_count());
         for id in (1..tree.len()).rev() {
             let parent = tree.parent(id).unwrap_or(ROOT);
             leaves[parent] += leaves[id];
@@ -45,21 +62,52 @@ impl TreeLayout {
         Self { sequences }
     }
 
-    /// Number of sequences the tree needs: one per leaf.
+    /// Number of sequences: one per leaf, and the padding.
     pub fn sequence_count(&self) -> usize {
         self.sequences[ROOT].len()
     }
 
-    /// The sequences of `node`, one for each leaf at or below it.
+    /// The sequences of `node`, one for each leaf at or below it, and the padding on the way to leaf 0.
     pub fn sequences(&self, node: NodeId) -> Range<SeqId> {
         self.sequences[node].clone()
     }
+}
+
+/// The leaf that is reached by always taking the first child.
+fn leaf_of_first_children(tree: &DraftTree) -> NodeId {
+    // Children come after their parents, the first child before its siblings.
+    (1..tree.len()).fold(
+        ROOT,
+        |at, id| {
+            if tree.parent(id) == Some(at) { id } else { at }
+        },
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::draft::TreeLimits;
+
+    #[test]
+    fn padding_goes_along_with_the_first_leaf() {
+        let mut tree = DraftTree::new(0, TreeLimits::nodes(16));
+        let a = tree.grow(ROOT, 1).unwrap();
+        let b = tree.grow(ROOT, 2).unwrap();
+        let b1 = tree.grow(b, 3).unwrap();
+        let a1 = tree.grow(a, 4).unwrap();
+        let a2 = tree.grow(a, 5).unwrap();
+        let nodes = [ROOT, a, b, b1, a1, a2];
+        let layout = TreeLayout::padded(&tree, 5);
+        let ranges = nodes.map(|id| layout.sequences(id));
+        assert_eq!(ranges, [0..5, 0..4, 4..5, 4..5, 0..3, 3..4]);
+        assert_eq!(layout.sequence_count(), 5);
+        assert_eq!(TreeLayout::padded(&tree, 2), TreeLayout::of(&tree));
+        assert_eq!(TreeLayout::following(&layout, &tree), layout);
+        let mut chain = DraftTree::new(0, TreeLimits::nodes(16));
+        let _ = chain.grow(ROOT, 1);
+        assert_eq!(TreeLayout::following(&layout, &chain).sequence_count(), 1);
+    }
 
     #[test]
     fn leaves_below_a_node_are_neighbours() {

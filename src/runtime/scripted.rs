@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use rustc_hash::FxHasher;
 
 use crate::TokenId;
-use crate::draft::{DraftTree, NodeId, ROOT};
+use crate::draft::{DraftTree, NodeId, ROOT, TreeLimits};
 use crate::runtime::kv::{KvLedger, KvOp, SimulatedKv};
 use crate::runtime::layout::TreeLayout;
 use crate::runtime::target::{DecodeError, TargetModel};
@@ -39,6 +39,7 @@ pub struct ScriptedModel {
     end: Option<TokenId>,
     cache: SimulatedKv,
     ledger: KvLedger,
+    layout: TreeLayout,
     rows: Vec<Vec<f32>>,
     failures: VecDeque<(usize, Failure)>,
     decodes: usize,
@@ -58,6 +59,7 @@ impl ScriptedModel {
             end: None,
             cache: SimulatedKv::new(n_ctx),
             ledger: KvLedger::new(sequences),
+            layout: TreeLayout::of(&DraftTree::new(0, TreeLimits::nodes(1))),
             rows: Vec::new(),
             failures: VecDeque::new(),
             decodes: 0,
@@ -246,7 +248,8 @@ impl TargetModel for ScriptedModel {
     }
 
     fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
-        let layout = TreeLayout::of(tree);
+        self.layout = TreeLayout::following(&self.layout, tree);
+        let layout = self.layout.clone();
         let mut ops = Vec::new();
         self.ledger.before_decode(layout.sequence_count(), &mut ops);
         self.apply(&ops);
@@ -269,8 +272,7 @@ impl TargetModel for ScriptedModel {
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
         let mut ops = Vec::new();
-        self.ledger
-            .after_decode(tree, &TreeLayout::of(tree), path, &mut ops);
+        self.ledger.after_decode(tree, &self.layout, path, &mut ops);
         self.apply(&ops);
     }
 

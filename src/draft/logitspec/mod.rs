@@ -57,9 +57,14 @@ pub struct LogitSpec {
     growth: Growth,
     income: Income,
     ranked: Vec<Candidate>,
+    /// Size of the largest of the recent trees.
+    widest: f64,
 }
 
 impl LogitSpec {
+    /// Of the size of the largest recent tree, how much a further step leaves.
+    const NARROWING: f64 = 0.95;
+
     /// A drafter with an empty pool.
     pub fn new(params: LogitSpecParams) -> Self {
         Self {
@@ -72,6 +77,7 @@ impl LogitSpec {
             growth: Growth::default(),
             income: Income::default(),
             ranked: Vec::new(),
+            widest: 64.0,
         }
     }
 
@@ -88,7 +94,9 @@ impl Drafter for LogitSpec {
     }
 
     fn candidates(&self, capacity: usize) -> usize {
-        capacity.max(recycle::KEPT)
+        // Where trees stay small, ranking more of 32,000 logits than they can take is a good part of the draft's time.
+        let useful = (2.0 * self.widest).ceil() as usize + recycle::KEPT;
+        capacity.min(useful).max(recycle::KEPT)
     }
 
     fn begin(&mut self, text: &[TokenId]) {
@@ -125,7 +133,8 @@ impl Drafter for LogitSpec {
         };
         self.growth.grow(&sources, &reach, input, tree);
         self.income
-            .spend(input.cost.of(tree.len()), input.cost.of(1));
+            .spend(input.cost.time(tree.len()), input.cost.bare(1));
+        self.widest = (tree.len() as f64).max(self.widest * Self::NARROWING);
     }
 
     fn observe(&mut self, verified: &Verified<'_>) {
@@ -181,7 +190,7 @@ impl Income {
     fn price(&self, cost: &PassCost) -> f64 {
         // Plain decoding brings one token a pass, and is what it starts from.
         let rate = (self.tokens + 2.0) / (self.passes + 2.0);
-        rate.max(1.0) / cost.of(1)
+        rate.max(1.0) / cost.bare(1)
     }
 
     fn spend(&mut self, cost: f64, of_one: f64) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TokenId;
 use crate::draft::{DraftTree, ROOT, TreeLimits};
-use crate::engine::cost::Curve;
+use crate::engine::cost::{CostModel, Curve};
 use crate::runtime::{DecodeError, TargetModel};
 use crate::verify::{argmax, top_k};
 pub use file::{Calibration, CalibrationError, CalibrationKey};
@@ -111,12 +111,14 @@ pub fn calibrate(
     Ok(times)
 }
 
-/// The curves that a [`CostModel`](crate::engine::CostModel) starts from.
-pub fn curves(times: &[PassTimes]) -> Vec<Curve> {
+/// What a [`CostModel`] starts from.
+///
+/// # Panics
+/// If there are no times.
+pub fn cost_model(times: &[PassTimes]) -> CostModel {
     let mut curves: Vec<Curve> = Vec::new();
     for time in times {
-        // Trees change their shape more often than not.
-        let point = (time.tokens, (time.rebuilt + time.kv).max(f64::MIN_POSITIVE));
+        let point = (time.tokens, (time.reused + time.kv).max(f64::MIN_POSITIVE));
         match curves.last_mut() {
             Some(curve) if curve.n_past == time.n_past => curve.times.push(point),
             _ => curves.push(Curve {
@@ -125,8 +127,16 @@ pub fn curves(times: &[PassTimes]) -> Vec<Curve> {
             }),
         }
     }
-    curves
+    // What building a graph takes hardly depends on the size. Large passes vary by more than that.
+    let small = times.iter().filter(|time| time.tokens <= SMALL);
+    let mut rebuilds: Vec<f64> = small.map(|time| time.rebuilt - time.reused).collect();
+    rebuilds.sort_by(f64::total_cmp);
+    let rebuild = rebuilds.get(rebuilds.len() / 2).copied().unwrap_or(0.0);
+    CostModel::learned(curves).with_rebuild((rebuild / times[0].reused).max(0.0))
 }
+
+/// Passes of at most this many tokens tell what building a graph takes.
+const SMALL: usize = 8;
 
 /// One pass over a tree like those that drafters grow: half chain, half bush. Nothing of it is kept.
 fn measure(
@@ -259,13 +269,30 @@ mod tests {
         assert_eq!(told.last(), Some(&(16, 16)));
         assert!(times.iter().all(|t| t.reused > 0.0 && t.rebuilt > 0.0));
         model.assert_cache_holds(&[]);
-        let curves = curves(&times);
-        assert_eq!(curves.len(), 2);
-        assert_eq!(curves[1].n_past, 40);
-        assert_eq!(
-            curves[1].times.iter().map(|p| p.0).collect::<Vec<_>>(),
-            [1, 2, 5, 16]
-        );
+    }
+
+    #[test]
+    fn a_cost_model_takes_passes_and_graphs_apart() {
+        let time = |n_past, tokens, reused, rebuilt| PassTimes {
+            n_past,
+            tokens,
+            reused,
+            rebuilt,
+            kv: 0.1,
+            argmax: 0.0,
+            top_k: 0.0,
+        };
+        let times = [
+            time(0, 1, 1.0, 1.4),
+            time(0, 4, 2.0, 2.5),
+            time(0, 64, 20.0, 26.0),
+            time(1000, 1, 1.2, 1.6),
+        ];
+        let model = cost_model(&times);
+        let cost = model.cost();
+        assert!((cost.bare(4) / cost.bare(1) - 2.1 / 1.1).abs() < 1e-9);
+        let rebuild = cost.time(4) - cost.bare(4);
+        assert!((rebuild - 0.4 * cost.bare(1)).abs() < 1e-9, "{rebuild}");
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl TargetModel for LlamaTarget<'_> {
     }
 
     fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
-        self.layout = TreeLayout::of(tree);
+        self.layout = TreeLayout::following(&self.layout, tree);
         self.ledger
             .before_decode(self.layout.sequence_count(), &mut self.ops);
         self.apply_ops();

@@ -87,9 +87,11 @@ impl Cache {
         );
     }
 
-    /// Decodes a tree and keeps the path that `turns` leads down; or, if `fails`, breaks off half-way.
+    /// Decodes a tree on some sequences more than it needs, and keeps the path that `turns` leads down; or, if `fails`,
+    /// breaks off half-way.
     fn step(&mut self, tree: &DraftTree, turns: u8, fails: bool) {
-        let layout = TreeLayout::of(tree);
+        let layout =
+            TreeLayout::padded(tree, usize::from(turns / 16) % self.ledger.sequences() + 1);
         let n = self.n();
         self.prepare(layout.sequence_count());
         if fails {

@@ -17,18 +17,21 @@ fn is_ancestor_or_self(tree: &DraftTree, upper: NodeId, lower: NodeId) -> bool {
             .is_some_and(|parent| is_ancestor_or_self(tree, upper, parent))
 }
 
-/// Checks the layout of one tree.
-pub fn check(tree: &DraftTree) {
-    let layout = TreeLayout::of(tree);
-    assert_eq!(layout.sequence_count(), tree.leaf_count());
-    assert_eq!(layout.sequences(ROOT), 0..tree.leaf_count());
+/// Checks the layout of one tree on at least so many sequences.
+pub fn check(tree: &DraftTree, at_least: usize) {
+    let layout = TreeLayout::padded(tree, at_least);
+    let count = tree.leaf_count().max(at_least);
+    let padding = count - tree.leaf_count();
+    assert_eq!(layout.sequence_count(), count);
+    assert_eq!(layout.sequences(ROOT), 0..count);
     let mut of_leaves = Vec::new();
     for node in 0..tree.len() {
         let sequences = layout.sequences(node);
         assert!(!sequences.is_empty(), "a token needs a sequence");
         if tree.is_leaf(node) {
-            assert_eq!(sequences.len(), 1);
-            of_leaves.push(sequences.start);
+            let first = sequences.start == 0;
+            assert_eq!(sequences.len(), if first { 1 + padding } else { 1 });
+            of_leaves.extend(sequences.clone());
         }
         if let Some(parent) = tree.parent(node) {
             let above = layout.sequences(parent);
@@ -47,8 +50,8 @@ pub fn check(tree: &DraftTree) {
     }
     of_leaves.sort_unstable();
     assert!(
-        of_leaves.into_iter().eq(0..tree.leaf_count()),
-        "one sequence a leaf"
+        of_leaves.into_iter().eq(0..count),
+        "one sequence a leaf, and none left over"
     );
     // The committed text lives on sequence 0, and so does the path of first children.
     let mut node = ROOT;
