@@ -49,9 +49,17 @@ impl PassCost {
     /// # Panics
     /// If the time to build a graph is negative or not finite.
     pub fn with_shapes(mut self, shapes: Shapes) -> Self {
+        self.set_shapes(shapes);
+        self
+    }
+
+    /// As [`with_shapes`](Self::with_shapes), in place.
+    ///
+    /// # Panics
+    /// If the time to build a graph is negative or not finite.
+    pub fn set_shapes(&mut self, shapes: Shapes) {
         assert!(shapes.rebuild.is_finite() && shapes.rebuild >= 0.0);
         self.shapes = Some(shapes);
-        self
     }
 
     /// Cost of a pass over `tokens` tokens (at least one): its time, and the graph that the next pass will have to

@@ -17,6 +17,10 @@ use recycle::Recycled;
 /// microseconds.
 const LOOK_UPS: usize = 6;
 
+/// After so many steps without a node that came from logits, they are ranked only every so many steps.
+const PATIENCE: u32 = 32;
+const LOOK_EVERY: u32 = 8;
+
 /// Parameters of [`LogitSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogitSpecParams {
@@ -59,6 +63,8 @@ pub struct LogitSpec {
     ranked: Vec<Candidate>,
     /// Size of the largest of the recent trees.
     widest: f64,
+    /// Steps since a node of a tree came from logits.
+    useless: u32,
 }
 
 impl LogitSpec {
@@ -78,6 +84,7 @@ impl LogitSpec {
             income: Income::default(),
             ranked: Vec::new(),
             widest: 64.0,
+            useless: 0,
         }
     }
 
@@ -94,7 +101,11 @@ impl Drafter for LogitSpec {
     }
 
     fn candidates(&self, capacity: usize) -> usize {
-        // Where trees stay small, ranking more of 32,000 logits than they can take is a good part of the draft's time.
+        // Ranking 32,000 logits is most of a draft's time. Where trees stay small, few are enough; where none of them
+        // was of use for long, a look now and then is.
+        if self.useless > PATIENCE && !self.useless.is_multiple_of(LOOK_EVERY) {
+            return 0;
+        }
         let useful = (2.0 * self.widest).ceil() as usize + recycle::KEPT;
         capacity.min(useful).max(recycle::KEPT)
     }
@@ -134,6 +145,12 @@ impl Drafter for LogitSpec {
         self.growth.grow(&sources, &reach, input, tree);
         self.income
             .spend(input.cost.time(tree.len()), input.cost.bare(1));
+        let of_logits = |node| matches!(tree.source(node), Source::LastLogits | Source::Recycled);
+        if (ROOT + 1..tree.len()).any(of_logits) {
+            self.useless = 0;
+        } else {
+            self.useless = self.useless.saturating_add(1);
+        }
         self.widest = (tree.len() as f64).max(self.widest * Self::NARROWING);
     }
 
@@ -151,7 +168,7 @@ impl Drafter for LogitSpec {
         self.income.earn(1 + path.len());
         // The row of the last one comes with the next step.
         for node in nodes.take(path.len()) {
-            if rows.top_k(node, recycle::KEPT, &mut self.ranked) {
+            if self.useless <= PATIENCE && rows.top_k(node, recycle::KEPT, &mut self.ranked) {
                 self.recycled.keep(tree.token(node), &self.ranked);
             }
         }
@@ -171,6 +188,7 @@ impl Drafter for LogitSpec {
         // Acceptance is a property of the text: rates learned on one conversation mislead on the next.
         self.rates = Rates::new(evidence::priors());
         self.income = Income::default();
+        self.useless = 0;
     }
 }
 
