@@ -112,6 +112,17 @@ fn json_is_one_object_with_what_the_contract_promises() {
 }
 
 #[test]
+fn a_source_that_is_none_is_named_with_those_there_are() {
+    let output = generate(&["-p", "one", "--leave-out", "text,tea-leaves"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(
+        said.contains("tea-leaves") && said.contains("last-logits, recycled"),
+        "{said}"
+    );
+}
+
+#[test]
 fn all_methods_give_the_same_text_by_all_their_names() {
     let say = |args: &[&str]| {
         let args = [
@@ -136,6 +147,7 @@ fn all_methods_give_the_same_text_by_all_their_names() {
         say(&["--draft_tree_capacity", "7", "--max_ngram_size", "2"]),
         plain
     );
+    assert_eq!(say(&["--fill-tree", "--leave-out", "text"]), plain);
     assert_eq!(
         say(&["-ngl", "0", "-ub", "64", "-b", "64", "-ctk", "f16"]),
         plain

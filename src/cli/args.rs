@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::exit::user_error;
 use crate::cli::model::ModelSource;
+use crate::draft::Source;
 use crate::engine::{Method, MethodParams, SessionOptions};
 use crate::runtime::llama::{CacheType, ContextOptions, Engine, FlashAttention, ModelOptions};
 use crate::verify::SamplingParams;
@@ -108,6 +109,19 @@ pub(super) struct DraftArgs {
     #[arg(long, default_value_t, value_name = "METHOD")]
     pub method: Method,
 
+    /// Fill every tree to its capacity, whatever a pass costs; otherwise logitspec sizes each tree by the measured
+    /// cost of a pass, and --draft-tree-capacity is the most it may take
+    #[arg(long, alias = "fill_tree")]
+    pub fill_tree: bool,
+
+    #[command(flatten)]
+    pub tree: TreeArgs,
+}
+
+/// What a draft tree may take, and from where.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Drafting")]
+pub(super) struct TreeArgs {
     /// Most tokens in one verification pass: 1 drafts nothing, 8 to 64 are typical; slow processors want
     /// fewer, GPUs more
     #[arg(
@@ -118,11 +132,6 @@ pub(super) struct DraftArgs {
     )]
     pub draft_tree_capacity: usize,
 
-    /// Fill every tree to its capacity, whatever a pass costs; otherwise logitspec sizes each tree by the measured
-    /// cost of a pass, and --draft-tree-capacity is the most it may take
-    #[arg(long, alias = "fill_tree")]
-    pub fill_tree: bool,
-
     /// Longest run of tokens looked up in the text so far [default: 3 as published; 32 for logitspec]
     #[arg(long, alias = "max_ngram_size", value_name = "N")]
     pub max_ngram_size: Option<usize>,
@@ -130,6 +139,27 @@ pub(super) struct DraftArgs {
     /// Most tokens copied from one place in the text [default: 20; 10 for prompt-lookup]
     #[arg(long, alias = "num_pred_tokens", value_name = "N")]
     pub num_pred_tokens: Option<usize>,
+
+    /// Sources that logitspec does not draw upon, to see what each is worth: text (of the conversation), history,
+    /// corpus, last-logits, recycled
+    #[arg(
+        long,
+        alias = "leave_out",
+        value_delimiter = ',',
+        value_name = "SOURCE,..."
+    )]
+    pub leave_out: Vec<Source>,
+}
+
+impl TreeArgs {
+    /// The methods' parameters.
+    pub(super) fn method_params(&self) -> MethodParams {
+        MethodParams {
+            max_ngram_size: self.max_ngram_size,
+            num_pred_tokens: self.num_pred_tokens,
+            leave_out: self.leave_out.iter().copied().collect(),
+        }
+    }
 }
 
 /// How to choose among tokens.
@@ -265,7 +295,7 @@ pub(super) fn session_options(
     draft: &DraftArgs,
     sampling: &SamplingArgs,
 ) -> anyhow::Result<SessionOptions> {
-    let capacity = capacity_within(draft.draft_tree_capacity)?;
+    let capacity = capacity_within(draft.tree.draft_tree_capacity)?;
     let within = |flag: &str, value: f64, range: std::ops::RangeInclusive<f64>| {
         if range.contains(&value) {
             return Ok(value as f32);
@@ -277,10 +307,7 @@ pub(super) fn session_options(
     };
     Ok(SessionOptions {
         method: draft.method,
-        method_params: MethodParams {
-            max_ngram_size: draft.max_ngram_size,
-            num_pred_tokens: draft.num_pred_tokens,
-        },
+        method_params: draft.tree.method_params(),
         draft_tree_capacity: capacity,
         fill_tree: draft.fill_tree,
         sampling: SamplingParams {

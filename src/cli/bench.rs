@@ -18,7 +18,7 @@ use crate::bench::prompt::Prompter;
 use crate::bench::run::{Answerer, BoxError, Finished, Lane, Order, Plan, Skip, run as run_plan};
 use crate::bench::server::ServerAnswerer;
 use crate::bench::{QuestionError, QuestionSet, read_questions};
-use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
+use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, TreeArgs, session_options};
 use crate::cli::bench::methods::{Bencher, NamedMethod};
 use crate::cli::bench::progress::Progress;
 use crate::cli::bench::settings::Settings;
@@ -145,38 +145,12 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     json: bool,
 
-    /// Most tokens in one verification pass; the baseline has 1
-    #[arg(
-        long,
-        alias = "draft_tree_capacity",
-        default_value_t = 64,
-        value_name = "N",
-        help_heading = "Drafting"
-    )]
-    draft_tree_capacity: usize,
-
     /// Fill every tree to its capacity, whatever a pass costs
     #[arg(long, alias = "fill_tree")]
     fill_tree: bool,
 
-    /// Longest run of tokens looked up in the text so far [default: 3 as published; 32 for logitspec]
-    #[arg(
-        long,
-        alias = "max_ngram_size",
-        value_name = "N",
-        help_heading = "Drafting"
-    )]
-    max_ngram_size: Option<usize>,
-
-    /// Most tokens copied from one place in the text [default: 20; 10 for prompt-lookup]
-    #[arg(
-        long,
-        alias = "num_pred_tokens",
-        value_name = "N",
-        help_heading = "Drafting"
-    )]
-    num_pred_tokens: Option<usize>,
-
+    #[command(flatten)]
+    tree: TreeArgs,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -283,10 +257,8 @@ impl BenchArgs {
     fn session_options(&self) -> anyhow::Result<SessionOptions> {
         let draft = DraftArgs {
             method: Method::default(),
-            draft_tree_capacity: self.draft_tree_capacity,
             fill_tree: self.fill_tree,
-            max_ngram_size: self.max_ngram_size,
-            num_pred_tokens: self.num_pred_tokens,
+            tree: self.tree.clone(),
         };
         session_options(&draft, &self.sampling)
     }
@@ -339,7 +311,7 @@ impl BenchArgs {
         for question in &set.questions {
             needed = needed.max(prompter.longest(question, self.max_new_tokens)?);
         }
-        let needed = needed.saturating_add(self.draft_tree_capacity);
+        let needed = needed.saturating_add(self.tree.draft_tree_capacity);
         // llama.cpp rounds up to this anyway.
         let needed = needed.checked_next_multiple_of(256).unwrap_or(needed);
         Ok(ContextOptions {

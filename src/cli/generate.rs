@@ -292,6 +292,7 @@ fn parameters(args: &GenerateArgs, options: &SessionOptions) -> Value {
         "draft_tree_capacity": options.draft_tree_capacity,
         "max_ngram_size": options.method_params.max_ngram_size,
         "num_pred_tokens": options.method_params.num_pred_tokens,
+        "leave_out": options.method_params.leave_out.iter().collect::<Vec<_>>(),
         "max_new_tokens": args.max_new_tokens,
         "temperature": sampling.temperature,
         "top_k": sampling.top_k,

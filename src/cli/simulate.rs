@@ -13,10 +13,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
 use crate::bench::category::{row_of, rows};
-use crate::cli::args::capacity_within;
+use crate::cli::args::{TreeArgs, capacity_within};
 use crate::cli::exit::{Outcome, user_error};
 use crate::draft::{Drafter, Memory, PassCost, SuffixDecoding, SuffixParams};
-use crate::engine::{Method, MethodParams};
+use crate::engine::Method;
 use crate::pool::SharedPool;
 use crate::simulate::{Request, Settings, Tally, replay};
 
@@ -71,22 +71,8 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_name = "FILE")]
     cost: Option<PathBuf>,
 
-    /// Most tokens in one verification pass
-    #[arg(
-        long,
-        alias = "draft_tree_capacity",
-        default_value_t = 64,
-        value_name = "N"
-    )]
-    draft_tree_capacity: usize,
-
-    /// Longest run of tokens looked up in the text so far [default: the method's own]
-    #[arg(long, alias = "max_ngram_size", value_name = "N")]
-    max_ngram_size: Option<usize>,
-
-    /// Most tokens copied from one place in the text [default: the method's own]
-    #[arg(long, alias = "num_pred_tokens", value_name = "N")]
-    num_pred_tokens: Option<usize>,
+    #[command(flatten)]
+    tree: TreeArgs,
 
     #[command(flatten)]
     suffix: SuffixArgs,
@@ -134,7 +120,7 @@ struct SuffixArgs {
 }
 
 pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
-    let capacity = capacity_within(args.draft_tree_capacity)?;
+    let capacity = capacity_within(args.tree.draft_tree_capacity)?;
     if args.offset >= args.every {
         return Err(user_error(format!(
             "--offset {} is out of range: give 0 to {} with --every {}",
@@ -202,10 +188,7 @@ impl SimulateArgs {
         settings: &Settings,
         bar: &ProgressBar,
     ) -> Vec<(&'a str, Tally)> {
-        let params = MethodParams {
-            max_ngram_size: self.max_ngram_size,
-            num_pred_tokens: self.num_pred_tokens,
-        };
+        let params = self.tree.method_params();
         let all = rows(requests.iter().map(|request| request.category.as_str()));
         let mut tallies: Vec<(&str, Tally)> = all
             .into_iter()
@@ -246,8 +229,8 @@ impl SimulateArgs {
     fn suffix_params(&self) -> SuffixParams {
         let shipped = SuffixParams::default();
         SuffixParams {
-            max_depth: self.max_ngram_size.unwrap_or(shipped.max_depth),
-            max_spec_tokens: self.num_pred_tokens.unwrap_or(shipped.max_spec_tokens),
+            max_depth: self.tree.max_ngram_size.unwrap_or(shipped.max_depth),
+            max_spec_tokens: self.tree.num_pred_tokens.unwrap_or(shipped.max_spec_tokens),
             max_spec_factor: self.suffix.max_spec_factor,
             max_spec_offset: self.suffix.max_spec_offset,
             min_token_prob: self.suffix.min_token_prob,

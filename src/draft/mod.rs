@@ -25,6 +25,6 @@ pub use plain::NoDraft;
 pub use prompt_lookup::PromptLookup;
 pub use recycling::{RecyclingParams, TokenRecycling};
 pub use reference::{ReferenceLogitSpec, ReferenceParams};
-pub use source::{PerSource, Source};
+pub use source::{PerSource, Source, SourceSet, UnknownSource};
 pub use suffix::{SuffixDecoding, SuffixParams};
 pub use tree::{DraftTree, NodeId, ROOT, TreeLimits};

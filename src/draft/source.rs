@@ -1,5 +1,7 @@
 //! Where a drafted token came from.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 /// The evidence that put a node into a draft tree.
@@ -40,6 +42,46 @@ impl Source {
             Self::LastLogits => "last-logits",
             Self::Recycled => "recycled",
         }
+    }
+}
+
+/// A name that is no source's.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unknown source {0:?}: choose one of {names}", names = Source::ALL.map(Source::name).join(", "))]
+pub struct UnknownSource(String);
+
+impl FromStr for Source {
+    type Err = UnknownSource;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|source| source.name() == name);
+        found.ok_or_else(|| UnknownSource(name.to_owned()))
+    }
+}
+
+/// Some of the sources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceSet([bool; Source::ALL.len()]);
+
+impl SourceSet {
+    /// Whether `source` is among them.
+    pub fn has(self, source: Source) -> bool {
+        self.0[source as usize]
+    }
+
+    /// The sources, in the order of [`Source::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Source> {
+        Source::ALL.into_iter().filter(move |&it| self.has(it))
+    }
+}
+
+impl FromIterator<Source> for SourceSet {
+    fn from_iter<I: IntoIterator<Item = Source>>(sources: I) -> Self {
+        let mut set = Self::default();
+        sources
+            .into_iter()
+            .for_each(|source| set.0[source as usize] = true);
+        set
     }
 }
 

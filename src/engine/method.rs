@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::draft::{
     Drafter, LogitSpec, LogitSpecParams, Memory, NoDraft, PromptLookup, RecyclingParams,
-    ReferenceLogitSpec, ReferenceParams, SuffixDecoding, SuffixParams, TokenRecycling,
+    ReferenceLogitSpec, ReferenceParams, SourceSet, SuffixDecoding, SuffixParams, TokenRecycling,
 };
 
 /// A way to draft, as named on the command line and in answer files.
@@ -74,6 +74,7 @@ impl Method {
         let MethodParams {
             max_ngram_size,
             num_pred_tokens,
+            leave_out,
         } = params;
         match self {
             Self::Baseline => Box::new(NoDraft),
@@ -83,6 +84,7 @@ impl Method {
                     LogitSpec::new(LogitSpecParams {
                         max_match: max_ngram_size.unwrap_or(published.max_match),
                         num_pred_tokens: num_pred_tokens.unwrap_or(published.num_pred_tokens),
+                        leave_out,
                         ..published
                     })
                     .with_memory(memory),
@@ -115,12 +117,14 @@ impl Method {
 }
 
 /// Parameters that several methods share; `None` is the method's own default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MethodParams {
     /// Longest n-gram looked up.
     pub max_ngram_size: Option<usize>,
     /// Most tokens copied from one place.
     pub num_pred_tokens: Option<usize>,
+    /// Sources that [`Method::Logitspec`] does not draw upon.
+    pub leave_out: SourceSet,
 }
 
 impl fmt::Display for Method {

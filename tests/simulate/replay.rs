@@ -191,7 +191,7 @@ proptest! {
         if let Some(end) = end {
             model = model.with_end(end);
         }
-        let method_params = MethodParams { max_ngram_size: ngram, num_pred_tokens: pred };
+        let method_params = MethodParams { max_ngram_size: ngram, num_pred_tokens: pred, ..MethodParams::default() };
         for method in TOLD_ALL {
             let options = SessionOptions {
                 method,

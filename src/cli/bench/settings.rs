@@ -68,10 +68,11 @@ impl Settings {
             "warmup": args.warmup,
         });
         let drafting = json!({
-            "draft-tree-capacity": args.draft_tree_capacity,
+            "draft-tree-capacity": args.tree.draft_tree_capacity,
             "fill-tree": args.fill_tree,
-            "max-ngram-size": args.max_ngram_size,
-            "num-pred-tokens": args.num_pred_tokens,
+            "leave-out": args.tree.method_params().leave_out.iter().collect::<Vec<_>>(),
+            "max-ngram-size": args.tree.max_ngram_size,
+            "num-pred-tokens": args.tree.num_pred_tokens,
         });
         let server_flags = json!({ "llama-server-args": args.llama_server_args });
         let server_build = server.as_ref().and_then(LlamaServer::build);

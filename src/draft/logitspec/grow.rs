@@ -15,7 +15,9 @@ use crate::pool::{Retrieve, SuffixMatch};
 pub(super) struct Sources<'a> {
     /// The pools, with the names that their nodes get.
     pub pools: &'a [(Source, &'a dyn Retrieve)],
-    pub recycled: &'a Recycled,
+    pub recycled: Option<&'a Recycled>,
+    /// Whether the runners-up of the last logits are candidates below the root.
+    pub runners_up: bool,
     pub rates: &'a Rates,
 }
 
@@ -200,7 +202,12 @@ impl Growth {
         let alive = self.look_up(sources, reach, none);
         self.sibling.clear();
         self.add_retrieved(alive.clone(), sources.rates);
-        let runners_up = input.ranked.iter().filter(|it| it.token != input.root);
+        let ranked = if sources.runners_up {
+            input.ranked
+        } else {
+            &[]
+        };
+        let runners_up = ranked.iter().filter(|it| it.token != input.root);
         for (runner_up, rank) in runners_up.zip(1..) {
             let evidence = Evidence::LastLogits { rank };
             self.add(runner_up.token, evidence, sources.rates);
@@ -239,8 +246,10 @@ impl Growth {
         let far = self.look_ups < reach.look_ups;
         self.look_ups += 1;
         // The conversation comes first, and is short.
-        let searched = if far { sources.pools.len() } else { 1 };
-        for &(source, pool) in &sources.pools[..searched] {
+        for &(source, pool) in sources.pools {
+            if source != Source::Text && !far {
+                continue;
+            }
             pool.matches_into(&self.tail, reach.max_match, reach.places, &mut self.found);
             for &found in &self.found {
                 let is_known = self.alive[known.clone()].iter().any(|alive| {
@@ -346,7 +355,7 @@ impl Growth {
     }
 
     fn add_recycled(&mut self, token: TokenId, sources: &Sources<'_>) {
-        if let Some(row) = sources.recycled.after(token) {
+        if let Some(row) = sources.recycled.and_then(|rows| rows.after(token)) {
             for (rank, (token, probability)) in row.iter().enumerate() {
                 let evidence = Evidence::Recycled { rank, probability };
                 self.add(token, evidence, sources.rates);

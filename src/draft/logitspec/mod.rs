@@ -6,7 +6,9 @@ mod rates;
 mod recycle;
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, Memory, PassCost, ROOT, Source, Verified};
+use crate::draft::{
+    DraftInput, DraftTree, Drafter, Memory, PassCost, ROOT, Source, SourceSet, Verified,
+};
 use crate::pool::{RequestPool, Retrieve};
 use crate::verify::Candidate;
 use grow::{Growth, Reach, Sources};
@@ -30,6 +32,8 @@ pub struct LogitSpecParams {
     pub places: usize,
     /// Most tokens copied from one place.
     pub num_pred_tokens: usize,
+    /// Sources that are not drawn upon, to see what each is worth.
+    pub leave_out: SourceSet,
 }
 
 impl Default for LogitSpecParams {
@@ -38,6 +42,7 @@ impl Default for LogitSpecParams {
             max_match: 32,
             places: 64,
             num_pred_tokens: 48,
+            leave_out: SourceSet::default(),
         }
     }
 }
@@ -123,6 +128,7 @@ impl Drafter for LogitSpec {
         if let Some(&last) = input.text.last() {
             self.recycled.keep(last, input.ranked);
         }
+        let left_out = self.params.leave_out;
         let mut pools: Vec<(Source, &dyn Retrieve)> = vec![(Source::Text, &self.pool)];
         if let Some(history) = &self.memory.history {
             pools.push((Source::History, history));
@@ -130,9 +136,11 @@ impl Drafter for LogitSpec {
         if let Some(corpus) = &self.memory.corpus {
             pools.push((Source::Corpus, corpus.as_ref()));
         }
+        pools.retain(|&(source, _)| !left_out.has(source));
         let sources = Sources {
             pools: &pools,
-            recycled: &self.recycled,
+            recycled: Some(&self.recycled).filter(|_| !left_out.has(Source::Recycled)),
+            runners_up: !left_out.has(Source::LastLogits),
             rates: &self.rates,
         };
         let reach = Reach {
@@ -217,5 +225,55 @@ impl Income {
 
     fn earn(&mut self, tokens: usize) {
         self.tokens = self.tokens * Self::KEPT + tokens as f64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draft::{PerSource, TreeLimits};
+
+    /// The sources of a tree after a text that repeats itself, a root whose logits were seen, and runners-up.
+    fn sources(leave_out: SourceSet) -> PerSource {
+        let mut drafter = LogitSpec::new(LogitSpecParams {
+            leave_out,
+            ..LogitSpecParams::default()
+        });
+        let candidates = |tokens: [TokenId; 3]| {
+            let logits = [3.0, 2.0, 1.0].into_iter().zip(tokens);
+            logits.map(|(logit, token)| Candidate { token, logit })
+        };
+        let cost = PassCost::flat();
+        let mut text = vec![1, 2, 3, 4, 1, 2];
+        drafter.begin(&text);
+        let mut found = PerSource::default();
+        for (root, ranked) in [(3, candidates([3, 30, 31])), (2, candidates([2, 40, 41]))] {
+            let ranked: Vec<_> = ranked.collect();
+            let mut tree = DraftTree::new(root, TreeLimits::nodes(40));
+            let input = DraftInput {
+                text: &text,
+                root,
+                ranked: &ranked,
+                cost: &cost,
+            };
+            drafter.draft(&input, &mut tree);
+            (ROOT + 1..tree.len()).for_each(|node| found.add(tree.source(node)));
+            text.push(root);
+            drafter.extend(&text, 1);
+        }
+        found
+    }
+
+    #[test]
+    fn sources_left_out_are_not_drawn_upon() {
+        let here = [Source::Text, Source::LastLogits, Source::Recycled];
+        let all = sources(SourceSet::default());
+        for source in here {
+            assert!(all.of(source) > 0, "{source:?}: {all:?}");
+            let without = sources([source].into_iter().collect());
+            assert_eq!(without.of(source), 0, "{source:?}: {without:?}");
+            assert!(without.iter().count() >= 1);
+        }
+        assert_eq!(sources(here.into_iter().collect()), PerSource::default());
     }
 }

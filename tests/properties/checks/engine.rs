@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use logitspec::TokenId;
-use logitspec::draft::{Drafter, Memory, PassCost};
+use logitspec::draft::{Drafter, Memory, PassCost, Source};
 use logitspec::engine::{
     CostModel, FinishReason, GenerateError, Generation, Method, MethodParams, Session,
     SessionOptions, StepView,
@@ -83,6 +83,10 @@ impl Scenario {
                 method_params: MethodParams {
                     max_ngram_size: own_or(ngram, 6),
                     num_pred_tokens: own_or(pred, 30),
+                    leave_out: Source::ALL
+                        .into_iter()
+                        .filter(|&source| (filters / 16) >> (source as usize) & 1 == 1)
+                        .collect(),
                 },
                 draft_tree_capacity: to(capacity, 81),
                 fill_tree: false,

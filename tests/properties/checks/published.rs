@@ -117,6 +117,7 @@ pub fn check(
         method_params: MethodParams {
             max_ngram_size: Some(max_ngram_size),
             num_pred_tokens: Some(num_pred_tokens),
+            ..MethodParams::default()
         },
         draft_tree_capacity: capacity,
         ..SessionOptions::default()
