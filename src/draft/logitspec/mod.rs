@@ -88,7 +88,7 @@ impl LogitSpec {
             growth: Growth::default(),
             income: Income::default(),
             ranked: Vec::new(),
-            widest: 64.0,
+            widest: 16.0,
             useless: 0,
         }
     }
