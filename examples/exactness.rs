@@ -3,6 +3,7 @@
 //! Runs a question set (all turns, greedy) without drafts and then with each method at each tree capacity, and
 //! compares token ids. Where one differs, the two logits in question are computed afresh and shown: a relative gap
 //! below 1e-3 is a rounding tie (kernels for other batch sizes round differently), anything else a failure.
+//! Trees are filled to their capacity, whatever that costs, unless `--sized-trees` is given.
 //! With `--check-logits N`, the last row is compared with that of a fresh decode of the text every N steps.
 //!
 //! ```text
@@ -18,7 +19,9 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use logitspec::TokenId;
 use logitspec::engine::{Method, Session, SessionOptions};
-use logitspec::runtime::llama::{ContextOptions, Engine, LlamaTarget, ModelOptions};
+use logitspec::runtime::llama::{
+    ContextOptions, Engine, FlashAttention, LlamaTarget, ModelOptions,
+};
 use logitspec::runtime::{ChatTemplate, Message, Role};
 
 #[derive(Parser)]
@@ -51,9 +54,15 @@ struct Args {
     /// Only questions with an even number, the ones the replay model was trained on
     #[arg(long)]
     even: bool,
-    /// Chat template
+    /// Chat template; `none` for the bare text, each turn on its own
     #[arg(long, default_value = "vicuna")]
     template: String,
+    /// Trees sized by what a pass costs, as by default elsewhere; without, they are as large as they may be
+    #[arg(long)]
+    sized_trees: bool,
+    /// Attention without fused kernels, whose rounding depends most on the size of a pass
+    #[arg(long)]
+    no_flash_attn: bool,
     /// Threads
     #[arg(short = 't', long)]
     threads: Option<u32>,
@@ -94,8 +103,13 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let engine = Engine::load(&args.model_path, &ModelOptions::default())?;
     let vocabulary = engine.vocabulary();
-    let template = ChatTemplate::builtin(&args.template, &vocabulary.bos(), &vocabulary.eos())
-        .with_context(|| format!("no template {:?}", args.template))?;
+    let template = match args.template.as_str() {
+        "none" => None,
+        name => Some(
+            ChatTemplate::builtin(name, &vocabulary.bos(), &vocabulary.eos())
+                .with_context(|| format!("no template {name:?}"))?,
+        ),
+    };
     let questions = read_questions(&args)?;
     let mut baseline = session(&engine, &args, Method::Baseline, 1)?;
     let mut referee = session(&engine, &args, Method::Baseline, 1)?;
@@ -107,7 +121,7 @@ fn main() -> anyhow::Result<()> {
         }
     }
     for (done, question) in questions.iter().enumerate() {
-        let turns = plain(&mut baseline, &engine, &template, question, &args)?;
+        let turns = plain(&mut baseline, &engine, template.as_ref(), question, &args)?;
         for (method, capacity, session, tally) in &mut runs {
             session.reset();
             for turn in &turns {
@@ -148,13 +162,18 @@ fn session<'a>(
     let context = ContextOptions {
         n_ctx: Some(args.ctx_size),
         threads: args.threads,
+        flash_attention: if args.no_flash_attn {
+            FlashAttention::Off
+        } else {
+            FlashAttention::Auto
+        },
         ..ContextOptions::default()
     };
     let options = SessionOptions {
         method,
         draft_tree_capacity: capacity,
-        // As large as they may be: small trees would show little.
-        fill_tree: true,
+        // Small trees would show little.
+        fill_tree: !args.sized_trees,
         ..SessionOptions::default()
     };
     Ok(engine.session(&context, options)?)
@@ -192,7 +211,7 @@ fn go_on(_: usize, _: usize) -> ControlFlow<()> {
 fn plain(
     session: &mut Session<LlamaTarget<'_>>,
     engine: &Engine,
-    template: &ChatTemplate,
+    template: Option<&ChatTemplate>,
     question: &Question,
     args: &Args,
 ) -> anyhow::Result<Vec<Turn>> {
@@ -203,12 +222,16 @@ fn plain(
     for text in &question.turns {
         let message = Message::new(Role::User, text.as_str());
         let start = session.text().len();
-        let prompt = if start == 0 {
-            vocabulary.tokenize(&template.prompt(std::slice::from_ref(&message))?)
-        } else {
-            let text = template.next_turn(&messages, &message)?;
-            messages.push(Message::new(Role::Assistant, "…"));
-            vocabulary.tokenize_next_turn(&text, session.text().last().copied())
+        let prompt = match template {
+            None => vocabulary.tokenize(text),
+            Some(template) if start == 0 => {
+                vocabulary.tokenize(&template.prompt(std::slice::from_ref(&message))?)
+            }
+            Some(template) => {
+                let text = template.next_turn(&messages, &message)?;
+                messages.push(Message::new(Role::Assistant, "…"));
+                vocabulary.tokenize_next_turn(&text, session.text().last().copied())
+            }
         };
         messages.push(message);
         if start + prompt.len() >= args.ctx_size as usize {

@@ -5,11 +5,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use logitspec::TokenId;
-use logitspec::engine::{FinishReason, GenerateError, Method, Session, SessionOptions};
+use logitspec::draft::{DraftTree, ROOT, TreeLimits};
+use logitspec::engine::{CostModel, FinishReason, GenerateError, Method, Session, SessionOptions};
 use logitspec::runtime::llama::{
     CacheType, ContextOptions, Engine, FlashAttention, LlamaTarget, LoadError, ModelOptions,
 };
-use logitspec::runtime::{ChatTemplate, Message, Role, TargetModel};
+use logitspec::runtime::{ChatTemplate, DecodeError, Message, Role, TargetModel};
 use logitspec::verify::SamplingParams;
 
 fn model(name: &str) -> PathBuf {
@@ -113,6 +114,94 @@ fn every_method_and_capacity_says_what_plain_decoding_says() {
             }
         }
     }
+}
+
+#[test]
+fn trees_sized_by_cost_say_what_plain_decoding_says() {
+    let engine = engine("tiny-llama.gguf");
+    for text in PROMPTS {
+        let prompt = engine.vocabulary().tokenize(text);
+        let mut plain = engine
+            .session(&CONTEXT, options(Method::Baseline, 1))
+            .unwrap();
+        let expected = answer(&mut plain, &prompt, 200);
+        for cost in [
+            CostModel::cpu(false),
+            CostModel::cpu(true),
+            CostModel::gpu(),
+        ] {
+            let sized = SessionOptions {
+                fill_tree: false,
+                ..options(Method::Logitspec, 64)
+            };
+            let mut session = engine.session(&CONTEXT, sized).unwrap().with_cost(cost);
+            let ours = answer(&mut session, &prompt, 200);
+            assert_same(&engine, &prompt, &ours, &expected, text);
+        }
+    }
+}
+
+/// A tree whose root has `children` children, tokens of their own.
+fn bush(children: usize, first: TokenId) -> DraftTree {
+    let mut tree = DraftTree::new(first, TreeLimits::nodes(children + 1));
+    for (token, _) in (first + 1..).zip(0..children) {
+        tree.push(ROOT, token).unwrap();
+    }
+    tree
+}
+
+/// The row after `text` on a fresh cache must be that of one more token on `target`.
+fn assert_goes_on(
+    engine: &Engine,
+    target: &mut LlamaTarget<'_>,
+    context: &ContextOptions,
+    text: &[TokenId],
+) {
+    assert_eq!(target.n_past(), text.len());
+    let row = target.append(&[7]).unwrap();
+    let ours = target.logits(row).to_vec();
+    let mut fresh = engine.context(context).unwrap();
+    fresh.append(text).unwrap();
+    let row = fresh.append(&[7]).unwrap();
+    let worst = ours
+        .iter()
+        .zip(fresh.logits(row))
+        .map(|(a, b)| (a - b).abs());
+    let worst = worst.fold(0.0, f32::max);
+    assert!(worst < 1e-3, "rows differ by {worst}");
+}
+
+#[test]
+fn a_tree_without_room_leaves_the_cache_as_it_was() {
+    let engine = engine("tiny-llama.gguf");
+    let context = ContextOptions {
+        n_ctx: Some(256),
+        ..CONTEXT
+    };
+    let mut target = engine.context(&context).unwrap();
+    let text: Vec<TokenId> = (0..245).map(|at| 3 + at % 50).collect();
+    target.append(&text).unwrap();
+    let outcome = target.decode_tree(&bush(20, 5));
+    assert!(
+        matches!(outcome, Err(DecodeError::NoRoom { batch: 21 })),
+        "{outcome:?}"
+    );
+    assert_goes_on(&engine, &mut target, &context, &text);
+}
+
+#[test]
+fn a_tree_that_llama_cpp_refuses_leaves_the_cache_as_it_was() {
+    let engine = engine("tiny-llama.gguf");
+    let mut target = engine.context(&CONTEXT).unwrap();
+    let text: Vec<TokenId> = (0..40).map(|at| 3 + at % 20).collect();
+    target.append(&text).unwrap();
+    let beyond = target.n_vocab() as TokenId;
+    let outcome = target.decode_tree(&bush(6, beyond - 2));
+    let Err(DecodeError::Failed { code, .. }) = &outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(*code < 0, "{code}");
+    assert_goes_on(&engine, &mut target, &CONTEXT, &text);
 }
 
 #[test]

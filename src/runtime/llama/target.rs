@@ -94,7 +94,11 @@ impl<'a> LlamaTarget<'a> {
                         }
                     };
                     // Memories that cannot drop a part are only asked to drop all, which none refuses.
-                    debug_assert!(removed.is_ok(), "{removed:?}");
+                    // Going on without would let tokens see what was rejected, and say something else.
+                    assert!(
+                        removed.is_ok(),
+                        "the cache keeps what was taken back: {removed:?}"
+                    );
                 }
                 KvOp::Copy {
                     source,

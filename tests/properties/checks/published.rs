@@ -19,22 +19,26 @@ pub struct Published {
     pub draft_tree_capacity: usize,
 }
 
-/// The chains of one step; siblings under the root, none merged with another.
-fn chains(
-    capacity: usize,
-    pool: &Dictionary,
-    text: &[TokenId],
-    logits: &[f32],
-) -> Vec<Vec<TokenId>> {
+/// All tokens, the one with the largest logit first, the lower one among equals.
+fn ranked(logits: &[f32]) -> Vec<TokenId> {
     let mut ranked: Vec<TokenId> = (0..).take(logits.len()).collect();
     ranked.sort_by(|&a, &b| {
         logits[b as usize]
             .total_cmp(&logits[a as usize])
             .then(a.cmp(&b))
     });
-    ranked.truncate(capacity);
+    ranked
+}
 
-    let with_root = [text, &[naive_argmax(logits)]].concat();
+/// The chains of one step; siblings under the root, the best of `ranked`, and none merged with another.
+fn chains(
+    capacity: usize,
+    pool: &Dictionary,
+    text: &[TokenId],
+    ranked: &[TokenId],
+) -> Vec<Vec<TokenId>> {
+    let ranked = &ranked[..ranked.len().min(capacity)];
+    let with_root = [text, &ranked[..1]].concat();
     let mut chains = Vec::new();
     if let Some(continuation) = pool.lookup(&with_root) {
         chains.push(continuation.to_vec());
@@ -139,7 +143,7 @@ pub fn check(
         let answer = session.generate(max_new_tokens, &mut |view| {
             let logits = model.logits_after(&text);
             let root = naive_argmax(&logits);
-            let chains = chains(capacity, &pool, &text, &logits);
+            let chains = chains(capacity, &pool, &text, &ranked(&logits));
             assert_eq!(
                 tree::nodes(view.tree),
                 nodes(root, &chains),
@@ -157,5 +161,53 @@ pub fn check(
         });
         assert_eq!(answer.unwrap().tokens, text[turn..]);
         assert_eq!(session.text(), text);
+    }
+}
+
+/// A step as a trace has it.
+#[derive(Clone, Debug)]
+pub struct TracedStep {
+    pub n_past: usize,
+    pub root: TokenId,
+    pub ranked: Vec<TokenId>,
+    /// Tokens below the root.
+    pub nodes: Vec<TokenId>,
+    /// Index in `nodes` of each one's parent; -1 for the root.
+    pub parents: Vec<i64>,
+    pub accepted: Vec<TokenId>,
+}
+
+/// Checks every step of an answer with the published default parameters but for the capacity. What the model says is
+/// what was answered: the chain accepted must be the first that agrees longest with it.
+pub fn check_trace(prompt: &[TokenId], capacity: usize, steps: &[TracedStep]) {
+    let answer: Vec<TokenId> = steps.iter().flat_map(|it| it.accepted.clone()).collect();
+    let mut pool = Dictionary::new(3, 20);
+    pool.build(prompt);
+    let mut text = prompt.to_vec();
+    for (index, step) in steps.iter().enumerate() {
+        let said = text.len() - prompt.len();
+        assert_eq!(step.n_past, text.len(), "step {index}");
+        assert_eq!(step.root, step.ranked[0], "step {index}");
+        let chains = chains(capacity, &pool, &text, &step.ranked);
+        let mut drafted = vec![(step.root, None)];
+        drafted.extend(
+            step.nodes
+                .iter()
+                .zip(&step.parents)
+                .map(|(&token, parent)| (token, Some(NodeId::try_from(parent + 1).unwrap()))),
+        );
+        assert_eq!(drafted, nodes(step.root, &chains), "step {index}");
+
+        let ahead = &answer[said + 1..];
+        let mut best: &[TokenId] = &[];
+        for chain in &chains {
+            let reward = chain.iter().zip(ahead).take_while(|(a, b)| a == b).count();
+            if reward > best.len() {
+                best = &chain[..reward];
+            }
+        }
+        assert_eq!(step.accepted, [&[step.root], best].concat(), "step {index}");
+        text.extend_from_slice(&step.accepted);
+        pool.update(&step.accepted);
     }
 }
