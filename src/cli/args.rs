@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::sync::atomic::AtomicBool;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 
 use crate::cli::exit::user_error;
@@ -14,6 +15,18 @@ use crate::verify::SamplingParams;
 
 /// Largest draft tree: more than any machine gains from, and still far from filling memory with logits.
 const MAX_CAPACITY: usize = 1024;
+
+/// Most threads: ggml's own limit, beyond which it crashes.
+const MAX_THREADS: u32 = 512;
+
+/// Tokens of an answer that ends only with the model's end token or the context.
+pub(super) const NO_LIMIT: usize = usize::MAX;
+
+/// Longest run of tokens looked up: indexes make room for one table a length.
+const MAX_NGRAM_SIZE: u64 = 1024;
+
+/// Most tokens copied from one place: far more than a tree takes.
+const MAX_PRED_TOKENS: u64 = 65_536;
 
 /// Which model, and how to run it.
 #[derive(Debug, Args)]
@@ -28,7 +41,7 @@ pub(super) struct ModelArgs {
     pub ctx_size: Option<u32>,
 
     /// Threads to compute with [default: one per core]
-    #[arg(short = 't', long, value_name = "N", value_parser = at_least_one)]
+    #[arg(short = 't', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_THREADS)))]
     pub threads: Option<u32>,
 
     /// Layers to put on the GPU [default: all, if this build has a GPU backend]
@@ -133,11 +146,13 @@ pub(super) struct TreeArgs {
     pub draft_tree_capacity: usize,
 
     /// Longest run of tokens looked up in the text so far [default: 3 as published; 32 for logitspec]
-    #[arg(long, alias = "max_ngram_size", value_name = "N")]
+    #[arg(long, alias = "max_ngram_size", value_name = "N",
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_NGRAM_SIZE))]
     pub max_ngram_size: Option<usize>,
 
     /// Most tokens copied from one place in the text [default: 20; 10 for prompt-lookup]
-    #[arg(long, alias = "num_pred_tokens", value_name = "N")]
+    #[arg(long, alias = "num_pred_tokens", value_name = "N",
+          value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_PRED_TOKENS))]
     pub num_pred_tokens: Option<usize>,
 
     /// Sources that logitspec does not draw upon, to see what each is worth: text (of the conversation), history,
@@ -241,9 +256,20 @@ fn at_least_one(text: &str) -> Result<u32, String> {
     }
 }
 
+/// A number of tokens, or [`NO_LIMIT`], which llama.cpp's users write -1.
+pub(super) fn token_limit(text: &str) -> Result<usize, String> {
+    match text {
+        "-1" => Ok(NO_LIMIT),
+        _ => text
+            .parse()
+            .map_err(|_| "give a whole number of tokens, or -1 for no limit".into()),
+    }
+}
+
 impl ModelArgs {
     /// Loads the model, which is fetched first if need be, unless Ctrl-C raises `interrupted`.
     pub(super) fn load(&self, interrupted: &AtomicBool) -> anyhow::Result<Engine> {
+        self.check_cache_types()?;
         crate::runtime::llama::set_verbose(self.verbose);
         let path = self.source.locate(None, interrupted)?;
         let options = ModelOptions {
@@ -252,6 +278,18 @@ impl ModelArgs {
             info_only: false,
         };
         Ok(Engine::load(&path, &options)?)
+    }
+
+    /// llama.cpp reads quantized values with its fused attention kernels only.
+    fn check_cache_types(&self) -> anyhow::Result<()> {
+        let kind = self.cache_type_v.to_string();
+        let quantized = !matches!(kind.as_str(), "f32" | "f16" | "bf16");
+        if quantized && matches!(self.flash_attn, When::Off) {
+            return Err(user_error(format!(
+                "-ctv {kind} needs fused attention, and -fa off forbids it: give -fa on (or auto), or -ctv f16"
+            )));
+        }
+        Ok(())
     }
 
     /// The context these flags ask for, of `needed` tokens if they don't say how many.

@@ -8,15 +8,18 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
-use serde_json::json;
+use serde_json::Value;
 
-use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
+use crate::cli::answer::Reporter;
+use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options, token_limit};
 use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::Outcome;
 use crate::cli::generate::{prefill_bar, watch_for_ctrl_c};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color, text_of};
+use crate::cli::prompt::text_of_bytes;
+use crate::cli::questions::{Questions, Waited};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{LlamaTarget, Vocabulary};
 use crate::runtime::{ChatTemplate, Message, Role};
@@ -28,17 +31,21 @@ use crate::runtime::{ChatTemplate, Message, Role};
 /// how fast the last answer was. Questions can also come from a pipe, one a line.
 #[derive(Debug, Args)]
 pub(super) struct ChatArgs {
-    /// Most tokens of one answer
+    /// Most tokens of one answer; -1 for as many as the context holds
     #[arg(
         short = 'n',
         long,
         alias = "max_new_tokens",
         default_value_t = 1024,
-        value_name = "N"
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = token_limit
     )]
     max_new_tokens: usize,
 
-    /// Print one JSON object a turn instead of the text (questions then come from standard input)
+    /// Print JSON Lines instead of the text: for every question one object as generate --json prints it, also if it
+    /// was not answered (its "error" then says why). Questions then come from standard input, one a line; commands
+    /// give no object
     #[arg(long)]
     json: bool,
 
@@ -82,6 +89,11 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
     let memory = args.memory.open(&engine)?;
     let mut chat = Chat {
         args,
+        reporter: Reporter {
+            options: &options,
+            sampling: &args.sampling,
+            max_new_tokens: args.max_new_tokens,
+        },
         vocabulary: engine.vocabulary(),
         session: engine
             .session(&context, options)?
@@ -104,6 +116,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
 
 struct Chat<'a> {
     args: &'a ChatArgs,
+    reporter: Reporter<'a>,
     vocabulary: Vocabulary<'a>,
     session: Session<LlamaTarget<'a>>,
     template: Option<ChatTemplate>,
@@ -146,15 +159,18 @@ impl Chat<'_> {
     }
 
     fn converse_through_pipe(&mut self) -> anyhow::Result<Outcome> {
-        for line in io::stdin().lines() {
-            if self.command_or_turn(&line?)?.is_break() {
-                break;
-            }
-            if watch_for_ctrl_c().load(Ordering::Relaxed) {
-                return Ok(Outcome::Interrupted);
+        let questions = Questions::from_stdin();
+        let interrupted = watch_for_ctrl_c();
+        loop {
+            let line = match questions.next(interrupted)? {
+                Waited::Line(line) => text_of_bytes(line, "standard input"),
+                Waited::End => return Ok(Outcome::Done),
+                Waited::Interrupted => return Ok(Outcome::Interrupted),
+            };
+            if self.command_or_turn(&line)?.is_break() {
+                return Ok(Outcome::Done);
             }
         }
-        Ok(Outcome::Done)
     }
 
     fn command_or_turn(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
@@ -200,22 +216,24 @@ impl Chat<'_> {
         bar.finish_and_clear();
         match prefilled {
             Err(GenerateError::Cancelled) => {
-                interrupted.store(false, Ordering::Relaxed);
+                self.forget_ctrl_c();
                 eprintln!("(stopped)");
-                return Ok(());
+                let stopped = Generation::empty(FinishReason::Cancelled);
+                return self.print_json(|told| told.answer(&stopped, "", prompt.len()));
             }
-            Err(error @ GenerateError::PromptTooLong { .. }) => {
+            Err(error) if error.is_input_error() => {
                 eprintln!("{error}, or /reset the conversation");
-                return Ok(());
+                return self.print_json(|told| told.refusal(&error, prompt.len()));
             }
             done => done?,
         }
-        let mut printer = AnswerPrinter::new(self.vocabulary)
+        let vocabulary = self.vocabulary;
+        let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), io::stdout())
             .trim_start(true)
             .silent(self.args.json)
             .color_drafts(self.args.color_drafts && stdout_has_color());
         let mut failed = None;
-        let answer = self
+        let mut answer = self
             .session
             .generate(self.args.max_new_tokens, &mut |view| {
                 failed = printer.step(view.step).err();
@@ -228,37 +246,36 @@ impl Chat<'_> {
         if let Some(error) = failed {
             return Err(error.into());
         }
+        answer.timings.load = self.load;
         let text = printer.finish()?;
+        self.print_json(|told| told.answer(&answer, &text, prompt.len()))?;
         if let FinishReason::Failed(error) = &answer.finish {
             return Err(error.clone().into());
         }
-        if self.args.json {
-            let mut out = io::stdout().lock();
-            writeln!(
-                out,
-                "{}",
-                json!({
-                    "text": text,
-                    "tokens": answer.tokens,
-                    "prompt_tokens": prompt.len(),
-                    "new_tokens": answer.tokens.len(),
-                    "decode_steps": answer.accept_lengths.len(),
-                    "mean_accepted_tokens": answer.mean_accepted_tokens(),
-                    "tokens_per_second": answer.tokens_per_second(),
-                    "timings": answer.timings,
-                })
-            )?;
-        }
-        // In a terminal Ctrl-C stops the answer, not the conversation.
-        if io::stdin().is_terminal() {
-            interrupted.store(false, Ordering::Relaxed);
-        }
+        self.forget_ctrl_c();
         let said = text_of(self.vocabulary, &answer.tokens);
         self.messages.push(question);
         self.messages
             .push(Message::new(Role::Assistant, said.trim()));
         self.last = Some((answer, prompt.len()));
         Ok(())
+    }
+
+    /// With `--json`, the object of a question.
+    fn print_json(&self, object: impl FnOnce(&Reporter<'_>) -> Value) -> anyhow::Result<()> {
+        if self.args.json {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{}", object(&self.reporter))?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
+    /// In a terminal Ctrl-C stops the answer, not the conversation.
+    fn forget_ctrl_c(&self) {
+        if io::stdin().is_terminal() {
+            watch_for_ctrl_c().store(false, Ordering::Relaxed);
+        }
     }
 
     /// The tokens to go on with: the whole prompt at first, then what lies between two answers.
@@ -274,7 +291,10 @@ impl Chat<'_> {
         if first {
             let mut messages = self.messages.clone();
             messages.push(question.clone());
-            return Ok(self.vocabulary.tokenize(&template.prompt(&messages)?));
+            let prompt = template.prompt(&messages)?;
+            let template = &self.args.template;
+            template.note_if_left_out(&prompt, &question.content);
+            return Ok(self.vocabulary.tokenize(&prompt));
         }
         let (_, before) = self.messages.split_last().expect("an answer was given");
         let text = template.next_turn(before, question)?;

@@ -45,6 +45,16 @@ impl TemplateArgs {
         self.named(name, &bos, &eos)
     }
 
+    /// A note if the rendered prompt lacks what the user wrote: the model would answer something else.
+    pub(super) fn note_if_left_out(&self, prompt: &str, text: &str) {
+        if !prompt.contains(text.trim()) {
+            let of = self.template.as_deref().unwrap_or("of the model");
+            eprintln!(
+                "warning: the chat template {of} leaves out or changes what was asked; check it, or choose another with --template"
+            );
+        }
+    }
+
     /// The template of that name or in that file, for a vocabulary with these special tokens.
     pub(super) fn named(
         &self,

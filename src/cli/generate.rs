@@ -1,26 +1,25 @@
 //! `logitspec generate`: one prompt, one answer.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
 
-use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options};
+use crate::TokenId;
+use crate::cli::answer::Reporter;
+use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options, token_limit};
 use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color};
+use crate::cli::prompt::PromptArgs;
 use crate::cli::trace::TraceWriter;
-use crate::draft::Source;
-use crate::engine::{FinishReason, GenerateError, Generation, SessionOptions, StepTimes};
-use crate::runtime::llama::Engine;
+use crate::engine::{FinishReason, GenerateError, Generation, Session};
+use crate::runtime::llama::{Engine, LlamaTarget};
 use crate::runtime::{Message, Role};
 
 /// Answer one prompt
@@ -35,27 +34,18 @@ use crate::runtime::{Message, Role};
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct GenerateArgs {
-    /// The prompt
-    #[arg(
-        short = 'p',
-        long,
-        value_name = "TEXT",
-        conflicts_with = "file",
-        allow_hyphen_values = true
-    )]
-    prompt: Option<String>,
+    #[command(flatten)]
+    prompt: PromptArgs,
 
-    /// Read the prompt from a file; - is standard input
-    #[arg(short = 'f', long, value_name = "FILE")]
-    file: Option<PathBuf>,
-
-    /// Most tokens to write
+    /// Most tokens to write; -1 for as many as the context holds
     #[arg(
         short = 'n',
         long,
         alias = "max_new_tokens",
         default_value_t = 1024,
-        value_name = "N"
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = token_limit
     )]
     max_new_tokens: usize,
 
@@ -88,9 +78,11 @@ pub(super) struct GenerateArgs {
 }
 
 pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
-    let interrupted = watch_for_ctrl_c();
     let mut options = session_options(&args.draft, &args.sampling)?;
-    let prompt_text = args.read_prompt()?;
+    args.check_trace()?;
+    let prompt_text = args.prompt.read(args.is_templated())?;
+    // Not before: there is nothing to print yet, and a read that waits goes on after a signal that is caught.
+    let interrupted = watch_for_ctrl_c();
     let mut trace = args.trace.as_deref().map(TraceWriter::create).transpose()?;
     if trace.is_some() {
         options.ranked = options.draft_tree_capacity;
@@ -112,105 +104,105 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
         .session(&context, options)?
         .with_memory(memory.clone())
         .with_cost(known_cost(&engine, &context, &options));
-
-    let mut printer = AnswerPrinter::new(vocabulary)
-        .trim_start(args.is_templated())
-        .silent(args.json)
-        .color_drafts(args.color_drafts && stdout_has_color());
-    let parameters = parameters(args, &options);
-    if let Some(trace) = &mut trace {
-        trace.header(engine.path(), &options, &parameters, &prompt)?;
-    }
-    let bar = prefill_bar(prompt.len());
-    let prefilled = session.prefill(&prompt, &mut |done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-        flow(interrupted.load(Ordering::Relaxed))
-    });
-    bar.finish_and_clear();
-
-    let mut failed = None;
-    let answered = prefilled.and_then(|()| {
-        session.generate(args.max_new_tokens, &mut |view| {
-            let shown = printer.step(view.step).map_err(anyhow::Error::from);
-            let traced = trace.as_mut().map_or(Ok(()), |trace| trace.step(view));
-            failed = shown.and(traced).err();
-            flow(failed.is_some() || interrupted.load(Ordering::Relaxed))
-        })
-    });
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    let mut answer = match answered {
-        Ok(answer) => answer,
-        Err(GenerateError::Cancelled) => Generation::empty(FinishReason::Cancelled),
-        Err(error) => {
-            // What was written so far stays readable.
-            printer.finish()?;
-            return Err(error.into());
-        }
+    let reporter = Reporter {
+        options: &options,
+        sampling: &args.sampling,
+        max_new_tokens: args.max_new_tokens,
     };
-    answer.timings.load = engine.load_time().as_secs_f64();
-    let text = printer.finish()?;
-    if let Some(trace) = trace {
-        trace.finish()?;
+    if let Some(trace) = &mut trace {
+        trace.header(engine.path(), &options, &reporter.parameters(), &prompt)?;
     }
-    if args.json {
-        let report = report(&answer, &text, prompt.len(), &options, parameters);
-        let mut out = io::stdout().lock();
-        serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        eprint!(
-            "\n{}",
-            statistics(&answer, prompt.len(), options.method, answer.timings.load)
-        );
-    }
+    let done = args.answer(
+        &engine,
+        &mut session,
+        &prompt,
+        &reporter,
+        trace,
+        interrupted,
+    );
+    // Remembered even if nobody reads it: a closed pipe is an ordinary end.
     session.end_request();
     args.memory.save(&memory, &engine)?;
-    match answer.finish {
-        FinishReason::Stop | FinishReason::Length => Ok(Outcome::Done),
-        FinishReason::Cancelled => Ok(Outcome::Interrupted),
-        FinishReason::Failed(error) => Err(error.into()),
-    }
+    done
 }
 
 impl GenerateArgs {
-    fn read_prompt(&self) -> anyhow::Result<String> {
-        let (bytes, source) = match (&self.prompt, &self.file) {
-            (Some(text), _) => (text.clone().into_bytes(), "-p".to_owned()),
-            (None, Some(path)) if path.as_os_str() != "-" => {
-                let bytes = std::fs::read(path).map_err(|error| {
-                    user_error(format!(
-                        "cannot read the prompt file {path:?}: {error}; check -f"
-                    ))
-                })?;
-                (bytes, format!("{path:?}"))
-            }
-            (None, file) => {
-                if file.is_none() && io::stdin().is_terminal() {
-                    return Err(user_error(
-                        "no prompt: give -p TEXT, -f FILE, or text on standard input (for a conversation: logitspec chat)",
-                    ));
-                }
-                let mut bytes = Vec::new();
-                io::stdin()
-                    .read_to_end(&mut bytes)
-                    .context("cannot read standard input")?;
-                (bytes, "standard input".to_owned())
+    /// Reads the prompt, answers it, and prints what there is to say.
+    fn answer(
+        &self,
+        engine: &Engine,
+        session: &mut Session<LlamaTarget<'_>>,
+        prompt: &[TokenId],
+        reporter: &Reporter<'_>,
+        mut trace: Option<TraceWriter>,
+        interrupted: &AtomicBool,
+    ) -> anyhow::Result<Outcome> {
+        let vocabulary = engine.vocabulary();
+        let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), io::stdout())
+            .trim_start(self.is_templated())
+            .silent(self.json)
+            .color_drafts(self.color_drafts && stdout_has_color());
+        let bar = prefill_bar(prompt.len());
+        let prefilled = session.prefill(prompt, &mut |done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            flow(interrupted.load(Ordering::Relaxed))
+        });
+        bar.finish_and_clear();
+
+        let mut failed = None;
+        let answered = prefilled.and_then(|()| {
+            session.generate(self.max_new_tokens, &mut |view| {
+                let shown = printer.step(view.step).map_err(anyhow::Error::from);
+                let traced = trace.as_mut().map_or(Ok(()), |trace| trace.step(view));
+                failed = shown.and(traced).err();
+                flow(failed.is_some() || interrupted.load(Ordering::Relaxed))
+            })
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let mut answer = match answered {
+            Ok(answer) => answer,
+            Err(GenerateError::Cancelled) => Generation::empty(FinishReason::Cancelled),
+            Err(error) => {
+                // What was written so far stays readable.
+                printer.finish()?;
+                return Err(error.into());
             }
         };
-        if bytes.is_empty() {
-            return Err(user_error(format!(
-                "the prompt from {source} is empty: give some text with -p TEXT, -f FILE or standard input"
-            )));
+        answer.timings.load = engine.load_time().as_secs_f64();
+        let text = printer.finish()?;
+        if let Some(trace) = trace {
+            trace.finish()?;
         }
-        Ok(String::from_utf8(bytes).unwrap_or_else(|error| {
-            eprintln!(
-                "note: the prompt from {source} is not valid UTF-8; invalid bytes were replaced by U+FFFD"
-            );
-            String::from_utf8_lossy(error.as_bytes()).into_owned()
-        }))
+        if self.json {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{}", reporter.answer(&answer, &text, prompt.len()))?;
+        } else {
+            let method = reporter.options.method;
+            let told = statistics(&answer, prompt.len(), method, answer.timings.load);
+            eprint!("\n{told}");
+        }
+        match answer.finish {
+            FinishReason::Stop | FinishReason::Length => Ok(Outcome::Done),
+            FinishReason::Cancelled => Ok(Outcome::Interrupted),
+            FinishReason::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// The JSON object is alone on standard output.
+    fn check_trace(&self) -> anyhow::Result<()> {
+        const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+        match &self.trace {
+            Some(path) if self.json && STDOUT.iter().any(|name| path == Path::new(name)) => {
+                Err(user_error(format!(
+                    "--trace {} would mix with what --json prints there: trace into a file, or leave out --json",
+                    path.display()
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn is_templated(&self) -> bool {
@@ -232,7 +224,9 @@ impl GenerateArgs {
         };
         let mut messages = opening(self.template.system.as_deref());
         messages.push(Message::new(Role::User, text.trim()));
-        Ok(template.prompt(&messages)?)
+        let prompt = template.prompt(&messages)?;
+        self.template.note_if_left_out(&prompt, text);
+        Ok(prompt)
     }
 }
 
@@ -284,81 +278,4 @@ pub(super) fn prefill_bar(tokens: usize) -> ProgressBar {
         ProgressStyle::with_template("reading the prompt {bar:32} {pos}/{len} tokens {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(tokens as u64).with_style(style)
-}
-
-fn parameters(args: &GenerateArgs, options: &SessionOptions) -> Value {
-    let sampling = &args.sampling;
-    json!({
-        "draft_tree_capacity": options.draft_tree_capacity,
-        "max_ngram_size": options.method_params.max_ngram_size,
-        "num_pred_tokens": options.method_params.num_pred_tokens,
-        "leave_out": options.method_params.leave_out.iter().collect::<Vec<_>>(),
-        "max_new_tokens": args.max_new_tokens,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "min_p": sampling.min_p,
-        "repeat_penalty": sampling.repeat_penalty,
-        "seed": sampling.seed,
-    })
-}
-
-fn report(
-    answer: &Generation,
-    text: &str,
-    prompt_tokens: usize,
-    options: &SessionOptions,
-    parameters: Value,
-) -> Value {
-    // The contract knows three reasons; an interrupted answer says so in `error`.
-    let (finish_reason, error) = match &answer.finish {
-        FinishReason::Stop => ("stop", None),
-        FinishReason::Length => ("length", None),
-        FinishReason::Cancelled => ("error", Some("interrupted by Ctrl-C".to_owned())),
-        FinishReason::Failed(error) => ("error", Some(error.to_string())),
-    };
-    json!({
-        "text": text,
-        "tokens": answer.tokens,
-        "prompt_tokens": prompt_tokens,
-        "new_tokens": answer.tokens.len(),
-        "decode_steps": answer.accept_lengths.len(),
-        "accept_lengths": answer.accept_lengths,
-        "mean_accepted_tokens": answer.mean_accepted_tokens(),
-        "drafted_tokens": answer.drafted,
-        "tokens_per_second": answer.tokens_per_second(),
-        "finish_reason": finish_reason,
-        "error": error,
-        "method": options.method,
-        "parameters": parameters,
-        "timings": answer.timings,
-        "median_step_us": {
-            "draft": median_us(answer, |step| step.draft),
-            "decode": median_us(answer, |step| step.decode),
-            "verify": median_us(answer, |step| step.verify),
-            "commit": median_us(answer, |step| step.commit),
-            "overhead": median_us(answer, StepTimes::overhead),
-            "kv": median_us(answer, |step| step.kv),
-        },
-        "graphs_reused": answer.graphs_reused,
-        "sources": sources(answer),
-    })
-}
-
-/// Nodes drafted and accepted, by where they came from.
-fn sources(answer: &Generation) -> Value {
-    let of = |(source, drafted): (Source, usize)| {
-        let accepted = answer.sources.accepted.of(source);
-        let counts = json!({"drafted": drafted, "accepted": accepted});
-        (source.name().to_owned(), counts)
-    };
-    Value::Object(answer.sources.drafted.iter().map(of).collect())
-}
-
-/// Median of a part of the steps, in microseconds; nothing for an empty answer.
-fn median_us(answer: &Generation, part: impl Fn(&StepTimes) -> Duration) -> Option<f64> {
-    let mut times: Vec<Duration> = answer.step_times.iter().map(part).collect();
-    times.sort_unstable();
-    let middle = times.get(times.len() / 2)?;
-    Some(middle.as_nanos() as f64 / 1e3)
 }

@@ -2,6 +2,7 @@
 //!
 //! One file per subcommand. Nothing deeper in the crate reads a flag or prints.
 
+mod answer;
 mod args;
 mod bench;
 mod calibrate;
@@ -15,7 +16,9 @@ mod inspect;
 mod memory;
 mod model;
 mod output;
+mod prompt;
 mod pull;
+mod questions;
 mod report;
 mod simulate;
 mod trace;

@@ -7,8 +7,10 @@ use crate::engine::{Generation, Method, Step, TextStream};
 use crate::runtime::llama::Vocabulary;
 
 /// Prints an answer as it comes, and keeps its text.
-pub(super) struct AnswerPrinter<'a> {
-    vocabulary: Vocabulary<'a>,
+pub(super) struct AnswerPrinter<'a, W> {
+    out: W,
+    /// The bytes of a token.
+    bytes: Box<dyn Fn(TokenId) -> Vec<u8> + 'a>,
     stream: TextStream,
     /// Everything printed so far.
     text: String,
@@ -22,10 +24,12 @@ pub(super) struct AnswerPrinter<'a> {
 const DRAFTED: &str = "\x1b[32m";
 const PLAIN: &str = "\x1b[0m";
 
-impl<'a> AnswerPrinter<'a> {
-    pub(super) fn new(vocabulary: Vocabulary<'a>) -> Self {
+impl<'a, W: Write> AnswerPrinter<'a, W> {
+    /// A printer onto `out` of tokens whose bytes `bytes` tells.
+    pub(super) fn new(bytes: impl Fn(TokenId) -> Vec<u8> + 'a, out: W) -> Self {
         Self {
-            vocabulary,
+            out,
+            bytes: Box::new(bytes),
             stream: TextStream::default(),
             text: String::new(),
             trim_start: false,
@@ -51,28 +55,26 @@ impl<'a> AnswerPrinter<'a> {
 
     /// Prints what a step committed.
     pub(super) fn step(&mut self, step: &Step) -> io::Result<()> {
-        let mut out = io::stdout().lock();
         for (index, &token) in step.accepted.iter().enumerate() {
-            let bytes = self.vocabulary.bytes(token);
+            let bytes = (self.bytes)(token);
             let piece = self.stream.push(&bytes);
-            self.print(&mut out, &piece, index > 0)?;
+            self.print(&piece, index > 0)?;
         }
-        out.flush()
+        self.out.flush()
     }
 
     /// Prints what was waiting for the rest of a character; returns the whole text.
     pub(super) fn finish(mut self) -> io::Result<String> {
         let rest = self.stream.finish();
-        let mut out = io::stdout().lock();
-        self.print(&mut out, &rest, false)?;
+        self.print(&rest, false)?;
         if !self.silent && !self.text.ends_with('\n') {
-            writeln!(out)?;
+            writeln!(self.out)?;
         }
-        out.flush()?;
+        self.out.flush()?;
         Ok(self.text)
     }
 
-    fn print(&mut self, out: &mut impl Write, piece: &str, drafted: bool) -> io::Result<()> {
+    fn print(&mut self, piece: &str, drafted: bool) -> io::Result<()> {
         let piece = if self.trim_start && self.text.is_empty() {
             piece.trim_start()
         } else {
@@ -82,9 +84,9 @@ impl<'a> AnswerPrinter<'a> {
         if self.silent || piece.is_empty() {
             Ok(())
         } else if self.color_drafts && drafted {
-            write!(out, "{DRAFTED}{piece}{PLAIN}")
+            write!(self.out, "{DRAFTED}{piece}{PLAIN}")
         } else {
-            write!(out, "{piece}")
+            write!(self.out, "{piece}")
         }
     }
 }
@@ -101,7 +103,11 @@ pub(super) fn statistics(
     let looped = timings.draft + timings.decode + timings.verify + timings.commit;
     let share = |part: f64| 100.0 * part / looped.max(f64::MIN_POSITIVE);
     let per_step = |part: f64| 1e3 * part / steps.max(1) as f64;
-    let rate = |count: usize, time: f64| count as f64 / time.max(f64::MIN_POSITIVE);
+    // Called off before anything was measured, an answer has no rate.
+    let rate = |count: usize, time: f64| match time > 0.0 {
+        true => format!(", {:.1} tokens/s", count as f64 / time),
+        false => String::new(),
+    };
     let parts = [
         ("draft", timings.draft),
         ("decode", timings.decode),
@@ -123,8 +129,8 @@ pub(super) fn statistics(
     format!(
         "method    {method}\n\
          load      {load:.2} s\n\
-         prefill   {prompt_tokens} tokens in {:.2} s, {:.1} tokens/s\n\
-         decode    {} tokens in {looped:.2} s, {:.1} tokens/s, {steps} steps\n\
+         prefill   {prompt_tokens} tokens in {:.2} s{}\n\
+         decode    {} tokens in {looped:.2} s{}, {steps} steps\n\
          accepted  {:.2} tokens per step on average, {} drafted\n\
          {from}\
          per step  {parts}\n",
@@ -146,4 +152,75 @@ pub(super) fn stdout_has_color() -> bool {
 pub(super) fn text_of(vocabulary: Vocabulary<'_>, tokens: &[TokenId]) -> String {
     let bytes: Vec<u8> = tokens.iter().flat_map(|&t| vocabulary.bytes(t)).collect();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{FinishReason, StepSources, StepTimes};
+
+    fn step(accepted: &[TokenId]) -> Step {
+        Step {
+            accepted: accepted.to_vec(),
+            drafted: 0,
+            sources: StepSources::default(),
+            times: StepTimes::default(),
+        }
+    }
+
+    /// What is printed of these steps, and the text that is kept.
+    fn printed(tokens: &[&[u8]], steps: &[&[TokenId]], color: bool) -> (String, String) {
+        let mut out = Vec::new();
+        let bytes = |token: TokenId| tokens[token as usize].to_vec();
+        let mut printer = AnswerPrinter::new(bytes, &mut out).color_drafts(color);
+        for accepted in steps {
+            printer.step(&step(accepted)).unwrap();
+        }
+        let text = printer.finish().unwrap();
+        (String::from_utf8(out).unwrap(), text)
+    }
+
+    #[test]
+    fn drafted_tokens_are_green_and_no_others() {
+        let tokens: [&[u8]; 4] = [b"the ", b"cat ", b"sat ", b"down"];
+        let steps: [&[TokenId]; 2] = [&[0, 1], &[2, 3]];
+        let (shown, text) = printed(&tokens, &steps, true);
+        assert_eq!(shown, "the \x1b[32mcat \x1b[0msat \x1b[32mdown\x1b[0m\n");
+        assert_eq!(text, "the cat sat down");
+        let (shown, _) = printed(&tokens, &steps, false);
+        assert_eq!(shown, "the cat sat down\n");
+    }
+
+    #[test]
+    fn a_character_of_two_tokens_stays_whole_between_colours() {
+        // é and € are each begun by one token and ended by another, drafted or not.
+        let tokens: [&[u8]; 4] = [b"caf\xc3", b"\xa9 ", b"\xe2\x82", b"\xac!"];
+        let (shown, text) = printed(&tokens, &[&[0, 1, 2], &[3]], true);
+        assert_eq!(shown, "caf\x1b[32mé \x1b[0m€!\n");
+        assert_eq!(text, "café €!");
+        let (shown, _) = printed(&tokens, &[&[2]], true);
+        assert_eq!(shown, "\u{fffd}\n");
+    }
+
+    #[test]
+    fn an_answer_without_time_has_no_rate() {
+        let mut answer = Generation::empty(FinishReason::Cancelled);
+        let told = statistics(&answer, 500, Method::Logitspec, 0.5);
+        assert!(
+            !told.contains("tokens/s") && !told.contains("inf"),
+            "{told}"
+        );
+        answer.timings.prefill = 2.0;
+        answer.timings.decode = 0.5;
+        answer.tokens = vec![0; 10];
+        let told = statistics(&answer, 500, Method::Logitspec, 0.5);
+        assert!(
+            told.contains("500 tokens in 2.00 s, 250.0 tokens/s"),
+            "{told}"
+        );
+        assert!(
+            told.contains("10 tokens in 0.50 s, 20.0 tokens/s"),
+            "{told}"
+        );
+    }
 }

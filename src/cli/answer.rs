@@ -1,0 +1,109 @@
+//! An answer as a JSON object.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cli::args::{NO_LIMIT, SamplingArgs};
+use crate::draft::Source;
+use crate::engine::{FinishReason, Generation, SessionOptions, StepTimes};
+
+/// What `--json` tells of answers that were made with the same flags.
+#[derive(Debug)]
+pub(super) struct Reporter<'a> {
+    pub options: &'a SessionOptions,
+    pub sampling: &'a SamplingArgs,
+    /// Most tokens of an answer.
+    pub max_new_tokens: usize,
+}
+
+impl Reporter<'_> {
+    /// The flags that shape an answer.
+    pub(super) fn parameters(&self) -> Value {
+        let Self {
+            options, sampling, ..
+        } = self;
+        // Written as it is given.
+        let max_new_tokens = match self.max_new_tokens {
+            NO_LIMIT => json!(-1),
+            limit => json!(limit),
+        };
+        json!({
+            "draft_tree_capacity": options.draft_tree_capacity,
+            "max_ngram_size": options.method_params.max_ngram_size,
+            "num_pred_tokens": options.method_params.num_pred_tokens,
+            "leave_out": options.method_params.leave_out.iter().collect::<Vec<_>>(),
+            "max_new_tokens": max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "top_p": sampling.top_p,
+            "min_p": sampling.min_p,
+            "repeat_penalty": sampling.repeat_penalty,
+            "seed": sampling.seed,
+        })
+    }
+
+    /// An answer to a prompt of so many tokens.
+    pub(super) fn answer(&self, answer: &Generation, text: &str, prompt_tokens: usize) -> Value {
+        // The contract knows three reasons; an interrupted answer says so in `error`.
+        let (finish_reason, error) = match &answer.finish {
+            FinishReason::Stop => ("stop", None),
+            FinishReason::Length => ("length", None),
+            FinishReason::Cancelled => ("error", Some("interrupted by Ctrl-C".to_owned())),
+            FinishReason::Failed(error) => ("error", Some(error.to_string())),
+        };
+        json!({
+            "text": text,
+            "tokens": answer.tokens,
+            "prompt_tokens": prompt_tokens,
+            "new_tokens": answer.tokens.len(),
+            "decode_steps": answer.accept_lengths.len(),
+            "accept_lengths": answer.accept_lengths,
+            "mean_accepted_tokens": answer.mean_accepted_tokens(),
+            "drafted_tokens": answer.drafted,
+            "tokens_per_second": answer.tokens_per_second(),
+            "finish_reason": finish_reason,
+            "error": error,
+            "method": self.options.method,
+            "parameters": self.parameters(),
+            "timings": answer.timings,
+            "median_step_us": {
+                "draft": median_us(answer, |step| step.draft),
+                "decode": median_us(answer, |step| step.decode),
+                "verify": median_us(answer, |step| step.verify),
+                "commit": median_us(answer, |step| step.commit),
+                "overhead": median_us(answer, StepTimes::overhead),
+                "kv": median_us(answer, |step| step.kv),
+            },
+            "graphs_reused": answer.graphs_reused,
+            "sources": sources(answer),
+        })
+    }
+
+    /// The same object for a prompt that was not answered: no token, and why.
+    pub(super) fn refusal(&self, error: &dyn Display, prompt_tokens: usize) -> Value {
+        let nothing = Generation::empty(FinishReason::Cancelled);
+        let mut object = self.answer(&nothing, "", prompt_tokens);
+        object["error"] = json!(error.to_string());
+        object
+    }
+}
+
+/// Nodes drafted and accepted, by where they came from.
+fn sources(answer: &Generation) -> Value {
+    let of = |(source, drafted): (Source, usize)| {
+        let accepted = answer.sources.accepted.of(source);
+        let counts = json!({"drafted": drafted, "accepted": accepted});
+        (source.name().to_owned(), counts)
+    };
+    Value::Object(answer.sources.drafted.iter().map(of).collect())
+}
+
+/// Median of a part of the steps, in microseconds; nothing for an empty answer.
+fn median_us(answer: &Generation, part: impl Fn(&StepTimes) -> Duration) -> Option<f64> {
+    let mut times: Vec<Duration> = answer.step_times.iter().map(part).collect();
+    times.sort_unstable();
+    let middle = times.get(times.len() / 2)?;
+    Some(middle.as_nanos() as f64 / 1e3)
+}

@@ -1,0 +1,106 @@
+//! `logitspec chat` through a pipe.
+#![cfg(feature = "cli")]
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn chat(args: &[&str]) -> Command {
+    let model: PathBuf = [
+        env!("CARGO_MANIFEST_DIR"),
+        "tests",
+        "models",
+        "tiny-llama.gguf",
+    ]
+    .iter()
+    .collect();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_logitspec"));
+    command
+        .args(["chat", "-t", "1", "-n", "12", "-m"])
+        .arg(model)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn converse(args: &[&str], questions: &[u8]) -> Output {
+    let mut child = chat(args).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(questions).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The objects that `--json` prints, one a line.
+fn objects(output: &Output) -> Vec<Value> {
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_conversation_goes_on_from_line_to_line() {
+    let output = converse(
+        &["--json"],
+        b"Who are you?\nAnd who am I?\n/reset\nWho are you?\n/exit\nignored\n",
+    );
+    let turns = objects(&output);
+    assert_eq!(turns.len(), 3);
+    assert!(turns[1]["prompt_tokens"].as_u64() < turns[0]["prompt_tokens"].as_u64());
+    assert_eq!(turns[2]["tokens"], turns[0]["tokens"]);
+}
+
+#[test]
+fn a_question_that_is_no_utf8_is_asked_all_the_same() {
+    let output = converse(&["--json"], b"\xff\xfe hi\nWho are you?");
+    assert_eq!(objects(&output).len(), 2);
+    let told = stderr(&output);
+    assert_eq!(told.matches("not valid UTF-8").count(), 1, "{told}");
+}
+
+#[test]
+fn every_question_has_an_object_with_all_that_generate_tells() {
+    let long = "word ".repeat(2000);
+    let questions = format!("Who are you?\n{long}\nAnd who am I?\n");
+    let args = ["--json", "-c", "512", "--method", "prompt-lookup"];
+    let turns = objects(&converse(&args, questions.as_bytes()));
+    assert_eq!(turns.len(), 3);
+    for turn in &turns {
+        let lengths = turn["accept_lengths"].as_array().unwrap();
+        let sum: u64 = lengths.iter().map(|n| n.as_u64().unwrap()).sum();
+        assert_eq!(turn["new_tokens"], sum);
+        assert_eq!(turn["method"], "prompt-lookup");
+        assert_eq!(turn["parameters"]["max_new_tokens"], 12);
+    }
+    for answered in [&turns[0], &turns[2]] {
+        assert_eq!(answered["finish_reason"], "length");
+        assert_eq!(answered["error"], Value::Null);
+        assert_eq!(answered["new_tokens"], 12);
+    }
+    let refused = &turns[1];
+    assert_eq!(refused["finish_reason"], "error");
+    let error = refused["error"].as_str().unwrap();
+    assert!(error.contains("the context holds 512"), "{error}");
+    assert_eq!(refused["new_tokens"], 0);
+    assert!(refused["prompt_tokens"].as_u64().unwrap() > 512);
+}
+
+#[test]
+fn a_template_that_leaves_out_the_question_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("template");
+    std::fs::write(&file, "USER: ASSISTANT:").unwrap();
+    let args = ["--template", file.to_str().unwrap()];
+    let told = stderr(&converse(&args, b"Who are you?\n"));
+    assert!(told.contains("warning: the chat template"), "{told}");
+    let told = stderr(&converse(&[], b"Who are you?\n"));
+    assert!(!told.contains("warning"), "{told}");
+}

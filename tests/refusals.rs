@@ -1,0 +1,177 @@
+//! Bad input: refused in one line that names the mend, or answered with a word of warning.
+#![cfg(feature = "cli")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn model(name: &str) -> String {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "models", name]
+        .iter()
+        .collect();
+    path.to_str().unwrap().to_owned()
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_logitspec"));
+    command
+        .args(args)
+        .env_remove("LOGITSPEC_MODEL")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+/// `generate` on the tiny model with one thread.
+fn generate(args: &[&str]) -> Output {
+    let tiny = model("tiny-llama.gguf");
+    run(&[&["generate", "-m", &tiny, "-t", "1"], args].concat())
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Exit code 2 and one line that has all of `words`.
+fn assert_refused(output: &Output, words: &[&str]) {
+    let line = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert_eq!(line.trim_end().lines().count(), 1, "{line}");
+    assert!(line.starts_with("error: "), "{line}");
+    for word in words {
+        assert!(line.contains(word), "{word:?} is not in {line}");
+    }
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn bad_input_is_refused_in_one_line_that_names_the_mend() {
+    let tiny = model("tiny-llama.gguf");
+    let long = "word ".repeat(3000);
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    assert_refused(
+        &run(&["generate", "-m", "none.gguf", "-p", "x"]),
+        &["none.gguf", "-m"],
+    );
+    assert_refused(&run(&["generate", "-m", folder, "-p", "x"]), &[folder]);
+    assert_refused(
+        &run(&["generate", "-m", &model("tiny-bert.gguf"), "-p", "x"]),
+        &["tiny-bert"],
+    );
+    assert_refused(&generate(&["-p", ""]), &["empty", "-p"]);
+    assert_refused(&generate(&[]), &["empty", "standard input"]);
+    assert_refused(
+        &generate(&["-f", "/no/such/file"]),
+        &["/no/such/file", "-f"],
+    );
+    assert_refused(&generate(&["-p", &long]), &["2048", "shorten the prompt"]);
+    assert_refused(&generate(&["-p", &long, "-c", "64"]), &["64", "raise -c"]);
+    assert_refused(
+        &generate(&["-p", "x", "--draft-tree-capacity", "0"]),
+        &["1 (no draft)"],
+    );
+    assert_refused(
+        &generate(&["-p", "x", "--draft-tree-capacity", "5000"]),
+        &["1024"],
+    );
+    assert_refused(
+        &generate(&["-p", "x", "--draft-tree-capacity", "x"]),
+        &["x"],
+    );
+    assert_refused(
+        &generate(&["-p", "x", "--method", "eagle"]),
+        &["eagle", "prompt-lookup"],
+    );
+    assert_refused(
+        &generate(&["-p", "x", "--temperature", "-1"]),
+        &["--temperature"],
+    );
+    assert_refused(&generate(&["-p", "x", "--bogus"]), &["--bogus"]);
+    assert_refused(
+        &generate(&["-p", "x", "--trace", "/no/such/dir/t"]),
+        &["/no/such/dir/t"],
+    );
+    assert_refused(&generate(&["-p", "x", "-ctk", "q9"]), &["q9", "q8_0"]);
+    assert_refused(&run(&["inspect", &format!("{tiny}.missing")]), &["missing"]);
+    assert_refused(&run(&[]), &["generate"]);
+}
+
+#[test]
+fn numbers_that_would_crash_are_out_of_range() {
+    for (flag, value, named) in [
+        (
+            "--max-ngram-size",
+            "1000000000000",
+            ["--max-ngram-size", "1..=1024"],
+        ),
+        ("--max-ngram-size", "0", ["--max-ngram-size", "1..=1024"]),
+        (
+            "--num-pred-tokens",
+            "65537",
+            ["--num-pred-tokens", "0..=65536"],
+        ),
+        ("-n", "-2", ["--max-new-tokens", "-1 for no limit"]),
+    ] {
+        let output = generate(&["-p", "x", flag, value]);
+        assert_refused(&output, &[&named[..], &[value]].concat());
+    }
+    let tiny = model("tiny-llama.gguf");
+    for threads in ["0", "513", "100000"] {
+        let output = run(&["generate", "-m", &tiny, "-p", "x", "-t", threads]);
+        assert_refused(&output, &["--threads", threads, "1..=512"]);
+    }
+}
+
+#[test]
+fn flags_that_cannot_go_together_are_refused() {
+    assert_refused(
+        &generate(&["-p", "x", "-ctv", "q4_0", "-fa", "off"]),
+        &["-ctv q4_0", "-fa on"],
+    );
+    let halves = ["-p", "x", "-n", "2", "--json", "-ctv", "f16", "-fa", "off"];
+    json(&generate(&halves));
+    for trace in ["-", "/dev/stdout"] {
+        let output = generate(&["-p", "x", "--json", "--trace", trace]);
+        assert_refused(&output, &["--trace", trace, "--json"]);
+    }
+}
+
+#[test]
+fn white_space_is_a_text_to_go_on_with_but_no_question() {
+    assert_refused(
+        &generate(&["-p", " \n ", "--chat"]),
+        &["-p is empty", "-f FILE"],
+    );
+    let bare = json(&generate(&["-p", " \n ", "-n", "2", "--json"]));
+    assert_eq!(bare["new_tokens"], 2);
+}
+
+#[test]
+fn a_template_that_leaves_out_the_question_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = |template: &str| {
+        let file = folder.path().join("template");
+        std::fs::write(&file, template).unwrap();
+        let file = file.to_str().unwrap();
+        let output = generate(&["-p", "Who are you?", "-n", "2", "--template", file]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let told = ask("USER: ASSISTANT:");
+    let warnings = || told.lines().filter(|line| line.starts_with("warning: "));
+    assert_eq!(warnings().count(), 1, "{told}");
+    assert!(warnings().all(|line| line.contains("leaves out")), "{told}");
+    let told = ask("USER: {{ messages[-1].content }} ASSISTANT:");
+    assert!(!told.contains("warning"), "{told}");
+}
