@@ -130,7 +130,8 @@ impl<M: TargetModel> Session<M> {
         self.next = None;
     }
 
-    /// Adds a prompt to the conversation and decodes it in pieces of the model's batch size.
+    /// Adds a prompt to the conversation and decodes it in pieces
+    /// ([`TargetModel::prompt_piece`]).
     ///
     /// `progress` is told how many tokens of how many are done and may call it off.
     ///
@@ -181,7 +182,7 @@ impl<M: TargetModel> Session<M> {
         let start = self.model.n_past();
         let missing = &self.text[start..];
         let (mut done, mut last) = (0, 0);
-        for piece in missing.chunks(self.model.n_batch().max(1)) {
+        for piece in missing.chunks(self.model.prompt_piece().max(1)) {
             let row = match progress(done, missing.len()) {
                 ControlFlow::Continue(()) => self.model.append(piece).map_err(Into::into),
                 ControlFlow::Break(()) => Err(GenerateError::Cancelled),
@@ -325,6 +326,7 @@ impl<M: TargetModel> Session<M> {
         if skip {
             self.last_row = None;
         } else {
+            let wanted = tree.len();
             if let Err(error) = self.decode(&mut tree) {
                 self.last_row = None;
                 self.next = Some(root);
@@ -332,7 +334,12 @@ impl<M: TargetModel> Session<M> {
             }
             times.decode = watch.lap();
             let seconds = times.decode.as_secs_f64();
-            self.cost.observe(tree.len(), self.text.len(), seconds);
+            if tree.len() == wanted {
+                self.cost.observe(wanted, self.text.len(), seconds);
+            } else {
+                // The time of a failed pass is in it.
+                self.cost.interrupted();
+            }
 
             accepted = walk(
                 &tree,

@@ -47,6 +47,12 @@ pub trait TargetModel {
     /// Largest batch, and so the largest tree, one decode takes.
     fn n_batch(&self) -> usize;
 
+    /// Tokens of a prompt to decode at once: no more than the device computes at once, so that progress shows and
+    /// one can call it off in between.
+    fn prompt_piece(&self) -> usize {
+        self.n_batch()
+    }
+
     /// Most leaves a tree may have. 1 allows chains only, and 0 says that the memory cannot be cut back, so
     /// nothing may be drafted.
     fn max_leaves(&self) -> usize;

@@ -416,15 +416,22 @@ impl Engine {
                 self.architecture()
             ));
         }
-        let window = self.arch_meta("attention.sliding_window")?;
-        let windowed = window.parse::<u64>().is_ok_and(|window| window > 0);
-        (windowed && !swa_full).then(|| {
+        if swa_full {
+            return None;
+        }
+        let window = self.arch_meta("attention.sliding_window");
+        let said = window.as_ref().is_some_and(|window| window != "0");
+        let architecture = self.architecture();
+        (said || WINDOWED.contains(&architecture.as_str())).then(|| {
             format!(
-                "its sliding-window cache of {window} tokens forgets what taking back would need"
+                "the sliding-window cache of {architecture} models forgets what taking back would need"
             )
         })
     }
 }
+
+/// Architectures whose window llama.cpp knows where the file does not say.
+const WINDOWED: [&str; 5] = ["exaone-moe", "exaone4", "gemma2", "llama4", "smallthinker"];
 
 /// One thread per core that this process may use.
 pub(super) fn cores() -> u32 {

@@ -173,6 +173,9 @@ impl TargetModel for LlamaTarget<'_> {
     fn n_batch(&self) -> usize {
         self.context.n_batch() as usize
     }
+    fn prompt_piece(&self) -> usize {
+        self.context.n_ubatch().min(self.context.n_batch()) as usize
+    }
     fn max_leaves(&self) -> usize {
         self.max_leaves
     }
