@@ -1,0 +1,73 @@
+//! What moving cells of llama.cpp's KV cache costs: a tree of 64 leaves committed, and made ready for the next one.
+//!
+//!     cargo bench --bench kv
+//!
+//! The model is one of the tests', so the passes in between cost little; only the calls to the cache are counted.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use logitspec::TokenId;
+use logitspec::draft::{DraftTree, NodeId, ROOT, TreeLimits};
+use logitspec::runtime::TargetModel;
+use logitspec::runtime::llama::{ContextOptions, Engine, ModelOptions};
+
+/// A chain of two below the root, and leaves at the root up to 65 nodes: 64 leaves.
+fn tree() -> DraftTree {
+    let mut tree = DraftTree::new(5, TreeLimits::nodes(66));
+    let first = tree.push(ROOT, 6).expect("there is room");
+    tree.push(first, 7).expect("there is room");
+    for token in 8..71 {
+        tree.push(ROOT, token).expect("there is room");
+    }
+    assert_eq!(tree.leaf_count(), 64);
+    tree
+}
+
+fn kv(criterion: &mut Criterion) {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/tiny-llama.gguf");
+    let engine = Engine::load(&model, &ModelOptions::default()).expect("the tests' model loads");
+    let tree = tree();
+    let chain: Vec<NodeId> = tree.path_to(2);
+    let mut group = criterion.benchmark_group("cache calls of a step, 64 leaves");
+    group.sample_size(20);
+    for n_ctx in [1_024_u32, 4_096, 16_384] {
+        let context = ContextOptions {
+            n_ctx: Some(n_ctx),
+            draft_tree_capacity: 66,
+            ..ContextOptions::default()
+        };
+        let mut target = engine.context(&context).expect("a context");
+        let half = n_ctx as usize / 2;
+        let text: Vec<TokenId> = (0..half).map(|at| 3 + (at % 60) as TokenId).collect();
+        for piece in text.chunks(512) {
+            target.append(piece).expect("there is room");
+        }
+        for (outcome, path) in [
+            ("root only", &chain[..0]),
+            ("two drafted tokens", &chain[..]),
+        ] {
+            let id = BenchmarkId::new(outcome, format!("{half} of {n_ctx} cells"));
+            group.bench_function(id, |bencher| {
+                bencher.iter_custom(|times| {
+                    let mut spent = Duration::ZERO;
+                    for _ in 0..times {
+                        let before = target.kv_time();
+                        target.decode_tree(black_box(&tree)).expect("there is room");
+                        target.commit(&tree, path);
+                        spent += target.kv_time() - before;
+                        if target.n_past() + 70 > n_ctx as usize {
+                            target.truncate(half);
+                        }
+                    }
+                    spent
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, kv);
+criterion_main!(benches);

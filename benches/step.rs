@@ -1,0 +1,186 @@
+//! What a step does around the model's pass: growing the tree, laying it out, searching rows, walking.
+//!
+//!     cargo bench --no-default-features --bench step
+//!
+//! The text is that of the pool's benchmarks: synthetic, a quarter of it repeats earlier stretches. Rivals are what one
+//! would write first: a loop over the row for its maximum, a full sort for its best.
+
+#[allow(dead_code)]
+#[path = "pool/text.rs"]
+mod text;
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use logitspec::TokenId;
+use logitspec::draft::{DraftInput, DraftTree, Drafter, PassCost, TreeLimits};
+use logitspec::engine::{Method, MethodParams};
+use logitspec::runtime::{KvLedger, TreeLayout};
+use logitspec::verify::{Candidate, argmax, top_k, walk};
+
+use text::natural;
+
+const SIZES: [usize; 6] = [8, 16, 32, 64, 128, 256];
+const VOCABULARY: usize = 32_000;
+
+/// A row of logits without order.
+fn row() -> Vec<f32> {
+    let mut random = fastrand::Rng::with_seed(1);
+    (0..VOCABULARY)
+        .map(|_| 20.0 * random.f32() - 10.0)
+        .collect()
+}
+
+/// Runners-up as a model has them, the root first.
+fn ranked(root: TokenId, count: usize) -> Vec<Candidate> {
+    (0..count)
+        .map(|rank| Candidate {
+            token: if rank == 0 {
+                root
+            } else {
+                (7 * rank + 1) as TokenId
+            },
+            logit: 10.0 - rank as f32 / 8.0,
+        })
+        .collect()
+}
+
+/// A drafter that has seen a text of `len` tokens, and the token that follows it.
+fn drafter(method: Method, len: usize) -> (Box<dyn Drafter>, Vec<TokenId>, TokenId) {
+    let mut text = natural(len + 1, 3);
+    let root = text.pop().expect("a token after the text");
+    let mut drafter = method.drafter(MethodParams::default());
+    drafter.begin(&text);
+    (drafter, text, root)
+}
+
+/// A tree of `nodes` nodes as `logitspec` grows it.
+fn tree(nodes: usize) -> DraftTree {
+    let (mut drafter, text, root) = drafter(Method::Logitspec, 2_000);
+    let mut tree = DraftTree::new(root, TreeLimits::nodes(nodes));
+    let input = DraftInput {
+        text: &text,
+        root,
+        ranked: &ranked(root, nodes),
+        cost: &PassCost::flat(),
+    };
+    drafter.draft(&input, &mut tree);
+    tree
+}
+
+fn draft(criterion: &mut Criterion) {
+    for (name, method) in [
+        ("logitspec", Method::Logitspec),
+        ("published", Method::LogitspecReference),
+    ] {
+        let mut group = criterion.benchmark_group(format!("draft, 2,000 tokens of text, {name}"));
+        for nodes in SIZES {
+            let (mut drafter, text, root) = drafter(method, 2_000);
+            let ranked = ranked(root, nodes);
+            let cost = PassCost::flat();
+            group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
+                bencher.iter(|| {
+                    let mut tree = DraftTree::new(root, TreeLimits::nodes(nodes));
+                    let input = DraftInput {
+                        text: &text,
+                        root,
+                        ranked: &ranked,
+                        cost: &cost,
+                    };
+                    drafter.draft(&input, &mut tree);
+                    tree
+                });
+            });
+        }
+    }
+}
+
+fn layout(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("layout");
+    for nodes in SIZES {
+        let tree = tree(nodes);
+        group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
+            bencher.iter(|| TreeLayout::of(black_box(&tree)));
+        });
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("ledger: what a commit asks of the cache");
+    for nodes in SIZES {
+        let tree = tree(nodes);
+        let layout = TreeLayout::of(&tree);
+        let path: Vec<_> = tree.children(0).take(1).collect();
+        let mut ledger = KvLedger::new(layout.sequence_count());
+        let mut ops = Vec::new();
+        group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
+            bencher.iter(|| {
+                ops.clear();
+                ledger.before_decode(layout.sequence_count(), &mut ops);
+                ledger.after_decode(&tree, &layout, &path, &mut ops);
+                ops.len()
+            });
+        });
+    }
+}
+
+fn rows(criterion: &mut Criterion) {
+    let row = row();
+    let mut group = criterion.benchmark_group("largest of 32,000 logits");
+    group.bench_function("ours", |bencher| bencher.iter(|| argmax(black_box(&row))));
+    group.bench_function("loop", |bencher| {
+        bencher.iter(|| {
+            let row = black_box(&row);
+            let mut best = 0;
+            for (index, &logit) in row.iter().enumerate() {
+                if logit > row[best] {
+                    best = index;
+                }
+            }
+            best
+        });
+    });
+    group.finish();
+    let mut group = criterion.benchmark_group("64 largest of 32,000 logits");
+    group.bench_function("ours", |bencher| {
+        bencher.iter(|| top_k(black_box(&row), 64))
+    });
+    group.bench_function("sort", |bencher| {
+        bencher.iter(|| {
+            let mut order: Vec<usize> = (0..VOCABULARY).collect();
+            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+            order.truncate(64);
+            order
+        });
+    });
+    group.bench_function("selection", |bencher| {
+        bencher.iter(|| {
+            let mut order: Vec<usize> = (0..VOCABULARY).collect();
+            order.select_nth_unstable_by(63, |&a, &b| row[b].total_cmp(&row[a]));
+            order.truncate(64);
+            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+            order
+        });
+    });
+}
+
+fn verify(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("walk down the first children");
+    for nodes in SIZES {
+        let tree = tree(nodes);
+        group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
+            bencher.iter(|| {
+                walk(
+                    &tree,
+                    |node, _| {
+                        tree.children(node)
+                            .next()
+                            .map_or(0, |child| tree.token(child))
+                    },
+                    |_| false,
+                )
+            });
+        });
+    }
+}
+
+criterion_group!(benches, draft, layout, rows, verify);
+criterion_main!(benches);
