@@ -52,8 +52,11 @@ fn the_manifest_has_the_commit_of_the_build() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(manifest(), built);
+    let noted = env!("LOGITSPEC_COMMIT");
+    let whole = format!("{} {noted}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(built, whole.trim_end());
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    assert_eq!(built.contains(' '), commit(root).is_some(), "{built}");
+    assert_eq!(noted.is_empty(), commit(root).is_none(), "{noted}");
 }
 
 #[test]
