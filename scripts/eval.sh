@@ -6,9 +6,10 @@
 #   scripts/eval.sh MODEL.gguf spec_bench -- FLAGS    with more flags for `logitspec bench`:
 #                                                     --template vicuna, --methods baseline,logitspec,prompt-lookup
 #
-# Answers go to data/SET/model_answer/, and the report with its plots beside them to MODEL-report.html. The same command
-# goes on where an earlier one stopped. Environment: LOGITSPEC, a program to use instead of building one; DATA_DIR, the
-# folder of the question sets instead of data.
+# Answers go to data/SET/model_answer/ of this checkout, unless FLAGS say otherwise, and the report with its plots beside
+# them to MODEL-report.html. The same command goes on where an earlier one stopped, unless it has --overwrite.
+# Environment: LOGITSPEC, a program to use instead of building one; DATA_DIR, the folder of the question sets instead of
+# data.
 # Exit codes: those of logitspec; 2 for bad usage or a set that is not there.
 set -euo pipefail
 
@@ -33,14 +34,20 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 done
 [ $# -eq 0 ] || shift
 [ ${#sets[@]} -gt 0 ] || sets=(spec_bench)
+for flag in "$@"; do
+    [ "$flag" != --json ] || {
+        echo "eval: --json leaves out what the report is made by; use logitspec bench --json, then logitspec report --json" >&2
+        exit 2
+    }
+done
 if [ ! -r "$model" ]; then
     echo "eval: $model cannot be read; name a GGUF file" >&2
     exit 2
 fi
 logitspec=${LOGITSPEC:+$(absolute "$LOGITSPEC")}
+root=$(cd "$(dirname "$0")/.." && pwd)
 data=${DATA_DIR:+$(absolute "$DATA_DIR")}
-data=${data:-data}
-cd "$(dirname "$0")/.."
+data=${data:-$root/data}
 
 for set in "${sets[@]}"; do
     [ -f "$data/$set/question.jsonl" ] && continue
@@ -48,10 +55,11 @@ for set in "${sets[@]}"; do
     exit 2
 done
 if [ -z "$logitspec" ]; then
-    scripts/setup.sh
+    "$root/scripts/setup.sh"
     command -v cargo >/dev/null || . "$HOME/.cargo/env"
-    cargo build --release --locked
-    logitspec=${CARGO_TARGET_DIR:-target}/release/logitspec
+    # In a shell of its own: files that FLAGS name are beside whoever called this.
+    (cd "$root" && cargo build --release --locked)
+    logitspec=$(cd "$root" && absolute "${CARGO_TARGET_DIR:-target}/release/logitspec")
 fi
 
 figures=$(mktemp)
@@ -68,8 +76,8 @@ for set in "${sets[@]}"; do
         echo "eval: no report, which takes the method baseline and another one" >&2
         continue
     fi
-    page=$data/$set/model_answer/$(basename "$model" .gguf)-report.html
     eval "set_report=($report)"
+    page=$(dirname "${set_report[1]}")/$(basename "$model" .gguf)-report.html
     "$logitspec" "${set_report[@]}" --html "$page"
     echo "the page with plots: $page" >&2
 done

@@ -44,6 +44,12 @@ pub enum AnswerNotice {
 /// Why an answer file could not be read or written. Each message is one line that names the file and the mend.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
+    /// There is something else at its place.
+    #[error("{}: not a regular file, and so no answer file; name another one", path.display())]
+    NotAFile {
+        /// The folder, pipe or device.
+        path: PathBuf,
+    },
     /// The file is not there or cannot be read.
     #[error("{}: cannot read the answer file: {error}", path.display())]
     Read {
@@ -106,6 +112,7 @@ pub struct AnswerLog {
 /// but a notice.
 pub fn read_answers(path: impl AsRef<Path>) -> Result<AnswerLog, AnswerError> {
     let path = path.as_ref();
+    must_be_a_file(path)?;
     let bytes = std::fs::read(path).map_err(|error| AnswerError::Read {
         path: path.into(),
         error,
@@ -259,6 +266,7 @@ impl AnswerFile {
             path: path.into(),
             error,
         };
+        must_be_a_file(path)?;
         let folder = folder_of(path);
         std::fs::create_dir_all(&folder).map_err(failed)?;
         let file = OpenOptions::new()
@@ -311,6 +319,14 @@ impl AnswerFile {
             })?;
         self.len = len;
         Ok(())
+    }
+}
+
+/// One that is not there yet is for whoever opens it.
+fn must_be_a_file(path: &Path) -> Result<(), AnswerError> {
+    match files::is_no_file(path) {
+        true => Err(AnswerError::NotAFile { path: path.into() }),
+        false => Ok(()),
     }
 }
 

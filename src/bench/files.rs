@@ -12,6 +12,12 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
+/// Whether there is something at `path` that is no file of the disk: a folder, a pipe, a device. Reading one may
+/// never end, and what is written to it does not stay.
+pub(crate) fn is_no_file(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|it| !it.is_file())
+}
+
 /// Writes `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the new one and
 /// never a half of either: a temporary file beside it, flushed to the disk, then renamed over it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {

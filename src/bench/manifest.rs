@@ -24,7 +24,7 @@ pub struct Manifest {
     pub model: ModelFile,
     /// llama.cpp's version or commit.
     pub llama_cpp: String,
-    /// This program's version and commit.
+    /// This program's version and, where it was built in a checkout, the commit it was built from.
     pub commit: String,
     /// The devices the model ran on, as llama.cpp names them.
     pub devices: Vec<String>,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::files::{json_reason, lines};
+use super::files::{is_no_file, json_reason, lines};
 
 /// One question: a conversation of one or more user turns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +60,12 @@ pub enum QuestionError {
         path: PathBuf,
         /// What the system said.
         error: io::Error,
+    },
+    /// There is something else at its place. A pipe is refused too: the file is read more than once.
+    #[error("{}: not a regular file, and so no question file; give a file with one question a line", path.display())]
+    NotAFile {
+        /// The folder, pipe or device.
+        path: PathBuf,
     },
     /// A line is not a question.
     #[error(
@@ -117,6 +123,9 @@ pub enum QuestionError {
 /// ```
 pub fn read_questions(path: impl AsRef<Path>) -> Result<QuestionSet, QuestionError> {
     let path = path.as_ref();
+    if is_no_file(path) {
+        return Err(QuestionError::NotAFile { path: path.into() });
+    }
     let bytes = std::fs::read(path).map_err(|error| QuestionError::Read {
         path: path.into(),
         error,

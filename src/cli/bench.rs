@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use crate::bench::engine::EngineAnswerer;
@@ -31,7 +32,8 @@ use crate::runtime::llama::{ContextOptions, Engine, default_threads};
 /// Measure methods on a question set
 ///
 /// Every question is answered by every method, in rotating order, and each answer is on the disk before the next
-/// question is asked: a run that is stopped, by whatever, goes on where it stopped when the same command is given again.
+/// question is asked: a run that is stopped, by whatever, goes on where it stopped when the same command is given again
+/// (without --overwrite).
 /// `logitspec report` makes tables and plots of the answer files.
 ///
 /// Examples:
@@ -85,7 +87,8 @@ pub(super) struct BenchArgs {
         long,
         alias = "max_new_tokens",
         default_value_t = 1024,
-        value_name = "N"
+        value_name = "N",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..)
     )]
     max_new_tokens: usize,
 
@@ -118,7 +121,7 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     sequential: bool,
 
-    /// Start afresh: what is in the answer files is lost
+    /// Start afresh: what is in the answer files is lost. To go on with a run that was stopped, leave it out
     #[arg(long)]
     overwrite: bool,
 
@@ -186,7 +189,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     for repeat in 0..args.repeat {
         for (number, bencher) in benchers.iter().enumerate() {
             let path = args.answer_path(&question_file, &model_id, &bencher.name(), repeat);
-            let manifest = settings.manifest(bencher);
+            let manifest = settings.manifest(bencher, options);
             let mut lane = Lane::open(&path, &manifest, args.overwrite, number, repeat)?;
             for skipped in &set.skipped {
                 lane.skip(Skip::from(skipped))?;
@@ -384,7 +387,11 @@ impl BenchArgs {
             }
         }
         if finished.interrupted {
-            eprintln!("stopped; the same command goes on where it stopped");
+            let how = match self.overwrite {
+                true => " without --overwrite",
+                false => "",
+            };
+            eprintln!("stopped; the same command{how} goes on where it stopped");
         }
         Ok(())
     }

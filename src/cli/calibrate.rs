@@ -7,6 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::bench::sha256_of_file;
 use crate::cli::args::ModelArgs;
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::generate::watch_for_ctrl_c;
@@ -130,6 +131,17 @@ fn key(engine: &Engine, context: &ContextOptions) -> CalibrationKey {
         serde_json::Value::Object(map) => map.into_iter().collect(),
         _ => CalibrationKey::new(),
     }
+}
+
+/// The beginning of the SHA-256 of the measurements that a run of logitspec starts from; `None` if it starts from a
+/// guess.
+pub(super) fn kept(engine: &Engine, context: &ContextOptions) -> Option<String> {
+    const DIGITS: usize = 12;
+    let (folder, key) = (folder()?, key(engine, context));
+    Calibration::read(&folder, &key).ok()??;
+    let mut sha256 = sha256_of_file(Calibration::path(&folder, &key)).ok()?;
+    sha256.truncate(DIGITS);
+    Some(sha256)
 }
 
 /// What is known of the cost of a pass before the first: measured here before, or a guess.

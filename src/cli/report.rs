@@ -61,10 +61,6 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     for notice in &report.notices {
         eprintln!("note: {}", table::printable(notice));
     }
-    if let Some(path) = &args.html {
-        std::fs::write(path, html::render(&report))
-            .with_context(|| format!("{}: cannot write the page", path.display()))?;
-    }
     let text = if args.json {
         serde_json::to_string_pretty(&report).context("the report has no JSON")? + "\n"
     } else if args.csv {
@@ -74,8 +70,12 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     } else {
         table::render(&report)
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")?;
+    let printed = io::stdout().write_all(text.as_bytes());
+    // After the table, which is there even where the page cannot be; and also if nobody reads on to the table's end.
+    if let Some(path) = &args.html {
+        std::fs::write(path, html::render(&report))
+            .with_context(|| format!("{}: cannot write the page", path.display()))?;
+    }
+    printed.context("cannot write to standard output")?;
     Ok(Outcome::Done)
 }

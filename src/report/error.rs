@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::bench::run::RunError;
 use crate::bench::{AnswerError, ManifestError};
 
 /// Why no report could be made. Each message is one line that names the file and the mend; all are for whoever chose
@@ -14,6 +15,9 @@ pub enum ReportError {
     /// A manifest beside an answer file cannot be read.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// A list of questions left out, beside an answer file, cannot be read.
+    #[error(transparent)]
+    Skips(#[from] RunError),
     /// No files given.
     #[error("no {0} given; name at least one answer file")]
     NoFiles(&'static str),
@@ -58,6 +62,36 @@ pub enum ReportError {
         first: String,
         /// The other.
         second: String,
+    },
+    /// The question files of a method and of the base are not the same.
+    #[error(
+        "{}: answers another question file than {} does (their manifests give different questions-sha256); give --base the answers to the same questions",
+        path.display(),
+        other.display()
+    )]
+    QuestionSets {
+        /// The method's file.
+        path: PathBuf,
+        /// The base's.
+        other: PathBuf,
+    },
+    /// A question is not the same on both sides.
+    #[error(
+        "{}: question {question_id} is of category {category:?}, in {} of {other_category:?}; give --base the answers to the same questions",
+        path.display(),
+        other.display()
+    )]
+    Category {
+        /// The method's file.
+        path: PathBuf,
+        /// The base's.
+        other: PathBuf,
+        /// The question's number.
+        question_id: i64,
+        /// Its category in the method's file.
+        category: String,
+        /// Its category in the base's.
+        other_category: String,
     },
     /// Runs cannot be paired.
     #[error(

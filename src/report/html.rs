@@ -5,6 +5,7 @@ use minijinja::value::Serde;
 use serde::Serialize;
 
 use super::category::OVERALL;
+use super::made_with;
 use super::sections::Section;
 use super::table::printable;
 use super::{MethodReport, Report, plot};
@@ -79,9 +80,9 @@ fn cards(report: &Report) -> Vec<Card> {
         Card {
             method: printable(&method.name),
             series: plot::series(index + 1),
-            speedup: paired.map_or("–".into(), |paired| format!("{:.2}×", paired.speedup)),
+            speedup: paired.map_or("–".into(), |paired| format!("{:.3}×", paired.speedup)),
             interval: interval.map_or(String::new(), |(low, high)| {
-                format!("{low:.2} to {high:.2}")
+                format!("{low:.3} to {high:.3}")
             }),
             accepted: accepted.map_or("–".into(), |accepted| format!("{accepted:.2}")),
             identical: method.identity.as_ref().map_or(String::new(), |identity| {
@@ -200,6 +201,11 @@ fn sections(report: &Report) -> Vec<Part> {
         report.context_section(),
         context,
         everyone().map(key).collect(),
+    ));
+    parts.push(Part::new(
+        made_with::section(report),
+        Vec::new(),
+        Vec::new(),
     ));
     parts.retain(|part| !(part.rows.is_empty() && part.plots.is_empty()));
     parts

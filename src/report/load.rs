@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::bench::run::{Skip, skips_beside};
 use crate::bench::{Answer, Choice, Manifest, read_answers};
 
 use super::ReportError;
@@ -17,8 +18,8 @@ pub(super) struct Method {
     pub files: Vec<PathBuf>,
     /// One run, or several over the same questions.
     pub runs: Vec<Run>,
-    /// What its first file was made with.
-    manifest: Option<Manifest>,
+    /// What each of its files was made with, where that is known.
+    pub manifests: Vec<Option<Manifest>>,
 }
 
 /// The answers of one run by question.
@@ -28,7 +29,7 @@ pub(super) type Run = BTreeMap<i64, Entry>;
 pub(super) struct Entry {
     pub answer: Answer,
     /// Which of the method's files it is from.
-    file: usize,
+    pub file: usize,
     /// Its tokens as the original evaluation counts them.
     pub counted_tokens: u64,
 }
@@ -52,6 +53,17 @@ impl Method {
         self.runs.iter().flat_map(BTreeMap::keys).copied().collect()
     }
 
+    /// What its first file was made with.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifests.first()?.as_ref()
+    }
+
+    /// The SHA-256 of the questions that one of its files answers, where that is known.
+    pub fn question_set(&self, file: usize) -> Option<&str> {
+        let flags = &self.manifests[file].as_ref()?.flags;
+        flags.get("questions-sha256")?.as_str()
+    }
+
     /// All answers of all runs.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.runs.iter().flat_map(BTreeMap::values)
@@ -73,6 +85,7 @@ pub(super) fn methods(
     for path in paths {
         let log = read_answers(path)?;
         notices.extend(log.notices.iter().map(ToString::to_string));
+        notices.extend(left_out(path, &skips_beside(path)?));
         let first = log
             .answers
             .first()
@@ -105,12 +118,25 @@ pub(super) fn methods(
                 method,
                 files: Vec::new(),
                 runs: Vec::new(),
-                manifest,
+                manifests: Vec::new(),
             });
         }
         methods[index].add(path, log.answers, repeat, mean_report)?;
+        methods[index].manifests.push(manifest);
     }
     Ok(methods)
+}
+
+/// Says which questions a run left out, and why; the first few, as there may be many.
+fn left_out(path: &Path, skips: &[Skip]) -> Option<String> {
+    const SHOWN: usize = 3;
+    let said = |skip: &Skip| format!("question {}: {}", skip.question_id, skip.reason);
+    let mut all: Vec<String> = skips.iter().take(SHOWN).map(said).collect();
+    if skips.len() > SHOWN {
+        all.push(format!("and {} more", skips.len() - SHOWN));
+    }
+    let count = skips.len();
+    (count > 0).then(|| format!("{}: {count} left out: {}", path.display(), all.join("; ")))
 }
 
 /// Reads the files of the method that all others are compared with.
@@ -134,7 +160,7 @@ impl Method {
     /// Says in what the settings of another of its files differ from those of the first. Where a file has no
     /// manifest, there is nothing to say.
     fn made_otherwise(&self, path: &Path, manifest: Option<&Manifest>) -> Option<String> {
-        let differences = self.manifest.as_ref()?.differences(manifest?);
+        let differences = self.manifest()?.differences(manifest?);
         let said: Vec<String> = differences.iter().map(ToString::to_string).collect();
         (!said.is_empty()).then(|| {
             format!(
@@ -211,86 +237,4 @@ impl Method {
 
 fn label(model_id: &str, method: Option<&str>) -> String {
     method.unwrap_or(model_id).to_string()
-}
-
-/// Says where a method's figures and the base's are not of the same thing.
-pub(super) fn compare_sets(
-    method: &Method,
-    base: &Method,
-    notices: &mut Vec<String>,
-) -> Result<(), ReportError> {
-    let (runs, base_runs) = (method.runs.len(), base.runs.len());
-    if base_runs != 1 && base_runs != runs {
-        return Err(ReportError::RunCount {
-            method: method.name.clone(),
-            runs,
-            base_runs,
-        });
-    }
-    let (ours, theirs) = (method.question_ids(), base.question_ids());
-    let mut differ = |questions: Vec<&i64>, who: &str, whose: &str| {
-        if let [first, ..] = questions[..] {
-            let count = questions.len();
-            notices.push(format!(
-                "{who} has no answer to {count} of {whose}'s questions, the first being {first}: the paired figures \
-                 leave them out, the means do not"
-            ));
-        }
-    };
-    differ(ours.difference(&theirs).collect(), &base.name, &method.name);
-    differ(theirs.difference(&ours).collect(), &method.name, &base.name);
-    for (index, run) in method.runs.iter().enumerate() {
-        if runs > 1 && run.len() != ours.len() {
-            notices.push(format!(
-                "run {} of {} has {} of its {} questions: the runs are not of the same questions",
-                index + 1,
-                method.name,
-                run.len(),
-                ours.len()
-            ));
-        }
-    }
-    let spread = |entry: &Entry| {
-        let extra = &entry.choice().extra;
-        extra.get("accept_lengths_spread") == Some(&true.into())
-    };
-    if method.entries().any(spread) {
-        notices.push(format!(
-            "{} recorded the mean of its accept lengths only: their histogram shows even shares",
-            method.name
-        ));
-    }
-    for side in [method, base] {
-        let untimed = side
-            .entries()
-            .filter(|entry| entry.speed().is_none())
-            .count();
-        let notice = format!(
-            "{untimed} answers of {} have no wall_time: they do not count in speeds",
-            side.name
-        );
-        if untimed > 0 && !notices.contains(&notice) {
-            notices.push(notice);
-        }
-    }
-    if let (Some(ours), Some(theirs)) = (&method.manifest, &base.manifest) {
-        // These change the speed or the answers of any method; the other flags may well be the method's own.
-        let common = ["max-new-tokens", "temperature", "seed", "ctx-size"];
-        let fair = |setting: &str| {
-            setting != "method"
-                && (!ours.flags.contains_key(setting) && !theirs.flags.contains_key(setting))
-                || common.contains(&setting)
-        };
-        for difference in theirs
-            .differences(ours)
-            .into_iter()
-            .filter(|it| fair(&it.setting))
-        {
-            notices.push(format!(
-                "{} was not made like {}: {difference}",
-                method.name, base.name
-            ));
-        }
-    }
-    Ok(())
 }

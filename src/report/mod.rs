@@ -40,6 +40,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::bench::Manifest;
+
 pub mod category;
 pub mod csv;
 pub mod html;
@@ -49,8 +51,10 @@ pub mod paired;
 pub mod table;
 pub mod timing;
 
+mod compare;
 mod error;
 mod load;
+mod made_with;
 mod names;
 mod plot;
 mod sections;
@@ -98,6 +102,8 @@ pub struct MethodReport {
     pub model_id: String,
     /// Its files.
     pub files: Vec<PathBuf>,
+    /// What the first of its files was made with; `None` where it has no manifest.
+    pub manifest: Option<Manifest>,
     /// How many repeated runs they hold.
     pub runs: usize,
     /// How many questions it answered.
@@ -138,7 +144,13 @@ impl Report {
             tokens::count_again(&mut base, path, &mut notices)?;
         }
         for method in &methods {
-            load::compare_sets(method, &base, &mut notices)?;
+            compare::sets(method, &base, &mut notices)?;
+            if options.mean_report && method.runs.len() == 1 {
+                notices.push(format!(
+                    "{} has one run: there is no deviation, which takes files of several runs over the same questions",
+                    method.name
+                ));
+            }
         }
         let width = timing::context_width(methods.iter().chain([&base]));
         Ok(Self {
@@ -160,6 +172,7 @@ impl MethodReport {
             name: method.name.clone(),
             model_id: method.model_id.clone(),
             files: method.files.clone(),
+            manifest: method.manifest().cloned(),
             runs: method.runs.len(),
             questions: method.question_ids().len(),
             categories: category::reports(method, base),

@@ -5,6 +5,7 @@
 
 use plotters::chart::{ChartBuilder, ChartContext};
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{BoldPoints, Ranged};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -87,13 +88,31 @@ fn name(text: &str, longest: usize) -> String {
     }
 }
 
-/// The x axis alone, with its title; the other lines of a mesh would only distract.
-fn x_axis(chart: &mut Chart, title: &str, labels: usize, format: &dyn Fn(&f64) -> String) -> Drawn {
+/// Decimals that an axis needs for labels that differ, and that say where they stand. `labels` is how many it may
+/// have at most.
+fn decimals(axis: &RangedCoordf64, labels: usize) -> usize {
+    const MOST: usize = 9;
+    let ticks = axis.key_points(BoldPoints(labels));
+    let steps = ticks.windows(2).map(|pair| pair[1] - pair[0]);
+    let step = steps.fold(f64::INFINITY, f64::min);
+    let exact = |decimals: &usize| {
+        let scale = 10_f64.powi(*decimals as i32);
+        ticks
+            .iter()
+            .all(|tick| ((tick * scale).round() / scale - tick).abs() < step / 100.0)
+    };
+    (0..MOST).find(exact).unwrap_or(MOST)
+}
+
+/// The x axis alone, with its title; the other lines of a mesh would only distract. Each label has `unit` behind it.
+fn x_axis(chart: &mut Chart, title: &str, labels: usize, unit: &str) -> Drawn {
+    let decimals = decimals(chart.as_coord_spec().x_spec(), labels);
+    let format = |x: &f64| format!("{x:.decimals$}{unit}");
     let mut mesh = chart.configure_mesh();
     mesh.disable_y_mesh()
         .disable_y_axis()
         .x_labels(labels)
-        .x_label_formatter(format)
+        .x_label_formatter(&format)
         .x_desc(title);
     style(&mut mesh);
     mesh.draw()
@@ -199,7 +218,7 @@ pub(super) fn speedups(report: &Report, width: u32) -> String {
             &mut chart,
             "speedup, 95 % interval",
             width as usize / 100,
-            &|x| format!("{x:.1}×"),
+            "×",
         )?;
         let line = [(1.0, 0.0), (1.0, f64::from(height))];
         chart.draw_series([PathElement::new(line, INK.mix(0.6).stroke_width(1))])?;
@@ -212,7 +231,7 @@ pub(super) fn speedups(report: &Report, width: u32) -> String {
             chart.draw_series([Circle::new((paired.speedup, *y), 5, color.filled())])?;
             let place = (width as i32 - 4, *y as i32 + TOP as i32);
             area.draw(&Text::new(
-                format!("{:.2}×", paired.speedup),
+                format!("{:.3}×", paired.speedup),
                 place,
                 text(12, HPos::Right),
             ))?;
@@ -233,6 +252,8 @@ pub(super) fn accept_lengths(method: &MethodReport, index: usize, width: u32) ->
     const HEIGHT: u32 = 190;
     /// Longer ones share the last bar.
     const LONGEST: u64 = 12;
+    /// Labels of the shares.
+    const SHARES: usize = 5;
     let steps: u64 = method.accept_lengths.iter().map(|it| it.steps).sum();
     let longest = method
         .accept_lengths
@@ -264,10 +285,11 @@ pub(super) fn accept_lengths(method: &MethodReport, index: usize, width: u32) ->
                 first as f64 - 0.5..longest.max(4) as f64 + 0.5,
                 0.0..highest * 1.05,
             )?;
+        let decimals = decimals(chart.as_coord_spec().y_spec(), SHARES);
         let mut mesh = chart.configure_mesh();
         mesh.disable_x_mesh()
             .x_labels(longest.max(4) as usize + 1)
-            .y_labels(5)
+            .y_labels(SHARES)
             .x_desc("tokens committed by a step");
         let length = |x: &f64| match *x as u64 {
             LONGEST => format!("{LONGEST}+"),
@@ -275,7 +297,7 @@ pub(super) fn accept_lengths(method: &MethodReport, index: usize, width: u32) ->
             x if x + 1 == LONGEST && longest == LONGEST => String::new(),
             x => x.to_string(),
         };
-        let percent = |y: &f64| format!("{y:.0} %");
+        let percent = |y: &f64| format!("{y:.decimals$} %");
         mesh.x_label_formatter(&length).y_label_formatter(&percent);
         style(&mut mesh);
         mesh.y_label_style(text(12, HPos::Right));
@@ -295,6 +317,8 @@ pub(super) fn accept_lengths(method: &MethodReport, index: usize, width: u32) ->
 /// Decoding speed over the context length, a line for everyone. Empty where no record says.
 pub(super) fn context(report: &Report, width: u32) -> String {
     const HEIGHT: u32 = 280;
+    /// Labels of the speeds.
+    const SPEEDS: usize = 6;
     let ranges = || report.everyone().flat_map(|method| &method.context);
     let longest = ranges().map(|range| range.to as f64).fold(0.0, f64::max);
     let fastest = ranges()
@@ -311,14 +335,19 @@ pub(super) fn context(report: &Report, width: u32) -> String {
             .x_label_area_size(AXIS_HEIGHT)
             .y_label_area_size(56)
             .build_cartesian_2d(0.0..longest, 0.0..fastest * 1.08)?;
+        let lengths = width as usize / 80;
+        let coord = chart.as_coord_spec();
+        let of_x = decimals(coord.x_spec(), lengths);
+        let of_y = decimals(coord.y_spec(), SPEEDS);
         let mut mesh = chart.configure_mesh();
         mesh.disable_x_mesh()
-            .x_labels(width as usize / 80)
-            .y_labels(6)
+            .x_labels(lengths)
+            .y_labels(SPEEDS)
             .x_desc("tokens in the context");
-        let whole = |value: &f64| format!("{value:.0}");
-        mesh.x_label_formatter(&whole)
-            .y_label_formatter(&whole)
+        let length = |x: &f64| format!("{x:.of_x$}");
+        let speed = |y: &f64| format!("{y:.of_y$}");
+        mesh.x_label_formatter(&length)
+            .y_label_formatter(&speed)
             .y_desc("tokens/s");
         style(&mut mesh);
         mesh.y_label_style(text(12, HPos::Right));
@@ -374,7 +403,7 @@ pub(super) fn steps(report: &Report, width: u32) -> String {
             &mut chart,
             "milliseconds of a decode step",
             width as usize / 100,
-            &|x| ((x * 100.0).round() / 100.0).to_string(),
+            "",
         )?;
         for (row, (method, parts)) in bars.iter().enumerate() {
             let (top, middle) = (row as f64 * ROW + 5.0, (row as f64 + 0.5) * ROW);

@@ -66,10 +66,11 @@ impl Report {
             ]
         });
         let runs = match self.mean_report {
-            true => format!(
+            true if method.runs > 1 => format!(
                 " Means and sample standard deviations of {} runs.",
                 method.runs
             ),
+            true => " Of one run, which has no deviation.".into(),
             false => String::new(),
         };
         Section {
@@ -306,13 +307,14 @@ fn figure(value: Option<f64>, deviation: Option<Option<f64>>) -> String {
     }
 }
 
+/// With three decimals: of 1.00 nobody could tell on which side of 1 it is.
 fn paired(row: &CategoryReport) -> String {
     let Some(paired) = &row.paired else {
         return NOTHING.into();
     };
     match paired.low.zip(paired.high) {
-        Some((low, high)) => format!("{:.2} [{low:.2}, {high:.2}]", paired.speedup),
-        None => format!("{:.2}", paired.speedup),
+        Some((low, high)) => format!("{:.3} [{low:.3}, {high:.3}]", paired.speedup),
+        None => format!("{:.3}", paired.speedup),
     }
 }
 

@@ -20,7 +20,11 @@ fn lines(set: &Set) -> usize {
 
 /// Begins a run and returns when there are `answers` in all.
 fn run_until(set: &Set, answers: usize) -> Child {
-    let mut child = set.command(&LONG).spawn().unwrap();
+    begin(set, &[], answers)
+}
+
+fn begin(set: &Set, more: &[&str], answers: usize) -> Child {
+    let mut child = set.command(&[&LONG[..], more].concat()).spawn().unwrap();
     while lines(set) < answers {
         assert_eq!(
             child.try_wait().unwrap(),
@@ -71,10 +75,7 @@ fn a_run_that_is_killed_twice_ends_like_one_that_is_not() {
     }
 }
 
-#[test]
-fn ctrl_c_finishes_the_answer_in_progress_and_keeps_all() {
-    let set = Set::of(8);
-    let child = run_until(&set, 4);
+fn interrupt(child: Child) -> Output {
     let interrupt = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()
@@ -82,6 +83,21 @@ fn ctrl_c_finishes_the_answer_in_progress_and_keeps_all() {
     assert!(interrupt.success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    output
+}
+
+#[test]
+fn a_run_that_began_afresh_goes_on_without_that_flag() {
+    let set = Set::of(8);
+    let output = interrupt(begin(&set, &["--overwrite"], 4));
+    let advice = "the same command without --overwrite goes on where it stopped";
+    assert!(stderr(&output).contains(advice), "{}", stderr(&output));
+}
+
+#[test]
+fn ctrl_c_finishes_the_answer_in_progress_and_keeps_all() {
+    let set = Set::of(8);
+    let output = interrupt(run_until(&set, 4));
     assert!(stderr(&output).contains("the same command goes on where it stopped"));
     assert!(
         stdout(&output).contains("logitspec"),
@@ -124,6 +140,43 @@ fn a_foreign_line_is_refused_and_a_double_one_told() {
         "tiny-logitspec-temp-0.0.jsonl:3: question 82 is on line 1 too; the later record counts";
     assert!(stderr(&output).contains(note), "{}", stderr(&output));
     assert_eq!(timeless(&path).len(), 3);
+}
+
+#[test]
+fn a_calibration_that_came_between_is_another_setting() {
+    let set = Set::of(1);
+    let run = |args: &[&str]| {
+        let mut command = logitspec(args, set.0.path());
+        command.env("LOGITSPEC_CACHE", set.path("cache"));
+        command.output().unwrap()
+    };
+    let model = model("tiny-llama.gguf");
+    let engine = ["-m", &model, "-t", "1", "-fa", "off"];
+    let bench = |more: &[&str]| {
+        let common = ["bench", "--bench-name", "set", "--model-id", "tiny"];
+        let short = ["--template", "none", "-n", "4", "--warmup", "0"];
+        run(&[&common[..], &engine, &short, more].concat())
+    };
+    let output = bench(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let measured = [
+        &["calibrate", "--repeats", "1", "--max-tokens", "4"],
+        &engine[..],
+    ]
+    .concat();
+    let output = run(&measured);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_refused(
+        &bench(&[]),
+        &["tiny-logitspec", "calibration was none, is "],
+    );
+    // It is nothing to methods that do not weigh what a pass costs.
+    assert_eq!(bench(&["--methods", "baseline"]).status.code(), Some(0));
+    let output = bench(&["--methods", "full=logitspec", "--fill-tree"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let manifest = logitspec::bench::Manifest::path_beside(set.answers("full"));
+    let manifest = std::fs::read_to_string(manifest).unwrap();
+    assert!(!manifest.contains("calibration"), "{manifest}");
 }
 
 #[test]

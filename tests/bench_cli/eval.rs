@@ -55,6 +55,13 @@ fn one_command_goes_from_questions_to_the_report() {
     );
     assert_eq!(again.status.code(), Some(0));
 
+    // The page is beside the answers, wherever those are.
+    let elsewhere = [&args[..], &["--answer-dir", "my answers"]].concat();
+    let output = eval(&set, &elsewhere);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let page = std::fs::read_to_string(set.path("my answers/tiny-llama-report.html"));
+    assert!(page.unwrap().contains("Made with"));
+
     let alone = [&args[..], &["--methods", "baseline"]].concat();
     let output = eval(&set, &alone);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -62,10 +69,27 @@ fn one_command_goes_from_questions_to_the_report() {
 }
 
 #[test]
+fn the_table_is_there_even_if_the_page_cannot_be() {
+    let set = Set::of(1);
+    set.done(&[]);
+    let [ours, base] = ["logitspec", "baseline"].map(|method| set.answers(method));
+    let files = [ours.to_str().unwrap(), "--base", base.to_str().unwrap()];
+    let args = [&["report"], &files[..], &["--html", "no/such/folder.html"]].concat();
+    let output = logitspec(&args, set.0.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("logitspec against baseline"));
+    let said = stderr(&output);
+    assert!(
+        said.contains("no/such/folder.html: cannot write the page"),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_cannot_be_run_is_said() {
     let set = Set::of(1);
     let tiny = model("tiny-llama.gguf");
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 6] = [
         (&[], "usage:"),
         (&["--help"], "usage:"),
         (&["nosuch.gguf"], "nosuch.gguf cannot be read"),
@@ -73,6 +97,7 @@ fn what_cannot_be_run_is_said() {
             &[&tiny, "nosuch"],
             "nosuch/question.jsonl; scripts/fetch_data.sh nosuch",
         ),
+        (&[&tiny, "set", "--", "--json"], "eval: --json leaves out"),
         (
             &[&tiny, "set", "--", "--methods", "nosuch"],
             "unknown method",

@@ -101,10 +101,26 @@ fn a_turn_of_a_hundred_thousand_characters_stops_nothing() {
     assert_eq!(timeless(&set.answers("logitspec")).len(), 1);
 }
 
+#[cfg(unix)]
+#[test]
+fn devices_are_no_files() {
+    let set = Set::of(1);
+    // It can be read for ever.
+    let answers = ["--methods", "baseline", "--answer-file", "/dev/zero"];
+    assert_refused(&set.bench(&answers), &["/dev/zero: not a regular file"]);
+    assert_refused(
+        &set.bench(&["--questions", "/dev/zero"]),
+        &["/dev/zero: not a regular file"],
+    );
+    let report = ["report", "/dev/zero", "--base", "/dev/zero"];
+    let output = logitspec(&report, set.0.path()).output().unwrap();
+    assert_refused(&output, &["/dev/zero: not a regular file"]);
+}
+
 #[test]
 fn flags_that_make_no_run_are_refused() {
     let set = Set::of(2);
-    let cases: [(&[&str], &[&str]); 12] = [
+    let cases: [(&[&str], &[&str]); 15] = [
         (&["--bench-name", "nosuch"], &["nosuch", "--data-dir data"]),
         (
             &["--questions", "nosuch.jsonl"],
@@ -128,7 +144,13 @@ fn flags_that_make_no_run_are_refused() {
             &["--question-begin", "2"],
             &["--question-begin 2", "2 in the file"],
         ),
+        (
+            &["--answer-file", "data", "--methods", "baseline"],
+            &["data: not a regular file"],
+        ),
+        (&["--questions", "data"], &["data: not a regular file"]),
         (&["--jobs", "0"], &["--jobs"]),
+        (&["-n", "0"], &["--max-new-tokens"]),
         (&["--llama-server-args", "--x"], &["--llama-server"]),
         (
             &["--llama-server", "/no/such/program"],

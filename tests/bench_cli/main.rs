@@ -1,6 +1,10 @@
 //! `logitspec bench` as its users meet it, on a tiny model: files, resuming, killing, bad input, a `llama-server`.
 #![cfg(feature = "cli")]
 
+#[allow(dead_code)]
+#[path = "../../build.rs"]
+mod build_script;
+mod commit;
 mod ends;
 mod eval;
 mod files;

@@ -87,7 +87,7 @@ fn a_failure_keeps_what_was_answered_and_names_the_question() {
         _ => Ok(()),
     });
     let error = bench.run().unwrap_err();
-    let said = "question 82, a: no answer (all earlier ones are kept; the same command resumes): \
+    let said = "question 82, a: no answer (all earlier ones are kept; the same command, without --overwrite, resumes): \
                 the machine is on fire";
     assert_eq!(chain(&error), said);
     assert!(!error.is_input_error());

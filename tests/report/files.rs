@@ -1,6 +1,6 @@
 //! Files in every arrangement, and those that make no report.
 
-use logitspec::bench::{Manifest, ModelFile, Timings};
+use logitspec::bench::Timings;
 use logitspec::report::identity::Unit;
 
 use super::*;
@@ -404,43 +404,4 @@ fn notices_of_the_files_are_passed_on() {
     assert_eq!(report.notices.len(), 2);
     assert!(report.notices[0].contains("bad.jsonl:2: question 1 is on line 1 too"));
     assert!(report.notices[1].contains("bad.jsonl:3: the last line is half a record (30 bytes)"));
-}
-
-#[test]
-fn manifests_that_differ_are_told() {
-    let files = Files::new();
-    let one = [answer(1, "qa", &[1], 1.0)];
-    let (a, b) = (files.answers("a", &one), files.answers("b", &one));
-    let manifest = |path: &PathBuf, method: &str, threads, new_tokens: u32| {
-        let manifest = Manifest {
-            method: method.into(),
-            model: ModelFile {
-                sha256: "ab".into(),
-                ..ModelFile::default()
-            },
-            threads,
-            flags: [
-                ("max-new-tokens".to_string(), new_tokens.into()),
-                ("own".to_string(), method.into()),
-            ]
-            .into(),
-            ..Manifest::default()
-        };
-        manifest.write(Manifest::path_beside(path)).unwrap();
-    };
-    manifest(&a, "logitspec", 2, 64);
-    manifest(&b, "baseline", 2, 64);
-    assert_eq!(
-        report(from_ref(&a), from_ref(&b)).unwrap().notices,
-        [] as [&str; 0]
-    );
-    manifest(&a, "logitspec", 4, 128);
-    let notices = report(&[a], &[b]).unwrap().notices;
-    assert_eq!(
-        notices,
-        [
-            "a was not made like b: threads was 2, is 4",
-            "a was not made like b: max-new-tokens was 64, is 128"
-        ]
-    );
 }

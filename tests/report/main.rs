@@ -3,8 +3,10 @@
 #![cfg(feature = "report")]
 
 mod files;
+mod manifests;
 mod original;
 mod outputs;
+mod plots;
 
 use std::path::PathBuf;
 use std::slice::from_ref;

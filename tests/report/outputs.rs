@@ -225,7 +225,7 @@ fn figures_stand_where_they_belong() {
 
     let markdown = markdown::render(&report);
     assert!(
-        markdown.contains("| qa | 1 | 3.00 | 3.00 | 2.00 | 1.50 | 1.50 | 1.50 | 3.00 | 2.00 |"),
+        markdown.contains("| qa | 1 | 3.00 | 3.00 | 2.00 | 1.50 | 1.500 | 1.50 | 3.00 | 2.00 |"),
         "{markdown}"
     );
     assert!(markdown.contains("| fast | 1/1 | 0/1 |"), "{markdown}");
@@ -239,11 +239,11 @@ fn figures_stand_where_they_belong() {
     assert_eq!(
         row,
         [
-            "qa", "1", "3.00", "3.00", "2.00", "1.50", "1.50", "1.50", "3.00", "2.00"
+            "qa", "1", "3.00", "3.00", "2.00", "1.50", "1.500", "1.50", "3.00", "2.00"
         ]
     );
     let page = html::render(&report);
-    assert!(page.contains("<b>1.50×</b>"));
+    assert!(page.contains("<b>1.500×</b>"));
     assert!(page.contains("<th scope=\"row\">qa</th><td>1</td><td>3.00</td>"));
 }
 

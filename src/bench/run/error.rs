@@ -69,7 +69,7 @@ pub enum RunError {
     },
     /// A question could not be answered although it could be asked.
     #[error(
-        "question {question_id}, {method}: no answer (all earlier ones are kept; the same command resumes)"
+        "question {question_id}, {method}: no answer (all earlier ones are kept; the same command, without --overwrite, resumes)"
     )]
     Ask {
         /// The question's number.
@@ -89,7 +89,12 @@ impl RunError {
             Self::Settings { .. } | Self::NoManifest { .. } => true,
             Self::Manifest(ManifestError::Content { .. }) => true,
             Self::Answers(error) => {
-                matches!(error, AnswerError::Line { .. } | AnswerError::InUse { .. })
+                matches!(
+                    error,
+                    AnswerError::Line { .. }
+                        | AnswerError::InUse { .. }
+                        | AnswerError::NotAFile { .. }
+                )
             }
             Self::Manifest(_) | Self::Skips { .. } | Self::Make { .. } | Self::Ask { .. } => false,
         }

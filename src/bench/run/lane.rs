@@ -80,7 +80,7 @@ impl Lane {
                         notices: log.notices,
                         other_commit,
                         file,
-                        skips: read_skips(&skips_beside(path))?,
+                        skips: skips_beside(path)?,
                     });
                 }
                 file
@@ -142,7 +142,7 @@ impl Lane {
 
     /// An empty list has no file.
     fn write_skips(&mut self) -> Result<(), RunError> {
-        let path = skips_beside(self.path());
+        let path = path_beside(self.path());
         let written = if self.skips.is_empty() {
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -161,21 +161,26 @@ impl Lane {
 }
 
 /// Where the list of questions left out lies: `a/b.jsonl` has `a/b.skipped.json`.
-fn skips_beside(answer_file: &Path) -> PathBuf {
+fn path_beside(answer_file: &Path) -> PathBuf {
     let manifest = Manifest::path_beside(answer_file);
     let name = manifest.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".manifest.json").unwrap_or(&name);
     answer_file.with_file_name(format!("{stem}.skipped.json"))
 }
 
-fn read_skips(path: &Path) -> Result<Vec<Skip>, RunError> {
-    match std::fs::read(path) {
+/// The questions left out of a run, as they are listed beside its answer file. None where there is no list.
+///
+/// # Errors
+/// A list that cannot be read.
+pub fn skips_beside(answer_file: impl AsRef<Path>) -> Result<Vec<Skip>, RunError> {
+    let path = path_beside(answer_file.as_ref());
+    match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| RunError::Skips {
-            path: path.into(),
+            path,
             reason: format!("{error}; remove it to have those questions tried again"),
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(RunError::skips(path, &error)),
+        Err(error) => Err(RunError::skips(&path, &error)),
     }
 }
 

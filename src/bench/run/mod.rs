@@ -55,7 +55,7 @@ use crossbeam::channel::{Receiver, unbounded};
 use sha2::{Digest, Sha256};
 
 pub use error::{AskError, BoxError, RunError};
-pub use lane::{Lane, Skip};
+pub use lane::{Lane, Skip, skips_beside};
 pub use schedule::{Order, Task, schedule};
 pub use summary::MethodSummary;
 

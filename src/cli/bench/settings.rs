@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -12,6 +11,8 @@ use crate::bench::server::LlamaServer;
 use crate::bench::{Manifest, ModelFile, sha256_of_file};
 use crate::cli::bench::BenchArgs;
 use crate::cli::bench::methods::Bencher;
+use crate::cli::calibrate::kept;
+use crate::engine::SessionOptions;
 use crate::runtime::llama::{ContextOptions, Engine, build, devices};
 
 /// Models from this size on take a while to hash.
@@ -21,6 +22,8 @@ const LARGE: u64 = 4 << 30;
 pub(super) struct Settings {
     common: Manifest,
     drafting: BTreeMap<String, Value>,
+    /// What those start from that learn what a pass costs.
+    calibration: String,
     server: BTreeMap<String, Value>,
     server_build: String,
 }
@@ -94,12 +97,14 @@ impl Settings {
                     .map_or(0.0, |since| since.as_secs_f64()),
             },
             drafting: entries(drafting),
+            calibration: kept(engine, context).unwrap_or_else(|| "none".into()),
             server: entries(server_flags),
             server_build: server_build.unwrap_or_else(|| "unknown".into()),
         })
     }
 
-    pub(super) fn manifest(&self, bencher: &Bencher) -> Manifest {
+    pub(super) fn manifest(&self, bencher: &Bencher, options: SessionOptions) -> Manifest {
+        let options = bencher.session_options(options);
         let mut manifest = self.common.clone();
         manifest.method = bencher.name();
         match bencher {
@@ -111,6 +116,11 @@ impl Settings {
                 }
                 if bencher.drafts() {
                     manifest.flags.extend(self.drafting.clone());
+                    if options.weighs_cost() {
+                        manifest
+                            .flags
+                            .insert("calibration".into(), self.calibration.as_str().into());
+                    }
                 }
             }
             Bencher::Server(_) => {
@@ -129,31 +139,10 @@ fn entries(flags: Value) -> BTreeMap<String, Value> {
     }
 }
 
-/// This program's version, and the commit if it lies in its own checkout.
+/// This program's version, and the commit it was built from where it was built in a checkout.
 fn commit() -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    described().map_or(version.into(), |commit| format!("{version} {commit}"))
-}
-
-fn described() -> Option<String> {
-    let program = std::env::current_exe().ok()?;
-    let folder = program.parent()?;
-    let git = |args: &[&str]| {
-        let output = Command::new("git")
-            .arg("-C")
-            .arg(folder)
-            .args(args)
-            .stderr(Stdio::null())
-            .output()
-            .ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| text.trim().to_owned())
-    };
-    let top = git(&["rev-parse", "--show-toplevel"])?;
-    // An installed program may lie in somebody's checkout of something else.
-    let manifest = std::fs::read_to_string(Path::new(&top).join("Cargo.toml")).ok()?;
-    let ours = concat!("name = \"", env!("CARGO_PKG_NAME"), "\"");
-    manifest
-        .contains(ours)
-        .then(|| git(&["describe", "--always", "--dirty"]))?
+    let commit = env!("LOGITSPEC_COMMIT");
+    format!("{} {commit}", env!("CARGO_PKG_VERSION"))
+        .trim_end()
+        .into()
 }
