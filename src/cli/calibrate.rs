@@ -1,7 +1,9 @@
 //! `logitspec calibrate`: what a pass costs here.
 
 use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,9 +14,10 @@ use crate::cli::args::ModelArgs;
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::generate::watch_for_ctrl_c;
 use crate::engine::calibrate::{
-    Calibration, CalibrationKey, CalibrationPlan, PassTimes, calibrate, cost_model,
+    Calibration, CalibrationKey, CalibrationPlan, PassTimes, calibrate, contradictory, cost_model,
 };
 use crate::engine::{CostModel, SessionOptions};
+use crate::runtime::DecodeError;
 use crate::runtime::llama::{ContextOptions, Engine, build, default_threads, devices};
 
 /// Measure what a pass over so many tokens costs, for a model on this machine, and keep it
@@ -65,8 +68,20 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
     let times = calibrate(&mut target, &plan, &mut |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
-    })?;
+        if interrupted.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
     bar.finish_and_clear();
+    let times = match times {
+        Err(DecodeError::Aborted) => {
+            eprintln!("stopped; nothing is kept");
+            return Ok(Outcome::Interrupted);
+        }
+        other => other?,
+    };
     if times.is_empty() {
         return Err(user_error(
             "the context is too small to measure anything: raise -c/--ctx-size".to_owned(),
@@ -76,7 +91,14 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
         key: key(&engine, &context),
         times,
     };
-    let kept = match folder() {
+    let doubtful = contradictory(&calibration.times);
+    if doubtful {
+        eprintln!(
+            "warning: larger passes took less time than smaller ones, so the machine was busy with something else; \
+             nothing is kept: run it again when it is quiet"
+        );
+    }
+    let kept = match folder().filter(|_| !doubtful) {
         Some(folder) => Some(calibration.write(&folder)?),
         None => None,
     };

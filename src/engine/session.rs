@@ -323,6 +323,7 @@ impl<M: TargetModel> Session<M> {
         times.draft = watch.lap();
 
         let mut accepted = Accepted::default();
+        let mut whole_tree = true;
         if skip {
             self.last_row = None;
         } else {
@@ -333,13 +334,7 @@ impl<M: TargetModel> Session<M> {
                 return Err(error);
             }
             times.decode = watch.lap();
-            let seconds = times.decode.as_secs_f64();
-            if tree.len() == wanted {
-                self.cost.observe(wanted, self.text.len(), seconds);
-            } else {
-                // The time of a failed pass is in it.
-                self.cost.interrupted();
-            }
+            whole_tree = tree.len() == wanted;
 
             accepted = walk(
                 &tree,
@@ -372,6 +367,16 @@ impl<M: TargetModel> Session<M> {
         self.text.extend_from_slice(&committed);
         self.drafter.extend(&self.text, committed.len());
         times.commit = watch.lap();
+        if !skip && whole_tree {
+            // All that a tree of this size costs, not only its pass: beside a small model that is much.
+            let n_past = self.text.len() - committed.len();
+            let seconds = (times.draft + times.decode + times.verify + times.commit).as_secs_f64();
+            self.cost.observe(tree.len(), n_past, seconds);
+        } else {
+            // Another pass comes in between, or the time of a failed one is in it.
+            self.cost.interrupted();
+        }
+        times.commit += watch.lap();
         times.kv = self.model.kv_time().saturating_sub(kv_before);
 
         let mut sources = StepSources::default();

@@ -2,6 +2,7 @@
 
 mod file;
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -58,14 +59,14 @@ impl Default for CalibrationPlan {
 /// Measures passes over trees of all sizes, round by round, so that a disturbance hits all sizes alike. What does not
 /// fit the context or a batch is left out, and so is everything if the model cannot take tokens back.
 ///
-/// `progress` is told how many passes of how many are done.
+/// `progress` is told how many passes of how many are done, and may call it off.
 ///
 /// # Errors
-/// If the model fails.
+/// If the model fails, or [`DecodeError::Aborted`] if it was called off.
 pub fn calibrate(
     model: &mut impl TargetModel,
     plan: &CalibrationPlan,
-    progress: &mut dyn FnMut(usize, usize),
+    progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Vec<PassTimes>, DecodeError> {
     let largest = model.n_batch();
     let fits = |n_past: usize, size: usize| {
@@ -101,7 +102,10 @@ pub fn calibrate(
                     measure(model, &mut filler, size, reused, samples)?;
                 }
                 done += 1;
-                progress(done, all);
+                if progress(done, all).is_break() {
+                    model.truncate(0);
+                    return Err(DecodeError::Aborted);
+                }
             }
         }
         let medians = sizes.iter().zip(&mut samples);
@@ -110,6 +114,22 @@ pub fn calibrate(
     model.truncate(0);
     Ok(times)
 }
+
+/// Whether a pass took much less time than one over fewer tokens: the machine was too busy to measure on.
+pub fn contradictory(times: &[PassTimes]) -> bool {
+    times.iter().enumerate().any(|(index, large)| {
+        times[..index].iter().any(|small| {
+            small.n_past == large.n_past
+                && small.tokens >= TELLING
+                && large.reused < LEAST_RISE * small.reused
+        })
+    })
+}
+
+/// Some sizes have faster kernels than slightly smaller ones, but not by more than this.
+const LEAST_RISE: f64 = 0.6;
+/// Smaller passes are so short that a hiccup proves nothing.
+const TELLING: usize = 8;
 
 /// What a [`CostModel`] starts from.
 ///
@@ -253,7 +273,11 @@ mod tests {
             repeats: 2,
         };
         let mut told = Vec::new();
-        let times = calibrate(&mut model, &plan, &mut |done, all| told.push((done, all))).unwrap();
+        let times = calibrate(&mut model, &plan, &mut |done, all| {
+            told.push((done, all));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         let measured: Vec<_> = times.iter().map(|t| (t.n_past, t.tokens)).collect();
         let expected = [
             (4, 1),
@@ -299,7 +323,55 @@ mod tests {
     #[test]
     fn models_that_cannot_take_tokens_back_are_not_measured() {
         let mut model = ScriptedModel::new(20, 2, 1, 60, 8).uncuttable();
-        let times = calibrate(&mut model, &CalibrationPlan::default(), &mut |_, _| {});
+        let times = calibrate(&mut model, &CalibrationPlan::default(), &mut |_, _| {
+            ControlFlow::Continue(())
+        });
         assert_eq!(times, Ok(Vec::new()));
+    }
+
+    #[test]
+    fn it_can_be_called_off_and_nothing_stays() {
+        let mut model = ScriptedModel::new(20, 2, 1, 60, 8);
+        let plan = CalibrationPlan {
+            contexts: vec![4],
+            sizes: vec![1, 2],
+            repeats: 2,
+        };
+        let mut told = 0;
+        let outcome = calibrate(&mut model, &plan, &mut |_, _| {
+            told += 1;
+            ControlFlow::Break(())
+        });
+        assert_eq!((outcome, told), (Err(DecodeError::Aborted), 1));
+        model.assert_cache_holds(&[]);
+    }
+
+    #[test]
+    fn a_large_pass_that_took_no_time_beside_a_small_one_is_noticed() {
+        let time = |n_past, tokens, reused| PassTimes {
+            n_past,
+            tokens,
+            reused,
+            rebuilt: reused,
+            kv: 0.0,
+            argmax: 0.0,
+            top_k: 0.0,
+        };
+        let good = [
+            time(0, 1, 1.0),
+            time(0, 6, 2.9),
+            time(0, 8, 2.7),
+            time(900, 1, 1.4),
+        ];
+        assert!(!contradictory(&good));
+        assert!(contradictory(&[
+            time(0, 1, 1.0),
+            time(0, 32, 90.0),
+            time(0, 96, 3.0)
+        ]));
+        assert!(
+            !contradictory(&[time(0, 8, 9.0), time(900, 16, 1.0)]),
+            "other contexts"
+        );
     }
 }
