@@ -6,7 +6,7 @@
 #   scripts/demo.sh --yes                does not ask
 #   scripts/demo.sh --model FILE.gguf    with another model
 #
-# The first run compiles llama.cpp: about 5 minutes on two cores. Later runs only answer.
+# The first run compiles llama.cpp: about 10 minutes on two cores. Later runs only answer.
 set -euo pipefail
 cd_from=$PWD
 cd "$(dirname "$0")/.."
@@ -44,7 +44,7 @@ fi
 scripts/setup.sh ${setup[@]+"${setup[@]}"}
 command -v cargo >/dev/null || . "$HOME/.cargo/env"
 logitspec=${CARGO_TARGET_DIR:-target}/release/logitspec
-[ -x "$logitspec" ] || echo "demo: building llama.cpp and logitspec, which takes some minutes" >&2
+[ -x "$logitspec" ] || echo "demo: building llama.cpp and logitspec, about 10 minutes on two cores" >&2
 cargo build --release --locked
 
 scratch=$(mktemp -d)
@@ -93,4 +93,6 @@ awk -v plain="$(median "$scratch/baseline.speeds")" -v fast="$(median "$scratch/
     printf "plain decoding  %8.1f tokens/s\n", plain
     printf "LogitSpec       %8.1f tokens/s\n", fast
     printf "ratio           %8.2f  (medians of five answers each; %s)\n", fast / plain, same
+    if (fast < 1.1 * plain)
+        print "\nThe bundled model is so small that one token costs a third of a millisecond: there is little to save. What larger\nmodels gain is in docs/benchmarks.md."
 }'

@@ -190,7 +190,7 @@ fn calibration_is_kept_and_used_and_a_damaged_one_is_named() {
         "--repeats",
         "1",
         "--max-tokens",
-        "16",
+        "8", // too few to contradict each other, however busy the machine
     ]));
     let sizes: Vec<u64> = measured["times"]
         .as_array()
@@ -199,7 +199,7 @@ fn calibration_is_kept_and_used_and_a_damaged_one_is_named() {
         .map(|time| time["tokens"].as_u64().unwrap())
         .collect();
     assert!(
-        sizes.starts_with(&[1, 2, 3, 4]) && sizes.iter().max() == Some(&16),
+        sizes.starts_with(&[1, 2, 3, 4]) && sizes.iter().max() == Some(&8),
         "{sizes:?}"
     );
     assert_eq!(measured["seconds"].as_array().unwrap().len(), 256);
