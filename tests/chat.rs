@@ -1,46 +1,23 @@
 //! `logitspec chat` through a pipe.
 #![cfg(feature = "cli")]
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use serde_json::Value;
 
-fn chat(args: &[&str]) -> Command {
-    let model: PathBuf = [
-        env!("CARGO_MANIFEST_DIR"),
-        "tests",
-        "models",
-        "tiny-llama.gguf",
-    ]
-    .iter()
-    .collect();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_logitspec"));
-    command
-        .args(["chat", "-t", "1", "-n", "12", "-m"])
-        .arg(model)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
+mod program;
 
+use program::{stderr, stdout, tiny, with_stdin};
+
+/// Asks these questions, one a line.
 fn converse(args: &[&str], questions: &[u8]) -> Output {
-    let mut child = chat(args).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(questions).unwrap();
-    child.wait_with_output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
+    with_stdin(tiny("chat", &[&["-n", "12"], args].concat()), questions)
 }
 
 /// The objects that `--json` prints, one a line.
 fn objects(output: &Output) -> Vec<Value> {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let text = stdout(output);
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()

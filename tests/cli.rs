@@ -1,70 +1,14 @@
 //! The command as its users meet it: text, JSON, traces, bad input.
 #![cfg(feature = "cli")]
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-fn model(name: &str) -> String {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "models", name]
-        .iter()
-        .collect();
-    path.to_str().unwrap().to_owned()
-}
+mod program;
 
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_logitspec"));
-    command
-        .args(args)
-        .env_remove("LOGITSPEC_MODEL")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    command(args).output().unwrap()
-}
-
-/// `generate` on the tiny model with one thread.
-fn generate(args: &[&str]) -> Output {
-    let tiny = model("tiny-llama.gguf");
-    run(&[&["generate", "-m", &tiny, "-t", "1"], args].concat())
-}
-
-fn with_stdin(args: &[&str], input: &[u8]) -> Output {
-    let mut child = command(args).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    child.wait_with_output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Exit code 2 and one line that has all of `words`.
-fn assert_refused(output: &Output, words: &[&str]) {
-    let line = stderr(output);
-    assert_eq!(output.status.code(), Some(2), "{line}");
-    assert_eq!(line.trim_end().lines().count(), 1, "{line}");
-    assert!(line.starts_with("error: "), "{line}");
-    for word in words {
-        assert!(line.contains(word), "{word:?} is not in {line}");
-    }
-    assert!(output.stdout.is_empty());
-}
+use program::{assert_refused, command, generate, json, model, run, stderr, stdout, with_stdin};
 
 #[test]
 fn text_goes_to_stdout_and_statistics_to_stderr() {
@@ -160,9 +104,15 @@ fn prompts_come_from_files_and_pipes_as_well() {
     let text = "one two three one two";
     let given = json(&generate(&["-p", text, "-n", "9", "--json"]))["tokens"].clone();
     let piped = ["generate", "-m", &tiny, "-t", "1", "-n", "9", "--json"];
-    assert_eq!(json(&with_stdin(&piped, text.as_bytes()))["tokens"], given);
+    assert_eq!(
+        json(&with_stdin(command(&piped), text.as_bytes()))["tokens"],
+        given
+    );
     let dash = [&piped[..], &["-f", "-"]].concat();
-    assert_eq!(json(&with_stdin(&dash, text.as_bytes()))["tokens"], given);
+    assert_eq!(
+        json(&with_stdin(command(&dash), text.as_bytes()))["tokens"],
+        given
+    );
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("prompt.txt");
     std::fs::write(&file, text).unwrap();
     let from_file = generate(&["-f", file.to_str().unwrap(), "-n", "9", "--json"]);
@@ -173,7 +123,7 @@ fn prompts_come_from_files_and_pipes_as_well() {
 fn prompts_with_nul_bytes_and_invalid_utf8_are_read() {
     let tiny = model("tiny-llama.gguf");
     let args = ["generate", "-m", &tiny, "-t", "1", "-n", "5"];
-    let output = with_stdin(&args, b"a\0b\xff\xfe hello");
+    let output = with_stdin(command(&args), b"a\0b\xff\xfe hello");
     assert_eq!(output.status.code(), Some(0));
     assert!(stderr(&output).contains("not valid UTF-8"));
 }

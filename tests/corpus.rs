@@ -3,38 +3,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use logitspec::TokenId;
 use logitspec::corpus::Corpus;
 use logitspec::pool::{Retrieve, SuffixMatch};
-use serde_json::{Value, json};
+use serde_json::json;
+
+mod program;
+
+use program::{assert_refused, command, json as json_of, model};
 
 fn run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_logitspec"))
-        .arg("corpus")
-        .args(args)
-        .env_remove("LOGITSPEC_MODEL")
-        .output()
-        .unwrap()
-}
-
-fn json_of(output: &Output) -> Value {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Exit code 2 and one line that has all of `words`.
-fn assert_refused(output: &Output, words: &[&str]) {
-    let line = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{line}");
-    assert_eq!(line.trim_end().lines().count(), 1, "{line}");
-    assert!(line.starts_with("error: "), "{line}");
-    for word in words {
-        assert!(line.contains(word), "{word:?} is not in {line}");
-    }
-    assert!(output.stdout.is_empty());
+    command(&[&["corpus"], args].concat()).output().unwrap()
 }
 
 /// A folder with a tokenizer of whole words, each of which is its own number.
@@ -174,24 +155,9 @@ fn a_long_line_is_cut_between_characters() {
 fn a_gguf_tokenizes_too() {
     let folder = Folder::new();
     folder.write("text.txt", "one two three one two");
-    let tiny: PathBuf = [
-        env!("CARGO_MANIFEST_DIR"),
-        "tests",
-        "models",
-        "tiny-llama.gguf",
-    ]
-    .iter()
-    .collect();
+    let tiny = model("tiny-llama.gguf");
     let (text, out) = (folder.name("text.txt"), folder.name("out.corpus"));
-    let built = json_of(&run(&[
-        "build",
-        "--json",
-        "-m",
-        tiny.to_str().unwrap(),
-        "-o",
-        &out,
-        &text,
-    ]));
+    let built = json_of(&run(&["build", "--json", "-m", &tiny, "-o", &out, &text]));
     assert_eq!(built["documents"], 1);
     let document = folder.documents().remove(0);
     assert_eq!(built["tokens"], document.len());

@@ -3,39 +3,18 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-fn command(subcommand: &str, args: &[&str]) -> Command {
-    let model: PathBuf = [
-        env!("CARGO_MANIFEST_DIR"),
-        "tests",
-        "models",
-        "tiny-llama.gguf",
-    ]
-    .iter()
-    .collect();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_logitspec"));
-    command
-        .args([subcommand, "-t", "1", "-m"])
-        .arg(model)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
+mod program;
 
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
+use program::{stderr, tiny};
 
 /// A generation that takes a while: it has begun to answer when this returns.
 fn long_answer(args: &[&str]) -> (Child, Vec<u8>) {
-    let mut child = command("generate", &["-p", "Hi", "-c", "30000", "-n", "29000"])
+    let mut child = tiny("generate", &["-p", "Hi", "-c", "30000", "-n", "29000"])
         .args(args)
         .spawn()
         .unwrap();
@@ -81,10 +60,7 @@ fn ctrl_c_prints_what_there_is_and_exits_130() {
 
 #[test]
 fn a_signal_ends_the_wait_for_a_prompt() {
-    let mut child = command("generate", &[])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = tiny("generate", &[]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     // More than a pipe holds: it is reading when this returns, and the end of its prompt never comes.
     stdin.write_all(&vec![b' '; 1 << 20]).unwrap();
@@ -112,7 +88,7 @@ fn ctrl_c_ends_the_wait_for_a_question_and_keeps_the_pool() {
     let folder = tempfile::tempdir().unwrap();
     let pool = folder.path().join("pool");
     let args = ["--json", "-n", "-1", "-c", "64", "--template", "none"];
-    let mut child = command("chat", &args)
+    let mut child = tiny("chat", &args)
         .args(["--pool-file", pool.to_str().unwrap()])
         .stdin(Stdio::piped())
         .spawn()

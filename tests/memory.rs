@@ -13,39 +13,15 @@ use logitspec::pool::SharedPool;
 use logitspec::runtime::llama::{ContextOptions, Engine, FlashAttention, ModelOptions};
 use serde_json::Value;
 
-fn model(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/models")
-        .join(name)
-}
+mod program;
+
+use program::{assert_refused, json, model};
 
 const PROMPT: &str = "one two three one two three one two";
 
 fn generate(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_logitspec"))
-        .args([
-            "generate", "-t", "1", "-fa", "off", "-n", "40", "--json", "-p", PROMPT, "-m",
-        ])
-        .arg(model("tiny-llama.gguf"))
-        .args(args)
-        .env_remove("LOGITSPEC_MODEL")
-        .output()
-        .unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{words}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn assert_refused(output: &Output, words: &[&str]) {
-    let line = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{line}");
-    assert_eq!(line.trim_end().lines().count(), 1, "{line}");
-    for word in words {
-        assert!(line.contains(word), "{word:?} is not in {line}");
-    }
+    let always = ["-fa", "off", "-n", "40", "--json", "-p", PROMPT];
+    program::generate(&[&always, args].concat())
 }
 
 #[test]
@@ -122,7 +98,7 @@ fn foreign_damaged_and_other_vocabularies_pools_are_refused() {
 
 #[test]
 fn poison_changes_no_token() {
-    let engine = Engine::load(&model("tiny-llama.gguf"), &ModelOptions::default()).unwrap();
+    let engine = Engine::load(model("tiny-llama.gguf").as_ref(), &ModelOptions::default()).unwrap();
     let context = ContextOptions {
         n_ctx: Some(512),
         threads: Some(1),

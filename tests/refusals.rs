@@ -1,59 +1,9 @@
 //! Bad input: refused in one line that names the mend, or answered with a word of warning.
 #![cfg(feature = "cli")]
 
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+mod program;
 
-use serde_json::Value;
-
-fn model(name: &str) -> String {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "models", name]
-        .iter()
-        .collect();
-    path.to_str().unwrap().to_owned()
-}
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_logitspec"));
-    command
-        .args(args)
-        .env_remove("LOGITSPEC_MODEL")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    command(args).output().unwrap()
-}
-
-/// `generate` on the tiny model with one thread.
-fn generate(args: &[&str]) -> Output {
-    let tiny = model("tiny-llama.gguf");
-    run(&[&["generate", "-m", &tiny, "-t", "1"], args].concat())
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Exit code 2 and one line that has all of `words`.
-fn assert_refused(output: &Output, words: &[&str]) {
-    let line = stderr(output);
-    assert_eq!(output.status.code(), Some(2), "{line}");
-    assert_eq!(line.trim_end().lines().count(), 1, "{line}");
-    assert!(line.starts_with("error: "), "{line}");
-    for word in words {
-        assert!(line.contains(word), "{word:?} is not in {line}");
-    }
-    assert!(output.stdout.is_empty());
-}
+use program::{assert_refused, generate, json, model, run, stderr};
 
 #[test]
 fn bad_input_is_refused_in_one_line_that_names_the_mend() {

@@ -1,16 +1,15 @@
 //! `--trace` of the published method, step by step against the naive implementation.
 #![cfg(feature = "cli")]
 
-use std::path::Path;
-use std::process::Command;
-
 use logitspec::TokenId;
 use serde_json::Value;
 
 #[path = "properties/checks/mod.rs"]
 mod checks;
+mod program;
 
 use checks::published::{TracedStep, check_trace};
+use program::generate;
 
 fn tokens(value: &Value) -> Vec<TokenId> {
     serde_json::from_value(value.clone()).unwrap()
@@ -20,16 +19,19 @@ fn tokens(value: &Value) -> Vec<TokenId> {
 fn trace(prompt: &str, capacity: usize) -> (usize, usize) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace.jsonl");
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/tiny-llama.gguf");
-    let output = Command::new(env!("CARGO_BIN_EXE_logitspec"))
-        .args(["generate", "-t", "1", "-p", prompt, "-n", "150", "-m"])
-        .arg(model)
-        .args(["--method", "logitspec-reference", "--draft-tree-capacity"])
-        .arg(capacity.to_string())
-        .arg("--trace")
-        .arg(&file)
-        .output()
-        .unwrap();
+    let most = capacity.to_string();
+    let output = generate(&[
+        "-p",
+        prompt,
+        "-n",
+        "150",
+        "--method",
+        "logitspec-reference",
+        "--draft-tree-capacity",
+        &most,
+        "--trace",
+        file.to_str().unwrap(),
+    ]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = std::fs::read_to_string(&file).unwrap();
     let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap());

@@ -1,7 +1,6 @@
 //! `logitspec calibrate`: what a pass costs here.
 
 use std::io::{self, IsTerminal, Write};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +11,7 @@ use serde_json::json;
 use crate::bench::sha256_of_file;
 use crate::cli::args::ModelArgs;
 use crate::cli::exit::{Outcome, user_error};
-use crate::cli::generate::watch_for_ctrl_c;
+use crate::cli::generate::{flow, watch_for_ctrl_c};
 use crate::engine::calibrate::{
     Calibration, CalibrationKey, CalibrationPlan, PassTimes, calibrate, contradictory, cost_model,
 };
@@ -68,11 +67,7 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
     let times = calibrate(&mut target, &plan, &mut |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
-        if interrupted.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        flow(interrupted.load(Ordering::Relaxed))
     });
     bar.finish_and_clear();
     let times = match times {

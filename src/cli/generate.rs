@@ -252,7 +252,7 @@ fn check_fit(prompt: usize, n_ctx: Option<u32>, engine: &Engine) -> anyhow::Resu
     )))
 }
 
-fn flow(stop: bool) -> ControlFlow<()> {
+pub(super) fn flow(stop: bool) -> ControlFlow<()> {
     if stop {
         ControlFlow::Break(())
     } else {

@@ -44,16 +44,7 @@ impl PassCost {
         }
     }
 
-    /// Charges for changes of shape.
-    ///
-    /// # Panics
-    /// If the time to build a graph is negative or not finite.
-    pub fn with_shapes(mut self, shapes: Shapes) -> Self {
-        self.set_shapes(shapes);
-        self
-    }
-
-    /// As [`with_shapes`](Self::with_shapes), in place.
+    /// Charges for changes of shape from now on.
     ///
     /// # Panics
     /// If the time to build a graph is negative or not finite.
@@ -111,7 +102,8 @@ mod tests {
 
     #[test]
     fn a_change_of_shape_is_paid_for_twice_unless_one_stays() {
-        let cost = PassCost::from_times(vec![1.0, 1.5, 2.0]).with_shapes(Shapes {
+        let mut cost = PassCost::from_times(vec![1.0, 1.5, 2.0]);
+        cost.set_shapes(Shapes {
             last: Some(2),
             rebuild: 0.4,
             shares: vec![0.75, 0.25],

@@ -130,8 +130,7 @@ impl<M: TargetModel> Session<M> {
         self.next = None;
     }
 
-    /// Adds a prompt to the conversation and decodes it in pieces
-    /// ([`TargetModel::prompt_piece`]).
+    /// Adds a prompt to the conversation and decodes it in pieces ([`TargetModel::prompt_piece`]).
     ///
     /// `progress` is told how many tokens of how many are done and may call it off.
     ///
@@ -163,7 +162,6 @@ impl<M: TargetModel> Session<M> {
             return Err(error);
         }
         self.next = None;
-        self.cost.interrupted();
         self.drafter.begin(&self.text);
         self.prefill_time = watch.lap();
         Ok(())
@@ -179,6 +177,7 @@ impl<M: TargetModel> Session<M> {
             // A failed decode took the last row; the last token gives it again.
             self.model.truncate(self.text.len() - 1);
         }
+        self.cost.interrupted();
         let start = self.model.n_past();
         let missing = &self.text[start..];
         let (mut done, mut last) = (0, 0);
@@ -323,18 +322,16 @@ impl<M: TargetModel> Session<M> {
         times.draft = watch.lap();
 
         let mut accepted = Accepted::default();
-        let mut whole_tree = true;
+        let drafted = tree.len();
         if skip {
             self.last_row = None;
         } else {
-            let wanted = tree.len();
             if let Err(error) = self.decode(&mut tree) {
                 self.last_row = None;
                 self.next = Some(root);
                 return Err(error);
             }
             times.decode = watch.lap();
-            whole_tree = tree.len() == wanted;
 
             accepted = walk(
                 &tree,
@@ -367,14 +364,14 @@ impl<M: TargetModel> Session<M> {
         self.text.extend_from_slice(&committed);
         self.drafter.extend(&self.text, committed.len());
         times.commit = watch.lap();
-        if !skip && whole_tree {
+        if tree.len() < drafted {
+            // The time of a failed pass is in it.
+            self.cost.interrupted();
+        } else if !skip {
             // All that a tree of this size costs, not only its pass: beside a small model that is much.
             let n_past = self.text.len() - committed.len();
             let seconds = (times.draft + times.decode + times.verify + times.commit).as_secs_f64();
             self.cost.observe(tree.len(), n_past, seconds);
-        } else {
-            // Another pass comes in between, or the time of a failed one is in it.
-            self.cost.interrupted();
         }
         times.commit += watch.lap();
         times.kv = self.model.kv_time().saturating_sub(kv_before);

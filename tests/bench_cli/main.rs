@@ -9,6 +9,8 @@ mod ends;
 mod eval;
 mod files;
 mod input;
+#[path = "../program/mod.rs"]
+mod program;
 mod server;
 
 use std::collections::BTreeMap;
@@ -19,12 +21,7 @@ use logitspec::bench::{Answer, Choice, read_answers};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-fn model(name: &str) -> String {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "models", name]
-        .iter()
-        .collect();
-    path.to_str().unwrap().to_owned()
-}
+use program::{command, model, stderr, stdout};
 
 /// A folder with a question set, `data/set/question.jsonl`.
 struct Set(TempDir);
@@ -118,23 +115,9 @@ impl Set {
 }
 
 fn logitspec(args: &[&str], folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_logitspec"));
+    let mut command = command(args);
+    command.current_dir(folder);
     command
-        .args(args)
-        .current_dir(folder)
-        .env_remove("LOGITSPEC_MODEL")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// The one JSON object on standard output.

@@ -1,20 +1,14 @@
 //! `logitspec simulate` as its users meet it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::program::{self, command, model};
+
 fn tiny() -> String {
-    let path: PathBuf = [
-        env!("CARGO_MANIFEST_DIR"),
-        "tests",
-        "models",
-        "tiny-llama.gguf",
-    ]
-    .iter()
-    .collect();
-    path.to_str().unwrap().to_owned()
+    model("tiny-llama.gguf")
 }
 
 /// A tokenizer of whole words, which ends answers with `</s>`.
@@ -50,31 +44,16 @@ impl Folder {
 }
 
 fn simulate(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_logitspec"))
-        .arg("simulate")
-        .args(args)
-        .env_remove("LOGITSPEC_MODEL")
-        .output()
-        .unwrap()
+    command(&[&["simulate"], args].concat()).output().unwrap()
 }
 
 fn json(args: &[&str]) -> Value {
-    let output = simulate(&[args, &["--json"]].concat());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    program::json(&simulate(&[args, &["--json"]].concat()))
 }
 
 /// Exit code 2 and one line that has all of `words`.
 fn assert_refused(args: &[&str], words: &[&str]) {
-    let output = simulate(args);
-    let line = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{line}");
-    assert_eq!(line.trim_end().lines().count(), 1, "{line}");
-    for word in words {
-        assert!(line.contains(word), "{word:?} is not in {line}");
-    }
-    assert!(output.stdout.is_empty());
+    program::assert_refused(&simulate(args), words);
 }
 
 /// Two questions, one of two turns, with answers that copy.

@@ -2,4 +2,7 @@
 
 #[cfg(feature = "cli")]
 mod command;
+#[cfg(feature = "cli")]
+#[path = "../program/mod.rs"]
+mod program;
 mod replay;

@@ -1,16 +1,17 @@
 //! The engine on llama.cpp itself, with tiny random models (made by scripts/tiny_models.py).
 #![cfg(feature = "llama")]
 
+mod cache;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use logitspec::TokenId;
-use logitspec::draft::{DraftTree, ROOT, TreeLimits};
 use logitspec::engine::{CostModel, FinishReason, GenerateError, Method, Session, SessionOptions};
 use logitspec::runtime::llama::{
     CacheType, ContextOptions, Engine, FlashAttention, LlamaTarget, LoadError, ModelOptions,
 };
-use logitspec::runtime::{ChatTemplate, DecodeError, Message, Role, TargetModel};
+use logitspec::runtime::{ChatTemplate, Message, Role, TargetModel};
 use logitspec::verify::SamplingParams;
 
 fn model(name: &str) -> PathBuf {
@@ -59,6 +60,11 @@ fn answer(session: &mut Session<LlamaTarget<'_>>, prompt: &[TokenId], n: usize) 
     answer.tokens
 }
 
+fn plain_answer(engine: &Engine, prompt: &[TokenId], n: usize) -> Vec<TokenId> {
+    let plain = engine.session(&CONTEXT, options(Method::Baseline, 1));
+    answer(&mut plain.unwrap(), prompt, n)
+}
+
 fn options(method: Method, capacity: usize) -> SessionOptions {
     SessionOptions {
         method,
@@ -101,10 +107,7 @@ fn every_method_and_capacity_says_what_plain_decoding_says() {
     let engine = engine("tiny-llama.gguf");
     for text in PROMPTS {
         let prompt = engine.vocabulary().tokenize(text);
-        let mut plain = engine
-            .session(&CONTEXT, options(Method::Baseline, 1))
-            .unwrap();
-        let expected = answer(&mut plain, &prompt, 120);
+        let expected = plain_answer(&engine, &prompt, 120);
         for method in Method::ALL {
             for capacity in [1, 2, 8, 64, 300] {
                 let mut session = engine.session(&CONTEXT, options(method, capacity)).unwrap();
@@ -121,10 +124,7 @@ fn trees_sized_by_cost_say_what_plain_decoding_says() {
     let engine = engine("tiny-llama.gguf");
     for text in PROMPTS {
         let prompt = engine.vocabulary().tokenize(text);
-        let mut plain = engine
-            .session(&CONTEXT, options(Method::Baseline, 1))
-            .unwrap();
-        let expected = answer(&mut plain, &prompt, 200);
+        let expected = plain_answer(&engine, &prompt, 200);
         for cost in [
             CostModel::cpu(false),
             CostModel::cpu(true),
@@ -139,69 +139,6 @@ fn trees_sized_by_cost_say_what_plain_decoding_says() {
             assert_same(&engine, &prompt, &ours, &expected, text);
         }
     }
-}
-
-/// A tree whose root has `children` children, tokens of their own.
-fn bush(children: usize, first: TokenId) -> DraftTree {
-    let mut tree = DraftTree::new(first, TreeLimits::nodes(children + 1));
-    for (token, _) in (first + 1..).zip(0..children) {
-        tree.push(ROOT, token).unwrap();
-    }
-    tree
-}
-
-/// The row after `text` on a fresh cache must be that of one more token on `target`.
-fn assert_goes_on(
-    engine: &Engine,
-    target: &mut LlamaTarget<'_>,
-    context: &ContextOptions,
-    text: &[TokenId],
-) {
-    assert_eq!(target.n_past(), text.len());
-    let row = target.append(&[7]).unwrap();
-    let ours = target.logits(row).to_vec();
-    let mut fresh = engine.context(context).unwrap();
-    fresh.append(text).unwrap();
-    let row = fresh.append(&[7]).unwrap();
-    let worst = ours
-        .iter()
-        .zip(fresh.logits(row))
-        .map(|(a, b)| (a - b).abs());
-    let worst = worst.fold(0.0, f32::max);
-    assert!(worst < 1e-3, "rows differ by {worst}");
-}
-
-#[test]
-fn a_tree_without_room_leaves_the_cache_as_it_was() {
-    let engine = engine("tiny-llama.gguf");
-    let context = ContextOptions {
-        n_ctx: Some(256),
-        ..CONTEXT
-    };
-    let mut target = engine.context(&context).unwrap();
-    let text: Vec<TokenId> = (0..245).map(|at| 3 + at % 50).collect();
-    target.append(&text).unwrap();
-    let outcome = target.decode_tree(&bush(20, 5));
-    assert!(
-        matches!(outcome, Err(DecodeError::NoRoom { batch: 21 })),
-        "{outcome:?}"
-    );
-    assert_goes_on(&engine, &mut target, &context, &text);
-}
-
-#[test]
-fn a_tree_that_llama_cpp_refuses_leaves_the_cache_as_it_was() {
-    let engine = engine("tiny-llama.gguf");
-    let mut target = engine.context(&CONTEXT).unwrap();
-    let text: Vec<TokenId> = (0..40).map(|at| 3 + at % 20).collect();
-    target.append(&text).unwrap();
-    let beyond = target.n_vocab() as TokenId;
-    let outcome = target.decode_tree(&bush(6, beyond - 2));
-    let Err(DecodeError::Failed { code, .. }) = &outcome else {
-        panic!("{outcome:?}");
-    };
-    assert!(*code < 0, "{code}");
-    assert_goes_on(&engine, &mut target, &CONTEXT, &text);
 }
 
 #[test]
@@ -386,59 +323,6 @@ fn small_batches_and_more_leaves_than_sequences_change_nothing() {
 }
 
 #[test]
-fn memories_that_cannot_be_cut_back_decode_plainly() {
-    for (name, swa_full, drafts) in [
-        ("tiny-mamba.gguf", true, false),
-        ("tiny-swa.gguf", false, false),
-        ("tiny-swa.gguf", true, true),
-    ] {
-        let engine = engine(name);
-        let context = ContextOptions {
-            swa_full,
-            ..CONTEXT
-        };
-        assert_eq!(engine.cannot_draft(&context).is_none(), drafts, "{name}");
-        let prompt = engine.vocabulary().tokenize(PROMPTS[2]);
-        let mut plain = engine
-            .session(&context, options(Method::Baseline, 1))
-            .unwrap();
-        let expected = answer(&mut plain, &prompt, 40);
-        let mut session = engine
-            .session(&context, options(Method::Logitspec, 32))
-            .unwrap();
-        session.prefill(&prompt, &mut go_on).unwrap();
-        let ours = session
-            .generate(40, &mut |_| ControlFlow::Continue(()))
-            .unwrap();
-        assert_eq!(ours.drafted > 0, drafts, "{name}");
-        assert_same(&engine, &prompt, &ours.tokens, &expected, name);
-    }
-}
-
-#[test]
-fn recurrent_models_take_a_second_turn() {
-    let engine = engine("tiny-mamba.gguf");
-    let vocabulary = engine.vocabulary();
-    let mut session = engine
-        .session(&CONTEXT, options(Method::Logitspec, 32))
-        .unwrap();
-    answer(&mut session, &vocabulary.tokenize("one two"), 10);
-    answer(
-        &mut session,
-        &vocabulary.tokenize_continuation(" three"),
-        10,
-    );
-    let text = session.text().to_vec();
-    // The same text afresh has the same next token.
-    let next = answer(&mut session, &vocabulary.tokenize_continuation(" four"), 1);
-    let mut fresh = engine
-        .session(&CONTEXT, options(Method::Baseline, 1))
-        .unwrap();
-    let all = [text, vocabulary.tokenize_continuation(" four")].concat();
-    assert_eq!(answer(&mut fresh, &all, 1), next);
-}
-
-#[test]
 fn bad_files_are_told_apart() {
     let load = |path: &Path| Engine::load(path, &ModelOptions::default()).err().unwrap();
     assert!(matches!(
@@ -522,41 +406,4 @@ fn prompts_are_checked_and_cancelled_prompts_leave_the_conversation_alone() {
         &expected,
         "resumed",
     );
-}
-
-#[test]
-fn recurrent_models_start_over_when_a_prompt_is_called_off() {
-    let engine = engine("tiny-mamba.gguf");
-    let vocabulary = engine.vocabulary();
-    let context = ContextOptions {
-        n_batch: 4,
-        ..CONTEXT
-    };
-    let prompt = vocabulary.tokenize(PROMPTS[2]);
-    let mut plain = engine
-        .session(&CONTEXT, options(Method::Baseline, 1))
-        .unwrap();
-    let expected = answer(&mut plain, &prompt, 40);
-    let mut session = engine
-        .session(&context, options(Method::Logitspec, 1))
-        .unwrap();
-    let first = answer(&mut session, &prompt, 20);
-    let mut calls = 0;
-    let cancelled = session.prefill(&prompt, &mut |_, _| {
-        calls += 1;
-        if calls > 2 {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    });
-    assert_eq!(cancelled, Err(GenerateError::Cancelled));
-    // The state cannot be taken back, so it is computed anew.
-    assert_eq!(session.model().n_past(), 0);
-    let more = session
-        .generate(20, &mut |_| ControlFlow::Continue(()))
-        .unwrap();
-    assert_eq!(more.finish, FinishReason::Length);
-    let ours = [first, more.tokens].concat();
-    assert_same(&engine, &prompt, &ours, &expected, "started over");
 }

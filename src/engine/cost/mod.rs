@@ -1,6 +1,10 @@
 //! Learning what a pass of the model costs.
 
+mod curves;
+
 use crate::draft::{PassCost, Shapes};
+pub use curves::Curve;
+use curves::{CPU, CPU_QUANTIZED, GPU, prior};
 
 /// The time of a pass by its number of tokens, learned from the passes themselves.
 ///
@@ -40,15 +44,6 @@ pub struct CostModel {
 struct Rebuild {
     ratio: f64,
     seen: u32,
-}
-
-/// Times of passes at one context length.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Curve {
-    /// Tokens in the cache before the pass.
-    pub n_past: usize,
-    /// Tokens of the pass and its time, in any unit; by tokens, from 1 on.
-    pub times: Vec<(usize, f64)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -144,58 +139,13 @@ impl CostModel {
     /// A guess for processors: the cost of a pass is close to linear in its tokens from a few on. `quantized` weights
     /// are less bound by memory, so their further tokens cost more.
     pub fn cpu(quantized: bool) -> Self {
-        let times: &[(usize, f64)] = if quantized {
-            &[
-                (1, 1.0),
-                (2, 1.5),
-                (3, 1.8),
-                (4, 2.0),
-                (6, 2.9),
-                (8, 3.0),
-                (12, 4.0),
-                (16, 5.0),
-                (32, 9.0),
-                (64, 16.0),
-                (256, 62.0),
-            ]
-        } else {
-            &[
-                (1, 1.0),
-                (2, 1.28),
-                (3, 1.4),
-                (4, 1.48),
-                (6, 1.7),
-                (8, 2.2),
-                (12, 2.8),
-                (16, 3.5),
-                (32, 6.5),
-                (64, 12.0),
-                (256, 46.0),
-            ]
-        };
-        Self::learned(vec![Curve {
-            n_past: 0,
-            times: times.to_vec(),
-        }])
+        let times = if quantized { CPU_QUANTIZED } else { CPU };
+        Self::learned(vec![Curve::anywhere(times)])
     }
 
     /// A guess for graphics processors: bound by memory up to about 64 tokens.
     pub fn gpu() -> Self {
-        let times = [
-            (1, 1.0),
-            (2, 1.04),
-            (4, 1.08),
-            (8, 1.15),
-            (16, 1.25),
-            (32, 1.35),
-            (64, 1.5),
-            (128, 2.1),
-            (256, 3.4),
-        ];
-        Self::learned(vec![Curve {
-            n_past: 0,
-            times: times.to_vec(),
-        }])
+        Self::learned(vec![Curve::anywhere(GPU)])
     }
 
     /// What passes cost now.
@@ -274,29 +224,6 @@ impl CostModel {
         self.speed += 0.05 * surprise;
     }
 
-    /// The prior's time of `tokens` at the present context length.
-    fn prior(&self, tokens: usize) -> f64 {
-        let after = self
-            .curves
-            .partition_point(|curve| curve.n_past < self.n_past);
-        match (
-            after.checked_sub(1).map(|at| &self.curves[at]),
-            self.curves.get(after),
-        ) {
-            (Some(short), Some(long)) => {
-                let span = (long.n_past - short.n_past).max(1) as f64;
-                let part = (self.n_past - short.n_past) as f64 / span;
-                let (a, b) = (
-                    interpolate(&short.times, tokens),
-                    interpolate(&long.times, tokens),
-                );
-                a + part * (b - a)
-            }
-            (Some(only), None) | (None, Some(only)) => interpolate(&only.times, tokens),
-            (None, None) => 1.0,
-        }
-    }
-
     /// Logarithm of the correction of a size: its own, or between those of the sizes around it.
     fn correction(&self, tokens: usize) -> f64 {
         let seen = |at: &usize| self.corrections[*at].seen > 0;
@@ -324,7 +251,9 @@ impl CostModel {
     fn refresh(&mut self) {
         let bucket = self.n_past / 64;
         if self.priors.is_empty() || bucket != self.priors_of {
-            self.priors = (1..=SIZES).map(|n| self.prior(n).ln()).collect();
+            self.priors = (1..=SIZES)
+                .map(|n| prior(&self.curves, self.n_past, n).ln())
+                .collect();
             self.priors_of = bucket;
         }
         let mut times = Vec::with_capacity(SIZES);
@@ -370,141 +299,5 @@ impl Rebuild {
 /// What is left of every correction after a further pass.
 const FADING: f64 = 0.999;
 
-/// The time of `tokens`, between the sizes measured; larger ones go on with the last slope.
-fn interpolate(times: &[(usize, f64)], tokens: usize) -> f64 {
-    let after = times.partition_point(|&(n, _)| n < tokens);
-    let (a, b) = match times.get(after) {
-        Some(&(n, time)) if n == tokens => return time,
-        Some(&b) => (times[after.max(1) - 1], b),
-        None if times.len() >= 2 => (times[times.len() - 2], times[times.len() - 1]),
-        None => return times[0].1 * tokens as f64,
-    };
-    let slope = (b.1 - a.1) / (b.0 - a.0) as f64;
-    (a.1 + slope * (tokens - a.0) as f64).max(a.1.min(b.1))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ratio(model: &CostModel, n: usize) -> f64 {
-        model.cost().bare(n) / model.cost().bare(1)
-    }
-
-    #[test]
-    fn sizes_between_those_measured_are_interpolated() {
-        let model = CostModel::learned(vec![Curve {
-            n_past: 0,
-            times: vec![(1, 1.0), (4, 1.6), (8, 4.0)],
-        }]);
-        let cost = model.cost();
-        assert!((cost.bare(2) - 1.2).abs() < 1e-9);
-        assert!((cost.bare(6) - 2.8).abs() < 1e-9);
-        assert!((cost.bare(10) - 5.2).abs() < 1e-9);
-        assert!(
-            (cost.bare(300) - (4.0 + 292.0 * 0.6)).abs() < 1.0,
-            "beyond the table"
-        );
-    }
-
-    #[test]
-    fn a_wrong_prior_is_corrected_where_passes_were_seen_and_around() {
-        let mut model = CostModel::cpu(false);
-        for i in 0..200 {
-            let n = [1, 4, 1, 8][i % 4];
-            let truth = [0.0, 0.05, 0.0, 0.0, 0.12, 0.0, 0.0, 0.0, 0.2][n];
-            model.observe(n, 100, truth * (1.0 + 0.05 * ((i * 7 % 5) as f64 - 2.0)));
-        }
-        assert!(
-            (ratio(&model, 4) / 2.4 - 1.0).abs() < 0.1,
-            "{}",
-            ratio(&model, 4)
-        );
-        assert!(
-            (ratio(&model, 8) / 4.0 - 1.0).abs() < 0.1,
-            "{}",
-            ratio(&model, 8)
-        );
-        assert!(ratio(&model, 6) > 2.5, "{}", ratio(&model, 6));
-    }
-
-    #[test]
-    fn a_slower_machine_changes_no_ratio_and_a_hiccup_little() {
-        let mut model = CostModel::cpu(true);
-        let truth = |n: usize| 0.01 * interpolate(&[(1, 1.0), (4, 2.0), (8, 3.0)], n);
-        (0..300).for_each(|i| model.observe([1, 4, 8][i % 3], 0, truth([1, 4, 8][i % 3])));
-        let before = ratio(&model, 4);
-        (0..300).for_each(|i| model.observe([1, 4, 8][i % 3], 0, 3.0 * truth([1, 4, 8][i % 3])));
-        assert!((ratio(&model, 4) / before - 1.0).abs() < 0.05);
-        model.observe(4, 0, 100.0 * truth(4));
-        assert!((ratio(&model, 4) / before - 1.0).abs() < 0.06);
-    }
-
-    #[test]
-    fn a_size_measured_at_a_bad_moment_gets_another_chance() {
-        let mut model = CostModel::cpu(false);
-        model.observe(1, 0, 0.01);
-        (0..3).for_each(|_| model.observe(4, 0, 0.1));
-        let bad = ratio(&model, 4);
-        (0..2000).for_each(|_| model.observe(1, 0, 0.01));
-        assert!(ratio(&model, 4) < 0.8 * bad, "{} {bad}", ratio(&model, 4));
-    }
-
-    #[test]
-    fn context_lengths_are_interpolated() {
-        let curve = |n_past, slope: f64| Curve {
-            n_past,
-            times: vec![(1, 1.0), (2, 1.0 + slope)],
-        };
-        let mut model = CostModel::learned(vec![curve(0, 0.2), curve(1000, 0.6)]);
-        model.observe(1, 500, 1.0);
-        assert!((ratio(&model, 2) - 1.4).abs() < 1e-6);
-        model.observe(1, 9000, 1.0);
-        assert!((ratio(&model, 2) - 1.6).abs() < 0.05);
-    }
-
-    #[test]
-    fn the_sweep_gives_what_each_size_gives_alone() {
-        let mut model = CostModel::cpu(true);
-        for (i, n) in [3, 17, 3, 64, 1, 200].into_iter().enumerate() {
-            model.observe(n, 10 * i, 0.01 * (n + i) as f64);
-            model.refresh();
-            for n in 1..=SIZES {
-                let alone = (model.prior(n).ln() + model.speed + model.correction(n)).exp();
-                assert!((model.cost().bare(n) / alone - 1.0).abs() < 1e-9, "{n}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_time_to_build_a_graph_is_told_from_the_time_of_the_pass() {
-        let mut model = CostModel::cpu(false);
-        let truth = |n: usize| 0.001 * [0.0, 1.0, 1.5, 1.8, 2.0][n];
-        let sizes = [1, 1, 1, 1, 4, 1, 1, 2, 2, 1, 1, 1, 4, 4, 1];
-        let mut last = 0;
-        for i in 0..600 {
-            let n = sizes[i % sizes.len()];
-            let noise = 1.0 + 0.02 * ((i * 7 % 11) as f64 - 5.0);
-            let rebuild = if n == last { 0.0 } else { 0.0003 };
-            model.observe(n, 100, truth(n) * noise + rebuild);
-            last = n;
-        }
-        let cost = model.cost();
-        let bare = |n: usize| cost.bare(n) / cost.bare(1);
-        assert!((bare(2) / 1.5 - 1.0).abs() < 0.1, "{}", bare(2));
-        assert!((bare(4) / 2.0 - 1.0).abs() < 0.1, "{}", bare(4));
-        let rebuild = (cost.time(4) - cost.bare(4)) / cost.bare(1);
-        assert!((rebuild / CAUTION - 0.3).abs() < 0.08, "{rebuild}");
-        assert_eq!(cost.time(1), cost.bare(1), "the last pass was of one token");
-        model.interrupted();
-        let cost = model.cost();
-        assert!(cost.time(1) > 1.2 * cost.bare(1), "its graph is gone");
-    }
-
-    #[test]
-    fn known_costs_stay_as_they_are() {
-        let mut model = CostModel::flat();
-        model.observe(9, 0, 5.0);
-        assert!(model.cost().is_flat());
-    }
-}
+mod tests;

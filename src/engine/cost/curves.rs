@@ -1,0 +1,95 @@
+//! What is known of passes before the first: measured curves, or guesses.
+
+/// Times of passes at one context length.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    /// Tokens in the cache before the pass.
+    pub n_past: usize,
+    /// Tokens of the pass and its time, in any unit; by tokens, from 1 on.
+    pub times: Vec<(usize, f64)>,
+}
+
+impl Curve {
+    /// One for all context lengths.
+    pub(super) fn anywhere(times: &[(usize, f64)]) -> Self {
+        Self {
+            n_past: 0,
+            times: times.to_vec(),
+        }
+    }
+}
+
+/// Processors, weights of 16 bits or more; times in passes of one token, measured on two cores.
+pub(super) const CPU: &[(usize, f64)] = &[
+    (1, 1.0),
+    (2, 1.28),
+    (3, 1.4),
+    (4, 1.48),
+    (6, 1.7),
+    (8, 2.2),
+    (12, 2.8),
+    (16, 3.5),
+    (32, 6.5),
+    (64, 12.0),
+    (256, 46.0),
+];
+
+/// Processors, quantized weights.
+pub(super) const CPU_QUANTIZED: &[(usize, f64)] = &[
+    (1, 1.0),
+    (2, 1.5),
+    (3, 1.8),
+    (4, 2.0),
+    (6, 2.9),
+    (8, 3.0),
+    (12, 4.0),
+    (16, 5.0),
+    (32, 9.0),
+    (64, 16.0),
+    (256, 62.0),
+];
+
+/// Graphics processors.
+pub(super) const GPU: &[(usize, f64)] = &[
+    (1, 1.0),
+    (2, 1.04),
+    (4, 1.08),
+    (8, 1.15),
+    (16, 1.25),
+    (32, 1.35),
+    (64, 1.5),
+    (128, 2.1),
+    (256, 3.4),
+];
+
+/// The time of `tokens` with `n_past` in the cache, between `curves`, which are sorted by their context lengths.
+pub(super) fn prior(curves: &[Curve], n_past: usize, tokens: usize) -> f64 {
+    let after = curves.partition_point(|curve| curve.n_past < n_past);
+    let before = after.checked_sub(1).map(|at| &curves[at]);
+    match (before, curves.get(after)) {
+        (Some(short), Some(long)) => {
+            let span = (long.n_past - short.n_past).max(1) as f64;
+            let part = (n_past - short.n_past) as f64 / span;
+            let (a, b) = (
+                interpolate(&short.times, tokens),
+                interpolate(&long.times, tokens),
+            );
+            a + part * (b - a)
+        }
+        (Some(only), None) | (None, Some(only)) => interpolate(&only.times, tokens),
+        (None, None) => 1.0,
+    }
+}
+
+/// The time of `tokens`, between the sizes measured; larger ones go on with the last slope.
+pub(super) fn interpolate(times: &[(usize, f64)], tokens: usize) -> f64 {
+    let after = times.partition_point(|&(n, _)| n < tokens);
+    let (a, b) = match times.get(after) {
+        Some(&(n, time)) if n == tokens => return time,
+        Some(&b) => (times[after.max(1) - 1], b),
+        None if times.len() >= 2 => (times[times.len() - 2], times[times.len() - 1]),
+        None => return times[0].1 * tokens as f64,
+    };
+    let slope = (b.1 - a.1) / (b.0 - a.0) as f64;
+    (a.1 + slope * (tokens - a.0) as f64).max(a.1.min(b.1))
+}

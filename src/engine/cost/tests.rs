@@ -1,0 +1,127 @@
+//! Known costs are learned, and wrong ones unlearned.
+
+use super::curves::interpolate;
+use super::*;
+
+fn ratio(model: &CostModel, n: usize) -> f64 {
+    model.cost().bare(n) / model.cost().bare(1)
+}
+
+#[test]
+fn sizes_between_those_measured_are_interpolated() {
+    let model = CostModel::learned(vec![Curve {
+        n_past: 0,
+        times: vec![(1, 1.0), (4, 1.6), (8, 4.0)],
+    }]);
+    let cost = model.cost();
+    assert!((cost.bare(2) - 1.2).abs() < 1e-9);
+    assert!((cost.bare(6) - 2.8).abs() < 1e-9);
+    assert!((cost.bare(10) - 5.2).abs() < 1e-9);
+    assert!(
+        (cost.bare(300) - (4.0 + 292.0 * 0.6)).abs() < 1.0,
+        "beyond the table"
+    );
+}
+
+#[test]
+fn a_wrong_prior_is_corrected_where_passes_were_seen_and_around() {
+    let mut model = CostModel::cpu(false);
+    for i in 0..200 {
+        let n = [1, 4, 1, 8][i % 4];
+        let truth = [0.0, 0.05, 0.0, 0.0, 0.12, 0.0, 0.0, 0.0, 0.2][n];
+        model.observe(n, 100, truth * (1.0 + 0.05 * ((i * 7 % 5) as f64 - 2.0)));
+    }
+    assert!(
+        (ratio(&model, 4) / 2.4 - 1.0).abs() < 0.1,
+        "{}",
+        ratio(&model, 4)
+    );
+    assert!(
+        (ratio(&model, 8) / 4.0 - 1.0).abs() < 0.1,
+        "{}",
+        ratio(&model, 8)
+    );
+    assert!(ratio(&model, 6) > 2.5, "{}", ratio(&model, 6));
+}
+
+#[test]
+fn a_slower_machine_changes_no_ratio_and_a_hiccup_little() {
+    let mut model = CostModel::cpu(true);
+    let truth = |n: usize| 0.01 * interpolate(&[(1, 1.0), (4, 2.0), (8, 3.0)], n);
+    (0..300).for_each(|i| model.observe([1, 4, 8][i % 3], 0, truth([1, 4, 8][i % 3])));
+    let before = ratio(&model, 4);
+    (0..300).for_each(|i| model.observe([1, 4, 8][i % 3], 0, 3.0 * truth([1, 4, 8][i % 3])));
+    assert!((ratio(&model, 4) / before - 1.0).abs() < 0.05);
+    model.observe(4, 0, 100.0 * truth(4));
+    assert!((ratio(&model, 4) / before - 1.0).abs() < 0.06);
+}
+
+#[test]
+fn a_size_measured_at_a_bad_moment_gets_another_chance() {
+    let mut model = CostModel::cpu(false);
+    model.observe(1, 0, 0.01);
+    (0..3).for_each(|_| model.observe(4, 0, 0.1));
+    let bad = ratio(&model, 4);
+    (0..2000).for_each(|_| model.observe(1, 0, 0.01));
+    assert!(ratio(&model, 4) < 0.8 * bad, "{} {bad}", ratio(&model, 4));
+}
+
+#[test]
+fn context_lengths_are_interpolated() {
+    let curve = |n_past, slope: f64| Curve {
+        n_past,
+        times: vec![(1, 1.0), (2, 1.0 + slope)],
+    };
+    let mut model = CostModel::learned(vec![curve(0, 0.2), curve(1000, 0.6)]);
+    model.observe(1, 500, 1.0);
+    assert!((ratio(&model, 2) - 1.4).abs() < 1e-6);
+    model.observe(1, 9000, 1.0);
+    assert!((ratio(&model, 2) - 1.6).abs() < 0.05);
+}
+
+#[test]
+fn the_sweep_gives_what_each_size_gives_alone() {
+    let mut model = CostModel::cpu(true);
+    for (i, n) in [3, 17, 3, 64, 1, 200].into_iter().enumerate() {
+        model.observe(n, 10 * i, 0.01 * (n + i) as f64);
+        model.refresh();
+        for n in 1..=SIZES {
+            let alone =
+                (prior(&model.curves, model.n_past, n).ln() + model.speed + model.correction(n))
+                    .exp();
+            assert!((model.cost().bare(n) / alone - 1.0).abs() < 1e-9, "{n}");
+        }
+    }
+}
+
+#[test]
+fn the_time_to_build_a_graph_is_told_from_the_time_of_the_pass() {
+    let mut model = CostModel::cpu(false);
+    let truth = |n: usize| 0.001 * [0.0, 1.0, 1.5, 1.8, 2.0][n];
+    let sizes = [1, 1, 1, 1, 4, 1, 1, 2, 2, 1, 1, 1, 4, 4, 1];
+    let mut last = 0;
+    for i in 0..600 {
+        let n = sizes[i % sizes.len()];
+        let noise = 1.0 + 0.02 * ((i * 7 % 11) as f64 - 5.0);
+        let rebuild = if n == last { 0.0 } else { 0.0003 };
+        model.observe(n, 100, truth(n) * noise + rebuild);
+        last = n;
+    }
+    let cost = model.cost();
+    let bare = |n: usize| cost.bare(n) / cost.bare(1);
+    assert!((bare(2) / 1.5 - 1.0).abs() < 0.1, "{}", bare(2));
+    assert!((bare(4) / 2.0 - 1.0).abs() < 0.1, "{}", bare(4));
+    let rebuild = (cost.time(4) - cost.bare(4)) / cost.bare(1);
+    assert!((rebuild / CAUTION - 0.3).abs() < 0.08, "{rebuild}");
+    assert_eq!(cost.time(1), cost.bare(1), "the last pass was of one token");
+    model.interrupted();
+    let cost = model.cost();
+    assert!(cost.time(1) > 1.2 * cost.bare(1), "its graph is gone");
+}
+
+#[test]
+fn known_costs_stay_as_they_are() {
+    let mut model = CostModel::flat();
+    model.observe(9, 0, 5.0);
+    assert!(model.cost().is_flat());
+}

@@ -1,0 +1,159 @@
+//! Caches after failures, and memories that cannot be cut back.
+
+use logitspec::draft::{DraftTree, ROOT, TreeLimits};
+use logitspec::runtime::DecodeError;
+
+use super::*;
+
+/// A tree whose root has `children` children, tokens of their own.
+fn bush(children: usize, first: TokenId) -> DraftTree {
+    let mut tree = DraftTree::new(first, TreeLimits::nodes(children + 1));
+    for (token, _) in (first + 1..).zip(0..children) {
+        tree.push(ROOT, token).unwrap();
+    }
+    tree
+}
+
+/// The row after `text` on a fresh cache must be that of one more token on `target`.
+fn assert_goes_on(
+    engine: &Engine,
+    target: &mut LlamaTarget<'_>,
+    context: &ContextOptions,
+    text: &[TokenId],
+) {
+    assert_eq!(target.n_past(), text.len());
+    let row = target.append(&[7]).unwrap();
+    let ours = target.logits(row).to_vec();
+    let mut fresh = engine.context(context).unwrap();
+    fresh.append(text).unwrap();
+    let row = fresh.append(&[7]).unwrap();
+    let worst = ours
+        .iter()
+        .zip(fresh.logits(row))
+        .map(|(a, b)| (a - b).abs());
+    let worst = worst.fold(0.0, f32::max);
+    assert!(worst < 1e-3, "rows differ by {worst}");
+}
+
+#[test]
+fn a_tree_without_room_leaves_the_cache_as_it_was() {
+    let engine = engine("tiny-llama.gguf");
+    let context = ContextOptions {
+        n_ctx: Some(256),
+        ..CONTEXT
+    };
+    let mut target = engine.context(&context).unwrap();
+    let text: Vec<TokenId> = (0..245).map(|at| 3 + at % 50).collect();
+    target.append(&text).unwrap();
+    let outcome = target.decode_tree(&bush(20, 5));
+    assert!(
+        matches!(outcome, Err(DecodeError::NoRoom { batch: 21 })),
+        "{outcome:?}"
+    );
+    assert_goes_on(&engine, &mut target, &context, &text);
+}
+
+#[test]
+fn a_tree_that_llama_cpp_refuses_leaves_the_cache_as_it_was() {
+    let engine = engine("tiny-llama.gguf");
+    let mut target = engine.context(&CONTEXT).unwrap();
+    let text: Vec<TokenId> = (0..40).map(|at| 3 + at % 20).collect();
+    target.append(&text).unwrap();
+    let beyond = target.n_vocab() as TokenId;
+    let outcome = target.decode_tree(&bush(6, beyond - 2));
+    let Err(DecodeError::Failed { code, .. }) = &outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(*code < 0, "{code}");
+    assert_goes_on(&engine, &mut target, &CONTEXT, &text);
+}
+
+#[test]
+fn memories_that_cannot_be_cut_back_decode_plainly() {
+    for (name, swa_full, drafts) in [
+        ("tiny-mamba.gguf", true, false),
+        ("tiny-swa.gguf", false, false),
+        ("tiny-swa.gguf", true, true),
+    ] {
+        let engine = engine(name);
+        let context = ContextOptions {
+            swa_full,
+            ..CONTEXT
+        };
+        assert_eq!(engine.cannot_draft(&context).is_none(), drafts, "{name}");
+        let prompt = engine.vocabulary().tokenize(PROMPTS[2]);
+        let mut plain = engine
+            .session(&context, options(Method::Baseline, 1))
+            .unwrap();
+        let expected = answer(&mut plain, &prompt, 40);
+        let mut session = engine
+            .session(&context, options(Method::Logitspec, 32))
+            .unwrap();
+        session.prefill(&prompt, &mut go_on).unwrap();
+        let ours = session
+            .generate(40, &mut |_| ControlFlow::Continue(()))
+            .unwrap();
+        assert_eq!(ours.drafted > 0, drafts, "{name}");
+        assert_same(&engine, &prompt, &ours.tokens, &expected, name);
+    }
+}
+
+#[test]
+fn recurrent_models_take_a_second_turn() {
+    let engine = engine("tiny-mamba.gguf");
+    let vocabulary = engine.vocabulary();
+    let mut session = engine
+        .session(&CONTEXT, options(Method::Logitspec, 32))
+        .unwrap();
+    answer(&mut session, &vocabulary.tokenize("one two"), 10);
+    answer(
+        &mut session,
+        &vocabulary.tokenize_continuation(" three"),
+        10,
+    );
+    let text = session.text().to_vec();
+    // The same text afresh has the same next token.
+    let next = answer(&mut session, &vocabulary.tokenize_continuation(" four"), 1);
+    let mut fresh = engine
+        .session(&CONTEXT, options(Method::Baseline, 1))
+        .unwrap();
+    let all = [text, vocabulary.tokenize_continuation(" four")].concat();
+    assert_eq!(answer(&mut fresh, &all, 1), next);
+}
+
+#[test]
+fn recurrent_models_start_over_when_a_prompt_is_called_off() {
+    let engine = engine("tiny-mamba.gguf");
+    let vocabulary = engine.vocabulary();
+    let context = ContextOptions {
+        n_batch: 4,
+        ..CONTEXT
+    };
+    let prompt = vocabulary.tokenize(PROMPTS[2]);
+    let mut plain = engine
+        .session(&CONTEXT, options(Method::Baseline, 1))
+        .unwrap();
+    let expected = answer(&mut plain, &prompt, 40);
+    let mut session = engine
+        .session(&context, options(Method::Logitspec, 1))
+        .unwrap();
+    let first = answer(&mut session, &prompt, 20);
+    let mut calls = 0;
+    let cancelled = session.prefill(&prompt, &mut |_, _| {
+        calls += 1;
+        if calls > 2 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    assert_eq!(cancelled, Err(GenerateError::Cancelled));
+    // The state cannot be taken back, so it is computed anew.
+    assert_eq!(session.model().n_past(), 0);
+    let more = session
+        .generate(20, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    assert_eq!(more.finish, FinishReason::Length);
+    let ours = [first, more.tokens].concat();
+    assert_same(&engine, &prompt, &ours, &expected, "started over");
+}

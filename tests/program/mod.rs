@@ -1,0 +1,72 @@
+//! The built program as tests run it, and what they ask of its output. Each test binary takes what it needs.
+#![allow(dead_code)]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The path of one of the tests' models.
+pub fn model(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+    path.join(name).to_str().unwrap().to_owned()
+}
+
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_logitspec"));
+    command
+        .args(args)
+        .env_remove("LOGITSPEC_MODEL")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A subcommand on the tiny model with one thread.
+pub fn tiny(subcommand: &str, args: &[&str]) -> Command {
+    let model = model("tiny-llama.gguf");
+    command(&[&[subcommand, "-t", "1", "-m", &model], args].concat())
+}
+
+pub fn run(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+/// `generate` on the tiny model with one thread.
+pub fn generate(args: &[&str]) -> Output {
+    tiny("generate", args).output().unwrap()
+}
+
+pub fn with_stdin(mut command: Command, input: &[u8]) -> Output {
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The JSON object of a run that succeeded.
+pub fn json(output: &Output) -> Value {
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Exit code 2 and one line that has all of `words`.
+pub fn assert_refused(output: &Output, words: &[&str]) {
+    let line = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert_eq!(line.trim_end().lines().count(), 1, "{line}");
+    assert!(line.starts_with("error: "), "{line}");
+    for word in words {
+        assert!(line.contains(word), "{word:?} is not in {line}");
+    }
+    assert!(output.stdout.is_empty());
+}
