@@ -142,6 +142,30 @@ fn trees_sized_by_cost_say_what_plain_decoding_says() {
 }
 
 #[test]
+fn a_long_prompt_can_be_called_off_between_physical_batches() {
+    let engine = engine("tiny-llama.gguf");
+    let context = ContextOptions {
+        n_ubatch: 64,
+        ..CONTEXT
+    };
+    let prompt: Vec<TokenId> = (0..300).map(|at| 3 + at % 50).collect();
+    let mut session = engine
+        .session(&context, options(Method::Baseline, 1))
+        .unwrap();
+    let mut told = Vec::new();
+    let outcome = session.prefill(&prompt, &mut |done, _| {
+        told.push(done);
+        if done < 128 {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    assert!(matches!(outcome, Err(GenerateError::Cancelled)));
+    assert_eq!(told, [0, 64, 128]);
+}
+
+#[test]
 fn drafts_are_accepted_on_text_that_repeats_itself() {
     let engine = engine("tiny-llama.gguf");
     let prompt = engine.vocabulary().tokenize(PROMPTS[0]);

@@ -276,4 +276,37 @@ mod tests {
         }
         assert_eq!(sources(here.into_iter().collect()), PerSource::default());
     }
+
+    #[test]
+    fn logits_that_no_tree_can_use_are_ranked_now_and_then_only() {
+        let mut drafter = LogitSpec::new(LogitSpecParams::default());
+        let step = |drafter: &mut LogitSpec, cost: &PassCost| {
+            let wanted = drafter.candidates(64);
+            let ranked: Vec<_> = (0..wanted)
+                .map(|rank| Candidate {
+                    token: rank as TokenId,
+                    logit: -(rank as f32),
+                })
+                .collect();
+            let mut tree = DraftTree::new(0, TreeLimits::nodes(64));
+            let input = DraftInput {
+                text: &[9],
+                root: 0,
+                ranked: &ranked,
+                cost,
+            };
+            drafter.draft(&input, &mut tree);
+            wanted
+        };
+        let steep = PassCost::from_times(vec![1.0, 100.0]);
+        let wanted: Vec<_> = (0..200).map(|_| step(&mut drafter, &steep)).collect();
+        assert!(wanted[..PATIENCE as usize].iter().all(|&wanted| wanted > 0));
+        let late = &wanted[100..];
+        let looks = late.iter().filter(|&&wanted| wanted > 0).count();
+        assert!((10..20).contains(&looks), "{late:?}");
+        // As soon as a larger tree pays, they are all asked for again.
+        let flat = PassCost::flat();
+        let wanted: Vec<_> = (0..20).map(|_| step(&mut drafter, &flat)).collect();
+        assert_eq!(wanted.last(), Some(&64), "{wanted:?}");
+    }
 }

@@ -1,7 +1,11 @@
 //! Known costs are learned, and wrong ones unlearned.
 
+use std::ops::ControlFlow;
+
 use super::curves::interpolate;
 use super::*;
+use crate::engine::{Session, SessionOptions};
+use crate::runtime::{Failure, ScriptedModel};
 
 fn ratio(model: &CostModel, n: usize) -> f64 {
     model.cost().bare(n) / model.cost().bare(1)
@@ -124,4 +128,27 @@ fn known_costs_stay_as_they_are() {
     let mut model = CostModel::flat();
     model.observe(9, 0, 5.0);
     assert!(model.cost().is_flat());
+}
+
+/// Whether the next pass of so many tokens is taken to have its graph.
+fn has_graph(session: &Session<ScriptedModel>, tokens: usize) -> bool {
+    let cost = session.cost().cost();
+    cost.time(tokens) == cost.bare(tokens)
+}
+
+#[test]
+fn a_session_tells_when_a_graph_is_gone() {
+    let go_on = &mut |_: usize, _: usize| ControlFlow::Continue(());
+    // After the prompt's and the first tree's, a decode that finds no room: the root alone is decoded instead.
+    let model = ScriptedModel::new(3, 0, 1, 200, 16).with_failures([(2, Failure::NoRoom)]);
+    let mut session = Session::new(model, SessionOptions::default()).with_cost(CostModel::gpu());
+    session.prefill(&[1, 2, 1, 2], go_on).unwrap();
+    let graphs = [(); 4].map(|()| {
+        let size = session.step(1_000).unwrap().unwrap().tree.len();
+        has_graph(&session, size)
+    });
+    assert_eq!(graphs, [true, false, true, true]);
+    session.prefill(&[1], go_on).unwrap();
+    let any = (1..100).any(|tokens| has_graph(&session, tokens));
+    assert!(!any, "the prompt's pass came in between");
 }
