@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::TokenId;
-use crate::bench::files::{FOR_OWNER, write_atomically_with};
+use crate::bench::files::{FOR_OWNER, is_no_file, write_atomically_with};
 use crate::pool::SharedPool;
 use crate::store::{Checksum, HEADER_BYTES, Header, Kind, TokenFileError, VocabFingerprint, word};
 
@@ -44,7 +44,7 @@ impl SharedPool {
         max_tokens: usize,
     ) -> Result<Self, TokenFileError> {
         // A device or a pipe may never end.
-        if fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir()) {
+        if is_no_file(path) && !path.is_dir() {
             return Err(TokenFileError::Foreign {
                 path: path.into(),
                 kind: Kind::Pool,
