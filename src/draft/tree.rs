@@ -172,6 +172,17 @@ impl DraftTree {
         path
     }
 
+    /// Appends the tokens from below the root down to `node` to `out`.
+    pub fn append_path(&self, node: NodeId, out: &mut Vec<TokenId>) {
+        let start = out.len();
+        let mut at = node;
+        while at != ROOT {
+            out.push(self.nodes[at].token);
+            at = self.nodes[at].parent;
+        }
+        out[start..].reverse();
+    }
+
     /// Adds a node below `parent`, even beside a sibling with the same token (the published tree does not
     /// merge; everyone else wants [`grow`](Self::grow)). `None` if it does not fit the limits.
     ///
@@ -302,6 +313,10 @@ mod tests {
         assert_eq!(tree.grow(ROOT, 1), Some(1));
         assert_eq!(tree.path_to(4), [3, 4]);
         assert!(tree.path_to(ROOT).is_empty());
+        let mut tokens = vec![9];
+        tree.append_path(4, &mut tokens);
+        tree.append_path(ROOT, &mut tokens);
+        assert_eq!(tokens, [9, 1, 3]);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 mod evidence;
 mod grow;
+mod places;
 mod rates;
 mod recycle;
+mod worth;
 
 use crate::TokenId;
 use crate::draft::{
@@ -40,7 +42,7 @@ impl Default for LogitSpecParams {
     fn default() -> Self {
         Self {
             max_match: 32,
-            places: 64,
+            places: 32,
             num_pred_tokens: 48,
             leave_out: SourceSet::default(),
         }
@@ -212,11 +214,14 @@ impl Income {
     /// Of what was learned, how much a further step leaves.
     const KEPT: f64 = 0.98;
 
-    /// Tokens that a unit of cost brings on average.
+    /// Nodes must bring so many times their price. The best of many estimates are mostly those that err upwards.
+    const CAUTION: f64 = 1.2;
+
+    /// Tokens that a unit of cost must bring: what it brings on average, and a margin.
     fn price(&self, cost: &PassCost) -> f64 {
         // Plain decoding brings one token a pass, and is what it starts from.
         let rate = (self.tokens + 2.0) / (self.passes + 2.0);
-        rate.max(1.0) / cost.bare(1)
+        Self::CAUTION * rate.max(1.0) / cost.bare(1)
     }
 
     fn spend(&mut self, cost: f64, of_one: f64) {

@@ -1,0 +1,49 @@
+//! How large a tree pays.
+
+use crate::draft::{DraftTree, PassCost};
+
+/// The number of nodes that is worth most, so far.
+///
+/// The time that a decoder saves in the long run is greatest if each pass is as large as makes
+/// `expected tokens − price × cost` greatest, where the price is what a unit of time brings on average (renewal
+/// reward). Costs go up in jumps, so a size that does not pay may come before one that does.
+pub(super) struct Best {
+    price: f64,
+    pub(super) nodes: usize,
+    worth: f64,
+}
+
+impl Best {
+    pub(super) fn new(price: f64, cost: &PassCost) -> Self {
+        Self {
+            price,
+            nodes: 1,
+            worth: 1.0 - price * cost.of(1),
+        }
+    }
+
+    pub(super) fn consider(&mut self, nodes: usize, expected: f64, cost: &PassCost) {
+        let worth = expected - self.price * cost.of(nodes);
+        if worth >= self.worth {
+            (self.nodes, self.worth) = (nodes, worth);
+        }
+    }
+
+    /// Whether no larger tree can be worth more, since no further node brings more than `gain`.
+    pub(super) fn is_final(
+        &self,
+        tree: &DraftTree,
+        expected: f64,
+        gain: f32,
+        cost: &PassCost,
+    ) -> bool {
+        if cost.is_flat() {
+            return false;
+        }
+        let sizes = tree.len() + 1..=tree.limits().capacity;
+        !sizes.into_iter().any(|nodes| {
+            let more = (nodes - tree.len()) as f64 * f64::from(gain);
+            expected + more - self.price * cost.of(nodes) > self.worth
+        })
+    }
+}
