@@ -2,7 +2,7 @@
 
 use crate::TokenId;
 use crate::draft::{DraftTree, NodeId, PassCost};
-use crate::verify::{Candidate, top_k};
+use crate::verify::{Candidate, top_k_into};
 
 /// What a drafter is told in one decode step.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +29,7 @@ pub trait NodeRows {
 /// Rows as a model has them.
 impl<'m, F: Fn(NodeId) -> &'m [f32]> NodeRows for F {
     fn top_k(&self, node: NodeId, k: usize, found: &mut Vec<Candidate>) -> bool {
-        found.clear();
-        found.extend(top_k(self(node), k));
+        top_k_into(self(node), k, found);
         true
     }
 }

@@ -9,6 +9,6 @@ mod rows;
 mod sample;
 mod walk;
 
-pub use rows::{Candidate, argmax, top_k};
+pub use rows::{Candidate, argmax, top_k, top_k_into};
 pub use sample::{Sampler, SamplingParams};
 pub use walk::{Accepted, Greedy, Select, walk};

@@ -42,19 +42,20 @@ pub fn argmax(row: &[f32]) -> TokenId {
 ///
 /// One pass over the row and a sort of about `k` candidates.
 pub fn top_k(row: &[f32], k: usize) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    top_k_into(row, k, &mut found);
+    found
+}
+
+/// [`top_k`] into a buffer, which is cleared first.
+pub fn top_k_into(row: &[f32], k: usize, found: &mut Vec<Candidate>) {
+    found.clear();
     if k == 0 {
-        return Vec::new();
+        return;
     }
-    let mut found = Vec::with_capacity(4 * k.min(row.len()));
-    let mut maxima: Vec<f32> = row.chunks(BLOCK).map(block_max).collect();
+    let maxima: Vec<f32> = row.chunks(BLOCK).map(block_max).collect();
     // The k-th largest block maximum is a bound: k logits are at least as large.
-    let bound = if k <= maxima.len() {
-        let mut order = maxima.clone();
-        *order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
-    } else {
-        maxima.fill(f32::INFINITY);
-        f32::NEG_INFINITY
-    };
+    let bound = kth_largest(&maxima, k);
     for ((block, &max), index) in row.chunks(BLOCK).zip(&maxima).zip(0..) {
         if max < bound {
             continue;
@@ -73,7 +74,28 @@ pub fn top_k(row: &[f32], k: usize) -> Vec<Candidate> {
             .expect("no NaN passed the bound")
     });
     found.truncate(k);
-    found
+}
+
+/// The `k`-th largest of `values`, which hold no NaN; -inf if there are fewer.
+fn kth_largest(values: &[f32], k: usize) -> f32 {
+    /// Up to here, keeping the best in order is cheaper than partitioning.
+    const FEW: usize = 16;
+    if k > values.len() {
+        return f32::NEG_INFINITY;
+    }
+    if k > FEW {
+        let mut order = values.to_vec();
+        return *order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1;
+    }
+    let mut best = [f32::NEG_INFINITY; FEW];
+    for &value in values {
+        if value > best[k - 1] {
+            let at = best[..k].partition_point(|&other| other >= value);
+            best.copy_within(at..k - 1, at + 1);
+            best[at] = value;
+        }
+    }
+    best[k - 1]
 }
 
 /// The maximum of a block, NaN left out. Sixteen running maxima keep the loop free of a serial dependency.

@@ -118,6 +118,8 @@ pub(super) struct Growth {
     candidates: Vec<Candidate>,
     places: Places,
     waiting: BinaryHeap<Waiting>,
+    /// What does not pay as things stand.
+    aside: Vec<Waiting>,
     turns: usize,
     tail: Vec<TokenId>,
     /// The candidates of the node being expanded.
@@ -125,8 +127,9 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    /// Grows `tree` below its root: always the candidate with the best chance of being accepted next, as long as
-    /// it brings more tokens than its share of the pass costs at `reach.price`.
+    /// Grows `tree` below its root: of the candidates known, the one with the best chance of being accepted next, as
+    /// long as it brings more tokens than its share of the pass costs at `reach.price`. What follows a node becomes
+    /// known late, see [`HOPE`].
     pub(super) fn grow(
         &mut self,
         sources: &Sources<'_>,
@@ -143,10 +146,11 @@ impl Growth {
         self.expand_root(sources, reach, input);
         let mut expected = 1.0;
         let mut best = Best::new(reach.price, input.cost);
-        while let Some(Waiting { gain, what, .. }) = self.waiting.pop() {
+        while let Some(next) = self.waiting.pop() {
             if tree.is_full() {
                 break;
             }
+            let Waiting { gain, what, .. } = next;
             let (parent, candidate, mass) = match what {
                 What::Take {
                     parent,
@@ -154,17 +158,21 @@ impl Growth {
                     mass,
                 } => (parent, candidate, mass),
                 What::Expand(node) => {
-                    let most = self.nodes[node].gain;
-                    if !best.is_final(tree, expected, most, input.cost) {
-                        self.tail.truncate(rooted);
-                        tree.append_path(node, &mut self.tail);
-                        self.expand(sources, reach, tree, node);
+                    // Whatever waits is worth no more than this node.
+                    if best.is_final(tree, expected, self.nodes[node].gain, input.cost) {
+                        break;
                     }
+                    self.tail.truncate(rooted);
+                    tree.append_path(node, &mut self.tail);
+                    self.expand(sources, reach, tree, node);
+                    self.waiting.extend(self.aside.drain(..));
                     continue;
                 }
             };
             if best.is_final(tree, expected, gain, input.cost) {
-                continue; // nor do its siblings pay; what is still to be looked for may
+                // Nor do its siblings pay, unless something is found first that fills the size up to a step of the cost.
+                self.aside.push(next);
+                continue;
             }
             self.offer_sibling(parent, candidate, mass);
             let Candidate {
@@ -212,6 +220,7 @@ impl Growth {
         self.candidates.clear();
         self.places.clear();
         self.waiting.clear();
+        self.aside.clear();
         self.turns = 0;
         self.tail.clear();
     }
@@ -329,6 +338,8 @@ fn add(siblings: &mut Vec<Candidate>, token: TokenId, evidence: Evidence, rates:
 mod tests {
     use std::cell::Cell;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::draft::logitspec::evidence;
     use crate::draft::{PassCost, Source, TreeLimits};
@@ -358,8 +369,14 @@ mod tests {
         }
     }
 
-    /// A tree after `text` and `root`, and how often the text was searched for it.
-    fn grown(text: &[TokenId], root: TokenId, capacity: usize) -> (DraftTree, usize) {
+    /// A tree after `text` and `root`, the probability of each of its nodes, and how often the text was searched.
+    fn grown_at(
+        cost: &PassCost,
+        rates: &Rates,
+        text: &[TokenId],
+        root: TokenId,
+        capacity: usize,
+    ) -> (DraftTree, Vec<f64>, usize) {
         let mut pool = Counting::default();
         pool.pool.append(text);
         let ranked: Vec<_> = (0..capacity)
@@ -372,18 +389,17 @@ mod tests {
                 logit: -(rank as f32),
             })
             .collect();
-        let cost = PassCost::flat();
         let input = DraftInput {
             text,
             root,
             ranked: &ranked,
-            cost: &cost,
+            cost,
         };
         let sources = Sources {
             pools: &[(Source::Text, &pool)],
             recycled: None,
             runners_up: true,
-            rates: &Rates::new(evidence::priors()),
+            rates,
         };
         let reach = Reach {
             max_match: 32,
@@ -393,8 +409,40 @@ mod tests {
             price: 1.0,
         };
         let mut tree = DraftTree::new(root, TreeLimits::nodes(capacity));
-        Growth::default().grow(&sources, &reach, &input, &mut tree);
-        (tree, pool.searches.get())
+        let mut growth = Growth::default();
+        growth.grow(&sources, &reach, &input, &mut tree);
+        let gains = growth.nodes[..tree.len()].iter().map(|it| it.gain.into());
+        (tree, gains.collect(), pool.searches.get())
+    }
+
+    fn grown(text: &[TokenId], root: TokenId, capacity: usize) -> (DraftTree, usize) {
+        let rates = Rates::new(evidence::priors());
+        let (tree, _, searches) = grown_at(&PassCost::flat(), &rates, text, root, capacity);
+        (tree, searches)
+    }
+
+    proptest! {
+        /// Whatever the cost does, stopping as early as possible loses nothing against growing as far as possible
+        /// and cutting where it is worth most.
+        #[test]
+        fn no_size_is_worth_more(
+            text in prop::collection::vec(0u32..6, 0..80),
+            steps in prop::collection::vec(prop_oneof![3 => Just(0.0), 2 => 0.0..0.6f64], 1..40),
+            root in 0u32..6,
+            seed in any::<u64>(),
+        ) {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let rates = Rates::new((0..evidence::KINDS).map(|_| 0.9 * random.f32()));
+            let mut sum = 0.3;
+            let times: Vec<f64> = steps.iter().map(|step| { sum += step; sum }).collect();
+            let cost = PassCost::from_times(times);
+            let worth = |gains: &[f64]| gains.iter().sum::<f64>() - cost.of(gains.len());
+            let capacity = 40;
+            let (_, all, _) = grown_at(&PassCost::flat(), &rates, &text, root, capacity);
+            let most = (1..=all.len()).map(|len| worth(&all[..len])).fold(f64::MIN, f64::max);
+            let (_, taken, _) = grown_at(&cost, &rates, &text, root, capacity);
+            prop_assert!(worth(&taken) >= most - 1e-5, "{} < {most}", worth(&taken));
+        }
     }
 
     #[test]

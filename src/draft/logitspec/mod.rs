@@ -17,8 +17,8 @@ use grow::{Growth, Reach, Sources};
 use rates::Rates;
 use recycle::Recycled;
 
-/// Nodes for which earlier requests and the corpus are searched: the likeliest ones, since each search costs
-/// microseconds.
+/// Look-ups that search earlier requests and the corpus, too: the first ones of a tree, which are for its likeliest
+/// nodes, since each costs microseconds.
 const LOOK_UPS: usize = 6;
 
 /// After so many steps without a node that came from logits, they are ranked only every so many steps.
@@ -53,7 +53,7 @@ impl Default for LogitSpecParams {
 ///
 /// A node's candidates are what followed the path down to it earlier in the text (suffix matches, all
 /// continuations), the runners-up of the last logits (below the root: the idea of LogitSpec), and the best logits that
-/// its token had when it was seen last (the idea of Token Recycling). Each kind of evidence has an acceptance
+/// its token had when it was verified last, accepted or not (the idea of Token Recycling). Each kind of evidence has an acceptance
 /// rate, learned from what was verified; the tree takes the candidate most likely to be accepted, again and again, as
 /// long as that pays.
 #[derive(Clone, Debug)]
@@ -77,6 +77,8 @@ pub struct LogitSpec {
 impl LogitSpec {
     /// Of the size of the largest recent tree, how much a further step leaves.
     const NARROWING: f64 = 0.95;
+    /// Size of the first trees, for all that is known.
+    const WIDEST: f64 = 16.0;
 
     /// A drafter with an empty pool.
     pub fn new(params: LogitSpecParams) -> Self {
@@ -90,7 +92,7 @@ impl LogitSpec {
             growth: Growth::default(),
             income: Income::default(),
             ranked: Vec::new(),
-            widest: 16.0,
+            widest: Self::WIDEST,
             useless: 0,
         }
     }
@@ -127,7 +129,8 @@ impl Drafter for LogitSpec {
     }
 
     fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree) {
-        if let Some(&last) = input.text.last() {
+        // A single candidate is the root that everyone knows, not a row.
+        if let (Some(&last), [_, _, ..]) = (input.text.last(), input.ranked) {
             self.recycled.keep(last, input.ranked);
         }
         let left_out = self.params.leave_out;
@@ -176,9 +179,15 @@ impl Drafter for LogitSpec {
         self.growth
             .learn(&mut self.rates, nodes.clone().zip(tokens));
         self.income.earn(1 + path.len());
-        // The row of the last one comes with the next step.
-        for node in nodes.take(path.len()) {
-            if self.useless <= PATIENCE && rows.top_k(node, recycle::KEPT, &mut self.ranked) {
+        if self.useless > PATIENCE {
+            return;
+        }
+        // The latest row of a token counts, of those of one pass the likeliest: guesses that were not accepted from
+        // the last on, then what was. The row of the last accepted one comes with the next step.
+        let guesses = (ROOT + 1..tree.len()).rev();
+        let guesses = guesses.filter(|node| !path.contains(node));
+        for node in guesses.chain(nodes.take(path.len())) {
+            if rows.top_k(node, recycle::KEPT, &mut self.ranked) {
                 self.recycled.keep(tree.token(node), &self.ranked);
             }
         }
@@ -198,6 +207,7 @@ impl Drafter for LogitSpec {
         // Acceptance is a property of the text: rates learned on one conversation mislead on the next.
         self.rates = Rates::new(evidence::priors());
         self.income = Income::default();
+        self.widest = Self::WIDEST;
         self.useless = 0;
     }
 }
@@ -236,7 +246,7 @@ impl Income {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draft::{PerSource, TreeLimits};
+    use crate::draft::{NodeId, NodeRows, PerSource, TreeLimits};
 
     /// The sources of a tree after a text that repeats itself, a root whose logits were seen, and runners-up.
     fn sources(leave_out: SourceSet) -> PerSource {
@@ -280,6 +290,64 @@ mod tests {
             assert!(without.iter().count() >= 1);
         }
         assert_eq!(sources(here.into_iter().collect()), PerSource::default());
+    }
+
+    /// Rows that say, for the node with each token, which token is best.
+    struct Says<'a>(&'a DraftTree, &'a [(TokenId, NodeId, TokenId)]);
+
+    impl NodeRows for Says<'_> {
+        fn top_k(&self, node: NodeId, k: usize, found: &mut Vec<Candidate>) -> bool {
+            found.clear();
+            let said = self
+                .1
+                .iter()
+                .find(|said| (said.0, said.1) == (self.0.token(node), node));
+            let said = said.map(|&(_, _, token)| Candidate { token, logit: 1.0 });
+            found.extend(said.into_iter().take(k));
+            !found.is_empty()
+        }
+    }
+
+    #[test]
+    fn rows_of_guesses_are_recycled_and_those_of_accepted_tokens_before_them() {
+        let mut drafter = LogitSpec::new(LogitSpecParams::default());
+        let cost = PassCost::flat();
+        let mut tree = DraftTree::new(5, TreeLimits::nodes(8));
+        let [a, b] = [6, 7].map(|token| tree.grow(ROOT, token).unwrap());
+        let below = tree.grow(b, 6).unwrap();
+        // 6 stands in the tree twice: accepted below the root, and as a guess below 7.
+        let rows = [(6, a, 60), (7, b, 70), (6, below, 61), (5, ROOT, 50)];
+        drafter.observe(&Verified {
+            tree: &tree,
+            path: &[a],
+            next: Some(60),
+            rows: &Says(&tree, &rows),
+        });
+        let children = |drafter: &mut LogitSpec, root| {
+            let mut tree = DraftTree::new(root, TreeLimits::nodes(8));
+            let input = DraftInput {
+                text: &[],
+                root,
+                ranked: &[],
+                cost: &cost,
+            };
+            drafter.draft(&input, &mut tree);
+            let children: Vec<_> = tree.children(ROOT).map(|id| tree.token(id)).collect();
+            children
+        };
+        assert_eq!(children(&mut drafter, 7), [70], "a guess that was wrong");
+        assert_eq!(children(&mut drafter, 5), [50], "the root");
+        // The row after the last accepted token is handed over with the next step, so here its guess stands.
+        assert_eq!(children(&mut drafter, 6), [61]);
+        // Further down the path, what was accepted counts.
+        let c = tree.grow(a, 8).unwrap();
+        drafter.observe(&Verified {
+            tree: &tree,
+            path: &[a, c],
+            next: None,
+            rows: &Says(&tree, &rows),
+        });
+        assert_eq!(children(&mut drafter, 6), [60]);
     }
 
     #[test]

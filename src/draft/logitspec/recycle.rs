@@ -7,8 +7,7 @@ use crate::verify::Candidate;
 
 /// For each token whose logits were seen: their best candidates, when it was seen last.
 ///
-/// Source of the idea: Token Recycling, arXiv 2408.08696. Here only rows that are read anyway are kept: those of
-/// accepted tokens.
+/// Source of the idea: Token Recycling, arXiv 2408.08696.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recycled {
     rows: FxHashMap<TokenId, Row>,
@@ -17,7 +16,7 @@ pub(super) struct Recycled {
 /// Candidates kept of a row.
 pub(super) const KEPT: usize = 8;
 
-/// The best candidates after a token, with their probabilities among those known.
+/// The best candidates after a token, with their probabilities among themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Row {
     candidates: [(TokenId, f32); KEPT],
@@ -27,7 +26,9 @@ pub(super) struct Row {
 impl Row {
     fn of(ranked: &[Candidate]) -> Self {
         let mut row = Self::default();
-        let Some(best) = ranked.first() else {
+        let ranked = &ranked[..ranked.len().min(KEPT)];
+        // A model that says inf has no probabilities to compare.
+        let Some(best) = ranked.first().filter(|best| best.logit.is_finite()) else {
             return row;
         };
         let weight = |c: &Candidate| (c.logit - best.logit).exp();
@@ -60,5 +61,27 @@ impl Recycled {
 
     pub(super) fn clear(&mut self) {
         self.rows.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranked(logits: &[f32]) -> Vec<Candidate> {
+        let tokens = (0..).zip(logits);
+        tokens
+            .map(|(token, &logit)| Candidate { token, logit })
+            .collect()
+    }
+
+    #[test]
+    fn probabilities_are_among_the_kept_however_many_were_ranked() {
+        let logits: Vec<f32> = (0..64).map(|rank| -(rank as f32) / 64.0).collect();
+        let row = Row::of(&ranked(&logits));
+        assert_eq!(row, Row::of(&ranked(&logits[..KEPT])));
+        let sum: f32 = row.iter().map(|(_, probability)| probability).sum();
+        assert!((sum - 1.0).abs() < 1e-5 && row.iter().count() == KEPT);
+        assert_eq!(Row::of(&ranked(&[f32::INFINITY, 1.0])).iter().count(), 0);
     }
 }
