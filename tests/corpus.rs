@@ -95,6 +95,14 @@ fn files_lines_and_folders_become_documents_in_order() {
     folder.write("tree/build/made.rs", "91");
     folder.write("tree/picture.png", b"\x89PNG\0\0");
     folder.write("tree/empty", "");
+    folder.write(
+        "tree/c/lines.ndjson",
+        "{\"text\": \"30\"}\n{\"text\": \"31 32\"}\n",
+    );
+    folder.write(
+        "tree/c/others.jsonl",
+        "{\"text\": \"33\"}\n{\"words\": \"92\"}\n",
+    );
     let output = folder.build(&["first.txt", "lines.jsonl", "tree"], &[]);
     let built = json_of(&output);
     let documents = [
@@ -104,22 +112,27 @@ fn files_lines_and_folders_become_documents_in_order() {
         vec![8, 9],
         vec![22],
         vec![20, 21],
+        vec![30],
+        vec![31, 32],
+        vec![33],
     ];
     assert_eq!(folder.documents(), documents);
     assert_eq!(
         (&built["tokens"], &built["documents"]),
-        (&json!(12), &json!(6))
+        (&json!(16), &json!(9))
     );
-    assert_eq!(built["left_out"], 1);
+    assert_eq!(built["left_out"], 2);
     let notes = String::from_utf8_lossy(&output.stderr);
     assert!(notes.contains("picture.png: left out"), "{notes}");
+    let line = "others.jsonl: left out: line 2 has no text in \"text\"";
+    assert!(notes.contains(line), "{notes}");
 
     let info = json_of(&run(&["info", "--json", &folder.name("out.corpus")]));
     for key in ["tokens", "documents", "file_size", "vocabulary", "n_vocab"] {
         assert_eq!(info[key], built[key], "{key}");
     }
     let text = run(&["info", &folder.name("out.corpus")]);
-    assert!(String::from_utf8_lossy(&text.stdout).contains("tokens      12"));
+    assert!(String::from_utf8_lossy(&text.stdout).contains("tokens      16"));
 }
 
 #[test]
@@ -138,6 +151,27 @@ fn a_text_of_many_pieces_is_one_document() {
     let documents = folder.documents();
     assert_eq!(documents.len(), 1);
     assert!(documents[0] == expected);
+}
+
+/// Some tokenizers put a space before every text that they are given; a piece in mid-document is none.
+#[test]
+fn pieces_in_mid_document_get_no_space_of_their_own() {
+    let folder = Folder::new();
+    let tokenizer = json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": {"type": "Prepend", "prepend": "_"},
+        "model": {"type": "BPE", "vocab": {"_": 0, "a": 1, "\n": 2, "\u{1}": 3}, "merges": []}
+    });
+    folder.write("words.json", tokenizer.to_string());
+    folder.write("long.txt", "a\n".repeat(300_000));
+    json_of(&folder.build(&["long.txt"], &[]));
+    let documents = folder.documents();
+    let spaces = documents[0].iter().filter(|&&token| token == 0).count();
+    assert_eq!(
+        (documents.len(), documents[0].len(), spaces),
+        (1, 600_001, 1)
+    );
 }
 
 #[test]

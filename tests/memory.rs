@@ -7,8 +7,9 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use logitspec::TokenId;
+use logitspec::corpus::{Corpus, CorpusBuilder};
 use logitspec::draft::{Memory, Source};
-use logitspec::engine::{Method, SessionOptions};
+use logitspec::engine::{Generation, Method, MethodParams, SessionOptions};
 use logitspec::pool::SharedPool;
 use logitspec::runtime::llama::{ContextOptions, Engine, FlashAttention, ModelOptions};
 use serde_json::Value;
@@ -96,56 +97,119 @@ fn foreign_damaged_and_other_vocabularies_pools_are_refused() {
     assert_refused(&both, &["--no-shared-pool"]);
 }
 
-#[test]
-fn poison_changes_no_token() {
-    let engine = Engine::load(model("tiny-llama.gguf").as_ref(), &ModelOptions::default()).unwrap();
-    let context = ContextOptions {
-        n_ctx: Some(512),
-        threads: Some(1),
-        flash_attention: FlashAttention::Off,
-        ..ContextOptions::default()
-    };
-    let prompt = engine.vocabulary().tokenize(PROMPT);
-    let answer = |method: Method, memory: Memory| {
+/// Answers of a model to [`PROMPT`], as token ids.
+struct Answers {
+    engine: Engine,
+    prompt: Vec<TokenId>,
+}
+
+impl Answers {
+    fn new() -> Self {
+        let engine =
+            Engine::load(model("tiny-llama.gguf").as_ref(), &ModelOptions::default()).unwrap();
+        let prompt = engine.vocabulary().tokenize(PROMPT);
+        Self { engine, prompt }
+    }
+
+    fn of(&self, params: MethodParams, method: Method, memory: Memory) -> Generation {
+        let context = ContextOptions {
+            n_ctx: Some(512),
+            threads: Some(1),
+            flash_attention: FlashAttention::Off,
+            ..ContextOptions::default()
+        };
         let options = SessionOptions {
             method,
+            method_params: params,
             fill_tree: true,
             ..SessionOptions::default()
         };
-        let session = engine.session(&context, options).unwrap();
+        let session = self.engine.session(&context, options).unwrap();
         let mut session = session.with_memory(memory);
         session
-            .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
+            .prefill(&self.prompt, &mut |_, _| ControlFlow::Continue(()))
             .unwrap();
         session
             .generate(60, &mut |_| ControlFlow::Continue(()))
             .unwrap()
+    }
+
+    fn plain(&self) -> Vec<TokenId> {
+        let params = MethodParams::default();
+        self.of(params, Method::Baseline, Memory::none()).tokens
+    }
+
+    fn corpus(&self, documents: &[Vec<TokenId>]) -> Memory {
+        let vocabulary = self.engine.vocabulary().fingerprint();
+        let mut builder = CorpusBuilder::default();
+        documents.iter().for_each(|document| builder.add(document));
+        let bytes = builder.encode(&vocabulary).unwrap();
+        let corpus = Corpus::from_bytes(bytes, Path::new("corpus"), Some(&vocabulary)).unwrap();
+        Memory {
+            corpus: Some(Arc::new(corpus)),
+            history: None,
+        }
+    }
+
+    /// What the model says, twenty times, with every third token replaced.
+    fn poison(&self) -> Vec<Vec<TokenId>> {
+        let n_vocab = TokenId::try_from(self.engine.vocabulary().len()).unwrap();
+        let mut random = fastrand::Rng::with_seed(1);
+        let text = [self.prompt.clone(), self.plain()].concat();
+        let mut poisoned = || -> Vec<TokenId> {
+            let mut spoil = |&token: &TokenId| match random.u8(..3) {
+                0 => random.u32(..n_vocab),
+                _ => token,
+            };
+            text.iter().map(&mut spoil).collect()
+        };
+        (0..20).map(|_| poisoned()).collect()
+    }
+}
+
+#[test]
+fn a_corpus_of_the_answer_is_copied_from_unless_it_is_left_out() {
+    let answers = Answers::new();
+    let plain = answers.plain();
+    let memory = answers.corpus(&[[answers.prompt.clone(), plain.clone()].concat()]);
+    for method in Method::ALL {
+        let answer = answers.of(MethodParams::default(), method, memory.clone());
+        assert_eq!(answer.tokens, plain, "{method}");
+        if method == Method::Logitspec {
+            let accepted = answer.sources.accepted.of(Source::Corpus);
+            assert!(accepted > plain.len() / 2, "{accepted} of {}", plain.len());
+        }
+    }
+    let params = MethodParams {
+        leave_out: [Source::Corpus].into_iter().collect(),
+        ..MethodParams::default()
     };
-    let plain = answer(Method::Baseline, Memory::none());
-    // What the model says, with every third token replaced.
-    let n_vocab = TokenId::try_from(engine.vocabulary().len()).unwrap();
-    let mut random = fastrand::Rng::with_seed(1);
+    let without = answers.of(params, Method::Logitspec, memory);
+    assert_eq!(without.tokens, plain);
+    assert_eq!(without.sources.drafted.of(Source::Corpus), 0);
+}
+
+#[test]
+fn poison_changes_no_token() {
+    let answers = Answers::new();
+    let (plain, poison) = (answers.plain(), answers.poison());
     let pool = SharedPool::new(1 << 16);
-    for _ in 0..20 {
-        let mut text = [&prompt[..], &plain.tokens[..]].concat();
-        for token in text.iter_mut() {
-            if random.u8(..3) == 0 {
-                *token = random.u32(..n_vocab);
+    poison.iter().for_each(|text| pool.insert(text));
+    let memories = [
+        (Source::History, Memory::of_history(Arc::new(pool))),
+        (Source::Corpus, answers.corpus(&poison)),
+    ];
+    for (source, memory) in memories {
+        for method in Method::ALL {
+            let answer = answers.of(MethodParams::default(), method, memory.clone());
+            assert_eq!(answer.tokens, plain, "{method}, {source:?}");
+            let drafted = answer.sources.drafted.of(source);
+            if method == Method::Logitspec {
+                let accepted = answer.sources.accepted.of(source);
+                assert!(drafted > accepted, "the poison was tried");
             }
         }
-        pool.insert(&text);
     }
-    for method in Method::ALL {
-        let ours = answer(method, Memory::of_history(Arc::new(SharedPool::new(9))));
-        assert_eq!(ours.tokens, plain.tokens, "{method}");
-    }
-    let poisoned = answer(Method::Logitspec, Memory::of_history(Arc::new(pool)));
-    assert_eq!(poisoned.tokens, plain.tokens);
-    let drafted = poisoned.sources.drafted.of(Source::History);
-    assert!(
-        drafted > poisoned.sources.accepted.of(Source::History),
-        "the poison was tried"
-    );
 }
 
 #[test]

@@ -89,8 +89,8 @@ fn build(args: &BuildArgs) -> anyhow::Result<Outcome> {
     let begun = Instant::now();
     let (builder, left_out) = tokenize(texts, &tokens)?;
     let tokenize_seconds = begun.elapsed().as_secs_f64();
-    for path in &left_out {
-        eprintln!("note: {}: left out, it is no text in UTF-8", path.display());
+    for (path, wrong) in &left_out {
+        eprintln!("note: {}: left out: {wrong}", path.display());
     }
     if builder.documents() == 0 {
         return Err(user_error(
@@ -128,7 +128,10 @@ fn check_output(output: &Path) -> anyhow::Result<()> {
 }
 
 /// All documents as tokens, and the files that were left out. Pieces are tokenized by all cores, some at a time.
-fn tokenize(mut texts: Texts, tokens: &Tokens) -> anyhow::Result<(CorpusBuilder, Vec<PathBuf>)> {
+fn tokenize(
+    mut texts: Texts,
+    tokens: &Tokens,
+) -> anyhow::Result<(CorpusBuilder, Vec<(PathBuf, String)>)> {
     let style = ProgressStyle::with_template(
         "tokenizing {bar:24} {bytes} of {total_bytes}, {eta} left  {msg}",
     );
@@ -166,7 +169,7 @@ struct Described<'a> {
     file_size: u64,
     vocabulary: String,
     n_vocab: usize,
-    /// Files that were no text.
+    /// Files that were no text, or whose rest was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]

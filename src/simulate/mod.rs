@@ -26,4 +26,6 @@ pub use input::{
 pub use replay::{Record, Replay, Request, Settings, Turn, replay};
 #[cfg(feature = "report")]
 pub use tokenizer::JsonTokenizer;
+#[cfg(feature = "cli")]
+pub(crate) use tokenizer::continuation;
 pub use trace::read_trace;

@@ -92,23 +92,32 @@ impl JsonTokenizer {
         let encoding = self.tokenizer.encode_fast(text, false);
         encoding.map_or_else(|_| Vec::new(), |encoding| encoding.get_ids().to_vec())
     }
+}
 
-    /// The tokens of a text in mid-text: nothing is put before it.
-    fn continuation(&self, text: &str) -> Vec<TokenId> {
-        // As with llama.cpp: a byte that never joins with its neighbours takes upon itself the space that some
-        // tokenizers put before a text.
-        const GUARD: &str = "\u{1}";
-        let tokens = self.raw(text);
-        let special = self.tokenizer.get_added_tokens_decoder();
-        if tokens.first().is_some_and(|id| special.contains_key(id)) {
-            return tokens;
-        }
-        let guard = self.raw(GUARD);
-        let guarded = self.raw(&format!("{GUARD}{text}"));
-        guarded
-            .strip_prefix(guard.as_slice())
-            .map_or(tokens, <[TokenId]>::to_vec)
+/// The tokens of a text in mid-text: nothing is put before it. Fails only on what is no text at all.
+pub(crate) fn continuation(tokenizer: &Tokenizer, text: &str) -> tokenizers::Result<Vec<TokenId>> {
+    // As with llama.cpp: a byte that never joins with its neighbours takes upon itself the space that some
+    // tokenizers put before a text.
+    const GUARD: &str = "\u{1}";
+    let raw = |text: &str| -> tokenizers::Result<Vec<TokenId>> {
+        Ok(tokenizer.encode_fast(text, false)?.get_ids().to_vec())
+    };
+    let tokens = raw(text)?;
+    let special = tokenizer.get_added_tokens_decoder();
+    if tokens.first().is_some_and(|id| special.contains_key(id)) {
+        return Ok(tokens);
     }
+    // Where words are whole, the byte is part of the first one.
+    let start: String = text.chars().take(64).collect();
+    let start = tokenizer.encode(format!("{GUARD}{start}"), false)?;
+    let joins = |&(from, to): &(usize, usize)| from < GUARD.len() && to > GUARD.len();
+    if start.get_offsets().iter().any(joins) {
+        return Ok(tokens);
+    }
+    let guarded = raw(&format!("{GUARD}{text}"))?;
+    Ok(guarded
+        .strip_prefix(raw(GUARD)?.as_slice())
+        .map_or(tokens, <[TokenId]>::to_vec))
 }
 
 impl TextTokens for JsonTokenizer {
@@ -124,7 +133,7 @@ impl TextTokens for JsonTokenizer {
     }
 
     fn next_turn(&self, text: &str, last: Option<TokenId>) -> Vec<TokenId> {
-        let mut tokens = self.continuation(text);
+        let mut tokens = continuation(&self.tokenizer, text).unwrap_or_default();
         if !last.is_some_and(|token| self.is_end(token)) {
             return tokens;
         }

@@ -39,7 +39,7 @@ pub(super) struct Texts {
     field: String,
     size: u64,
     done: u64,
-    left_out: Vec<PathBuf>,
+    left_out: Vec<(PathBuf, String)>,
 }
 
 impl Texts {
@@ -57,12 +57,8 @@ impl Texts {
         };
         for path in paths {
             if !path.is_dir() {
-                let extension = path.extension().unwrap_or_default();
-                let is_jsonl = ["jsonl", "ndjson"]
-                    .iter()
-                    .any(|name| extension.eq_ignore_ascii_case(name));
                 let size = path.metadata().map_err(|error| unreadable(path, &error))?;
-                texts.take(path.clone(), is_jsonl, true, size.len());
+                texts.take(path.clone(), true, size.len());
                 continue;
             }
             for entry in WalkBuilder::new(path)
@@ -80,7 +76,7 @@ impl Texts {
                     continue;
                 };
                 if metadata.is_file() && !is_output(entry.path()) {
-                    texts.take(entry.into_path(), false, false, metadata.len());
+                    texts.take(entry.into_path(), false, metadata.len());
                 }
             }
         }
@@ -88,7 +84,11 @@ impl Texts {
         Ok(texts)
     }
 
-    fn take(&mut self, path: PathBuf, is_jsonl: bool, is_named: bool, size: u64) {
+    fn take(&mut self, path: PathBuf, is_named: bool, size: u64) {
+        let extension = path.extension().unwrap_or_default();
+        let is_jsonl = ["jsonl", "ndjson"]
+            .iter()
+            .any(|name| extension.eq_ignore_ascii_case(name));
         self.size += size;
         self.sources.push(Source {
             path,
@@ -107,8 +107,8 @@ impl Texts {
         self.done
     }
 
-    /// Files in folders that were no text.
-    pub(super) fn left_out(self) -> Vec<PathBuf> {
+    /// Files in folders that could not be read to their end, and why.
+    pub(super) fn left_out(self) -> Vec<(PathBuf, String)> {
         self.left_out
     }
 
@@ -133,11 +133,8 @@ impl Texts {
                 .sum::<usize>();
             if !more {
                 let reader = self.current.take();
-                self.left_out.extend(
-                    reader
-                        .filter(|reader| reader.no_text)
-                        .map(|reader| reader.source.path),
-                );
+                let wrong = reader.and_then(|it| Some((it.source.path, it.wrong?)));
+                self.left_out.extend(wrong);
             }
         }
         Ok(!batch.is_empty())
@@ -161,7 +158,8 @@ struct Reader {
     line: usize,
     /// The first bytes of a character whose rest was not read yet.
     carried: Vec<u8>,
-    no_text: bool,
+    /// Why the rest was left out.
+    wrong: Option<String>,
 }
 
 impl Reader {
@@ -173,7 +171,7 @@ impl Reader {
             read: 0,
             line: 0,
             carried: Vec::new(),
-            no_text: false,
+            wrong: None,
         })
     }
 
@@ -217,7 +215,7 @@ impl Reader {
             )));
         }
         if wrong && starts_document {
-            self.no_text = true;
+            self.wrong = Some("it is no text in UTF-8".into());
             return Ok(false);
         }
         let text = String::from_utf8(bytes)
@@ -241,13 +239,13 @@ impl Reader {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(true);
         }
-        let place = format!("{}: line {}", self.source.path.display(), self.line);
-        let object: Value = serde_json::from_slice(&line).map_err(|error| {
-            let column = error.column();
-            user_error(format!(
-                "{place} is no JSON (column {column}); mend it or leave it out"
-            ))
-        })?;
+        let object: Value = match serde_json::from_slice(&line) {
+            Ok(object) => object,
+            Err(error) => {
+                let wrong = format!("is no JSON (column {})", error.column());
+                return self.wrong_line(&wrong, "mend it or leave it out");
+            }
+        };
         let mut push = |text: &str| {
             batch.push(Piece {
                 text: text.into(),
@@ -265,11 +263,23 @@ impl Reader {
             _ => None,
         };
         let Some(strings) = strings else {
-            return Err(user_error(format!(
-                "{place} has no text in {field:?}; name the field that has it with --field"
-            )));
+            let wrong = format!("has no text in {field:?}");
+            return self.wrong_line(&wrong, "name the field that has it with --field");
         };
         strings.into_iter().for_each(push);
         Ok(true)
+    }
+
+    /// Refuses a file that was named, and leaves out the rest of one that was found.
+    fn wrong_line(&mut self, wrong: &str, mend: &str) -> anyhow::Result<bool> {
+        if self.source.is_named {
+            let path = self.source.path.display();
+            return Err(user_error(format!(
+                "{path}: line {} {wrong}; {mend}",
+                self.line
+            )));
+        }
+        self.wrong = Some(format!("line {} {wrong}; {mend}", self.line));
+        Ok(false)
     }
 }

@@ -8,6 +8,7 @@ use tokenizers::Tokenizer;
 use crate::TokenId;
 use crate::cli::exit::user_error;
 use crate::runtime::llama::{Engine, ModelOptions};
+use crate::simulate::continuation;
 use crate::store::VocabFingerprint;
 
 /// Whose tokens.
@@ -77,13 +78,16 @@ impl Tokens {
                 Ok(engine.vocabulary().tokenize_document(text))
             }
             Self::Gguf(engine) => Ok(engine.vocabulary().tokenize_continuation(text)),
-            Self::Json(tokenizer) => match tokenizer.encode_fast(text, false) {
-                Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-                Err(error) => Err(anyhow::anyhow!(
-                    "the tokenizer failed: {}",
-                    one_line(&error)
-                )),
-            },
+            Self::Json(tokenizer) => {
+                let tokens = if starts_document {
+                    let encoding = tokenizer.encode_fast(text, false);
+                    encoding.map(|encoding| encoding.get_ids().to_vec())
+                } else {
+                    continuation(tokenizer, text)
+                };
+                tokens
+                    .map_err(|error| anyhow::anyhow!("the tokenizer failed: {}", one_line(&error)))
+            }
         }
     }
 }
