@@ -35,6 +35,13 @@ fn a_pool_file_remembers_and_changes_no_token() {
     let second = json(&generate(&flags));
     assert_eq!(first["tokens"], plain["tokens"]);
     assert_eq!(second["tokens"], plain["tokens"]);
+    let other = generate(&[&flags[..], &["--method", "suffix"]].concat());
+    assert_eq!(json(&other)["tokens"], plain["tokens"]);
+    let note = String::from_utf8_lossy(&other.stderr);
+    assert!(
+        note.contains("--pool-file does nothing with --method suffix"),
+        "{note}"
+    );
     // The second time the whole answer is remembered.
     assert!(first["sources"]["history"].is_null(), "{first}");
     let accepted = |run: &Value| run["mean_accepted_tokens"].as_f64().unwrap();
@@ -84,6 +91,8 @@ fn foreign_damaged_and_other_vocabularies_pools_are_refused() {
     assert_refused(&other, &[name, "another vocabulary"]);
     assert_eq!(std::fs::read(&file).unwrap(), good, "left as it was");
     assert_refused(&generate(&["--corpus", name]), &[name]);
+    #[cfg(unix)]
+    assert_refused(&generate(&["--corpus", "/dev/zero"]), &["/dev/zero"]);
     assert_refused(
         &generate(&["--pool-file", folder.path().to_str().unwrap()]),
         &["cannot read the pool"],

@@ -145,12 +145,14 @@ pub(super) struct TreeArgs {
     )]
     pub draft_tree_capacity: usize,
 
-    /// Longest run of tokens looked up in the text so far [default: 3 as published; 32 for logitspec]
+    /// Longest run of tokens looked up in the text so far [default: logitspec 32, suffix 64, 3 as published for the
+    /// others]
     #[arg(long, alias = "max_ngram_size", value_name = "N",
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_NGRAM_SIZE))]
     pub max_ngram_size: Option<usize>,
 
-    /// Most tokens copied from one place in the text [default: 20; 10 for prompt-lookup]
+    /// Most tokens copied from one place in the text, or nodes of token-recycling's tree [default: logitspec 48,
+    /// suffix 64, token-recycling 80; as published, 20 for logitspec-reference and 10 for prompt-lookup]
     #[arg(long, alias = "num_pred_tokens", value_name = "N",
           value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_PRED_TOKENS))]
     pub num_pred_tokens: Option<usize>,

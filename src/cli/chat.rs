@@ -86,7 +86,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
     if let Some(reason) = engine.cannot_draft(&context) {
         eprintln!("note: decoding plainly, nothing can be drafted: {reason}");
     }
-    let memory = args.memory.open(&engine)?;
+    let memory = args.memory.open(&engine, args.draft.method)?;
     let mut chat = Chat {
         args,
         reporter: Reporter {

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::corpus::Corpus;
 use crate::draft::Memory;
+use crate::engine::Method;
 use crate::pool::SharedPool;
 use crate::runtime::llama::Engine;
 
@@ -30,11 +31,11 @@ pub(super) struct MemoryArgs {
         alias = "pool_max_tokens",
         default_value_t = 1 << 20,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=1 << 30)
+        value_parser = clap::value_parser!(u32).range(1..=1 << 29)
     )]
     pool_max_tokens: u32,
 
-    /// Copy from nothing but the conversation itself
+    /// Remember no earlier requests: copy from the conversation alone, and from a --corpus if one is named
     #[arg(long, alias = "no_shared_pool")]
     no_shared_pool: bool,
 
@@ -44,8 +45,19 @@ pub(super) struct MemoryArgs {
 }
 
 impl MemoryArgs {
-    /// Opens what these flags name, for a model's vocabulary.
-    pub(super) fn open(&self, engine: &Engine) -> anyhow::Result<Memory> {
+    /// Opens what these flags name, for a model's vocabulary. Tells of what `method` has no use for.
+    pub(super) fn open(&self, engine: &Engine, method: Method) -> anyhow::Result<Memory> {
+        if method != Method::Logitspec {
+            let named = [
+                ("--pool-file", self.pool_file.is_some()),
+                ("--corpus", self.corpus.is_some()),
+            ];
+            for (flag, _) in named.iter().filter(|(_, is_named)| *is_named) {
+                eprintln!(
+                    "note: {flag} does nothing with --method {method}; logitspec copies from it"
+                );
+            }
+        }
         let max_tokens = self.pool_max_tokens as usize;
         let fingerprint = || engine.vocabulary().fingerprint();
         let history = match &self.pool_file {

@@ -6,7 +6,7 @@
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::bench::files::{FOR_ALL, write_atomically_with};
+use crate::bench::files::{FOR_ALL, is_no_file, write_atomically_with};
 use crate::corpus::build::{BORDER, sorted_places};
 use crate::corpus::search::Layout;
 use crate::corpus::{Corpus, CorpusBuilder};
@@ -132,6 +132,13 @@ impl Corpus<MappedFile> {
         };
         if path.is_dir() {
             return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+        }
+        // A pipe may never end.
+        if is_no_file(path) {
+            return Err(TokenFileError::Foreign {
+                path: path.into(),
+                kind: Kind::Corpus,
+            });
         }
         let file = MappedFile::open(path).map_err(unreadable)?;
         Self::from_bytes(file, path, vocabulary)
