@@ -47,12 +47,9 @@ pub(super) struct MemoryArgs {
 impl MemoryArgs {
     /// Opens what these flags name, for a model's vocabulary. Tells of what `method` has no use for.
     pub(super) fn open(&self, engine: &Engine, method: Method) -> anyhow::Result<Memory> {
-        if method != Method::Logitspec {
-            let named = [
-                ("--pool-file", self.pool_file.is_some()),
-                ("--corpus", self.corpus.is_some()),
-            ];
-            for (flag, _) in named.iter().filter(|(_, is_named)| *is_named) {
+        let files = [("--pool-file", &self.pool_file), ("--corpus", &self.corpus)];
+        for (flag, file) in files {
+            if file.is_some() && !method.uses_memory() {
                 eprintln!(
                     "note: {flag} does nothing with --method {method}; logitspec copies from it"
                 );

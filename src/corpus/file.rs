@@ -6,12 +6,14 @@
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::bench::files::{FOR_ALL, is_no_file, write_atomically_with};
+use crate::bench::files::{FOR_ALL, write_atomically_with};
 use crate::corpus::build::{BORDER, sorted_places};
 use crate::corpus::search::Layout;
 use crate::corpus::{Corpus, CorpusBuilder};
 use crate::runtime::MappedFile;
-use crate::store::{Checksum, HEADER_BYTES, Header, Kind, TokenFileError, VocabFingerprint};
+use crate::store::{
+    Checksum, HEADER_BYTES, Header, Kind, TokenFileError, VocabFingerprint, check_is_file,
+};
 
 /// What a corpus says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,22 +127,12 @@ impl Corpus<MappedFile> {
         path: &Path,
         vocabulary: Option<&VocabFingerprint>,
     ) -> Result<Self, TokenFileError> {
-        let unreadable = |error| TokenFileError::Unreadable {
+        check_is_file(path, Kind::Corpus)?;
+        let file = MappedFile::open(path).map_err(|error| TokenFileError::Unreadable {
             path: path.into(),
             kind: Kind::Corpus,
             error,
-        };
-        if path.is_dir() {
-            return Err(unreadable(io::ErrorKind::IsADirectory.into()));
-        }
-        // A pipe may never end.
-        if is_no_file(path) {
-            return Err(TokenFileError::Foreign {
-                path: path.into(),
-                kind: Kind::Corpus,
-            });
-        }
-        let file = MappedFile::open(path).map_err(unreadable)?;
+        })?;
         Self::from_bytes(file, path, vocabulary)
     }
 }

@@ -63,6 +63,11 @@ impl Method {
         self == Self::Logitspec
     }
 
+    /// Whether it copies from earlier requests and a corpus ([`drafter_with`](Self::drafter_with)).
+    pub fn uses_memory(self) -> bool {
+        self == Self::Logitspec
+    }
+
     /// A drafter of this kind, with empty text.
     pub fn drafter(self, params: MethodParams) -> Box<dyn Drafter> {
         self.drafter_with(params, Memory::none())

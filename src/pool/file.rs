@@ -7,9 +7,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::TokenId;
-use crate::bench::files::{FOR_OWNER, is_no_file, write_atomically_with};
+use crate::bench::files::{FOR_OWNER, write_atomically_with};
 use crate::pool::SharedPool;
-use crate::store::{Checksum, HEADER_BYTES, Header, Kind, TokenFileError, VocabFingerprint, word};
+use crate::store::{
+    Checksum, HEADER_BYTES, Header, Kind, TokenFileError, VocabFingerprint, check_is_file, word,
+};
 
 impl SharedPool {
     /// Writes all documents to a file; one that is there is replaced, in one step. A new
@@ -43,13 +45,7 @@ impl SharedPool {
         vocabulary: &VocabFingerprint,
         max_tokens: usize,
     ) -> Result<Self, TokenFileError> {
-        // A device or a pipe may never end.
-        if is_no_file(path) && !path.is_dir() {
-            return Err(TokenFileError::Foreign {
-                path: path.into(),
-                kind: Kind::Pool,
-            });
-        }
+        check_is_file(path, Kind::Pool)?;
         let file = match fs::read(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

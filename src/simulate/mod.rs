@@ -27,5 +27,5 @@ pub use replay::{Record, Replay, Request, Settings, Turn, replay};
 #[cfg(feature = "report")]
 pub use tokenizer::JsonTokenizer;
 #[cfg(feature = "cli")]
-pub(crate) use tokenizer::continuation;
+pub(crate) use tokenizer::{continuation, raw};
 pub use trace::read_trace;

@@ -89,9 +89,13 @@ impl JsonTokenizer {
 
     fn raw(&self, text: &str) -> Vec<TokenId> {
         // Fails only on what is no text at all.
-        let encoding = self.tokenizer.encode_fast(text, false);
-        encoding.map_or_else(|_| Vec::new(), |encoding| encoding.get_ids().to_vec())
+        raw(&self.tokenizer, text).unwrap_or_default()
     }
+}
+
+/// The tokens of a text, with what the tokenizer puts before one and nothing else.
+pub(crate) fn raw(tokenizer: &Tokenizer, text: &str) -> tokenizers::Result<Vec<TokenId>> {
+    Ok(tokenizer.encode_fast(text, false)?.get_ids().to_vec())
 }
 
 /// The tokens of a text in mid-text: nothing is put before it. Fails only on what is no text at all.
@@ -99,25 +103,22 @@ pub(crate) fn continuation(tokenizer: &Tokenizer, text: &str) -> tokenizers::Res
     // As with llama.cpp: a byte that never joins with its neighbours takes upon itself the space that some
     // tokenizers put before a text.
     const GUARD: &str = "\u{1}";
-    let raw = |text: &str| -> tokenizers::Result<Vec<TokenId>> {
-        Ok(tokenizer.encode_fast(text, false)?.get_ids().to_vec())
-    };
-    let tokens = raw(text)?;
-    let special = tokenizer.get_added_tokens_decoder();
-    if tokens.first().is_some_and(|id| special.contains_key(id)) {
-        return Ok(tokens);
-    }
-    // Where words are whole, the byte is part of the first one.
+    // Enough to see how the text begins, since a text may be long.
     let start: String = text.chars().take(64).collect();
-    let start = tokenizer.encode(format!("{GUARD}{start}"), false)?;
+    let special = tokenizer.get_added_tokens_decoder();
+    let first = raw(tokenizer, &start)?.first().copied();
+    let guarded = tokenizer.encode(format!("{GUARD}{start}"), false)?;
+    // Where words are whole, the byte is part of the first one.
     let joins = |&(from, to): &(usize, usize)| from < GUARD.len() && to > GUARD.len();
-    if start.get_offsets().iter().any(joins) {
-        return Ok(tokens);
+    if first.is_some_and(|id| special.contains_key(&id)) || guarded.get_offsets().iter().any(joins)
+    {
+        return raw(tokenizer, text);
     }
-    let guarded = raw(&format!("{GUARD}{text}"))?;
-    Ok(guarded
-        .strip_prefix(raw(GUARD)?.as_slice())
-        .map_or(tokens, <[TokenId]>::to_vec))
+    let guarded = raw(tokenizer, &format!("{GUARD}{text}"))?;
+    match guarded.strip_prefix(raw(tokenizer, GUARD)?.as_slice()) {
+        Some(tokens) => Ok(tokens.to_vec()),
+        None => raw(tokenizer, text),
+    }
 }
 
 impl TextTokens for JsonTokenizer {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::bench::files::is_no_file;
 
 /// What a file of tokens holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,4 +112,18 @@ pub enum TokenFileError {
         /// How many there are.
         tokens: u64,
     },
+}
+
+/// Refuses what is there but is no file of the disk: reading a device or a pipe may never end.
+pub(crate) fn check_is_file(path: &Path, kind: Kind) -> Result<(), TokenFileError> {
+    if !is_no_file(path) {
+        return Ok(());
+    }
+    let (is_folder, path) = (path.is_dir(), path.to_owned());
+    Err(if is_folder {
+        let error = io::ErrorKind::IsADirectory.into();
+        TokenFileError::Unreadable { path, kind, error }
+    } else {
+        TokenFileError::Foreign { path, kind }
+    })
 }

@@ -9,6 +9,7 @@ mod error;
 mod fingerprint;
 mod header;
 
+pub(crate) use error::check_is_file;
 pub use error::{Kind, TokenFileError};
 pub use fingerprint::VocabFingerprint;
 pub(crate) use header::{Checksum, HEADER_BYTES, Header, word};

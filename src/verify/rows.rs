@@ -55,7 +55,7 @@ pub fn top_k_into(row: &[f32], k: usize, found: &mut Vec<Candidate>) {
     }
     let maxima: Vec<f32> = row.chunks(BLOCK).map(block_max).collect();
     // The k-th largest block maximum is a bound: k logits are at least as large.
-    let bound = kth_largest(&maxima, k);
+    let bound = kth_largest(maxima.clone(), k);
     for ((block, &max), index) in row.chunks(BLOCK).zip(&maxima).zip(0..) {
         if max < bound {
             continue;
@@ -77,25 +77,13 @@ pub fn top_k_into(row: &[f32], k: usize, found: &mut Vec<Candidate>) {
 }
 
 /// The `k`-th largest of `values`, which hold no NaN; -inf if there are fewer.
-fn kth_largest(values: &[f32], k: usize) -> f32 {
-    /// Up to here, keeping the best in order is cheaper than partitioning.
-    const FEW: usize = 16;
+fn kth_largest(mut values: Vec<f32>, k: usize) -> f32 {
     if k > values.len() {
         return f32::NEG_INFINITY;
     }
-    if k > FEW {
-        let mut order = values.to_vec();
-        return *order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1;
-    }
-    let mut best = [f32::NEG_INFINITY; FEW];
-    for &value in values {
-        if value > best[k - 1] {
-            let at = best[..k].partition_point(|&other| other >= value);
-            best.copy_within(at..k - 1, at + 1);
-            best[at] = value;
-        }
-    }
-    best[k - 1]
+    *values
+        .select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a))
+        .1
 }
 
 /// The maximum of a block, NaN left out. Sixteen running maxima keep the loop free of a serial dependency.

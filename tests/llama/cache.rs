@@ -114,11 +114,8 @@ fn recurrent_models_take_a_second_turn() {
     let text = session.text().to_vec();
     // The same text afresh has the same next token.
     let next = answer(&mut session, &vocabulary.tokenize_continuation(" four"), 1);
-    let mut fresh = engine
-        .session(&CONTEXT, options(Method::Baseline, 1))
-        .unwrap();
     let all = [text, vocabulary.tokenize_continuation(" four")].concat();
-    assert_eq!(answer(&mut fresh, &all, 1), next);
+    assert_eq!(plain_answer(&engine, &all, 1), next);
 }
 
 #[test]
@@ -130,24 +127,12 @@ fn recurrent_models_start_over_when_a_prompt_is_called_off() {
         ..CONTEXT
     };
     let prompt = vocabulary.tokenize(PROMPTS[2]);
-    let mut plain = engine
-        .session(&CONTEXT, options(Method::Baseline, 1))
-        .unwrap();
-    let expected = answer(&mut plain, &prompt, 40);
+    let expected = plain_answer(&engine, &prompt, 40);
     let mut session = engine
         .session(&context, options(Method::Logitspec, 1))
         .unwrap();
     let first = answer(&mut session, &prompt, 20);
-    let mut calls = 0;
-    let cancelled = session.prefill(&prompt, &mut |_, _| {
-        calls += 1;
-        if calls > 2 {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    });
-    assert_eq!(cancelled, Err(GenerateError::Cancelled));
+    call_off(&mut session, &prompt);
     // The state cannot be taken back, so it is computed anew.
     assert_eq!(session.model().n_past(), 0);
     let more = session

@@ -65,6 +65,20 @@ fn plain_answer(engine: &Engine, prompt: &[TokenId], n: usize) -> Vec<TokenId> {
     answer(&mut plain.unwrap(), prompt, n)
 }
 
+/// Begins to decode a prompt and calls it off at the third report of progress.
+fn call_off(session: &mut Session<LlamaTarget<'_>>, prompt: &[TokenId]) {
+    let mut calls = 0;
+    let outcome = session.prefill(prompt, &mut |_, _| {
+        calls += 1;
+        if calls > 2 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    assert_eq!(outcome, Err(GenerateError::Cancelled));
+}
+
 fn options(method: Method, capacity: usize) -> SessionOptions {
     SessionOptions {
         method,
@@ -327,10 +341,7 @@ fn the_context_is_used_to_its_end() {
 fn small_batches_and_more_leaves_than_sequences_change_nothing() {
     let engine = engine("tiny-llama.gguf");
     let prompt = engine.vocabulary().tokenize(PROMPTS[0]);
-    let mut plain = engine
-        .session(&CONTEXT, options(Method::Baseline, 1))
-        .unwrap();
-    let expected = answer(&mut plain, &prompt, 60);
+    let expected = plain_answer(&engine, &prompt, 60);
     let small = ContextOptions {
         n_batch: 16,
         n_ubatch: 4,
@@ -404,25 +415,13 @@ fn prompts_are_checked_and_cancelled_prompts_leave_the_conversation_alone() {
     let prompt = vocabulary.tokenize(PROMPTS[0]);
     let first = answer(&mut session, &prompt, 30);
     let text = session.text().to_vec();
-    let mut calls = 0;
-    let cancelled = session.prefill(&prompt, &mut |_, _| {
-        calls += 1;
-        if calls > 2 {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    });
-    assert_eq!(cancelled, Err(GenerateError::Cancelled));
+    call_off(&mut session, &prompt);
     assert_eq!(session.text(), text);
     // And it can be gone on with, as if nothing had happened.
     let more = session
         .generate(30, &mut |_| ControlFlow::Continue(()))
         .unwrap();
-    let mut plain = engine
-        .session(&CONTEXT, options(Method::Baseline, 1))
-        .unwrap();
-    let expected = answer(&mut plain, &prompt, 60);
+    let expected = plain_answer(&engine, &prompt, 60);
     assert_same(
         &engine,
         &prompt,

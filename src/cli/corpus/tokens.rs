@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 use crate::TokenId;
 use crate::cli::exit::user_error;
 use crate::runtime::llama::{Engine, ModelOptions};
-use crate::simulate::continuation;
+use crate::simulate::{continuation, raw};
 use crate::store::VocabFingerprint;
 
 /// Whose tokens.
@@ -80,8 +80,7 @@ impl Tokens {
             Self::Gguf(engine) => Ok(engine.vocabulary().tokenize_continuation(text)),
             Self::Json(tokenizer) => {
                 let tokens = if starts_document {
-                    let encoding = tokenizer.encode_fast(text, false);
-                    encoding.map(|encoding| encoding.get_ids().to_vec())
+                    raw(tokenizer, text)
                 } else {
                     continuation(tokenizer, text)
                 };

@@ -53,8 +53,8 @@ impl Default for LogitSpecParams {
 ///
 /// A node's candidates are what followed the path down to it earlier in the text (suffix matches, all
 /// continuations), the runners-up of the last logits (below the root: the idea of LogitSpec), and the best logits that
-/// its token had when it was verified last, accepted or not (the idea of Token Recycling). Each kind of evidence has an acceptance
-/// rate, learned from what was verified; the tree takes the candidate most likely to be accepted, again and again, as
+/// its token had when it was verified last, accepted or not (the idea of Token Recycling). Each kind of evidence has an
+/// acceptance rate, learned from what was verified; the tree takes the likeliest candidate known, again and again, as
 /// long as that pays.
 #[derive(Clone, Debug)]
 pub struct LogitSpec {
@@ -292,17 +292,14 @@ mod tests {
         assert_eq!(sources(here.into_iter().collect()), PerSource::default());
     }
 
-    /// Rows that say, for the node with each token, which token is best.
-    struct Says<'a>(&'a DraftTree, &'a [(TokenId, NodeId, TokenId)]);
+    /// The best token after each node.
+    struct Says(Vec<(NodeId, TokenId)>);
 
-    impl NodeRows for Says<'_> {
+    impl NodeRows for Says {
         fn top_k(&self, node: NodeId, k: usize, found: &mut Vec<Candidate>) -> bool {
             found.clear();
-            let said = self
-                .1
-                .iter()
-                .find(|said| (said.0, said.1) == (self.0.token(node), node));
-            let said = said.map(|&(_, _, token)| Candidate { token, logit: 1.0 });
+            let said = self.0.iter().find(|said| said.0 == node);
+            let said = said.map(|&(_, token)| Candidate { token, logit: 1.0 });
             found.extend(said.into_iter().take(k));
             !found.is_empty()
         }
@@ -316,12 +313,12 @@ mod tests {
         let [a, b] = [6, 7].map(|token| tree.grow(ROOT, token).unwrap());
         let below = tree.grow(b, 6).unwrap();
         // 6 stands in the tree twice: accepted below the root, and as a guess below 7.
-        let rows = [(6, a, 60), (7, b, 70), (6, below, 61), (5, ROOT, 50)];
+        let rows = Says(vec![(ROOT, 50), (a, 60), (b, 70), (below, 61)]);
         drafter.observe(&Verified {
             tree: &tree,
             path: &[a],
             next: Some(60),
-            rows: &Says(&tree, &rows),
+            rows: &rows,
         });
         let children = |drafter: &mut LogitSpec, root| {
             let mut tree = DraftTree::new(root, TreeLimits::nodes(8));
@@ -345,7 +342,7 @@ mod tests {
             tree: &tree,
             path: &[a, c],
             next: None,
-            rows: &Says(&tree, &rows),
+            rows: &rows,
         });
         assert_eq!(children(&mut drafter, 6), [60]);
     }

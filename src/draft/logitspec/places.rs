@@ -183,7 +183,6 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TokenId;
     use crate::pool::SuffixPool;
 
     fn reach(num_pred_tokens: usize) -> Reach {
