@@ -7,7 +7,7 @@ The README's picture, docs/demo.svg, has the COMMAND
 
     logitspec generate --chat -n 400 -f scripts/demo_prompt.txt --color-drafts
 
-Knows the colours that logitspec prints (green and none); other escape sequences are left out. Long lines are wrapped.
+Knows the colours that logitspec prints (one for each source of drafts, and none); other escape sequences are left out. Long lines are wrapped.
 """
 
 import html
@@ -17,17 +17,16 @@ import textwrap
 
 COLUMNS = 100
 CHAR, LINE, MARGIN = 8.4, 19, 16
-PLAIN, DRAFTED, PROMPT = "#d4d4d4", "#4ec96f", "#9cdcfe"
+PLAIN, PROMPT = "#d4d4d4", "#9cdcfe"
+COLOURS = {"0": PLAIN, "32": "#4ec96f", "33": "#e5c07b", "34": "#61afef", "35": "#d787d7", "36": "#56c8d8"}
 
 
 def pieces(text: str, colour: str = PLAIN) -> list[tuple[str, str]]:
     """Characters with their colours."""
     found = []
     for part in re.split(r"(\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07)", text):
-        if part == "\x1b[32m":
-            colour = DRAFTED
-        elif part == "\x1b[0m":
-            colour = PLAIN
+        if part.startswith("\x1b[") and part[2:-1] in COLOURS and part.endswith("m"):
+            colour = COLOURS[part[2:-1]]
         elif not part.startswith("\x1b"):
             found += [(char, colour) for char in part]
     return found

@@ -38,6 +38,11 @@ fn trace(prompt: &str, capacity: usize) -> (usize, usize) {
     let header: Value = lines.next().unwrap();
     assert_eq!(header["method"], "logitspec-reference");
     let steps: Vec<_> = lines
+        .inspect(|line: &Value| {
+            let logits: Vec<f32> = serde_json::from_value(line["logits"].clone()).unwrap();
+            assert_eq!(logits.len(), line["ranked"].as_array().unwrap().len());
+            assert!(logits.is_sorted_by(|a, b| a >= b), "{logits:?}");
+        })
         .map(|line: Value| TracedStep {
             n_past: line["n_past"].as_u64().unwrap() as usize,
             root: line["root"].as_u64().unwrap() as TokenId,

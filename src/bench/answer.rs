@@ -7,6 +7,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::TokenId;
+
 /// What one method said to one question, and what that took. One line of an answer file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
@@ -64,10 +66,17 @@ pub struct Choice {
     /// `prompt_tokens` and `accept_lengths`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_us: Option<Vec<Vec<u64>>>,
+    /// For each token of each turn, the candidates that the model had for it with their logits, best first; none
+    /// where no step began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranked: Option<Vec<Vec<RankedTokens>>>,
     /// Every other key.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
+
+/// Candidates for a token and their logits, best first.
+pub type RankedTokens = Vec<(TokenId, f32)>;
 
 /// Seconds spent in each part of the work, one entry a turn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -153,6 +162,7 @@ impl Choice {
             ("prefill_tokens", self.prefill_tokens.as_ref().map(Vec::len)),
             ("token_ids", self.token_ids.as_ref().map(Vec::len)),
             ("step_us", self.step_us.as_ref().map(Vec::len)),
+            ("ranked", self.ranked.as_ref().map(Vec::len)),
         ];
         for (name, entries) in optional {
             entries.map_or(Ok(()), |entries| per_turn(name, entries))?;

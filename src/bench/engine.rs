@@ -2,12 +2,17 @@
 
 use std::ops::ControlFlow;
 
+use std::sync::Arc;
+
 use crate::TokenId;
-use crate::bench::answer::{Choice, Timings};
+use crate::bench::answer::{Choice, RankedTokens, Timings};
 use crate::bench::prompt::Prompter;
 use crate::bench::run::{Answerer, AskError};
-use crate::draft::{DraftTree, NodeId};
-use crate::engine::{CostModel, FinishReason, GenerateError, Generation, Session, SessionOptions};
+use crate::draft::{DraftTree, Drafter, Memory, NodeId};
+use crate::engine::{
+    CostModel, FinishReason, GenerateError, Generation, Session, SessionOptions, StepView,
+};
+use crate::pool::SharedPool;
 use crate::runtime::llama::LlamaTarget;
 use crate::runtime::{DecodeError, TargetModel};
 
@@ -19,6 +24,12 @@ pub struct EngineAnswerer<'e> {
     max_new_tokens: usize,
     /// What passes cost, as learned so far: a property of the machine, so it comes over from question to question.
     cost: CostModel,
+    /// What drafts may be copied from beside the conversation.
+    memory: Memory,
+    /// Most tokens of earlier conversations that are remembered, if any are.
+    history: Option<usize>,
+    /// The drafter that remembers them, between conversations.
+    drafter: Option<Box<dyn Drafter>>,
 }
 
 impl<'e> EngineAnswerer<'e> {
@@ -36,7 +47,36 @@ impl<'e> EngineAnswerer<'e> {
             options,
             max_new_tokens,
             cost,
+            memory: Memory::none(),
+            history: None,
+            drafter: None,
         }
+    }
+
+    /// Lets drafts be copied from `memory`, too.
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Lets the drafter remember earlier conversations, of at most so many tokens, as far as its method can.
+    pub fn with_history(mut self, max_tokens: usize) -> Self {
+        self.history = Some(max_tokens);
+        self
+    }
+
+    /// The drafter of the next conversation.
+    fn next_drafter(&mut self) -> Box<dyn Drafter> {
+        let Self {
+            options, memory, ..
+        } = self;
+        self.drafter.take().unwrap_or_else(|| {
+            let mut memory = memory.clone();
+            if let Some(max_tokens) = self.history {
+                memory.history = Some(Arc::new(SharedPool::new(max_tokens)));
+            }
+            options.method.drafter_with(options.method_params, memory)
+        })
     }
 }
 
@@ -45,32 +85,77 @@ impl Answerer for EngineAnswerer<'_> {
         self.target.truncate(0);
         let mut options = self.options;
         options.sampling.seed = options.sampling.seed.wrapping_add(choice.into());
-        // A session of its own: no pool and no random numbers come over from the question before.
-        let mut session =
-            Session::new(Lent(&mut self.target), options).with_cost(self.cost.clone());
-        let mut conversation = self.prompter.conversation();
-        let mut record = Recorder::default();
-        for (number, turn) in turns.iter().enumerate() {
-            let last = session.text().last().copied();
-            let prompt = conversation
-                .next(turn, last)
-                .map_err(|error| AskError::Failed(error.into()))?;
-            let held = session.model().n_past();
-            session
-                .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
-                .map_err(|error| ask_error(error, number, turns.len()))?;
-            let context = session.text().len();
-            let answer = session
-                .generate(self.max_new_tokens, &mut |_| ControlFlow::Continue(()))
-                .map_err(|error| ask_error(error, number, turns.len()))?;
-            if let FinishReason::Failed(error) = answer.finish {
-                return Err(AskError::Failed(error.into()));
-            }
-            record.turn(self.prompter.text(&answer.tokens), context, held, &answer);
-        }
+        // A session of its own: no pool and no random numbers come over from the question before, unless a history is
+        // asked for.
+        let drafter = self.next_drafter();
+        let mut session = Session::new(Lent(&mut self.target), options)
+            .with_drafter(drafter)
+            .with_cost(self.cost.clone());
+        let answered = converse(
+            &mut session,
+            self.prompter,
+            turns,
+            self.max_new_tokens,
+            options.ranked,
+        );
         self.cost = session.cost().clone();
-        Ok(record.choice())
+        if self.history.is_some() {
+            self.drafter = Some(session.into_drafter());
+        }
+        answered
     }
+
+    fn forget(&mut self) {
+        self.drafter = None;
+    }
+}
+
+/// Says each turn and takes the answer, with the `k` best candidates of each step for the record.
+fn converse(
+    session: &mut Session<Lent<'_, LlamaTarget<'_>>>,
+    prompter: &Prompter<'_>,
+    turns: &[String],
+    max_new_tokens: usize,
+    k: usize,
+) -> Result<Choice, AskError> {
+    let mut conversation = prompter.conversation();
+    let mut record = Recorder::default();
+    for (number, turn) in turns.iter().enumerate() {
+        let last = session.text().last().copied();
+        let prompt = conversation
+            .next(turn, last)
+            .map_err(|error| AskError::Failed(error.into()))?;
+        let held = session.model().n_past();
+        session
+            .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
+            .map_err(|error| ask_error(error, number, turns.len()))?;
+        let context = session.text().len();
+        let mut ranked = Vec::new();
+        let answer = session
+            .generate(max_new_tokens, &mut |step| {
+                if k > 0 {
+                    keep_ranked(step, k, &mut ranked);
+                }
+                ControlFlow::Continue(())
+            })
+            .map_err(|error| ask_error(error, number, turns.len()))?;
+        if let FinishReason::Failed(error) = answer.finish {
+            return Err(AskError::Failed(error.into()));
+        }
+        let text = prompter.text(&answer.tokens);
+        record.turn(text, context, held, &answer, ranked);
+    }
+    let mut choice = record.choice();
+    choice.ranked = choice.ranked.filter(|_| k > 0);
+    Ok(choice)
+}
+
+/// The candidates of a step belong to its first token.
+fn keep_ranked(step: &StepView<'_>, k: usize, ranked: &mut Vec<RankedTokens>) {
+    // Nothing else can be written as a number.
+    let candidates = step.ranked.iter().take(k).filter(|it| it.logit.is_finite());
+    ranked.push(candidates.map(|it| (it.token, it.logit)).collect());
+    ranked.extend((1..step.step.accepted.len()).map(|_| Vec::new()));
 }
 
 fn ask_error(error: GenerateError, turn: usize, turns: usize) -> AskError {
@@ -90,11 +175,19 @@ struct Recorder {
     prefill_tokens: Vec<u64>,
     token_ids: Vec<Vec<u32>>,
     step_us: Vec<Vec<u64>>,
+    ranked: Vec<Vec<RankedTokens>>,
 }
 
 impl Recorder {
     /// Adds a turn: `context` tokens after its prefill, of which `held` were in the cache before.
-    fn turn(&mut self, text: String, context: usize, held: usize, answer: &Generation) {
+    fn turn(
+        &mut self,
+        text: String,
+        context: usize,
+        held: usize,
+        answer: &Generation,
+        ranked: Vec<RankedTokens>,
+    ) {
         let choice = &mut self.choice;
         choice.turns.push(text);
         choice
@@ -120,6 +213,7 @@ impl Recorder {
             u64::try_from(all.as_micros()).unwrap_or(u64::MAX)
         });
         self.step_us.push(step_us.collect());
+        self.ranked.push(ranked);
     }
 
     fn choice(self) -> Choice {
@@ -129,6 +223,7 @@ impl Recorder {
             prefill_tokens: Some(self.prefill_tokens),
             token_ids: Some(self.token_ids),
             step_us: Some(self.step_us),
+            ranked: Some(self.ranked),
             ..self.choice
         }
     }

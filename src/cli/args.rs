@@ -284,9 +284,8 @@ impl ModelArgs {
 
     /// llama.cpp reads quantized values with its fused attention kernels only.
     fn check_cache_types(&self) -> anyhow::Result<()> {
-        let kind = self.cache_type_v.to_string();
-        let quantized = !matches!(kind.as_str(), "f32" | "f16" | "bf16");
-        if quantized && matches!(self.flash_attn, When::Off) {
+        let kind = self.cache_type_v;
+        if !kind.is_unquantized() && matches!(self.flash_attn, When::Off) {
             return Err(user_error(format!(
                 "-ctv {kind} needs fused attention, and -fa off forbids it: give -fa on (or auto), or -ctv f16"
             )));

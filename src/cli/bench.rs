@@ -26,6 +26,8 @@ use crate::cli::bench::settings::Settings;
 use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
+use crate::cli::memory::{HISTORY_TOKENS, open_corpus};
+use crate::draft::Memory;
 use crate::engine::{Method, SessionOptions};
 use crate::runtime::llama::{ContextOptions, Engine, default_threads};
 
@@ -148,6 +150,20 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     json: bool,
 
+    /// Let methods remember the questions before, and their answers, in the order in which they are asked: each method
+    /// its own, each repeat anew
+    #[arg(long, conflicts_with = "jobs")]
+    history: bool,
+
+    /// Let logitspec copy from a corpus, too: a file made by logitspec corpus build
+    #[arg(long, value_name = "FILE")]
+    corpus: Option<PathBuf>,
+
+    /// Keep, with each token, the model's K best candidates for it and their logits: `logitspec simulate --answers`
+    /// then replays methods that draft from logits. Takes time that counts, and is complete for baseline alone
+    #[arg(long, default_value_t = 0, value_name = "K", value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
+    ranked: usize,
+
     /// Fill every tree to its capacity, whatever a pass costs
     #[arg(long, alias = "fill_tree")]
     fill_tree: bool,
@@ -182,6 +198,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         eprintln!("note: every method decodes plainly, nothing can be drafted: {reason}");
     }
 
+    let memory = args.memory(&engine, &benchers)?;
     let server = server::start(args, engine.path(), &context, stop)?;
     let model_id = args.model_id(&engine);
     let settings = Settings::new(args, &engine, &context, &question_file, &server)?;
@@ -193,6 +210,12 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
             let mut lane = Lane::open(&path, &manifest, args.overwrite, number, repeat)?;
             for skipped in &set.skipped {
                 lane.skip(Skip::from(skipped))?;
+            }
+            if args.history && lane.answered() > 0 {
+                eprintln!(
+                    "note: {}: the questions answered before are not in the history; --overwrite asks them again",
+                    path.display()
+                );
             }
             for notice in &lane.notices {
                 eprintln!("note: {notice}");
@@ -231,9 +254,12 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
                 };
                 let target = engine.context(&context)?;
                 let cost = known_cost(&engine, &context, &options);
-                Ok(Box::new(EngineAnswerer::new(
-                    target, &prompter, options, most, cost,
-                )))
+                let answerer = EngineAnswerer::new(target, &prompter, options, most, cost)
+                    .with_memory(memory.clone());
+                Ok(Box::new(match args.history {
+                    true => answerer.with_history(HISTORY_TOKENS),
+                    false => answerer,
+                }))
             }
         }
     };
@@ -263,7 +289,21 @@ impl BenchArgs {
             fill_tree: self.fill_tree,
             tree: self.tree.clone(),
         };
-        session_options(&draft, &self.sampling)
+        Ok(SessionOptions {
+            ranked: self.ranked,
+            ..session_options(&draft, &self.sampling)?
+        })
+    }
+
+    /// What drafts may be copied from beside the conversation and, with --history, earlier ones.
+    fn memory(&self, engine: &Engine, benchers: &[Bencher]) -> anyhow::Result<Memory> {
+        let Some(path) = &self.corpus else {
+            return Ok(Memory::none());
+        };
+        if !benchers.iter().any(Bencher::uses_memory) {
+            eprintln!("note: --corpus does nothing with these --methods; logitspec copies from it");
+        }
+        open_corpus(path, &engine.vocabulary().fingerprint())
     }
 
     fn question_file(&self) -> anyhow::Result<PathBuf> {

@@ -29,7 +29,7 @@ pub(super) struct CalibrateArgs {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// How often each size is measured
+    /// How often each size is measured, if that takes less than a second; twice otherwise
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     repeats: u16,
 
@@ -139,7 +139,7 @@ fn key(engine: &Engine, context: &ContextOptions) -> CalibrationKey {
         "devices": devices(),
         "gpu_layers": engine.gpu_layers(),
         "threads": context.threads.unwrap_or_else(default_threads),
-        "flash_attention": format!("{:?}", context.flash_attention),
+        "flash_attention": format!("{:?}", engine.flash_attention(context)),
         "cache_types": format!("{} {}", context.cache_type_k, context.cache_type_v),
         "ubatch": context.n_ubatch,
         "llama_cpp": build(),
@@ -235,6 +235,7 @@ mod tests {
             n_past: 128,
             tokens,
             reused: 0.01 * tokens as f64,
+            fastest: 0.01 * tokens as f64,
             rebuilt: 0.01 * tokens as f64 + 0.001,
             kv: 0.0001,
             argmax: 3e-6,

@@ -13,11 +13,12 @@ use serde_json::Value;
 use crate::cli::answer::Reporter;
 use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options, token_limit};
 use crate::cli::calibrate::known_cost;
+use crate::cli::colors::{has_color, legend};
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::Outcome;
 use crate::cli::generate::{prefill_bar, watch_for_ctrl_c};
 use crate::cli::memory::MemoryArgs;
-use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color, text_of};
+use crate::cli::output::{AnswerPrinter, statistics, text_of};
 use crate::cli::prompt::text_of_bytes;
 use crate::cli::questions::{Questions, Waited};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
@@ -49,7 +50,7 @@ pub(super) struct ChatArgs {
     #[arg(long)]
     json: bool,
 
-    /// Print accepted draft tokens in green
+    /// Print accepted draft tokens in the colour of what they were drafted from
     #[arg(long, alias = "color_drafts")]
     color_drafts: bool,
 
@@ -110,8 +111,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
         chat.converse_through_pipe()
     };
     chat.session.end_request();
-    args.memory.save(&memory, &engine)?;
-    done
+    args.memory.save_after(done, &memory, &engine)
 }
 
 struct Chat<'a> {
@@ -129,6 +129,9 @@ struct Chat<'a> {
 impl Chat<'_> {
     fn converse_in_terminal(&mut self) -> anyhow::Result<Outcome> {
         eprintln!("Ctrl-C stops an answer, Ctrl-D ends the conversation, /help lists commands.");
+        if self.args.color_drafts && has_color(&io::stderr()) {
+            eprintln!("Tokens are coloured by what they were {}.", legend());
+        }
         let mut editor = DefaultEditor::new()?;
         let history = history_file();
         if let Some(path) = &history {
@@ -186,7 +189,8 @@ impl Chat<'_> {
             "/stats" => match &self.last {
                 Some((answer, prompt)) => {
                     let method = self.args.draft.method;
-                    eprint!("{}", statistics(answer, *prompt, method, self.load));
+                    let color = self.args.color_drafts && has_color(&io::stderr());
+                    eprint!("{}", statistics(answer, *prompt, method, self.load, color));
                 }
                 None => eprintln!("(no answer yet)"),
             },
@@ -231,12 +235,12 @@ impl Chat<'_> {
         let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), io::stdout())
             .trim_start(true)
             .silent(self.args.json)
-            .color_drafts(self.args.color_drafts && stdout_has_color());
+            .color_drafts(self.args.color_drafts && has_color(&io::stdout()));
         let mut failed = None;
         let mut answer = self
             .session
             .generate(self.args.max_new_tokens, &mut |view| {
-                failed = printer.step(view.step).err();
+                failed = printer.step(view).err();
                 if failed.is_some() || interrupted.load(Ordering::Relaxed) {
                     ControlFlow::Break(())
                 } else {

@@ -16,7 +16,8 @@ use crate::TokenId;
 use crate::cli::exit::{Outcome, user_error};
 use crate::corpus::{Corpus, CorpusBuilder, CorpusInfo};
 use texts::{Piece, Texts};
-use tokens::{Tokens, TokensArgs};
+pub(super) use tokens::Tokens;
+use tokens::TokensArgs;
 
 /// Build and inspect corpora: text that drafts are copied from
 ///

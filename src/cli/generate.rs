@@ -12,10 +12,11 @@ use crate::TokenId;
 use crate::cli::answer::Reporter;
 use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options, token_limit};
 use crate::cli::calibrate::known_cost;
+use crate::cli::colors::has_color;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::memory::MemoryArgs;
-use crate::cli::output::{AnswerPrinter, statistics, stdout_has_color};
+use crate::cli::output::{AnswerPrinter, statistics};
 use crate::cli::prompt::PromptArgs;
 use crate::cli::trace::TraceWriter;
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
@@ -61,7 +62,8 @@ pub(super) struct GenerateArgs {
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 
-    /// Print accepted draft tokens in green, to see what speculation gave
+    /// Print accepted draft tokens in the colour of what they were drafted from, to see what speculation gave; the
+    /// statistics name the sources in their colours
     #[arg(long, alias = "color_drafts")]
     color_drafts: bool,
 
@@ -122,8 +124,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     );
     // Remembered even if nobody reads it: a closed pipe is an ordinary end.
     session.end_request();
-    args.memory.save(&memory, &engine)?;
-    done
+    args.memory.save_after(done, &memory, &engine)
 }
 
 impl GenerateArgs {
@@ -141,7 +142,7 @@ impl GenerateArgs {
         let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), io::stdout())
             .trim_start(self.is_templated())
             .silent(self.json)
-            .color_drafts(self.color_drafts && stdout_has_color());
+            .color_drafts(self.color_drafts && has_color(&io::stdout()));
         let bar = prefill_bar(prompt.len());
         let prefilled = session.prefill(prompt, &mut |done, all| {
             bar.set_length(all as u64);
@@ -153,7 +154,7 @@ impl GenerateArgs {
         let mut failed = None;
         let answered = prefilled.and_then(|()| {
             session.generate(self.max_new_tokens, &mut |view| {
-                let shown = printer.step(view.step).map_err(anyhow::Error::from);
+                let shown = printer.step(view).map_err(anyhow::Error::from);
                 let traced = trace.as_mut().map_or(Ok(()), |trace| trace.step(view));
                 failed = shown.and(traced).err();
                 flow(failed.is_some() || interrupted.load(Ordering::Relaxed))
@@ -181,7 +182,8 @@ impl GenerateArgs {
             writeln!(out, "{}", reporter.answer(&answer, &text, prompt.len()))?;
         } else {
             let method = reporter.options.method;
-            let told = statistics(&answer, prompt.len(), method, answer.timings.load);
+            let color = self.color_drafts && has_color(&io::stderr());
+            let told = statistics(&answer, prompt.len(), method, answer.timings.load, color);
             eprint!("\n{told}");
         }
         match answer.finish {

@@ -1,15 +1,28 @@
 //! What may be copied from beyond the conversation: earlier requests, and a corpus.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 
+use crate::cli::exit::{Outcome, is_broken_pipe};
 use crate::corpus::Corpus;
 use crate::draft::Memory;
 use crate::engine::Method;
 use crate::pool::SharedPool;
 use crate::runtime::llama::Engine;
+use crate::store::VocabFingerprint;
+
+/// Most tokens of earlier requests that are remembered, if no one says otherwise.
+pub(super) const HISTORY_TOKENS: usize = 1 << 20;
+
+/// Opens a corpus for a vocabulary.
+pub(super) fn open_corpus(path: &Path, vocabulary: &VocabFingerprint) -> anyhow::Result<Memory> {
+    Ok(Memory {
+        history: None,
+        corpus: Some(Arc::new(Corpus::open(path, Some(vocabulary))?)),
+    })
+}
 
 /// Texts beyond the conversation.
 #[derive(Debug, Args)]
@@ -29,7 +42,7 @@ pub(super) struct MemoryArgs {
     #[arg(
         long,
         alias = "pool_max_tokens",
-        default_value_t = 1 << 20,
+        default_value_t = HISTORY_TOKENS as u32,
         value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=1 << 29)
     )]
@@ -62,21 +75,36 @@ impl MemoryArgs {
             None if self.no_shared_pool => None,
             None => Some(SharedPool::new(max_tokens)),
         };
-        let mut memory = Memory {
-            history: history.map(Arc::new),
-            corpus: None,
+        let corpus = match &self.corpus {
+            Some(path) => open_corpus(path, &fingerprint())?,
+            None => Memory::none(),
         };
-        if let Some(path) = &self.corpus {
-            memory.corpus = Some(Arc::new(Corpus::open(path, Some(&fingerprint()))?));
-        }
-        Ok(memory)
+        Ok(Memory {
+            history: history.map(Arc::new),
+            ..corpus
+        })
     }
 
-    /// Keeps what was remembered, if a file was named for it.
-    pub(super) fn save(&self, memory: &Memory, engine: &Engine) -> anyhow::Result<()> {
-        if let (Some(path), Some(history)) = (&self.pool_file, &memory.history) {
-            history.save(path, &engine.vocabulary().fingerprint())?;
+    /// Keeps what was remembered, if a file was named for it, after an answer that ended as `done`. If both fail, the
+    /// answer's failure is the one to return.
+    pub(super) fn save_after(
+        &self,
+        done: anyhow::Result<Outcome>,
+        memory: &Memory,
+        engine: &Engine,
+    ) -> anyhow::Result<Outcome> {
+        let saved = match (&self.pool_file, &memory.history) {
+            (Some(path), Some(history)) => history.save(path, &engine.vocabulary().fingerprint()),
+            _ => Ok(()),
+        };
+        let Err(error) = saved else { return done };
+        match done {
+            Err(failure) if !is_broken_pipe(&failure) => {
+                eprintln!("note: {error}");
+                Err(failure)
+            }
+            // A closed pipe is an ordinary end.
+            _ => Err(error.into()),
         }
-        Ok(())
     }
 }

@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod calibrate;
 mod chat;
+mod colors;
 mod conversation;
 mod corpus;
 mod download;

@@ -1,9 +1,11 @@
 //! What a generation prints.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use crate::TokenId;
-use crate::engine::{Generation, Method, Step, TextStream};
+use crate::cli::colors::painted;
+use crate::draft::Source;
+use crate::engine::{Generation, Method, StepView, TextStream};
 use crate::runtime::llama::Vocabulary;
 
 /// Prints an answer as it comes, and keeps its text.
@@ -19,10 +21,6 @@ pub(super) struct AnswerPrinter<'a, W> {
     silent: bool,
     color_drafts: bool,
 }
-
-/// Accepted draft tokens: green. What the model was asked for one by one stays as it is.
-const DRAFTED: &str = "\x1b[32m";
-const PLAIN: &str = "\x1b[0m";
 
 impl<'a, W: Write> AnswerPrinter<'a, W> {
     /// A printer onto `out` of tokens whose bytes `bytes` tells.
@@ -54,11 +52,19 @@ impl<'a, W: Write> AnswerPrinter<'a, W> {
     }
 
     /// Prints what a step committed.
-    pub(super) fn step(&mut self, step: &Step) -> io::Result<()> {
-        for (index, &token) in step.accepted.iter().enumerate() {
+    pub(super) fn step(&mut self, view: &StepView<'_>) -> io::Result<()> {
+        self.tokens(view.step.accepted.iter().copied().zip(view.origins()))
+    }
+
+    /// Prints tokens, each with the source that it was drafted from, if any.
+    fn tokens(
+        &mut self,
+        tokens: impl Iterator<Item = (TokenId, Option<Source>)>,
+    ) -> io::Result<()> {
+        for (token, source) in tokens {
             let bytes = (self.bytes)(token);
             let piece = self.stream.push(&bytes);
-            self.print(&piece, index > 0)?;
+            self.print(&piece, source)?;
         }
         self.out.flush()
     }
@@ -66,7 +72,7 @@ impl<'a, W: Write> AnswerPrinter<'a, W> {
     /// Prints what was waiting for the rest of a character; returns the whole text.
     pub(super) fn finish(mut self) -> io::Result<String> {
         let rest = self.stream.finish();
-        self.print(&rest, false)?;
+        self.print(&rest, None)?;
         if !self.silent && !self.text.ends_with('\n') {
             writeln!(self.out)?;
         }
@@ -74,7 +80,7 @@ impl<'a, W: Write> AnswerPrinter<'a, W> {
         Ok(self.text)
     }
 
-    fn print(&mut self, piece: &str, drafted: bool) -> io::Result<()> {
+    fn print(&mut self, piece: &str, drafted_from: Option<Source>) -> io::Result<()> {
         let piece = if self.trim_start && self.text.is_empty() {
             piece.trim_start()
         } else {
@@ -82,21 +88,25 @@ impl<'a, W: Write> AnswerPrinter<'a, W> {
         };
         self.text += piece;
         if self.silent || piece.is_empty() {
-            Ok(())
-        } else if self.color_drafts && drafted {
-            write!(self.out, "{DRAFTED}{piece}{PLAIN}")
-        } else {
-            write!(self.out, "{piece}")
+            return Ok(());
+        }
+        match drafted_from {
+            Some(source) if self.color_drafts => {
+                write!(self.out, "{}", painted(piece, source))
+            }
+            _ => write!(self.out, "{piece}"),
         }
     }
 }
 
-/// The statistics block, for standard error.
+/// The statistics block, for standard error. `color_sources` paints the sources' names as the answer's tokens are
+/// painted.
 pub(super) fn statistics(
     answer: &Generation,
     prompt_tokens: usize,
     method: Method,
     load: f64,
+    color_sources: bool,
 ) -> String {
     let timings = &answer.timings;
     let steps = answer.accept_lengths.len();
@@ -119,7 +129,11 @@ pub(super) fn statistics(
     let sources = answer.sources;
     let from = sources.drafted.iter().map(|(source, drafted)| {
         let accepted = sources.accepted.of(source);
-        format!("{} {accepted} of {drafted}", source.name())
+        let name = match color_sources {
+            true => painted(source.name(), source),
+            false => source.name().to_owned(),
+        };
+        format!("{name} {accepted} of {drafted}")
     });
     let from = from.collect::<Vec<_>>().join(", ");
     let from = match from.is_empty() {
@@ -143,11 +157,6 @@ pub(super) fn statistics(
     )
 }
 
-/// Whether to use colours on standard output: a terminal, and nobody objects (<https://no-color.org>).
-pub(super) fn stdout_has_color() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 /// The text of tokens.
 pub(super) fn text_of(vocabulary: Vocabulary<'_>, tokens: &[TokenId]) -> String {
     let bytes: Vec<u8> = tokens.iter().flat_map(|&t| vocabulary.bytes(t)).collect();
@@ -157,35 +166,33 @@ pub(super) fn text_of(vocabulary: Vocabulary<'_>, tokens: &[TokenId]) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{FinishReason, StepSources, StepTimes};
+    use crate::engine::FinishReason;
 
-    fn step(accepted: &[TokenId]) -> Step {
-        Step {
-            accepted: accepted.to_vec(),
-            drafted: 0,
-            sources: StepSources::default(),
-            times: StepTimes::default(),
-        }
-    }
+    const TEXT: Option<Source> = Some(Source::Text);
+    const RUNNER_UP: Option<Source> = Some(Source::LastLogits);
 
     /// What is printed of these steps, and the text that is kept.
-    fn printed(tokens: &[&[u8]], steps: &[&[TokenId]], color: bool) -> (String, String) {
+    fn printed(
+        tokens: &[&[u8]],
+        steps: &[&[(TokenId, Option<Source>)]],
+        color: bool,
+    ) -> (String, String) {
         let mut out = Vec::new();
         let bytes = |token: TokenId| tokens[token as usize].to_vec();
         let mut printer = AnswerPrinter::new(bytes, &mut out).color_drafts(color);
-        for accepted in steps {
-            printer.step(&step(accepted)).unwrap();
+        for step in steps {
+            printer.tokens(step.iter().copied()).unwrap();
         }
         let text = printer.finish().unwrap();
         (String::from_utf8(out).unwrap(), text)
     }
 
     #[test]
-    fn drafted_tokens_are_green_and_no_others() {
+    fn drafted_tokens_have_their_sources_colours_and_no_others_do() {
         let tokens: [&[u8]; 4] = [b"the ", b"cat ", b"sat ", b"down"];
-        let steps: [&[TokenId]; 2] = [&[0, 1], &[2, 3]];
+        let steps: [&[_]; 2] = [&[(0, None), (1, RUNNER_UP)], &[(2, None), (3, TEXT)]];
         let (shown, text) = printed(&tokens, &steps, true);
-        assert_eq!(shown, "the \x1b[32mcat \x1b[0msat \x1b[32mdown\x1b[0m\n");
+        assert_eq!(shown, "the \x1b[33mcat \x1b[0msat \x1b[32mdown\x1b[0m\n");
         assert_eq!(text, "the cat sat down");
         let (shown, _) = printed(&tokens, &steps, false);
         assert_eq!(shown, "the cat sat down\n");
@@ -195,17 +202,18 @@ mod tests {
     fn a_character_of_two_tokens_stays_whole_between_colours() {
         // é and € are each begun by one token and ended by another, drafted or not.
         let tokens: [&[u8]; 4] = [b"caf\xc3", b"\xa9 ", b"\xe2\x82", b"\xac!"];
-        let (shown, text) = printed(&tokens, &[&[0, 1, 2], &[3]], true);
+        let steps: [&[_]; 2] = [&[(0, None), (1, TEXT), (2, TEXT)], &[(3, None)]];
+        let (shown, text) = printed(&tokens, &steps, true);
         assert_eq!(shown, "caf\x1b[32mé \x1b[0m€!\n");
         assert_eq!(text, "café €!");
-        let (shown, _) = printed(&tokens, &[&[2]], true);
+        let (shown, _) = printed(&tokens, &[&[(2, None)]], true);
         assert_eq!(shown, "\u{fffd}\n");
     }
 
     #[test]
     fn an_answer_without_time_has_no_rate() {
         let mut answer = Generation::empty(FinishReason::Cancelled);
-        let told = statistics(&answer, 500, Method::Logitspec, 0.5);
+        let told = statistics(&answer, 500, Method::Logitspec, 0.5, false);
         assert!(
             !told.contains("tokens/s") && !told.contains("inf"),
             "{told}"
@@ -213,7 +221,7 @@ mod tests {
         answer.timings.prefill = 2.0;
         answer.timings.decode = 0.5;
         answer.tokens = vec![0; 10];
-        let told = statistics(&answer, 500, Method::Logitspec, 0.5);
+        let told = statistics(&answer, 500, Method::Logitspec, 0.5, false);
         assert!(
             told.contains("500 tokens in 2.00 s, 250.0 tokens/s"),
             "{told}"
@@ -222,5 +230,14 @@ mod tests {
             told.contains("10 tokens in 0.50 s, 20.0 tokens/s"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn the_statistics_are_the_legend() {
+        let mut answer = Generation::empty(FinishReason::Stop);
+        answer.sources.drafted.add(Source::Recycled);
+        let told = |color| statistics(&answer, 5, Method::Logitspec, 0.5, color);
+        assert!(told(false).contains("from      recycled 0 of 1\n"));
+        assert!(told(true).contains("from      \x1b[35mrecycled\x1b[0m 0 of 1\n"));
     }
 }

@@ -1,11 +1,11 @@
 //! `logitspec simulate`: what speculation would bring on recorded text.
 
 mod input;
+mod memory;
 mod output;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -15,13 +15,9 @@ use serde::Deserialize;
 use crate::bench::category::{row_of, rows};
 use crate::cli::args::{TreeArgs, capacity_within};
 use crate::cli::exit::{Outcome, user_error};
-use crate::draft::{Drafter, Memory, PassCost, SuffixDecoding, SuffixParams};
+use crate::draft::{Drafter, PassCost, SuffixDecoding, SuffixParams};
 use crate::engine::Method;
-use crate::pool::SharedPool;
 use crate::simulate::{Request, Settings, Tally, replay};
-
-/// Most tokens of earlier requests remembered.
-const MAX_HISTORY: usize = 1_000_000;
 
 /// Tell how much speculation would help on your traffic, without running the model
 ///
@@ -29,8 +25,8 @@ const MAX_HISTORY: usize = 1_000_000;
 /// takes seconds, needs no weights, and gives for every method the mean accepted tokens, the drafted tokens per
 /// step and the time to draft them; with --cost (from `logitspec calibrate --json`) the expected speedup, too.
 ///
-/// Text alone has no logits. Methods that draft from the logits' runners-up get them from a --trace only, and
-/// on text show what the text alone gives them.
+/// Text alone has no logits. Methods that draft from the logits' runners-up get them from a --trace, or from --answers
+/// that `logitspec bench --methods baseline --ranked 64` wrote, and on text show what the text alone gives them.
 ///
 /// Examples:
 ///   logitspec simulate --questions question.jsonl --answers answers.jsonl --tokenizer-path tokenizer.json
@@ -49,6 +45,9 @@ pub(super) struct SimulateArgs {
     /// Let methods remember earlier requests; each request sees only those before it
     #[arg(long)]
     history: bool,
+
+    #[command(flatten)]
+    memory: memory::MemoryArgs,
 
     /// Number of the first request, counted from 0 in the file's order
     #[arg(long, alias = "question_begin", value_name = "N")]
@@ -91,7 +90,9 @@ struct SuffixArgs {
         long,
         alias = "max_spec_factor",
         default_value_t = 1.0,
-        value_name = "X"
+        value_name = "X",
+        allow_negative_numbers = true,
+        value_parser = not_negative
     )]
     max_spec_factor: f32,
 
@@ -101,7 +102,8 @@ struct SuffixArgs {
         alias = "max_spec_offset",
         default_value_t = 0.0,
         value_name = "X",
-        allow_negative_numbers = true
+        allow_negative_numbers = true,
+        value_parser = finite
     )]
     max_spec_offset: f32,
 
@@ -110,13 +112,29 @@ struct SuffixArgs {
         long,
         alias = "min_token_prob",
         default_value_t = 0.1,
-        value_name = "P"
+        value_name = "P",
+        value_parser = probability
     )]
     min_token_prob: f32,
 
     /// Draft a tree of the most probable tokens instead of one chain
     #[arg(long, alias = "use_tree_spec")]
     tree_spec: bool,
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    let number = text.parse().ok().filter(|it: &f32| it.is_finite());
+    number.ok_or_else(|| "give a number".into())
+}
+
+fn not_negative(text: &str) -> Result<f32, String> {
+    let number = finite(text).ok().filter(|it| *it >= 0.0);
+    number.ok_or_else(|| "give a number of at least 0".into())
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    let number = finite(text).ok().filter(|it| (0.0..=1.0).contains(it));
+    number.ok_or_else(|| "give a probability, 0 to 1".into())
 }
 
 pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
@@ -149,6 +167,9 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
         [] => &Method::ALL,
         named => named,
     };
+    let memory = args
+        .memory
+        .open(methods, args.history, || args.input.vocabulary())?;
 
     let bar = bar(methods.len() * chosen.len());
     let mut tables = Vec::new();
@@ -156,7 +177,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
         bar.set_message(method.name());
         let mut settings = Settings::new(method, capacity);
         settings.cost = cost.clone().unwrap_or_else(PassCost::flat);
-        let tallies = args.replay(method, &chosen, &settings, &bar);
+        let tallies = args.replay(method, &chosen, &settings, &memory, &bar);
         tables.push(output::MethodFigures::new(method, &tallies, cost.as_ref()));
     }
     bar.finish_and_clear();
@@ -166,6 +187,8 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
         let report = serde_json::json!({
             "requests": chosen.len(),
             "history": args.history,
+            "pool_file": args.memory.pool_file(),
+            "corpus": args.memory.corpus(),
             "draft_tree_capacity": capacity,
             "methods": tables,
         });
@@ -186,6 +209,7 @@ impl SimulateArgs {
         method: Method,
         requests: &[&'a Request],
         settings: &Settings,
+        remembered: &memory::Remembered,
         bar: &ProgressBar,
     ) -> Vec<(&'a str, Tally)> {
         let params = self.tree.method_params();
@@ -195,10 +219,7 @@ impl SimulateArgs {
             .chain([output::OVERALL])
             .map(|row| (row, Tally::default()))
             .collect();
-        let memory = match self.history {
-            true => Memory::of_history(Arc::new(SharedPool::new(MAX_HISTORY))),
-            false => Memory::none(),
-        };
+        let memory = remembered.fresh();
         let make = || -> Box<dyn Drafter> {
             match method {
                 Method::Suffix => Box::new(SuffixDecoding::new(self.suffix_params())),
@@ -234,8 +255,8 @@ impl SimulateArgs {
             max_spec_factor: self.suffix.max_spec_factor,
             max_spec_offset: self.suffix.max_spec_offset,
             min_token_prob: self.suffix.min_token_prob,
+            max_remembered: self.memory.pool_max_tokens(),
             tree: self.suffix.tree_spec,
-            ..shipped
         }
     }
 }

@@ -45,12 +45,15 @@ impl TraceWriter {
         let tree = view.tree;
         let drafted = ROOT + 1..tree.len();
         let times = &view.step.times;
+        // Nothing else can be written as a number.
+        let ranked = || view.ranked.iter().filter(|c| c.logit.is_finite());
         let us = |time: std::time::Duration| time.as_nanos() as f64 / 1e3;
         self.line(&json!({
             "step": view.index,
             "n_past": view.n_past,
             "root": tree.token(ROOT),
-            "ranked": view.ranked.iter().map(|c| c.token).collect::<Vec<_>>(),
+            "ranked": ranked().map(|c| c.token).collect::<Vec<_>>(),
+            "logits": ranked().map(|c| shortest(c.logit)).collect::<Vec<_>>(),
             "nodes": drafted.clone().map(|node| tree.token(node)).collect::<Vec<_>>(),
             "parents": drafted
                 .map(|node| tree.parent(node).map_or(-1, |parent| parent as i64 - 1))
@@ -76,4 +79,9 @@ impl TraceWriter {
         };
         write(&mut self.out).context("cannot write the trace")
     }
+}
+
+/// The shortest number that reads back as `logit`: half the digits that the same value has as an `f64`.
+fn shortest(logit: f32) -> f64 {
+    logit.to_string().parse().unwrap_or(f64::from(logit))
 }

@@ -1,7 +1,7 @@
 //! Steps and answers.
 
 use crate::TokenId;
-use crate::draft::{DraftTree, PerSource};
+use crate::draft::{DraftTree, NodeId, PerSource, Source};
 use crate::engine::stats::{StepTimes, Timings};
 use crate::runtime::DecodeError;
 use crate::verify::Candidate;
@@ -48,6 +48,8 @@ pub struct Stepped {
     pub step: Step,
     /// The tree that was verified.
     pub tree: DraftTree,
+    /// Its nodes that were accepted, root to leaf, the root not among them.
+    pub path: Vec<NodeId>,
     /// The largest last logits, best first, as many as the drafter or the options asked for.
     pub ranked: Vec<Candidate>,
 }
@@ -63,8 +65,18 @@ pub struct StepView<'a> {
     pub ranked: &'a [Candidate],
     /// The tree that was verified.
     pub tree: &'a DraftTree,
+    /// Its nodes that were accepted, root to leaf, the root not among them.
+    pub path: &'a [NodeId],
     /// What came of it.
     pub step: &'a Step,
+}
+
+impl StepView<'_> {
+    /// Where each accepted token came from; nothing for the root, which the model itself said.
+    pub fn origins(&self) -> impl Iterator<Item = Option<Source>> + '_ {
+        let drafted = self.path.iter().map(|&node| Some(self.tree.source(node)));
+        std::iter::once(None).chain(drafted)
+    }
 }
 
 /// An answer.

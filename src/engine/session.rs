@@ -59,6 +59,12 @@ impl<M: TargetModel> Session<M> {
         self
     }
 
+    /// Ends the request, and hands over the drafter with what it remembers, for the next session.
+    pub fn into_drafter(mut self) -> Box<dyn Drafter> {
+        self.drafter.next_request();
+        self.drafter
+    }
+
     /// Lets the drafter copy from `memory`, too; to be told before the first prompt.
     pub fn with_memory(mut self, memory: Memory) -> Self {
         let SessionOptions {
@@ -225,7 +231,12 @@ impl<M: TargetModel> Session<M> {
             let n_past = self.text.len();
             let left = max_new_tokens - answer.tokens.len();
             let mut watch = Stopwatch::start();
-            let Stepped { step, tree, ranked } = match self.step(left) {
+            let Stepped {
+                step,
+                tree,
+                path,
+                ranked,
+            } = match self.step(left) {
                 Ok(Some(stepped)) => stepped,
                 Ok(None) => break, // the context is full
                 Err(GenerateError::Decode(error)) => {
@@ -248,6 +259,7 @@ impl<M: TargetModel> Session<M> {
                 n_past,
                 ranked: &ranked,
                 tree: &tree,
+                path: &path,
                 step: &step,
             };
             let flow = on_step(&view);
@@ -386,7 +398,12 @@ impl<M: TargetModel> Session<M> {
             sources,
             times,
         };
-        Ok(Some(Stepped { step, tree, ranked }))
+        Ok(Some(Stepped {
+            step,
+            tree,
+            path: accepted.path,
+            ranked,
+        }))
     }
 
     /// How large this step's tree may be.

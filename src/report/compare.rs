@@ -6,11 +6,13 @@ use super::ReportError;
 use super::load::{Entry, Method};
 
 /// Settings that a method has of its own, so that it differs from the base's by its nature.
-const OWN: [&str; 9] = [
+const OWN: [&str; 11] = [
     "method",
     "calibration",
+    "corpus",
     "draft-tree-capacity",
     "fill-tree",
+    "history",
     "leave-out",
     "llama-server-args",
     "max-ngram-size",

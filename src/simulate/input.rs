@@ -8,28 +8,52 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::TokenId;
-use crate::bench::Question;
 use crate::bench::files::{json_reason, lines};
+use crate::bench::{Question, RankedTokens};
 use crate::runtime::{ChatTemplate, Message, Role, TemplateError};
 use crate::simulate::{Request, Turn};
+use crate::verify::Candidate;
 
 /// Text to tokens, as a model's engine does it.
+///
+/// Tokenizers are files that people wrote: any of them may fail on any text.
 pub trait TextTokens {
     /// The tokens of a text that starts a conversation, with the beginning-of-sequence token if the model has one there.
-    fn start(&self, text: &str) -> Vec<TokenId>;
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    fn start(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError>;
 
     /// The tokens that lead from an answer to the next one, `last` being the last token before them: the end of the
     /// answer, which the template writes, is left out if `last` is one.
-    fn next_turn(&self, text: &str, last: Option<TokenId>) -> Vec<TokenId>;
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    fn next_turn(&self, text: &str, last: Option<TokenId>) -> Result<Vec<TokenId>, TokenizeError>;
 
     /// The tokens of an answer, without the one that ends it.
-    fn answer(&self, text: &str) -> Vec<TokenId>;
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    fn answer(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError>;
 
     /// The token that ends answers.
     fn end(&self) -> Option<TokenId>;
 
     /// Whether the model ends its answer with `token`.
     fn is_end(&self, token: TokenId) -> bool;
+}
+
+/// A tokenizer failed on a text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the tokenizer fails on {beginning:?}: {reason}; give the tokenizer of the model that answered"
+)]
+pub struct TokenizeError {
+    /// How the text begins.
+    pub beginning: String,
+    /// What the tokenizer said.
+    pub reason: String,
 }
 
 /// Why recorded text could not be read. Each message is one line that names the file and the mend.
@@ -110,6 +134,9 @@ pub enum InputError {
         /// The token.
         token: String,
     },
+    /// The tokenizer fails.
+    #[error(transparent)]
+    Tokenize(#[from] TokenizeError),
     /// The template fails.
     #[error(transparent)]
     Template(#[from] TemplateError),
@@ -132,6 +159,25 @@ pub struct RecordedChoice {
     /// The tokens of each turn, where they are on record.
     #[serde(default)]
     pub token_ids: Option<Vec<Vec<TokenId>>>,
+    /// The candidates for each of those tokens, where they are on record.
+    #[serde(default)]
+    pub ranked: Option<Vec<Vec<RankedTokens>>>,
+}
+
+impl RecordedChoice {
+    /// Whether all lists have as many entries as there are turns or tokens.
+    fn is_consistent(&self) -> bool {
+        let turns = self.turns.len();
+        let told = self.token_ids.as_ref();
+        if turns == 0 || told.is_some_and(|told| told.len() != turns) {
+            return false;
+        }
+        let (Some(ranked), Some(told)) = (&self.ranked, told) else {
+            return true;
+        };
+        let mut pairs = ranked.iter().zip(told);
+        ranked.len() == turns && pairs.all(|(ranked, told)| ranked.len() == told.len())
+    }
 }
 
 /// Reads recorded answers in the file's order; of those to the same question, the last counts.
@@ -148,13 +194,9 @@ pub fn read_recorded_answers(path: &Path) -> Result<Vec<RecordedAnswer>, InputEr
         let Some(choice) = answer.choices.first() else {
             return Err(format!("choices is empty; {shape}"));
         };
-        let told = choice
-            .token_ids
-            .as_ref()
-            .map_or(choice.turns.len(), Vec::len);
-        if choice.turns.is_empty() || told != choice.turns.len() {
+        if !choice.is_consistent() {
             return Err(format!(
-                "turns and token_ids must have one entry a turn; {shape}"
+                "turns, token_ids and ranked must have one entry a turn, ranked one a token; {shape}"
             ));
         }
         match places.get(&answer.question_id) {
@@ -207,22 +249,25 @@ impl Reading<'_> {
         for (number, (said, answer)) in turns.iter().zip(&choice.turns).enumerate() {
             let message = Message::new(Role::User, said.as_str());
             let prompt = match self.template {
-                None if number == 0 => self.tokens.start(said),
-                None => self.tokens.next_turn(said, None),
+                None if number == 0 => self.tokens.start(said)?,
+                None => self.tokens.next_turn(said, None)?,
                 Some(template) if number == 0 => {
                     messages.push(message);
-                    self.tokens.start(&template.prompt(&messages)?)
+                    self.tokens.start(&template.prompt(&messages)?)?
                 }
                 Some(template) => {
                     let text = template.next_turn(&messages, &message)?;
                     messages.push(Message::new(Role::Assistant, answer.as_str()));
                     messages.push(message);
-                    self.tokens.next_turn(&text, last)
+                    self.tokens.next_turn(&text, last)?
                 }
             };
             let turn = match &choice.token_ids {
-                Some(ids) => self.told(prompt, &ids[number]),
-                None => self.written(prompt, answer),
+                Some(ids) => {
+                    let ranked = choice.ranked.as_ref().map(|turns| &turns[number][..]);
+                    self.told(prompt, &ids[number], ranked.unwrap_or_default())
+                }
+                None => self.written(prompt, answer)?,
             };
             last = turn.answer.last().copied();
             request.turns.push(turn);
@@ -231,33 +276,39 @@ impl Reading<'_> {
     }
 
     /// A turn whose answer is on record as text: the token that ended it has to be added.
-    fn written(&self, prompt: Vec<TokenId>, answer: &str) -> Turn {
-        let mut answer = self.tokens.answer(answer);
+    fn written(&self, prompt: Vec<TokenId>, answer: &str) -> Result<Turn, TokenizeError> {
+        let mut answer = self.tokens.answer(answer)?;
         let end = match answer.len() < self.max_new_tokens {
             true => self.tokens.end(),
             false => None,
         };
         answer.truncate(self.max_new_tokens);
         answer.extend(end);
-        Turn {
+        Ok(Turn {
             prompt,
             answer,
             ended: end.is_some(),
             ranked: Vec::new(),
-        }
+        })
     }
 
-    /// A turn whose answer is on record as tokens.
-    fn told(&self, prompt: Vec<TokenId>, answer: &[TokenId]) -> Turn {
+    /// A turn whose answer is on record as tokens, with candidates for each of them or for none.
+    fn told(&self, prompt: Vec<TokenId>, answer: &[TokenId], ranked: &[RankedTokens]) -> Turn {
         let end = answer.iter().position(|&token| self.tokens.is_end(token));
         let answer = &answer[..end.map_or(answer.len(), |end| end + 1)];
         Turn {
             prompt,
             answer: answer.to_vec(),
             ended: end.is_some(),
-            ranked: Vec::new(),
+            ranked: ranked.iter().map(|row| candidates(row)).collect(),
         }
     }
+}
+
+fn candidates(row: &[(TokenId, f32)]) -> Vec<Candidate> {
+    let row = row.iter();
+    row.map(|&(token, logit)| Candidate { token, logit })
+        .collect()
 }
 
 /// The requests of recorded answers, in the order of `questions`; those without an answer are left out.
@@ -338,16 +389,22 @@ pub fn read_jsonl(
             Field::Tokens(ids) => {
                 let prompt = match prompt {
                     Field::Tokens(ids) => ids,
-                    Field::Text(text) => reading.tokens.start(&text),
+                    Field::Text(text) => reading
+                        .tokens
+                        .start(&text)
+                        .map_err(|error| error.to_string())?,
                 };
-                reading.told(prompt, &ids)
+                reading.told(prompt, &ids, &[])
             }
             Field::Text(answer) => match prompt {
-                Field::Tokens(ids) => reading.written(ids, &answer),
+                Field::Tokens(ids) => reading
+                    .written(ids, &answer)
+                    .map_err(|error| error.to_string())?,
                 Field::Text(said) => {
                     let choice = RecordedChoice {
                         turns: vec![answer],
                         token_ids: None,
+                        ranked: None,
                     };
                     match reading.request(&category, &[said], &choice) {
                         Ok(mut request) => request.turns.remove(0),

@@ -20,12 +20,12 @@ mod vocabulary;
 
 pub use figures::{Figures, SourceFigures, Tally};
 pub use input::{
-    Fields, InputError, Reading, RecordedAnswer, RecordedChoice, TextTokens, read_jsonl,
-    read_recorded_answers, requests_of,
+    Fields, InputError, Reading, RecordedAnswer, RecordedChoice, TextTokens, TokenizeError,
+    read_jsonl, read_recorded_answers, requests_of,
 };
 pub use replay::{Record, Replay, Request, Settings, Turn, replay};
 #[cfg(feature = "report")]
 pub use tokenizer::JsonTokenizer;
 #[cfg(feature = "cli")]
-pub(crate) use tokenizer::{continuation, raw};
+pub(crate) use tokenizer::{continuation, first_line, raw};
 pub use trace::read_trace;

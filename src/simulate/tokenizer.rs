@@ -5,7 +5,7 @@ use std::path::Path;
 use tokenizers::Tokenizer;
 
 use crate::TokenId;
-use crate::simulate::{InputError, TextTokens};
+use crate::simulate::{InputError, TextTokens, TokenizeError};
 
 /// Tokens that begin texts, where no one says which does. A tokenizer.json may leave that to the program.
 const BEGINNINGS: [&str; 3] = ["<s>", "<|begin_of_text|>", "<bos>"];
@@ -42,7 +42,7 @@ impl JsonTokenizer {
     ) -> Result<Self, InputError> {
         let unusable = |error: tokenizers::Error| InputError::Tokenizer {
             path: path.into(),
-            reason: error.to_string().lines().next().unwrap_or_default().into(),
+            reason: first_line(&error),
         };
         std::fs::metadata(path).map_err(|error| InputError::Read {
             path: path.into(),
@@ -87,10 +87,21 @@ impl JsonTokenizer {
         self.end.as_ref().map_or("", |(text, _)| text)
     }
 
-    fn raw(&self, text: &str) -> Vec<TokenId> {
-        // Fails only on what is no text at all.
-        raw(&self.tokenizer, text).unwrap_or_default()
+    fn raw(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
+        raw(&self.tokenizer, text).map_err(|error| failure(text, &error))
     }
+}
+
+fn failure(text: &str, error: &tokenizers::Error) -> TokenizeError {
+    TokenizeError {
+        beginning: text.chars().take(32).collect(),
+        reason: first_line(error),
+    }
+}
+
+/// Errors from deep in a tokenizer can be many lines long; the first says what it is about.
+pub(crate) fn first_line(error: &tokenizers::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().into()
 }
 
 /// The tokens of a text, with what the tokenizer puts before one and nothing else.
@@ -122,39 +133,40 @@ pub(crate) fn continuation(tokenizer: &Tokenizer, text: &str) -> tokenizers::Res
 }
 
 impl TextTokens for JsonTokenizer {
-    fn start(&self, text: &str) -> Vec<TokenId> {
+    fn start(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
         let mut tokens = self.puts.clone();
         // Only what stands before the text: some tokenizers put an end after it.
         tokens.retain(|&token| !self.is_end(token));
         if let (true, Some((_, begin))) = (tokens.is_empty(), &self.begin) {
             tokens.push(*begin);
         }
-        tokens.extend(self.raw(text));
-        tokens
+        tokens.extend(self.raw(text)?);
+        Ok(tokens)
     }
 
-    fn next_turn(&self, text: &str, last: Option<TokenId>) -> Vec<TokenId> {
-        let mut tokens = continuation(&self.tokenizer, text).unwrap_or_default();
+    fn next_turn(&self, text: &str, last: Option<TokenId>) -> Result<Vec<TokenId>, TokenizeError> {
+        let mut tokens =
+            continuation(&self.tokenizer, text).map_err(|error| failure(text, &error))?;
         if !last.is_some_and(|token| self.is_end(token)) {
-            return tokens;
+            return Ok(tokens);
         }
         let blank = |token: &TokenId| {
             let text = self.tokenizer.decode(&[*token], true);
             text.is_ok_and(|text| text.trim().is_empty())
         };
-        match tokens.iter().position(|&token| self.is_end(token)) {
+        Ok(match tokens.iter().position(|&token| self.is_end(token)) {
             Some(end) if tokens[..end].iter().all(blank) => tokens.split_off(end + 1),
             _ => tokens,
-        }
+        })
     }
 
-    fn answer(&self, text: &str) -> Vec<TokenId> {
-        let mut tokens = self.raw(text);
+    fn answer(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
+        let mut tokens = self.raw(text)?;
         // What a model writes of special tokens ends its answer, or is left out of its text.
         if let Some(end) = tokens.iter().position(|&token| self.is_end(token)) {
             tokens.truncate(end);
         }
-        tokens
+        Ok(tokens)
     }
 
     fn end(&self) -> Option<TokenId> {

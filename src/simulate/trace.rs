@@ -20,13 +20,15 @@ struct Header {
 struct Step {
     n_past: usize,
     ranked: Vec<TokenId>,
+    /// Of `ranked`. Early traces have none.
+    logits: Option<Vec<f32>>,
     accepted: Vec<TokenId>,
 }
 
 /// Reads the request that a trace is of.
 ///
-/// A trace has the order of the candidates, not their logits; they are given logits that fall by one from
-/// candidate to candidate. It has them where one of its steps began: at every token if it is of `baseline`.
+/// A trace has candidates where one of its steps began: at every token if it is of `baseline`. Where it has their order
+/// without their logits, they are given logits that fall by one from candidate to candidate.
 ///
 /// # Errors
 /// A file that cannot be read or is no trace.
@@ -48,14 +50,14 @@ pub fn read_trace(path: &Path) -> Result<Request, InputError> {
                 "this step does not go on where the one before it ended; {mend}"
             ));
         }
-        let falling = step.ranked.into_iter().scan(1.0, |logit, token| {
-            *logit -= 1.0;
-            Some(Candidate {
-                token,
-                logit: *logit,
-            })
-        });
-        turn.ranked.push(falling.collect());
+        let falling = || (0..step.ranked.len()).map(|rank| -(rank as f32)).collect();
+        let logits = step.logits.unwrap_or_else(falling);
+        if logits.len() != step.ranked.len() {
+            return Err(format!("logits and ranked must have equal lengths; {mend}"));
+        }
+        let candidates = step.ranked.into_iter().zip(logits);
+        let candidates = candidates.map(|(token, logit)| Candidate { token, logit });
+        turn.ranked.push(candidates.collect());
         turn.answer.extend_from_slice(&step.accepted);
         turn.ranked.resize(turn.answer.len(), Vec::new());
         Ok(())

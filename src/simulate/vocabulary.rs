@@ -2,18 +2,18 @@
 
 use crate::TokenId;
 use crate::runtime::llama::Vocabulary;
-use crate::simulate::TextTokens;
+use crate::simulate::{TextTokens, TokenizeError};
 
 impl TextTokens for Vocabulary<'_> {
-    fn start(&self, text: &str) -> Vec<TokenId> {
-        self.tokenize(text)
+    fn start(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
+        Ok(self.tokenize(text))
     }
 
-    fn next_turn(&self, text: &str, last: Option<TokenId>) -> Vec<TokenId> {
-        self.tokenize_next_turn(text, last)
+    fn next_turn(&self, text: &str, last: Option<TokenId>) -> Result<Vec<TokenId>, TokenizeError> {
+        Ok(self.tokenize_next_turn(text, last))
     }
 
-    fn answer(&self, text: &str) -> Vec<TokenId> {
+    fn answer(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
         let mut tokens = self.tokenize_answer(text);
         if let Some(end) = tokens
             .iter()
@@ -21,7 +21,7 @@ impl TextTokens for Vocabulary<'_> {
         {
             tokens.truncate(end);
         }
-        tokens
+        Ok(tokens)
     }
 
     fn end(&self) -> Option<TokenId> {

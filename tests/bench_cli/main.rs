@@ -9,6 +9,7 @@ mod ends;
 mod eval;
 mod files;
 mod input;
+mod memory;
 #[path = "../program/mod.rs"]
 mod program;
 mod server;

@@ -23,20 +23,20 @@ const TOKENIZER: &str = r#"{
         "vocab": {"<s>": 0, "</s>": 1, "?": 2, "a": 3, "b": 4, "c": 5, "d": 6, "e": 7}}
 }"#;
 
-struct Folder(tempfile::TempDir);
+pub struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write("tokenizer.json", TOKENIZER);
         folder
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.0.path().join(name).to_str().unwrap().to_owned()
     }
 
-    fn write(&self, name: &str, text: &str) -> String {
+    pub fn write(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
         path
@@ -47,12 +47,12 @@ fn simulate(args: &[&str]) -> Output {
     command(&[&["simulate"], args].concat()).output().unwrap()
 }
 
-fn json(args: &[&str]) -> Value {
+pub fn json(args: &[&str]) -> Value {
     program::json(&simulate(&[args, &["--json"]].concat()))
 }
 
 /// Exit code 2 and one line that has all of `words`.
-fn assert_refused(args: &[&str], words: &[&str]) {
+pub fn assert_refused(args: &[&str], words: &[&str]) {
     program::assert_refused(&simulate(args), words);
 }
 
@@ -75,7 +75,7 @@ fn record(folder: &Folder) -> [String; 6] {
     [a, questions, b, answers, c, tokenizer]
 }
 
-fn row<'a>(report: &'a Value, method: usize, category: &str) -> &'a Value {
+pub fn row<'a>(report: &'a Value, method: usize, category: &str) -> &'a Value {
     let rows = report["methods"][method]["categories"].as_array().unwrap();
     rows.iter().find(|row| row["category"] == category).unwrap()
 }
@@ -277,6 +277,16 @@ fn bad_input_is_one_line_and_exit_code_2() {
         r#"{"question_id": 2, "choices": [{"turns": ["a", "b"]}]}"#,
     );
     with(questions, &long, tokenizer, &["question 2", "2 turns"]);
+    let ranked = folder.write(
+        "ranked.jsonl",
+        r#"{"question_id": 2, "choices": [{"turns": ["a"], "token_ids": [[3, 1]], "ranked": [[[[3, 0.5]]]]}]}"#,
+    );
+    with(
+        questions,
+        &ranked,
+        tokenizer,
+        &["ranked.jsonl:1", "ranked one a token"],
+    );
     let none = folder.write("none.jsonl", "\n");
     with(questions, &none, tokenizer, &["no answer in it"]);
 
@@ -294,6 +304,14 @@ fn bad_input_is_one_line_and_exit_code_2() {
     let bad_cost = folder.write("cost.json", r#"{"seconds": [1.0, 0.0]}"#);
     assert_refused(&["--cost", &bad_cost], &["--cost", "cost.json"]);
     assert_refused(&["--trace", &absent], &["absent", "trace"]);
+    for (flag, value) in [
+        ("--min-token-prob", "NaN"),
+        ("--min-token-prob", "1.5"),
+        ("--max-spec-factor", "-1"),
+        ("--max-spec-offset", "inf"),
+    ] {
+        assert_refused(&[flag, value], &[flag, value]);
+    }
     assert_refused(&["--methods", "nonsense"], &["nonsense", "token-recycling"]);
     assert!(Path::new(questions).exists());
 }

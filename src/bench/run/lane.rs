@@ -97,6 +97,11 @@ impl Lane {
         self.file.path()
     }
 
+    /// Number of questions that have their answers.
+    pub fn answered(&self) -> usize {
+        self.file.answered()
+    }
+
     /// Whether the question has its answer, or is known to be left out.
     pub fn is_done(&self, question_id: i64) -> bool {
         let skipped = |skip: &Skip| skip.line.is_none() && skip.question_id == question_id;

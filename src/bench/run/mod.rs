@@ -72,6 +72,9 @@ pub trait Answerer {
     /// [`AskError::Unaskable`] for a question that cannot be asked of this model, [`AskError::Failed`] for a
     /// failure of the machine.
     fn answer(&mut self, turns: &[String], choice: u32) -> Result<Choice, AskError>;
+
+    /// Forgets what it remembers of earlier conversations, if it does: it was warming up, or another repeat begins.
+    fn forget(&mut self) {}
 }
 
 /// What to run.

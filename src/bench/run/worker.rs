@@ -42,6 +42,7 @@ pub(super) fn work(job: &Job<'_, '_, '_>, rounds: &Receiver<Vec<Task>>, reports:
         job,
         reports,
         answerers: (0..job.plan.methods.len()).map(|_| None).collect(),
+        repeats: vec![0; job.plan.methods.len()],
     };
     for round in rounds {
         if worker.round(&round).is_err() {
@@ -55,6 +56,8 @@ struct Worker<'w, 'j, 'p, 'e> {
     reports: &'w Sender<Report>,
     /// One for each method, once it is warm.
     answerers: Vec<Option<Box<dyn Answerer + 'e>>>,
+    /// The repeat that each is in.
+    repeats: Vec<u32>,
 }
 
 impl Worker<'_, '_, '_, '_> {
@@ -95,6 +98,7 @@ impl Worker<'_, '_, '_, '_> {
                     Err(AskError::Failed(source)) => return self.fail(failed(source)),
                 }
             }
+            answerer.forget();
         }
         self.answerers[method] = Some(answerer);
         Ok(())
@@ -107,6 +111,10 @@ impl Worker<'_, '_, '_, '_> {
         let answerer = self.answerers[task.method]
             .as_mut()
             .expect("its round warmed it");
+        if self.repeats[task.method] != task.repeat {
+            self.repeats[task.method] = task.repeat;
+            answerer.forget();
+        }
         let choices = (0..plan.num_choices.max(1)).map(|index| {
             let choice = answerer.answer(turns, index)?;
             Ok(Choice { index, ..choice })

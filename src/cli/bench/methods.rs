@@ -58,6 +58,11 @@ impl Bencher {
         matches!(self, Self::Engine(named) if named.method != Method::Baseline)
     }
 
+    /// Whether it copies from a corpus.
+    pub(super) fn uses_memory(&self) -> bool {
+        matches!(self, Self::Engine(named) if named.method.uses_memory())
+    }
+
     /// The session of this method; plain decoding needs no room for a tree.
     pub(super) fn session_options(&self, common: SessionOptions) -> SessionOptions {
         SessionOptions {

@@ -50,7 +50,8 @@ impl Settings {
             "cache-type-k": context.cache_type_k.to_string(),
             "cache-type-v": context.cache_type_v.to_string(),
             "ctx-size": context.n_ctx,
-            "flash-attn": format!("{:?}", args.model.flash_attn).to_lowercase(),
+            // What it came to, since that depends on more than the flag.
+            "flash-attn": format!("{:?}", engine.flash_attention(context)).to_lowercase(),
             "jobs": args.jobs,
             "max-new-tokens": args.max_new_tokens,
             "min-p": sampling.min_p,
@@ -58,6 +59,7 @@ impl Settings {
             "no-mmap": args.model.no_mmap,
             "no-swa-full": args.model.no_swa_full,
             "num-choices": args.num_choices,
+            "ranked": args.ranked,
             "questions-sha256": sha256(questions)?,
             "repeat-penalty": sampling.repeat_penalty,
             "seed": sampling.seed,
@@ -71,8 +73,10 @@ impl Settings {
             "warmup": args.warmup,
         });
         let drafting = json!({
+            "corpus": args.corpus,
             "draft-tree-capacity": args.tree.draft_tree_capacity,
             "fill-tree": args.fill_tree,
+            "history": args.history,
             "leave-out": args.tree.method_params().leave_out.iter().collect::<Vec<_>>(),
             "max-ngram-size": args.tree.max_ngram_size,
             "num-pred-tokens": args.tree.num_pred_tokens,

@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 use crate::TokenId;
 use crate::cli::exit::user_error;
 use crate::runtime::llama::{Engine, ModelOptions};
-use crate::simulate::{continuation, raw};
+use crate::simulate::{continuation, first_line, raw};
 use crate::store::VocabFingerprint;
 
 /// Whose tokens.
@@ -30,14 +30,22 @@ pub(super) struct TokensArgs {
 }
 
 /// A tokenizer and its vocabulary.
-pub(super) enum Tokens {
+pub(in crate::cli) enum Tokens {
     Gguf(Box<Engine>),
     Json(Box<Tokenizer>),
 }
 
 impl Tokens {
     pub(super) fn open(args: &TokensArgs) -> anyhow::Result<Self> {
-        match (&args.tokenizer_path, &args.model_path) {
+        Self::of(args.tokenizer_path.as_deref(), args.model_path.as_deref())
+    }
+
+    /// The tokens of a `tokenizer.json`, or of a GGUF.
+    pub(in crate::cli) fn of(
+        tokenizer_path: Option<&Path>,
+        model_path: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        match (tokenizer_path, model_path) {
             (Some(path), _) => open_json(path).map(|tokenizer| Self::Json(Box::new(tokenizer))),
             (None, Some(path)) => {
                 let options = ModelOptions {
@@ -60,7 +68,7 @@ impl Tokens {
         }
     }
 
-    pub(super) fn fingerprint(&self) -> VocabFingerprint {
+    pub(in crate::cli) fn fingerprint(&self) -> VocabFingerprint {
         match self {
             Self::Gguf(engine) => engine.vocabulary().fingerprint(),
             Self::Json(tokenizer) => fingerprint_of(tokenizer),
@@ -84,8 +92,9 @@ impl Tokens {
                 } else {
                     continuation(tokenizer, text)
                 };
-                tokens
-                    .map_err(|error| anyhow::anyhow!("the tokenizer failed: {}", one_line(&error)))
+                tokens.map_err(|error| {
+                    anyhow::anyhow!("the tokenizer failed: {}", first_line(&error))
+                })
             }
         }
     }
@@ -96,7 +105,7 @@ fn open_json(path: &Path) -> anyhow::Result<Tokenizer> {
         user_error(format!(
             "{}: cannot use this tokenizer: {}; give --tokenizer-path a tokenizer.json",
             path.display(),
-            one_line(&error)
+            first_line(&error)
         ))
     };
     let mut tokenizer = Tokenizer::from_file(path).map_err(unusable)?;
@@ -114,14 +123,4 @@ fn fingerprint_of(tokenizer: &Tokenizer) -> VocabFingerprint {
         let token = tokenizer.id_to_token(number);
         token.unwrap_or_else(|| format!("[PAD{number}]"))
     }))
-}
-
-/// Errors from deep in a tokenizer can be many lines long; the first says what it is about.
-fn one_line(error: &tokenizers::Error) -> String {
-    error
-        .to_string()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
 }

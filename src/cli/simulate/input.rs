@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::bench::read_questions;
 use crate::cli::conversation::{TemplateArgs, opening};
+use crate::cli::corpus::Tokens;
 use crate::cli::exit::user_error;
 use crate::runtime::ChatTemplate;
 use crate::runtime::llama::{Engine, ModelOptions};
@@ -14,6 +15,7 @@ use crate::simulate::{
     Fields, JsonTokenizer, Reading, Request, TextTokens, read_jsonl, read_recorded_answers,
     read_trace, requests_of,
 };
+use crate::store::VocabFingerprint;
 
 /// What is replayed, and how its text becomes tokens.
 #[derive(Debug, Args)]
@@ -168,6 +170,12 @@ impl InputArgs {
             _ => self.template.choose(&engine)?,
         };
         self.requests(&vocabulary, template.as_ref())
+    }
+
+    /// Whose tokens these are.
+    pub(super) fn vocabulary(&self) -> anyhow::Result<VocabFingerprint> {
+        let tokens = Tokens::of(self.tokenizer_path.as_deref(), self.model_path.as_deref())?;
+        Ok(tokens.fingerprint())
     }
 
     fn requests(

@@ -114,8 +114,8 @@ impl SuffixDecoding {
     pub fn new(params: SuffixParams) -> Self {
         Self {
             params,
-            text: SuffixAutomaton::default(),
-            answers: SuffixAutomaton::default(),
+            text: SuffixAutomaton::with_max_depth(params.max_depth),
+            answers: SuffixAutomaton::with_max_depth(params.max_depth),
             remembered: VecDeque::new(),
             known: (START, 0),
             earlier: false,

@@ -119,6 +119,7 @@ mod tests {
         let time = |n_past, tokens| PassTimes {
             n_past,
             tokens,
+            fastest: 0.0,
             reused: 0.1,
             rebuilt: 0.2,
             kv: 0.0,

@@ -23,6 +23,9 @@ pub struct PassTimes {
     pub tokens: usize,
     /// The pass, when the one before had the same shape: the computation graph can be used again.
     pub reused: f64,
+    /// The fastest of those.
+    #[serde(default)]
+    pub fastest: f64,
     /// The pass, when the one before had another shape.
     pub rebuilt: f64,
     /// Moving cells of the KV cache between sequences, before and after.
@@ -40,8 +43,13 @@ pub struct CalibrationPlan {
     pub contexts: Vec<usize>,
     /// Tokens of a pass, ascending, from 1 on.
     pub sizes: Vec<usize>,
-    /// How often each is measured.
+    /// How often each is measured, but for those that take long: two samples are enough of a pass that takes a second.
     pub repeats: usize,
+    /// A size on which so much time was spent, and that has two samples, is done with.
+    pub budget: Duration,
+    /// Passes that cost so many times as much as one of one token at the shortest context are not measured at longer
+    /// ones: no tree gets there.
+    pub most_ratio: f64,
 }
 
 impl Default for CalibrationPlan {
@@ -52,6 +60,8 @@ impl Default for CalibrationPlan {
                 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256,
             ],
             repeats: 5,
+            budget: Duration::from_secs(1),
+            most_ratio: 12.0,
         }
     }
 }
@@ -84,10 +94,12 @@ pub fn calibrate(
             wanted.push((n_past, sizes));
         }
     }
-    let all = wanted.iter().map(|(_, sizes)| sizes.len()).sum::<usize>() * plan.repeats;
+    let mut all = wanted.iter().map(|(_, sizes)| sizes.len()).sum::<usize>() * plan.repeats;
     let mut done = 0;
     let mut filler = Filler::new(model.n_vocab());
-    let mut times = Vec::new();
+    let mut times: Vec<PassTimes> = Vec::new();
+    // The largest size worth measuring.
+    let mut most = usize::MAX;
     model.truncate(0);
     for (n_past, sizes) in &wanted {
         while model.n_past() < *n_past {
@@ -95,13 +107,21 @@ pub fn calibrate(
             let tokens: Vec<TokenId> = (0..piece).map(|_| filler.token()).collect();
             model.append(&tokens)?;
         }
+        let of_interest = sizes.iter().filter(|&&size| size <= most).count();
+        all -= (sizes.len() - of_interest) * plan.repeats;
+        let sizes = &sizes[..of_interest];
         let mut samples = vec![Samples::default(); sizes.len()];
-        for _ in 0..plan.repeats {
+        for round in 0..plan.repeats {
             for (&size, samples) in sizes.iter().zip(&mut samples) {
-                for reused in [false, true] {
-                    measure(model, &mut filler, size, reused, samples)?;
-                }
                 done += 1;
+                if samples.spent() > plan.budget && samples.reused.len() > 1 {
+                    continue;
+                }
+                // A graph is built once, and takes about as long for large passes as for small ones.
+                if round == 0 || size <= SMALL {
+                    measure(model, &mut filler, size, false, samples)?;
+                }
+                measure(model, &mut filler, size, true, samples)?;
                 if progress(done, all).is_break() {
                     model.truncate(0);
                     return Err(DecodeError::Aborted);
@@ -110,18 +130,27 @@ pub fn calibrate(
         }
         let medians = sizes.iter().zip(&mut samples);
         times.extend(medians.map(|(&size, samples)| samples.medians(*n_past, size)));
+        if most == usize::MAX {
+            let one = times.first().map_or(0.0, |time| time.reused);
+            let cheap = times.iter().filter(|it| it.reused <= plan.most_ratio * one);
+            most = cheap.map(|it| it.tokens).max().unwrap_or(0);
+        }
     }
+    // Too late to call it off.
+    let _ = progress(all, all);
     model.truncate(0);
     Ok(times)
 }
 
-/// Whether a pass took much less time than one over fewer tokens: the machine was too busy to measure on.
+/// Whether a pass took much less time than one over fewer tokens that was as fast at its best: the machine was too busy
+/// to measure on. A smaller pass that was never faster has a slower kernel.
 pub fn contradictory(times: &[PassTimes]) -> bool {
     times.iter().enumerate().any(|(index, large)| {
         times[..index].iter().any(|small| {
             small.n_past == large.n_past
                 && small.tokens >= TELLING
                 && large.reused < LEAST_RISE * small.reused
+                && small.fastest < small.reused * (1.0 + LEAST_RISE) / 2.0
         })
     })
 }
@@ -222,7 +251,13 @@ struct Samples {
 }
 
 impl Samples {
+    /// Time spent on passes.
+    fn spent(&self) -> Duration {
+        self.reused.iter().chain(&self.rebuilt).sum()
+    }
+
     fn medians(&mut self, n_past: usize, tokens: usize) -> PassTimes {
+        let fastest = self.reused.iter().min().copied().unwrap_or_default();
         let median = |times: &mut Vec<Duration>| {
             times.sort_unstable();
             let middle = times.get(times.len() / 2).copied().unwrap_or_default();
@@ -232,6 +267,7 @@ impl Samples {
             n_past,
             tokens,
             reused: median(&mut self.reused),
+            fastest: fastest.as_secs_f64(),
             rebuilt: median(&mut self.rebuilt),
             kv: median(&mut self.kv),
             argmax: median(&mut self.argmax),
@@ -271,6 +307,7 @@ mod tests {
             contexts: vec![4, 40, 500],
             sizes: vec![1, 2, 5, 16, 64],
             repeats: 2,
+            ..CalibrationPlan::default()
         };
         let mut told = Vec::new();
         let times = calibrate(&mut model, &plan, &mut |done, all| {
@@ -296,11 +333,34 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_long_is_measured_twice_and_not_at_every_length() {
+        let mut model = ScriptedModel::new(20, 2, 1, 60, 16);
+        let plan = CalibrationPlan {
+            contexts: vec![4, 20],
+            sizes: vec![1, 2, 12],
+            repeats: 9,
+            budget: Duration::ZERO,
+            most_ratio: 0.0,
+        };
+        let mut told = Vec::new();
+        let times = calibrate(&mut model, &plan, &mut |done, all| {
+            told.push((done, all));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        // Two rounds of three sizes, and nothing at the longer context.
+        assert_eq!(told.len(), 2 * 3 + 1, "{told:?}");
+        assert_eq!(times.len(), 3);
+        assert_eq!(told.last(), Some(&(27, 27)));
+    }
+
+    #[test]
     fn a_cost_model_takes_passes_and_graphs_apart() {
         let time = |n_past, tokens, reused, rebuilt| PassTimes {
             n_past,
             tokens,
             reused,
+            fastest: reused,
             rebuilt,
             kv: 0.1,
             argmax: 0.0,
@@ -336,6 +396,7 @@ mod tests {
             contexts: vec![4],
             sizes: vec![1, 2],
             repeats: 2,
+            ..CalibrationPlan::default()
         };
         let mut told = 0;
         let outcome = calibrate(&mut model, &plan, &mut |_, _| {
@@ -348,10 +409,11 @@ mod tests {
 
     #[test]
     fn a_large_pass_that_took_no_time_beside_a_small_one_is_noticed() {
-        let time = |n_past, tokens, reused| PassTimes {
+        let time = |n_past, tokens, reused: f64| PassTimes {
             n_past,
             tokens,
             reused,
+            fastest: 0.1 * reused,
             rebuilt: reused,
             kv: 0.0,
             argmax: 0.0,
@@ -372,6 +434,14 @@ mod tests {
         assert!(
             !contradictory(&[time(0, 8, 9.0), time(900, 16, 1.0)]),
             "other contexts"
+        );
+        let steady = PassTimes {
+            fastest: 8.5,
+            ..time(0, 48, 9.0)
+        };
+        assert!(
+            !contradictory(&[steady, time(0, 64, 4.0)]),
+            "a faster kernel from 64 tokens on"
         );
     }
 }

@@ -92,7 +92,7 @@ impl Default for ModelOptions {
 /// Whether attention is computed in one fused kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FlashAttention {
-    /// Where the device can.
+    /// Where it helps ([`Engine::flash_attention`]).
     #[default]
     Auto,
     /// Always.
@@ -126,6 +126,14 @@ impl CacheType {
         ("q4_0", KvCacheType::Q4_0),
         ("iq4_nl", KvCacheType::IQ4_NL),
     ];
+
+    /// Whether it keeps every value as a float.
+    pub fn is_unquantized(&self) -> bool {
+        matches!(
+            self.0,
+            KvCacheType::F32 | KvCacheType::F16 | KvCacheType::BF16
+        )
+    }
 }
 
 impl FromStr for CacheType {
@@ -294,6 +302,38 @@ impl Engine {
         self.memory_cannot_be_cut(options.swa_full)
     }
 
+    /// Whether attention is computed in one fused kernel, for these options: [`FlashAttention::Auto`] is left to llama.cpp
+    /// on a graphics processor, and decided here on others.
+    ///
+    /// llama.cpp's fused kernel for processors reads the whole cache once for every token of a small pass. The plain kernels
+    /// read it once for the pass, which makes a draft's tokens cheaper the longer the text is. They take a few calls
+    /// more, which shows beside tiny models only, and room for all scores of a layer.
+    pub fn flash_attention(&self, options: &ContextOptions) -> FlashAttention {
+        const TINY: u64 = 256 << 20;
+        const MOST_SCORES: u64 = 1 << 30;
+        let n_ctx = options.n_ctx.unwrap_or(self.n_ctx_train());
+        let rows = u64::from(options.n_ubatch) * u64::from(self.model.n_head());
+        let scores = 4 * u64::from(n_ctx) * rows;
+        let cache = [options.cache_type_k, options.cache_type_v];
+        let plain = cache.iter().all(CacheType::is_unquantized);
+        match options.flash_attention {
+            FlashAttention::Auto
+                if !self.is_on_gpu()
+                    && plain
+                    && scores <= MOST_SCORES
+                    && self.model.size() >= TINY =>
+            {
+                FlashAttention::Off
+            }
+            chosen => chosen,
+        }
+    }
+
+    /// Whether some of it is computed on a graphics processor.
+    fn is_on_gpu(&self) -> bool {
+        backend().supports_gpu_offload() && self.gpu_layers != Some(0)
+    }
+
     /// A context with an empty cache.
     ///
     /// # Errors
@@ -325,7 +365,7 @@ impl Engine {
             .with_swa_full(options.swa_full)
             .with_type_k(options.cache_type_k.0)
             .with_type_v(options.cache_type_v.0)
-            .with_flash_attention_policy(match options.flash_attention {
+            .with_flash_attention_policy(match self.flash_attention(options) {
                 FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
                 FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
                 FlashAttention::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
@@ -371,7 +411,7 @@ impl Engine {
     pub fn cost_model(&self, options: &SessionOptions) -> CostModel {
         if !options.weighs_cost() {
             CostModel::flat()
-        } else if backend().supports_gpu_offload() && self.gpu_layers != Some(0) {
+        } else if self.is_on_gpu() {
             CostModel::gpu()
         } else {
             let unquantized = ["F32", "F16", "BF16"];

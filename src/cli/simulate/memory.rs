@@ -1,0 +1,110 @@
+//! What replayed methods may copy from beside the request.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::TokenId;
+use crate::cli::exit::user_error;
+use crate::cli::memory::{HISTORY_TOKENS, open_corpus};
+use crate::draft::Memory;
+use crate::engine::Method;
+use crate::pool::SharedPool;
+use crate::store::VocabFingerprint;
+
+/// Texts beyond the request.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Memory")]
+pub(super) struct MemoryArgs {
+    /// Begin with the earlier requests that are kept in a file, which stays as it is
+    #[arg(long, alias = "pool_file", value_name = "FILE")]
+    pool_file: Option<PathBuf>,
+
+    /// Most tokens of earlier requests to remember; the oldest requests go first
+    #[arg(
+        long,
+        alias = "pool_max_tokens",
+        default_value_t = HISTORY_TOKENS as u32,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1 << 29)
+    )]
+    pool_max_tokens: u32,
+
+    /// Copy from a corpus, too: a file made by logitspec corpus build
+    #[arg(long, value_name = "FILE")]
+    corpus: Option<PathBuf>,
+}
+
+impl MemoryArgs {
+    pub(super) fn pool_max_tokens(&self) -> usize {
+        self.pool_max_tokens as usize
+    }
+
+    pub(super) fn pool_file(&self) -> Option<&Path> {
+        self.pool_file.as_deref()
+    }
+
+    pub(super) fn corpus(&self) -> Option<&Path> {
+        self.corpus.as_deref()
+    }
+
+    /// Opens what these flags name, for the vocabulary that `vocabulary` finds. Tells of what `methods` have no use for.
+    pub(super) fn open(
+        &self,
+        methods: &[Method],
+        history: bool,
+        vocabulary: impl Fn() -> anyhow::Result<VocabFingerprint>,
+    ) -> anyhow::Result<Remembered> {
+        let files = [("--pool-file", &self.pool_file), ("--corpus", &self.corpus)];
+        for (flag, _) in files.into_iter().filter(|(_, file)| file.is_some()) {
+            let idle: Vec<_> = methods.iter().filter(|it| !it.uses_memory()).collect();
+            if !idle.is_empty() {
+                let idle: Vec<_> = idle.into_iter().map(|method| method.name()).collect();
+                eprintln!("note: {flag} does nothing for {}", idle.join(", "));
+            }
+        }
+        let mut remembered = Remembered {
+            history: (history || self.pool_file.is_some()).then(Vec::new),
+            max_tokens: self.pool_max_tokens(),
+            corpus: Memory::none(),
+        };
+        if let Some(path) = &self.pool_file {
+            if !path.exists() {
+                return Err(user_error(format!(
+                    "--pool-file {}: there is no such file; name one that generate or chat --pool-file wrote",
+                    path.display()
+                )));
+            }
+            let pool = SharedPool::load(path, &vocabulary()?, remembered.max_tokens)?;
+            remembered.history = Some(pool.documents());
+        }
+        if let Some(path) = &self.corpus {
+            remembered.corpus = open_corpus(path, &vocabulary()?)?;
+        }
+        Ok(remembered)
+    }
+}
+
+/// What every method begins with.
+pub(super) struct Remembered {
+    /// Earlier requests, the oldest first, if methods may copy from such at all.
+    history: Option<Vec<Vec<TokenId>>>,
+    max_tokens: usize,
+    corpus: Memory,
+}
+
+impl Remembered {
+    /// A memory that no replay has added to.
+    pub(super) fn fresh(&self) -> Memory {
+        let history = self.history.as_ref().map(|documents| {
+            let pool = SharedPool::new(self.max_tokens);
+            documents.iter().for_each(|document| pool.insert(document));
+            Arc::new(pool)
+        });
+        Memory {
+            history,
+            ..self.corpus.clone()
+        }
+    }
+}
