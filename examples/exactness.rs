@@ -4,6 +4,8 @@
 //! compares token ids. Where one differs, the two logits in question are computed afresh and shown: a relative gap
 //! below 1e-3 is a rounding tie (kernels for other batch sizes round differently), anything else a failure.
 //! Trees are filled to their capacity, whatever that costs, unless `--sized-trees` is given.
+//! With `--history` every method remembers the questions before, with `--poison` it begins with a memory of spoiled
+//! questions, and with `--corpus` it copies from a corpus, each as far as it can.
 //! With `--check-logits N`, the last row is compared with that of a fresh decode of the text every N steps.
 //!
 //! ```text
@@ -14,15 +16,20 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
 use logitspec::TokenId;
-use logitspec::engine::{Method, Session, SessionOptions};
+use logitspec::corpus::Corpus;
+use logitspec::draft::{DraftTree, Drafter, Memory, NodeId, NodeRows, TreeLimits, Verified};
+use logitspec::engine::{Method, MethodParams, Session, SessionOptions};
+use logitspec::pool::SharedPool;
 use logitspec::runtime::llama::{
     ContextOptions, Engine, FlashAttention, LlamaTarget, ModelOptions,
 };
 use logitspec::runtime::{ChatTemplate, Message, Role};
+use logitspec::verify::Candidate;
 
 #[derive(Parser)]
 struct Args {
@@ -32,13 +39,18 @@ struct Args {
     /// Question set, JSON Lines with question_id and turns
     #[arg(long)]
     questions: PathBuf,
-    /// Methods to compare with baseline
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "logitspec,logitspec-reference,prompt-lookup"
-    )]
+    /// Methods to compare with baseline [default: all]
+    #[arg(long, value_delimiter = ',')]
     methods: Vec<Method>,
+    /// Let methods remember the questions before, and their answers
+    #[arg(long)]
+    history: bool,
+    /// Begin with a memory of all questions with every third token replaced; they remember, too
+    #[arg(long)]
+    poison: bool,
+    /// Copy from a corpus, too
+    #[arg(long)]
+    corpus: Option<PathBuf>,
     /// Draft tree capacities
     #[arg(long, value_delimiter = ',', default_value = "8,64,200")]
     capacities: Vec<usize>,
@@ -111,19 +123,31 @@ fn main() -> anyhow::Result<()> {
         ),
     };
     let questions = read_questions(&args)?;
+    let methods = match args.methods.as_slice() {
+        [] => Method::ALL
+            .into_iter()
+            .filter(|&it| it != Method::Baseline)
+            .collect(),
+        named => named.to_vec(),
+    };
     let mut baseline = session(&engine, &args, Method::Baseline, 1)?;
     let mut referee = session(&engine, &args, Method::Baseline, 1)?;
     let mut runs = Vec::new();
-    for &method in &args.methods {
+    for method in methods {
         for &capacity in &args.capacities {
-            let session = session(&engine, &args, method, capacity)?;
+            let session = session(&engine, &args, method, capacity)?
+                .with_drafter(drafter(&engine, &args, method, &questions)?);
             runs.push((method, capacity, session, Tally::default()));
         }
     }
     for (done, question) in questions.iter().enumerate() {
         let turns = plain(&mut baseline, &engine, template.as_ref(), question, &args)?;
         for (method, capacity, session, tally) in &mut runs {
-            session.reset();
+            if args.history || args.poison {
+                session.end_request();
+            } else {
+                session.reset();
+            }
             for turn in &turns {
                 let name = format!("question {} {method} at {capacity}", question.id);
                 compare(session, &mut referee, &turns, turn, &args, tally, &name)?;
@@ -177,6 +201,70 @@ fn session<'a>(
         ..SessionOptions::default()
     };
     Ok(engine.session(&context, options)?)
+}
+
+/// A drafter with what it is to remember from the beginning.
+fn drafter(
+    engine: &Engine,
+    args: &Args,
+    method: Method,
+    questions: &[Question],
+) -> anyhow::Result<Box<dyn Drafter>> {
+    let mut memory = Memory::none();
+    if args.history || args.poison {
+        memory.history = Some(Arc::new(SharedPool::new(1 << 20)));
+    }
+    let vocabulary = engine.vocabulary();
+    if let Some(path) = &args.corpus {
+        let corpus = Corpus::open(path, Some(&vocabulary.fingerprint()))?;
+        memory.corpus = Some(Arc::new(corpus));
+    }
+    let mut drafter = method.drafter_with(MethodParams::default(), memory);
+    if args.poison {
+        let mut random = fastrand::Rng::with_seed(1);
+        let n_vocab = u32::try_from(vocabulary.len())?;
+        for turn in questions.iter().flat_map(|question| &question.turns) {
+            let mut tokens = vocabulary.tokenize(turn);
+            for token in tokens.iter_mut().skip(2).step_by(3) {
+                *token = random.u32(..n_vocab);
+            }
+            remember(&mut *drafter, &tokens);
+        }
+    }
+    Ok(drafter)
+}
+
+/// Has the drafter live through a request of which the second half was said token by token, by a model that wanted to say
+/// the next one, then the one after it, and so on.
+fn remember(drafter: &mut dyn Drafter, tokens: &[TokenId]) {
+    let heard = tokens.len() / 2;
+    drafter.begin(&tokens[..heard]);
+    for said in heard..tokens.len() {
+        let tree = DraftTree::new(tokens[said], TreeLimits::nodes(1));
+        drafter.observe(&Verified {
+            tree: &tree,
+            path: &[],
+            next: tokens.get(said + 1).copied(),
+            rows: &Wants(&tokens[said + 1..]),
+        });
+        drafter.extend(&tokens[..=said], 1);
+    }
+    drafter.next_request();
+}
+
+/// A row whose best candidates are these, best first.
+struct Wants<'a>(&'a [TokenId]);
+
+impl NodeRows for Wants<'_> {
+    fn top_k(&self, _node: NodeId, k: usize, found: &mut Vec<Candidate>) -> bool {
+        found.clear();
+        let ranked = self.0.iter().take(k).zip(0i8..);
+        found.extend(ranked.map(|(&token, rank)| Candidate {
+            token,
+            logit: f32::from(-rank),
+        }));
+        !found.is_empty()
+    }
 }
 
 fn read_questions(args: &Args) -> anyhow::Result<Vec<Question>> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use logitspec::TokenId;
 use logitspec::corpus::{Corpus, CorpusBuilder};
-use logitspec::draft::{Memory, Source};
+use logitspec::draft::{DraftTree, Drafter, Memory, Source, TreeLimits, Verified};
 use logitspec::engine::{Generation, Method, MethodParams, SessionOptions};
 use logitspec::pool::SharedPool;
 use logitspec::runtime::llama::{ContextOptions, Engine, FlashAttention, ModelOptions};
@@ -38,6 +38,15 @@ fn a_pool_file_remembers_and_changes_no_token() {
     let other = generate(&[&flags[..], &["--method", "suffix"]].concat());
     assert_eq!(json(&other)["tokens"], plain["tokens"]);
     let note = String::from_utf8_lossy(&other.stderr);
+    let kept = std::fs::read(&file).unwrap();
+    generate(
+        &[
+            &flags[..],
+            &["--method", "baseline", "--pool-max-tokens", "3"],
+        ]
+        .concat(),
+    );
+    assert_eq!(std::fs::read(&file).unwrap(), kept, "not used, not written");
     assert!(
         note.contains("--pool-file does nothing with --method suffix"),
         "{note}"
@@ -121,6 +130,10 @@ impl Answers {
     }
 
     fn of(&self, params: MethodParams, method: Method, memory: Memory) -> Generation {
+        self.with(method, method.drafter_with(params, memory))
+    }
+
+    fn with(&self, method: Method, drafter: Box<dyn Drafter>) -> Generation {
         let context = ContextOptions {
             n_ctx: Some(512),
             threads: Some(1),
@@ -129,12 +142,11 @@ impl Answers {
         };
         let options = SessionOptions {
             method,
-            method_params: params,
             fill_tree: true,
             ..SessionOptions::default()
         };
         let session = self.engine.session(&context, options).unwrap();
-        let mut session = session.with_memory(memory);
+        let mut session = session.with_drafter(drafter);
         session
             .prefill(&self.prompt, &mut |_, _| ControlFlow::Continue(()))
             .unwrap();
@@ -218,6 +230,41 @@ fn poison_changes_no_token() {
                 assert!(drafted > accepted, "the poison was tried");
             }
         }
+    }
+}
+
+/// Rivals have a memory of their own: what was said, and what the model thought of saying.
+#[test]
+fn poisoned_answers_and_rows_change_no_token() {
+    let answers = Answers::new();
+    let (plain, poison) = (answers.plain(), answers.poison());
+    for method in [Method::Suffix, Method::TokenRecycling, Method::Logitspec] {
+        let memory = Memory::of_history(Arc::new(SharedPool::new(1 << 16)));
+        let mut drafter = method.drafter_with(MethodParams::default(), memory);
+        for text in &poison {
+            drafter.begin(&text[..1]);
+            for said in 1..text.len() {
+                let tree = DraftTree::new(text[said], TreeLimits::nodes(1));
+                let mut row = vec![0.0; answers.engine.vocabulary().len()];
+                for (rank, &token) in text[said + 1..].iter().take(8).enumerate() {
+                    row[token as usize] = 9.0 - rank as f32;
+                }
+                drafter.observe(&Verified {
+                    tree: &tree,
+                    path: &[],
+                    next: text.get(said + 1).copied(),
+                    rows: &|_| &row[..],
+                });
+                drafter.extend(&text[..=said], 1);
+            }
+            drafter.next_request();
+        }
+        let answer = answers.with(method, drafter);
+        assert_eq!(answer.tokens, plain, "{method}");
+        let sources = answer.sources;
+        let drafted: usize = sources.drafted.iter().map(|(_, count)| count).sum();
+        let accepted: usize = sources.accepted.iter().map(|(_, count)| count).sum();
+        assert!(drafted > accepted + 20, "the poison was tried");
     }
 }
 

@@ -29,11 +29,16 @@ impl Reporter<'_> {
             NO_LIMIT => json!(-1),
             limit => json!(limit),
         };
+        let suffix = options.method_params.suffix;
         json!({
             "draft_tree_capacity": options.draft_tree_capacity,
             "max_ngram_size": options.method_params.max_ngram_size,
             "num_pred_tokens": options.method_params.num_pred_tokens,
             "leave_out": options.method_params.leave_out.iter().collect::<Vec<_>>(),
+            "max_spec_factor": suffix.max_spec_factor,
+            "max_spec_offset": suffix.max_spec_offset,
+            "min_token_prob": suffix.min_token_prob,
+            "tree_spec": suffix.tree,
             "max_new_tokens": max_new_tokens,
             "temperature": sampling.temperature,
             "top_k": sampling.top_k,

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::exit::user_error;
 use crate::cli::model::ModelSource;
+use crate::cli::suffix::SuffixArgs;
 use crate::draft::Source;
 use crate::engine::{Method, MethodParams, SessionOptions};
 use crate::runtime::llama::{CacheType, ContextOptions, Engine, FlashAttention, ModelOptions};
@@ -166,6 +167,9 @@ pub(super) struct TreeArgs {
         value_name = "SOURCE,..."
     )]
     pub leave_out: Vec<Source>,
+
+    #[command(flatten)]
+    pub suffix: SuffixArgs,
 }
 
 impl TreeArgs {
@@ -175,6 +179,7 @@ impl TreeArgs {
             max_ngram_size: self.max_ngram_size,
             num_pred_tokens: self.num_pred_tokens,
             leave_out: self.leave_out.iter().copied().collect(),
+            suffix: self.suffix.params(),
         }
     }
 }

@@ -71,6 +71,8 @@ impl MemoryArgs {
         let max_tokens = self.pool_max_tokens as usize;
         let fingerprint = || engine.vocabulary().fingerprint();
         let history = match &self.pool_file {
+            // What is not used is not written either.
+            Some(_) if !method.uses_memory() => None,
             Some(path) => Some(SharedPool::load(path, &fingerprint(), max_tokens)?),
             None if self.no_shared_pool => None,
             None => Some(SharedPool::new(max_tokens)),

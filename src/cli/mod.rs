@@ -22,6 +22,7 @@ mod pull;
 mod questions;
 mod report;
 mod simulate;
+mod suffix;
 mod trace;
 
 use std::process::ExitCode;

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::bench::category::{row_of, rows};
 use crate::cli::args::{TreeArgs, capacity_within};
 use crate::cli::exit::{Outcome, user_error};
-use crate::draft::{Drafter, PassCost, SuffixDecoding, SuffixParams};
+use crate::draft::PassCost;
 use crate::engine::Method;
 use crate::simulate::{Request, Settings, Tally, replay};
 
@@ -73,68 +73,9 @@ pub(super) struct SimulateArgs {
     #[command(flatten)]
     tree: TreeArgs,
 
-    #[command(flatten)]
-    suffix: SuffixArgs,
-
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-}
-
-/// Parameters of the method suffix.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Method suffix")]
-struct SuffixArgs {
-    /// Most tokens drafted for each token of the match
-    #[arg(
-        long,
-        alias = "max_spec_factor",
-        default_value_t = 1.0,
-        value_name = "X",
-        allow_negative_numbers = true,
-        value_parser = not_negative
-    )]
-    max_spec_factor: f32,
-
-    /// Most tokens drafted besides
-    #[arg(
-        long,
-        alias = "max_spec_offset",
-        default_value_t = 0.0,
-        value_name = "X",
-        allow_negative_numbers = true,
-        value_parser = finite
-    )]
-    max_spec_offset: f32,
-
-    /// Tokens less probable than this are not drafted
-    #[arg(
-        long,
-        alias = "min_token_prob",
-        default_value_t = 0.1,
-        value_name = "P",
-        value_parser = probability
-    )]
-    min_token_prob: f32,
-
-    /// Draft a tree of the most probable tokens instead of one chain
-    #[arg(long, alias = "use_tree_spec")]
-    tree_spec: bool,
-}
-
-fn finite(text: &str) -> Result<f32, String> {
-    let number = text.parse().ok().filter(|it: &f32| it.is_finite());
-    number.ok_or_else(|| "give a number".into())
-}
-
-fn not_negative(text: &str) -> Result<f32, String> {
-    let number = finite(text).ok().filter(|it| *it >= 0.0);
-    number.ok_or_else(|| "give a number of at least 0".into())
-}
-
-fn probability(text: &str) -> Result<f32, String> {
-    let number = finite(text).ok().filter(|it| (0.0..=1.0).contains(it));
-    number.ok_or_else(|| "give a probability, 0 to 1".into())
 }
 
 pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
@@ -212,7 +153,8 @@ impl SimulateArgs {
         remembered: &memory::Remembered,
         bar: &ProgressBar,
     ) -> Vec<(&'a str, Tally)> {
-        let params = self.tree.method_params();
+        let mut params = self.tree.method_params();
+        params.suffix.max_remembered = self.memory.pool_max_tokens();
         let all = rows(requests.iter().map(|request| request.category.as_str()));
         let mut tallies: Vec<(&str, Tally)> = all
             .into_iter()
@@ -220,12 +162,7 @@ impl SimulateArgs {
             .map(|row| (row, Tally::default()))
             .collect();
         let memory = remembered.fresh();
-        let make = || -> Box<dyn Drafter> {
-            match method {
-                Method::Suffix => Box::new(SuffixDecoding::new(self.suffix_params())),
-                other => other.drafter_with(params, memory.clone()),
-            }
-        };
+        let make = || method.drafter_with(params, memory.clone());
         let mut drafter = make();
         for request in requests {
             let replayed = replay(request, drafter.as_mut(), settings);
@@ -243,21 +180,6 @@ impl SimulateArgs {
             bar.inc(1);
         }
         tallies
-    }
-}
-
-impl SimulateArgs {
-    fn suffix_params(&self) -> SuffixParams {
-        let shipped = SuffixParams::default();
-        SuffixParams {
-            max_depth: self.tree.max_ngram_size.unwrap_or(shipped.max_depth),
-            max_spec_tokens: self.tree.num_pred_tokens.unwrap_or(shipped.max_spec_tokens),
-            max_spec_factor: self.suffix.max_spec_factor,
-            max_spec_offset: self.suffix.max_spec_offset,
-            min_token_prob: self.suffix.min_token_prob,
-            max_remembered: self.memory.pool_max_tokens(),
-            tree: self.suffix.tree_spec,
-        }
     }
 }
 

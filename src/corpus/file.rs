@@ -156,7 +156,9 @@ impl<B: AsRef<[u8]>> Corpus<B> {
         };
         let layout = layout(&header, file.len())
             .ok_or_else(|| damaged("its length is not what its header says"))?;
+        // The two agree but for fillers at the end, of which a model may have fewer.
         let n_vocab = header.fingerprint.n_vocab();
+        let n_vocab = vocabulary.map_or(n_vocab, |its| n_vocab.min(its.n_vocab()));
         let known = |token: u32| (token as usize) < n_vocab || token == BORDER;
         if !words(&file[layout.text.clone()]).all(known) {
             return Err(damaged("it has tokens that the vocabulary has not"));

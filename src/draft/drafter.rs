@@ -50,7 +50,7 @@ pub struct Verified<'a> {
 /// Grows draft trees from the text so far and the last logits.
 ///
 /// Contract: `text` passed to any method of one drafter always extends the text passed before, until
-/// [`reset`](Self::reset). Whatever the drafter does, the tree keeps its own limits.
+/// [`next_request`](Self::next_request), [`rewind`](Self::rewind) or [`reset`](Self::reset). Whatever the drafter does, the tree keeps its own limits.
 pub trait Drafter: Send {
     /// Name of the method, as on the command line.
     fn name(&self) -> &'static str;
@@ -80,6 +80,12 @@ pub trait Drafter: Send {
     /// The text so far was one request, and another begins with an empty text. Methods with a memory across requests
     /// keep what they remember of this one; the others forget it.
     fn next_request(&mut self) {
+        self.reset();
+    }
+
+    /// Some of the text is taken back: what is left of it begins anew. Like [`reset`](Self::reset), but what is
+    /// remembered of earlier requests stays.
+    fn rewind(&mut self) {
         self.reset();
     }
 

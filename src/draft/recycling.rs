@@ -1,5 +1,7 @@
 //! Token Recycling.
 
+use rustc_hash::FxHashMap;
+
 use crate::TokenId;
 use crate::draft::{DraftInput, DraftTree, Drafter, NodeId, ROOT, Source, Verified};
 use crate::verify::Candidate;
@@ -44,8 +46,8 @@ impl Default for RecyclingParams {
 pub struct TokenRecycling {
     /// Parent (number of an earlier node) and rank of every node below the root.
     shape: Vec<(Option<usize>, usize)>,
-    /// `K` candidates of each token.
-    matrix: Vec<TokenId>,
+    /// The candidates of each token that had any; as many of the `K` as there were, then [`NONE`].
+    matrix: FxHashMap<TokenId, [TokenId; K]>,
     found: Vec<Candidate>,
     ids: Vec<Option<NodeId>>,
 }
@@ -55,18 +57,14 @@ impl TokenRecycling {
     pub fn new(params: RecyclingParams) -> Self {
         Self {
             shape: shape(params.nodes),
-            matrix: Vec::new(),
+            matrix: FxHashMap::default(),
             found: Vec::new(),
             ids: Vec::new(),
         }
     }
 
     fn remember(&mut self, token: TokenId, candidates: &[Candidate]) {
-        let start = token as usize * K;
-        if self.matrix.len() < start + K {
-            self.matrix.resize(start + K, NONE);
-        }
-        let row = &mut self.matrix[start..start + K];
+        let row = self.matrix.entry(token).or_insert([NONE; K]);
         row.fill(NONE);
         for (entry, candidate) in row.iter_mut().zip(candidates) {
             *entry = candidate.token;
@@ -74,8 +72,8 @@ impl TokenRecycling {
     }
 
     fn candidate(&self, token: TokenId, rank: usize) -> Option<TokenId> {
-        let candidate = self.matrix.get(token as usize * K + rank);
-        candidate.copied().filter(|&token| token != NONE)
+        let row = self.matrix.get(&token)?;
+        row.get(rank).copied().filter(|&token| token != NONE)
     }
 }
 
@@ -151,6 +149,8 @@ impl Drafter for TokenRecycling {
     }
 
     fn next_request(&mut self) {}
+
+    fn rewind(&mut self) {}
 
     fn reset(&mut self) {
         self.matrix.clear();

@@ -80,6 +80,7 @@ impl Method {
             max_ngram_size,
             num_pred_tokens,
             leave_out,
+            suffix,
         } = params;
         match self {
             Self::Baseline => Box::new(NoDraft),
@@ -109,20 +110,17 @@ impl Method {
             Self::TokenRecycling => Box::new(TokenRecycling::new(RecyclingParams {
                 nodes: num_pred_tokens.unwrap_or(RecyclingParams::default().nodes),
             })),
-            Self::Suffix => {
-                let published = SuffixParams::default();
-                Box::new(SuffixDecoding::new(SuffixParams {
-                    max_depth: max_ngram_size.unwrap_or(published.max_depth),
-                    max_spec_tokens: num_pred_tokens.unwrap_or(published.max_spec_tokens),
-                    ..published
-                }))
-            }
+            Self::Suffix => Box::new(SuffixDecoding::new(SuffixParams {
+                max_depth: max_ngram_size.unwrap_or(suffix.max_depth),
+                max_spec_tokens: num_pred_tokens.unwrap_or(suffix.max_spec_tokens),
+                ..suffix
+            })),
         }
     }
 }
 
 /// Parameters that several methods share; `None` is the method's own default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MethodParams {
     /// Longest n-gram looked up.
     pub max_ngram_size: Option<usize>,
@@ -130,6 +128,8 @@ pub struct MethodParams {
     pub num_pred_tokens: Option<usize>,
     /// Sources that [`Method::Logitspec`] does not draw upon.
     pub leave_out: SourceSet,
+    /// What [`Method::Suffix`] has of its own.
+    pub suffix: SuffixParams,
 }
 
 impl fmt::Display for Method {

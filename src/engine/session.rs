@@ -118,7 +118,7 @@ impl<M: TargetModel> Session<M> {
     pub fn truncate(&mut self, len: usize) {
         if len < self.text.len() {
             self.cut(len);
-            self.drafter.reset();
+            self.drafter.rewind();
             if len > 0 {
                 // One may go on without a new prompt.
                 self.drafter.begin(&self.text);
@@ -330,6 +330,12 @@ impl<M: TargetModel> Session<M> {
             };
             self.drafter.draft(&input, &mut tree);
             debug_assert_eq!((tree.token(ROOT), tree.limits()), (root, limits));
+            // What drafts are copied from may be of another vocabulary. The model would refuse the whole pass.
+            let n_vocab = self.model.n_vocab();
+            let unknown = |&node: &NodeId| tree.token(node) as usize >= n_vocab;
+            if let Some(node) = (ROOT + 1..tree.len()).find(unknown) {
+                tree.truncate(node);
+            }
         }
         times.draft = watch.lap();
 

@@ -87,6 +87,31 @@ impl SharedPool {
         writer.publish(&ring);
     }
 
+    /// [`insert`](Self::insert)s a document unless its tokens stand in the pool already, in a row: what is asked again
+    /// and answered alike should not push other text out.
+    ///
+    /// Whether it does is told by a few of the newest places, so one now and then is added all the same.
+    pub fn insert_new(&self, document: &[TokenId]) {
+        if !self.holds(document) {
+            self.insert(document);
+        }
+    }
+
+    /// Whether a document has these tokens in a row.
+    fn holds(&self, tokens: &[TokenId]) -> bool {
+        const PLACES: usize = 8;
+        let Some((&last, before)) = tokens.split_last() else {
+            return true;
+        };
+        let (mut found, mut next) = (Vec::new(), Vec::new());
+        self.matches_into(before, before.len(), PLACES, &mut found);
+        found.iter().any(|&place| {
+            next.clear();
+            self.continuation_into(place, 1, &mut next);
+            place.len == before.len() && next == [last]
+        })
+    }
+
     /// Forgets everything.
     pub fn clear(&self) {
         self.writer().clear(&self.ring.load());

@@ -6,7 +6,7 @@ use super::ReportError;
 use super::load::{Entry, Method};
 
 /// Settings that a method has of its own, so that it differs from the base's by its nature.
-const OWN: [&str; 11] = [
+const OWN: [&str; 15] = [
     "method",
     "calibration",
     "corpus",
@@ -16,9 +16,13 @@ const OWN: [&str; 11] = [
     "leave-out",
     "llama-server-args",
     "max-ngram-size",
+    "max-spec-factor",
+    "max-spec-offset",
+    "min-token-prob",
     "num-pred-tokens",
     // What is said of this one is a refusal, not a notice.
     "questions-sha256",
+    "tree-spec",
 ];
 
 /// Says where a method's figures and the base's are not of the same thing.

@@ -305,6 +305,14 @@ impl Reading<'_> {
     }
 }
 
+/// A request of one turn.
+fn alone(category: &str, turn: Turn) -> Request {
+    Request {
+        category: category.into(),
+        turns: vec![turn],
+    }
+}
+
 fn candidates(row: &[(TokenId, f32)]) -> Vec<Candidate> {
     let row = row.iter();
     row.map(|&(token, logit)| Candidate { token, logit })
@@ -378,56 +386,47 @@ pub fn read_jsonl(
     progress: &mut dyn FnMut(),
 ) -> Result<Vec<Request>, InputError> {
     let mut requests = Vec::new();
-    let mut failed = None;
     for_each_line(path, "the file", |text| {
         let value: Value = serde_json::from_slice(text)
             .map_err(|error| format!("not JSON: {}", json_reason(&error)))?;
         let category = value.get(&fields.category).and_then(Value::as_str);
         let category = category.unwrap_or("requests").to_owned();
         let prompt = field(&value, &fields.prompt, "--prompt-field")?;
-        let turn = match field(&value, &fields.response, "--response-field")? {
-            Field::Tokens(ids) => {
-                let prompt = match prompt {
-                    Field::Tokens(ids) => ids,
-                    Field::Text(text) => reading
-                        .tokens
-                        .start(&text)
-                        .map_err(|error| error.to_string())?,
-                };
-                reading.told(prompt, &ids, &[])
+        let response = field(&value, &fields.response, "--response-field")?;
+        let request = match (prompt, response) {
+            (Field::Tokens(prompt), Field::Tokens(ids)) => {
+                Ok(alone(&category, reading.told(prompt, &ids, &[])))
             }
-            Field::Text(answer) => match prompt {
-                Field::Tokens(ids) => reading
-                    .written(ids, &answer)
-                    .map_err(|error| error.to_string())?,
-                Field::Text(said) => {
-                    let choice = RecordedChoice {
+            (Field::Tokens(prompt), Field::Text(answer)) => reading
+                .written(prompt, &answer)
+                .map(|turn| alone(&category, turn))
+                .map_err(InputError::from),
+            (Field::Text(said), response) => {
+                let choice = match response {
+                    Field::Text(answer) => RecordedChoice {
                         turns: vec![answer],
                         token_ids: None,
                         ranked: None,
-                    };
-                    match reading.request(&category, &[said], &choice) {
-                        Ok(mut request) => request.turns.remove(0),
-                        Err(error) => {
-                            failed.get_or_insert(error);
-                            return Ok(());
-                        }
-                    }
-                }
-            },
+                    },
+                    Field::Tokens(ids) => RecordedChoice {
+                        turns: vec![String::new()],
+                        token_ids: Some(vec![ids]),
+                        ranked: None,
+                    },
+                };
+                reading.request(&category, &[said], &choice)
+            }
         };
-        let turns = vec![turn];
-        requests.push(Request { category, turns });
+        requests.push(request.map_err(|error| error.to_string())?);
         progress();
         Ok(())
     })?;
-    match failed {
-        Some(error) => Err(error),
-        None if requests.is_empty() => Err(nothing(
+    match requests.is_empty() {
+        true => Err(nothing(
             path,
             "no request in it; give a file with one JSON object a line",
         )),
-        None => Ok(requests),
+        false => Ok(requests),
     }
 }
 

@@ -99,3 +99,24 @@ fn check(max_tokens: usize, documents: u32) {
     let newest = pool.documents();
     assert_eq!(newest.last(), Some(&document(documents - 1)));
 }
+
+#[test]
+fn what_is_said_again_is_not_kept_twice() {
+    let pool = SharedPool::new(1_000);
+    let said: Vec<TokenId> = (0..60).collect();
+    pool.insert_new(&said);
+    pool.insert_new(&said);
+    pool.insert_new(&said[10..50]);
+    assert_eq!(pool.documents(), [&said[..]]);
+    // One token more, one other token, and a text that runs over a border are new.
+    let more = [&said[..], &[60]].concat();
+    let mut other = said.clone();
+    other[30] = 99;
+    let across = [&said[50..], &more[..10]].concat();
+    for new in [&more, &other, &across] {
+        pool.insert_new(new);
+    }
+    assert_eq!(pool.documents(), [said, more, other, across]);
+    pool.insert_new(&[]);
+    assert_eq!(pool.documents().len(), 4);
+}

@@ -137,3 +137,23 @@ proptest! {
         check_sealed(&documents, &changes, &tails);
     }
 }
+
+#[test]
+fn a_corpus_with_tokens_that_only_a_larger_twin_of_the_vocabulary_has_is_refused() {
+    // Fillers at the end make no other vocabulary, but a model without them does not know their numbers.
+    let small = VocabFingerprint::of(["a", "b"]);
+    let large = VocabFingerprint::of(["a", "b", "[PAD2]", "[PAD3]"]);
+    assert_eq!(small, large);
+    let open = |token: u32, vocabulary| {
+        let mut corpus = CorpusBuilder::default();
+        corpus.add(&[0, 1, token]);
+        let bytes = corpus.encode(&large).unwrap();
+        Corpus::from_bytes(bytes, Path::new("corpus"), vocabulary).map(|_| ())
+    };
+    assert!(open(1, Some(&small)).is_ok() && open(3, Some(&large)).is_ok());
+    let refused = open(3, Some(&small));
+    assert!(
+        matches!(refused, Err(TokenFileError::Damaged { .. })),
+        "{refused:?}"
+    );
+}

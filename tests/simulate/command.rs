@@ -214,6 +214,41 @@ fn a_real_trace_replays_to_the_steps_that_it_has() {
 }
 
 #[test]
+fn token_ids_of_any_size_cost_no_memory() {
+    let folder = Folder::new();
+    let trace = folder.write(
+        "trace.jsonl",
+        r#"{"prompt": [4000000000]}
+           {"n_past": 1, "root": 3, "ranked": [3, 4000000001], "logits": [2.0, 1.0], "accepted": [3]}
+           {"n_past": 2, "root": 4, "ranked": [4, 3], "logits": [2.0, 1.0], "accepted": [4]}"#,
+    );
+    let report = json(&["--trace", &trace, "--methods", "token-recycling,logitspec"]);
+    assert_eq!(row(&report, 0, "overall")["tokens"], 2);
+}
+
+#[test]
+fn a_prompt_is_templated_whatever_the_response_is_given_as() {
+    let folder = Folder::new();
+    let log = folder.write(
+        "log.jsonl",
+        r#"{"prompt": "a", "response": [4, 5, 3, 4, 5, 1]}
+           {"prompt": "a", "response": "b c a b c"}"#,
+    );
+    let template = folder.write("template", "a b c {{ messages[0].content }}");
+    let tokenizer = folder.path("tokenizer.json");
+    let flags = ["--jsonl", &log, "--tokenizer-path", &tokenizer];
+    let more = ["--methods", "prompt-lookup", "--template", &template];
+    let steps = |which: [&str; 2]| {
+        let report = json(&[&flags[..], &more, &which].concat());
+        row(&report, 0, "overall")["steps"].as_u64().unwrap()
+    };
+    // The template says what the response repeats.
+    let told = steps(["--question-end", "1"]);
+    assert_eq!(told, steps(["--question-begin", "1"]));
+    assert!(told < 4, "{told}");
+}
+
+#[test]
 fn every_method_is_replayed_unless_told_otherwise() {
     let folder = Folder::new();
     let log = folder.write("log.jsonl", r#"{"prompt": "a b", "response": "a b c"}"#);

@@ -72,6 +72,7 @@ impl Settings {
             "ubatch-size": args.model.ubatch_size,
             "warmup": args.warmup,
         });
+        let suffix = args.tree.method_params().suffix;
         let drafting = json!({
             "corpus": args.corpus,
             "draft-tree-capacity": args.tree.draft_tree_capacity,
@@ -79,6 +80,10 @@ impl Settings {
             "history": args.history,
             "leave-out": args.tree.method_params().leave_out.iter().collect::<Vec<_>>(),
             "max-ngram-size": args.tree.max_ngram_size,
+            "max-spec-factor": suffix.max_spec_factor,
+            "max-spec-offset": suffix.max_spec_offset,
+            "min-token-prob": suffix.min_token_prob,
+            "tree-spec": suffix.tree,
             "num-pred-tokens": args.tree.num_pred_tokens,
         });
         let server_flags = json!({ "llama-server-args": args.llama_server_args });

@@ -66,12 +66,13 @@ impl Texts {
                 .require_git(false)
                 .build()
             {
-                let entry = entry.map_err(|error| {
-                    user_error(format!(
-                        "{}: {error}; check its permissions",
-                        path.display()
-                    ))
-                })?;
+                let entry = match entry {
+                    Ok(entry) => entry,
+                    Err(error) => {
+                        texts.left_out.push((path.clone(), error.to_string()));
+                        continue;
+                    }
+                };
                 let Ok(metadata) = entry.metadata() else {
                     continue;
                 };
@@ -120,7 +121,16 @@ impl Texts {
             let reader = match &mut self.current {
                 Some(reader) => reader,
                 None => match self.sources.pop() {
-                    Some(source) => self.current.insert(Reader::open(source)?),
+                    Some(source) => match Reader::open(source) {
+                        Ok(reader) => self.current.insert(reader),
+                        Err((source, error)) if source.is_named => {
+                            return Err(unreadable(&source.path, &error));
+                        }
+                        Err((source, error)) => {
+                            self.left_out.push((source.path, error.to_string()));
+                            continue;
+                        }
+                    },
                     None => break,
                 },
             };
@@ -163,16 +173,22 @@ struct Reader {
 }
 
 impl Reader {
-    fn open(source: Source) -> anyhow::Result<Self> {
-        let file = File::open(&source.path).map_err(|error| unreadable(&source.path, &error))?;
-        Ok(Self {
+    fn open(source: Source) -> Result<Self, (Source, io::Error)> {
+        match File::open(&source.path) {
+            Ok(file) => Ok(Self::new(source, file)),
+            Err(error) => Err((source, error)),
+        }
+    }
+
+    fn new(source: Source, file: File) -> Self {
+        Self {
             source,
             file: BufReader::new(file),
             read: 0,
             line: 0,
             carried: Vec::new(),
             wrong: None,
-        })
+        }
     }
 
     /// Adds what comes next to `batch`; `false` at the end of the file.

@@ -115,6 +115,10 @@ impl Drafter for LogitSpec {
         if self.useless > PATIENCE && !self.useless.is_multiple_of(LOOK_EVERY) {
             return 0;
         }
+        let left_out = self.params.leave_out;
+        if left_out.has(Source::LastLogits) && left_out.has(Source::Recycled) {
+            return 0;
+        }
         let useful = (2.0 * self.widest).ceil() as usize + recycle::KEPT;
         capacity.min(useful).max(recycle::KEPT)
     }
@@ -179,7 +183,7 @@ impl Drafter for LogitSpec {
         self.growth
             .learn(&mut self.rates, nodes.clone().zip(tokens));
         self.income.earn(1 + path.len());
-        if self.useless > PATIENCE {
+        if self.useless > PATIENCE || self.params.leave_out.has(Source::Recycled) {
             return;
         }
         // The latest row of a token counts, of those of one pass the likeliest: guesses that were not accepted from
@@ -195,9 +199,19 @@ impl Drafter for LogitSpec {
 
     fn next_request(&mut self) {
         if let Some(history) = &self.memory.history {
-            history.insert(&self.text);
+            history.insert_new(&self.text);
         }
+        self.rewind();
+    }
+
+    fn rewind(&mut self) {
+        // What the model thought after a token is remembered as the text is.
+        let remembers = self.memory.history.is_some();
+        let recycled = std::mem::take(&mut self.recycled);
         self.reset();
+        if remembers {
+            self.recycled = recycled;
+        }
     }
 
     fn reset(&mut self) {
@@ -345,6 +359,31 @@ mod tests {
             rows: &rows,
         });
         assert_eq!(children(&mut drafter, 6), [60]);
+    }
+
+    #[test]
+    fn rows_are_remembered_from_request_to_request_if_the_text_is() {
+        for remembers in [false, true] {
+            let memory = match remembers {
+                true => Memory::of_history(std::sync::Arc::new(crate::pool::SharedPool::new(9))),
+                false => Memory::none(),
+            };
+            let mut drafter = LogitSpec::new(LogitSpecParams::default()).with_memory(memory);
+            let mut tree = DraftTree::new(5, TreeLimits::nodes(8));
+            let guess = tree.grow(ROOT, 7).unwrap();
+            drafter.observe(&Verified {
+                tree: &tree,
+                path: &[],
+                next: None,
+                rows: &Says(vec![(guess, 70)]),
+            });
+            let knows = |drafter: &LogitSpec| drafter.recycled.after(7).is_some();
+            assert!(knows(&drafter));
+            drafter.next_request();
+            assert_eq!(knows(&drafter), remembers);
+            drafter.reset();
+            assert!(!knows(&drafter));
+        }
     }
 
     #[test]

@@ -342,6 +342,11 @@ impl Drafter for SuffixDecoding {
         }
     }
 
+    fn rewind(&mut self) {
+        // What was said stays said, even if it is taken back.
+        self.next_request();
+    }
+
     fn next_request(&mut self) {
         self.text.clear();
         self.known = (START, 0);

@@ -59,13 +59,24 @@ impl Drafter for Watching {
         self.inner.observe(verified);
     }
 
+    fn next_request(&mut self) {
+        self.text.clear();
+        self.inner.next_request();
+    }
+
+    fn rewind(&mut self) {
+        self.text.clear();
+        self.inner.rewind();
+    }
+
     fn reset(&mut self) {
         self.text.clear();
         self.inner.reset();
     }
 }
 
-/// Grows anything anywhere: equal siblings, chains beyond every limit, half of it cut off again.
+/// Grows anything anywhere: equal siblings, chains beyond every limit, half of it cut off again, and now and then a
+/// token that no vocabulary has.
 pub struct Wild {
     pub random: fastrand::Rng,
     pub n_vocab: usize,
@@ -73,6 +84,9 @@ pub struct Wild {
 
 impl Wild {
     fn token(&mut self) -> TokenId {
+        if self.random.u8(..) == 0 {
+            return TokenId::MAX - 1;
+        }
         TokenId::try_from(self.random.usize(..self.n_vocab)).unwrap()
     }
 }

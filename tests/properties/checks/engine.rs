@@ -4,13 +4,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use logitspec::TokenId;
-use logitspec::draft::{Drafter, Memory, PassCost, Source};
+use logitspec::corpus::{Corpus, CorpusBuilder};
+use logitspec::draft::{Drafter, Memory, PassCost, Source, SuffixParams};
 use logitspec::engine::{
     CostModel, FinishReason, GenerateError, Generation, Method, MethodParams, Session,
     SessionOptions, StepView,
 };
 use logitspec::pool::SharedPool;
 use logitspec::runtime::{Failure, ScriptedModel, TargetModel};
+use logitspec::store::VocabFingerprint;
 use logitspec::verify::SamplingParams;
 
 use super::drafters::{Seer, Watching, Wild};
@@ -87,6 +89,14 @@ impl Scenario {
                         .into_iter()
                         .filter(|&source| (filters / 16) >> (source as usize) & 1 == 1)
                         .collect(),
+                    suffix: SuffixParams {
+                        max_spec_factor: tenths(top_k) * 3.0,
+                        max_spec_offset: tenths(filters) * 9.0 - 2.0,
+                        min_token_prob: tenths(penalty) / 4.0,
+                        tree: filters % 2 == 1,
+                        max_remembered: 5 * penalty,
+                        ..SuffixParams::default()
+                    },
                 },
                 draft_tree_capacity: to(capacity, 81),
                 fill_tree: false,
@@ -131,16 +141,28 @@ impl Scenario {
         }
     }
 
-    /// Earlier requests that are noise, or the end of what the model would say.
+    /// Earlier requests and a corpus that are noise, some of it of a larger vocabulary.
     fn poisoned_memory(&self, mut random: fastrand::Rng) -> Memory {
         let history = SharedPool::new(500);
+        let mut corpus = CorpusBuilder::default();
         let n_vocab = self.model.n_vocab();
         for _ in 0..random.usize(..4) {
-            let noise = (0..random.usize(..200)).map(|_| random.usize(..n_vocab.min(3)));
-            let noise: Vec<_> = noise.map(|t| TokenId::try_from(t).unwrap()).collect();
-            history.insert(&noise);
+            let tokens = n_vocab.min(3) + usize::from(random.u8(..8) == 0);
+            let mut noise = || -> Vec<TokenId> {
+                let noise = (0..random.usize(..200)).map(|_| random.usize(..tokens));
+                noise.map(|t| TokenId::try_from(t).unwrap()).collect()
+            };
+            history.insert(&noise());
+            corpus.add(&noise());
         }
-        Memory::of_history(Arc::new(history))
+        let tokens = (0..=n_vocab).map(|token| token.to_string());
+        let vocabulary = VocabFingerprint::of(tokens);
+        let bytes = corpus.encode(&vocabulary).unwrap();
+        let corpus = Corpus::from_bytes(bytes, "noise".as_ref(), None).unwrap();
+        Memory {
+            history: Some(Arc::new(history)),
+            corpus: Some(Arc::new(corpus)),
+        }
     }
 
     /// Flat, or so steep that hardly anything pays.
@@ -193,6 +215,10 @@ impl Talk {
                 self.plain.truncate(number);
             }
             2..=5 => self.prompt(number, usize::MAX),
+            6 if number % 2 == 0 => {
+                self.session.end_request();
+                self.plain.truncate(0);
+            }
             6 => self.prompt(number, number % 4),
             7..=9 => self.generate(number, number % 5),
             _ => self.generate(number, usize::MAX),

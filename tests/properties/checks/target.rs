@@ -102,6 +102,7 @@ impl TargetModel for Watched {
         self.settled();
         tree::assert_valid(tree);
         assert!(tree.len() <= self.n_batch());
+        assert!((0..tree.len()).all(|node| (tree.token(node) as usize) < self.n_vocab()));
         assert!(tree.leaf_count() <= self.max_leaves().max(1));
         assert!(
             !self.plain || tree.drafted() == 0,
