@@ -11,18 +11,22 @@
 mod text;
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use logitspec::TokenId;
 use logitspec::corpus::{Corpus, CorpusBuilder};
+use logitspec::draft::{DraftInput, DraftTree, Memory, PassCost, TreeLimits};
+use logitspec::engine::{Method, MethodParams};
 use logitspec::pool::Retrieve;
 use logitspec::store::VocabFingerprint;
 
 use text::{VOCABULARY, natural, usual_tails};
 
 const MAX_LEN: usize = 32;
-const LIMIT: usize = 8;
+/// Places that `logitspec` asks for.
+const LIMIT: usize = 32;
 
 fn corpus(criterion: &mut Criterion) {
     let tokens = std::env::var("LOGITSPEC_BENCH_TOKENS");
@@ -45,6 +49,7 @@ fn corpus(criterion: &mut Criterion) {
     drop(builder);
     let begun = Instant::now();
     let corpus = Corpus::open(&path, Some(&vocabulary)).expect("what was written can be read");
+    let corpus = Arc::new(corpus);
     println!(
         "{tokens} tokens: sorted and written in {:.1} s, {} bytes, opened and checked in {:.2} s, peak memory {}",
         built.as_secs_f64(),
@@ -77,14 +82,14 @@ fn corpus(criterion: &mut Criterion) {
             corpus.matches_into(tail, MAX_LEN, LIMIT, black_box(&mut found));
         });
     });
-    group.bench_function("lookup/usual, 8 x 10 tokens copied", |b| {
+    group.bench_function("lookup/usual, 4 tokens copied of each place", |b| {
         b.iter(|| {
             let tail = turn.next().expect("there are tails");
             corpus.matches_into(tail, MAX_LEN, LIMIT, &mut found);
             out.clear();
             found
                 .iter()
-                .for_each(|&place| corpus.continuation_into(place, 10, &mut out));
+                .for_each(|&place| corpus.continuation_into(place, 4, &mut out));
             black_box(&mut out);
         });
     });
@@ -98,6 +103,30 @@ fn corpus(criterion: &mut Criterion) {
     });
     group.bench_function("lookup/never", |b| {
         b.iter(|| corpus.matches_into(&[1, VOCABULARY], MAX_LEN, LIMIT, black_box(&mut found)));
+    });
+    group.bench_function("a draft of 64 nodes, 4,096 tokens of text", |b| {
+        let mut text = natural(4_096 + 512, 3);
+        let rest = text.split_off(4_096);
+        let memory = Memory {
+            history: None,
+            corpus: Some(corpus.clone()),
+        };
+        let mut drafter = Method::Logitspec.drafter_with(MethodParams::default(), memory);
+        drafter.begin(&text);
+        // Each step has another root, as in an answer.
+        let mut roots = rest.iter().cycle();
+        b.iter(|| {
+            let root = *roots.next().expect("roots do not end");
+            let mut tree = DraftTree::new(root, TreeLimits::nodes(64));
+            let input = DraftInput {
+                text: &text,
+                root,
+                ranked: &[],
+                cost: &PassCost::flat(),
+            };
+            drafter.draft(&input, &mut tree);
+            tree
+        });
     });
 }
 

@@ -175,8 +175,7 @@ fn observe(criterion: &mut Criterion) {
         for nodes in SIZES {
             let mut drafter = method.drafter(MethodParams::default());
             go_through(&mut *drafter, &text, 1_500, nodes);
-            let root = text[700];
-            let tree = grown(&mut *drafter, &text, &ranked(root, nodes), nodes);
+            let tree = tree(nodes);
             let path: Vec<_> = tree.children(0).take(1).collect();
             let row_of = |node: NodeId| &rows[node * VOCABULARY..][..VOCABULARY];
             group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {

@@ -36,6 +36,29 @@ fn a_conversation_goes_on_from_line_to_line() {
 }
 
 #[test]
+fn a_conversation_that_is_over_is_copied_from_unless_told_otherwise() {
+    let talk = b"one two three one two\n/reset\none two three one two\n";
+    let history = |more: &[&str]| {
+        let turns = objects(&converse(
+            &[&["--json", "--fill-tree"], more].concat(),
+            talk,
+        ));
+        assert_eq!(turns[1]["tokens"], turns[0]["tokens"]);
+        assert!(turns[0]["sources"]["history"].is_null(), "{}", turns[0]);
+        turns[1]["sources"]["history"]["accepted"].as_u64()
+    };
+    assert!(history(&[]) > Some(5));
+    assert_eq!(history(&["--no-shared-pool"]), None);
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let output = converse(&["--color-drafts", "--fill-tree"], b"one two one two\n");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(!stdout(&output).contains('\x1b') && !stderr(&output).contains('\x1b'));
+}
+
+#[test]
 fn a_question_that_is_no_utf8_is_asked_all_the_same() {
     let output = converse(&["--json"], b"\xff\xfe hi\nWho are you?");
     assert_eq!(objects(&output).len(), 2);

@@ -2,8 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use std::sync::Arc;
-
 use crate::TokenId;
 use crate::bench::answer::{Choice, RankedTokens, Timings};
 use crate::bench::prompt::Prompter;
@@ -12,7 +10,6 @@ use crate::draft::{DraftTree, Drafter, Memory, NodeId};
 use crate::engine::{
     CostModel, FinishReason, GenerateError, Generation, Session, SessionOptions, StepView,
 };
-use crate::pool::SharedPool;
 use crate::runtime::llama::LlamaTarget;
 use crate::runtime::{DecodeError, TargetModel};
 
@@ -24,10 +21,10 @@ pub struct EngineAnswerer<'e> {
     max_new_tokens: usize,
     /// What passes cost, as learned so far: a property of the machine, so it comes over from question to question.
     cost: CostModel,
-    /// What drafts may be copied from beside the conversation.
-    memory: Memory,
-    /// Most tokens of earlier conversations that are remembered, if any are.
-    history: Option<usize>,
+    /// Gives what drafts may be copied from beside the conversation, as it is at the beginning.
+    memory: Box<dyn Fn() -> Memory + 'e>,
+    /// Whether earlier conversations are remembered.
+    remembers: bool,
     /// The drafter that remembers them, between conversations.
     drafter: Option<Box<dyn Drafter>>,
 }
@@ -47,21 +44,17 @@ impl<'e> EngineAnswerer<'e> {
             options,
             max_new_tokens,
             cost,
-            memory: Memory::none(),
-            history: None,
+            memory: Box::new(Memory::none),
+            remembers: false,
             drafter: None,
         }
     }
 
-    /// Lets drafts be copied from `memory`, too.
-    pub fn with_memory(mut self, memory: Memory) -> Self {
-        self.memory = memory;
-        self
-    }
-
-    /// Lets the drafter remember earlier conversations, of at most so many tokens, as far as its method can.
-    pub fn with_history(mut self, max_tokens: usize) -> Self {
-        self.history = Some(max_tokens);
+    /// Lets drafts be copied from what `memory` gives, too. With `remembers` the drafter also remembers earlier
+    /// conversations, as far as its method can; without, each conversation finds the memory as it was.
+    pub fn with_memory(mut self, memory: impl Fn() -> Memory + 'e, remembers: bool) -> Self {
+        self.memory = Box::new(memory);
+        self.remembers = remembers;
         self
     }
 
@@ -70,13 +63,8 @@ impl<'e> EngineAnswerer<'e> {
         let Self {
             options, memory, ..
         } = self;
-        self.drafter.take().unwrap_or_else(|| {
-            let mut memory = memory.clone();
-            if let Some(max_tokens) = self.history {
-                memory.history = Some(Arc::new(SharedPool::new(max_tokens)));
-            }
-            options.method.drafter_with(options.method_params, memory)
-        })
+        let make = || options.method.drafter_with(options.method_params, memory());
+        self.drafter.take().unwrap_or_else(make)
     }
 }
 
@@ -99,7 +87,7 @@ impl Answerer for EngineAnswerer<'_> {
             options.ranked,
         );
         self.cost = session.cost().clone();
-        if self.history.is_some() {
+        if self.remembers {
             self.drafter = Some(session.into_drafter());
         }
         answered

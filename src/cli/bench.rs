@@ -25,9 +25,8 @@ use crate::cli::bench::progress::Progress;
 use crate::cli::bench::settings::Settings;
 use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
+use crate::cli::earlier::{EarlierArgs, Remembered};
 use crate::cli::exit::{Outcome, user_error};
-use crate::cli::memory::{HISTORY_TOKENS, open_corpus};
-use crate::draft::Memory;
 use crate::engine::{Method, SessionOptions};
 use crate::runtime::llama::{ContextOptions, Engine, default_threads};
 
@@ -150,15 +149,6 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     json: bool,
 
-    /// Let methods remember the questions before, and their answers, in the order in which they are asked: each method
-    /// its own, each repeat anew
-    #[arg(long, conflicts_with = "jobs")]
-    history: bool,
-
-    /// Let logitspec copy from a corpus, too: a file made by logitspec corpus build
-    #[arg(long, value_name = "FILE")]
-    corpus: Option<PathBuf>,
-
     /// Keep, with each token, the model's K best candidates for it and their logits: `logitspec simulate --answers`
     /// then replays methods that draft from logits. Takes time that counts, and is complete for baseline alone
     #[arg(long, default_value_t = 0, value_name = "K", value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
@@ -170,6 +160,8 @@ pub(super) struct BenchArgs {
 
     #[command(flatten)]
     tree: TreeArgs,
+    #[command(flatten)]
+    earlier: EarlierArgs,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -198,7 +190,9 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         eprintln!("note: every method decodes plainly, nothing can be drafted: {reason}");
     }
 
-    let memory = args.memory(&engine, &benchers)?;
+    let remembered = args.remembered(&engine, &benchers)?;
+    // Once, if none of the methods adds to it.
+    let shared = remembered.fresh();
     let server = server::start(args, engine.path(), &context, stop)?;
     let model_id = args.model_id(&engine);
     let settings = Settings::new(args, &engine, &context, &question_file, &server)?;
@@ -211,7 +205,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
             for skipped in &set.skipped {
                 lane.skip(Skip::from(skipped))?;
             }
-            if args.history && lane.answered() > 0 {
+            if args.earlier.history && lane.answered() > 0 {
                 eprintln!(
                     "note: {}: the questions answered before are not in the history; --overwrite asks them again",
                     path.display()
@@ -254,12 +248,13 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
                 };
                 let target = engine.context(&context)?;
                 let cost = known_cost(&engine, &context, &options);
-                let answerer = EngineAnswerer::new(target, &prompter, options, most, cost)
-                    .with_memory(memory.clone());
-                Ok(Box::new(match args.history {
-                    true => answerer.with_history(HISTORY_TOKENS),
-                    false => answerer,
-                }))
+                let answerer = EngineAnswerer::new(target, &prompter, options, most, cost);
+                let (history, remembered, shared) = (args.earlier.history, &remembered, &shared);
+                let memory = move || match history {
+                    true => remembered.fresh(),
+                    false => shared.clone(),
+                };
+                Ok(Box::new(answerer.with_memory(memory, history)))
             }
         }
     };
@@ -289,21 +284,22 @@ impl BenchArgs {
             fill_tree: self.fill_tree,
             tree: self.tree.clone(),
         };
-        Ok(SessionOptions {
-            ranked: self.ranked,
-            ..session_options(&draft, &self.sampling)?
-        })
+        let mut options = session_options(&draft, &self.sampling)?;
+        options.ranked = self.ranked;
+        options.method_params.suffix.max_remembered = self.earlier.pool_max_tokens();
+        Ok(options)
     }
 
-    /// What drafts may be copied from beside the conversation and, with --history, earlier ones.
-    fn memory(&self, engine: &Engine, benchers: &[Bencher]) -> anyhow::Result<Memory> {
-        let Some(path) = &self.corpus else {
-            return Ok(Memory::none());
-        };
-        if !benchers.iter().any(Bencher::uses_memory) {
-            eprintln!("note: --corpus does nothing with these --methods; logitspec copies from it");
+    /// What methods may copy from beside the conversation, at the beginning.
+    fn remembered(&self, engine: &Engine, benchers: &[Bencher]) -> anyhow::Result<Remembered> {
+        if self.earlier.history && self.jobs > 1 {
+            return Err(user_error(
+                "--history goes by the order of the questions, which --jobs does not keep: leave out one of the two",
+            ));
         }
-        open_corpus(path, &engine.vocabulary().fingerprint())
+        let methods: Vec<Method> = benchers.iter().filter_map(Bencher::method).collect();
+        self.earlier
+            .open(&methods, || Ok(engine.vocabulary().fingerprint()))
     }
 
     fn question_file(&self) -> anyhow::Result<PathBuf> {

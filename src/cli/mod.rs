@@ -11,6 +11,7 @@ mod colors;
 mod conversation;
 mod corpus;
 mod download;
+mod earlier;
 mod exit;
 mod generate;
 mod inspect;

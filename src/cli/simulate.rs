@@ -1,7 +1,6 @@
 //! `logitspec simulate`: what speculation would bring on recorded text.
 
 mod input;
-mod memory;
 mod output;
 
 use std::io::{self, Write};
@@ -14,6 +13,7 @@ use serde::Deserialize;
 
 use crate::bench::category::{row_of, rows};
 use crate::cli::args::{TreeArgs, capacity_within};
+use crate::cli::earlier::{EarlierArgs, Remembered};
 use crate::cli::exit::{Outcome, user_error};
 use crate::draft::PassCost;
 use crate::engine::Method;
@@ -42,12 +42,8 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_delimiter = ',', value_name = "METHODS")]
     methods: Vec<Method>,
 
-    /// Let methods remember earlier requests; each request sees only those before it
-    #[arg(long)]
-    history: bool,
-
     #[command(flatten)]
-    memory: memory::MemoryArgs,
+    earlier: EarlierArgs,
 
     /// Number of the first request, counted from 0 in the file's order
     #[arg(long, alias = "question_begin", value_name = "N")]
@@ -108,9 +104,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
         [] => &Method::ALL,
         named => named,
     };
-    let memory = args
-        .memory
-        .open(methods, args.history, || args.input.vocabulary())?;
+    let remembered = args.earlier.open(methods, || args.input.vocabulary())?;
 
     let bar = bar(methods.len() * chosen.len());
     let mut tables = Vec::new();
@@ -118,7 +112,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
         bar.set_message(method.name());
         let mut settings = Settings::new(method, capacity);
         settings.cost = cost.clone().unwrap_or_else(PassCost::flat);
-        let tallies = args.replay(method, &chosen, &settings, &memory, &bar);
+        let tallies = args.replay(method, &chosen, &settings, &remembered, &bar);
         tables.push(output::MethodFigures::new(method, &tallies, cost.as_ref()));
     }
     bar.finish_and_clear();
@@ -127,9 +121,9 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
     if args.json {
         let report = serde_json::json!({
             "requests": chosen.len(),
-            "history": args.history,
-            "pool_file": args.memory.pool_file(),
-            "corpus": args.memory.corpus(),
+            "history": args.earlier.history,
+            "pool_file": args.earlier.pool_file(),
+            "corpus": args.earlier.corpus(),
             "draft_tree_capacity": capacity,
             "methods": tables,
         });
@@ -150,11 +144,11 @@ impl SimulateArgs {
         method: Method,
         requests: &[&'a Request],
         settings: &Settings,
-        remembered: &memory::Remembered,
+        remembered: &Remembered,
         bar: &ProgressBar,
     ) -> Vec<(&'a str, Tally)> {
         let mut params = self.tree.method_params();
-        params.suffix.max_remembered = self.memory.pool_max_tokens();
+        params.suffix.max_remembered = self.earlier.pool_max_tokens();
         let all = rows(requests.iter().map(|request| request.category.as_str()));
         let mut tallies: Vec<(&str, Tally)> = all
             .into_iter()
@@ -166,7 +160,7 @@ impl SimulateArgs {
         let mut drafter = make();
         for request in requests {
             let replayed = replay(request, drafter.as_mut(), settings);
-            if self.history {
+            if self.earlier.history {
                 drafter.next_request();
             } else {
                 drafter = make();

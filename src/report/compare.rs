@@ -6,7 +6,7 @@ use super::ReportError;
 use super::load::{Entry, Method};
 
 /// Settings that a method has of its own, so that it differs from the base's by its nature.
-const OWN: [&str; 15] = [
+const OWN: [&str; 17] = [
     "method",
     "calibration",
     "corpus",
@@ -20,6 +20,8 @@ const OWN: [&str; 15] = [
     "max-spec-offset",
     "min-token-prob",
     "num-pred-tokens",
+    "pool-file",
+    "pool-max-tokens",
     // What is said of this one is a refusal, not a notice.
     "questions-sha256",
     "tree-spec",

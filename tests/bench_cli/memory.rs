@@ -82,11 +82,33 @@ fn a_corpus_is_copied_from_and_changes_no_token() {
         tokens(&set.answers("baseline"))
     );
     let idle = set.done(&[&["--methods", "suffix"], &flags[..]].concat());
-    assert!(stderr(&idle).contains("--corpus does nothing"));
+    assert!(stderr(&idle).contains("--corpus does nothing for suffix"));
     assert_refused(
         &set.bench(&["--corpus", "absent", "--overwrite"]),
         &["absent"],
     );
+}
+
+#[test]
+fn a_pool_file_is_begun_with_by_every_question_and_left_as_it_is() {
+    let set = same_thrice();
+    set.done(&["--methods", "logitspec"]);
+    let alone = steps(&set.answers("logitspec"));
+    let pool = set.path("pool");
+    let prompt = "one two three one two three one two";
+    let ask = [
+        "generate", "-t", "1", "-fa", "off", "-n", "24", "-p", prompt,
+    ];
+    let keep = ["--pool-file", pool.to_str().unwrap()];
+    let tiny = model("tiny-llama.gguf");
+    let kept = logitspec(&[&ask[..], &keep, &["-m", &tiny]].concat(), set.0.path());
+    assert!({ kept }.output().unwrap().status.success());
+    let before = std::fs::read(&pool).unwrap();
+    set.done(&[&["--methods", "logitspec", "--overwrite"], &keep[..]].concat());
+    let with = steps(&set.answers("logitspec"));
+    assert!(with[0] < alone[0], "{with:?} {alone:?}");
+    assert!(with.iter().all(|&it| it == with[0]), "{with:?}");
+    assert_eq!(std::fs::read(&pool).unwrap(), before);
 }
 
 #[test]

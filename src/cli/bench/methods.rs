@@ -58,9 +58,12 @@ impl Bencher {
         matches!(self, Self::Engine(named) if named.method != Method::Baseline)
     }
 
-    /// Whether it copies from a corpus.
-    pub(super) fn uses_memory(&self) -> bool {
-        matches!(self, Self::Engine(named) if named.method.uses_memory())
+    /// The method that drafts, if one does.
+    pub(super) fn method(&self) -> Option<Method> {
+        match self {
+            Self::Engine(named) if self.drafts() => Some(named.method),
+            _ => None,
+        }
     }
 
     /// The session of this method; plain decoding needs no room for a tree.

@@ -74,10 +74,10 @@ impl Settings {
         });
         let suffix = args.tree.method_params().suffix;
         let drafting = json!({
-            "corpus": args.corpus,
+            "corpus": args.earlier.corpus(),
             "draft-tree-capacity": args.tree.draft_tree_capacity,
             "fill-tree": args.fill_tree,
-            "history": args.history,
+            "history": args.earlier.history,
             "leave-out": args.tree.method_params().leave_out.iter().collect::<Vec<_>>(),
             "max-ngram-size": args.tree.max_ngram_size,
             "max-spec-factor": suffix.max_spec_factor,
@@ -85,6 +85,8 @@ impl Settings {
             "min-token-prob": suffix.min_token_prob,
             "tree-spec": suffix.tree,
             "num-pred-tokens": args.tree.num_pred_tokens,
+            "pool-file": args.earlier.pool_file(),
+            "pool-max-tokens": args.earlier.pool_max_tokens(),
         });
         let server_flags = json!({ "llama-server-args": args.llama_server_args });
         let server_build = server.as_ref().and_then(LlamaServer::build);

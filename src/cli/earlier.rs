@@ -1,4 +1,4 @@
-//! What replayed methods may copy from beside the request.
+//! What methods may copy from beside the request where many are measured: each begins with the same.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,11 @@ use crate::store::VocabFingerprint;
 /// Texts beyond the request.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Memory")]
-pub(super) struct MemoryArgs {
+pub(super) struct EarlierArgs {
+    /// Let methods remember earlier requests; each request sees only those before it
+    #[arg(long)]
+    pub history: bool,
+
     /// Begin with the earlier requests that are kept in a file, which stays as it is
     #[arg(long, alias = "pool_file", value_name = "FILE")]
     pool_file: Option<PathBuf>,
@@ -36,7 +40,7 @@ pub(super) struct MemoryArgs {
     corpus: Option<PathBuf>,
 }
 
-impl MemoryArgs {
+impl EarlierArgs {
     pub(super) fn pool_max_tokens(&self) -> usize {
         self.pool_max_tokens as usize
     }
@@ -53,19 +57,18 @@ impl MemoryArgs {
     pub(super) fn open(
         &self,
         methods: &[Method],
-        history: bool,
         vocabulary: impl Fn() -> anyhow::Result<VocabFingerprint>,
     ) -> anyhow::Result<Remembered> {
         let files = [("--pool-file", &self.pool_file), ("--corpus", &self.corpus)];
         for (flag, _) in files.into_iter().filter(|(_, file)| file.is_some()) {
-            let idle: Vec<_> = methods.iter().filter(|it| !it.uses_memory()).collect();
+            let idle = methods.iter().filter(|it| !it.uses_memory());
+            let idle: Vec<_> = idle.map(|method| method.name()).collect();
             if !idle.is_empty() {
-                let idle: Vec<_> = idle.into_iter().map(|method| method.name()).collect();
                 eprintln!("note: {flag} does nothing for {}", idle.join(", "));
             }
         }
         let mut remembered = Remembered {
-            history: (history || self.pool_file.is_some()).then(Vec::new),
+            history: (self.history || self.pool_file.is_some()).then(Vec::new),
             max_tokens: self.pool_max_tokens(),
             corpus: Memory::none(),
         };
