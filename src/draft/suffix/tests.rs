@@ -190,7 +190,7 @@ proptest! {
             let of_tree = |string: &[TokenId]| -> f32 {
                 (1..tree.len()).map(|node| count(&[string, &path(node)].concat()) / count(string)).sum()
             };
-            let (mut best, mut drafted) = (0f32, 0f32);
+            let (mut best, mut drafted) = (0f32, vec![]);
             for len in 1..context.len().min(params.max_depth) {
                 let string = &context[context.len() - len..];
                 let most = (3 * len).min(params.max_spec_tokens).min(params.max_depth - len);
@@ -198,10 +198,12 @@ proptest! {
                 all.sort_by(|a, b| b.total_cmp(a));
                 best = best.max(all.iter().take(most).sum());
                 if tree.drafted() <= most {
-                    drafted = drafted.max(of_tree(string));
+                    drafted.push(of_tree(string));
                 }
             }
-            assert!((best - drafted).abs() < 1e-3, "{drafted} of {best} after {context:?}");
+            // Of which match it is a draft it does not say.
+            let is_best = drafted.iter().any(|sum| (best - sum).abs() < 1e-3);
+            assert!(is_best || context.len() < 2, "{drafted:?} of {best} after {context:?}");
         });
     }
 

@@ -307,6 +307,7 @@ mod tests {
             contexts: vec![4, 40, 500],
             sizes: vec![1, 2, 5, 16, 64],
             repeats: 2,
+            most_ratio: f64::INFINITY,
             ..CalibrationPlan::default()
         };
         let mut told = Vec::new();
