@@ -38,17 +38,18 @@ fn a_conversation_goes_on_from_line_to_line() {
 #[test]
 fn a_conversation_that_is_over_is_copied_from_unless_told_otherwise() {
     let talk = b"one two three one two\n/reset\none two three one two\n";
-    let history = |more: &[&str]| {
-        let turns = objects(&converse(
-            &[&["--json", "--fill-tree"], more].concat(),
-            talk,
-        ));
-        assert_eq!(turns[1]["tokens"], turns[0]["tokens"]);
-        assert!(turns[0]["sources"]["history"].is_null(), "{}", turns[0]);
-        turns[1]["sources"]["history"]["accepted"].as_u64()
+    let steps = |method: &str, more: &[&str]| {
+        let flags = ["--json", "--fill-tree", "--method", method];
+        let turns = objects(&converse(&[&flags[..], more].concat(), talk));
+        assert_eq!(turns[1]["tokens"], turns[0]["tokens"], "{method}");
+        [&turns[0], &turns[1]].map(|turn| turn["decode_steps"].as_u64().unwrap())
     };
-    assert!(history(&[]) > Some(5));
-    assert_eq!(history(&["--no-shared-pool"]), None);
+    for method in ["logitspec", "suffix", "token-recycling"] {
+        let [first, second] = steps(method, &[]);
+        assert!(second < first, "{method}: {second} of {first}");
+        let [first, second] = steps(method, &["--no-shared-pool"]);
+        assert_eq!(first, second, "{method}");
+    }
 }
 
 #[test]

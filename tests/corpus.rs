@@ -124,7 +124,7 @@ fn files_lines_and_folders_become_documents_in_order() {
     assert_eq!(built["left_out"], 2);
     let notes = String::from_utf8_lossy(&output.stderr);
     assert!(notes.contains("picture.png: left out"), "{notes}");
-    let line = "others.jsonl: left out: line 2 has no text in \"text\"";
+    let line = "others.jsonl: left out: all from line 2 on, which has no text in \"text\"";
     assert!(notes.contains(line), "{notes}");
 
     let info = json_of(&run(&["info", "--json", &folder.name("out.corpus")]));
@@ -200,6 +200,23 @@ fn a_gguf_tokenizes_too() {
             .iter()
             .all(|&token| u64::from(token) < built["n_vocab"].as_u64().unwrap())
     );
+}
+
+#[test]
+fn only_a_corpus_is_replaced() {
+    let folder = Folder::new();
+    folder.write("text.txt", "1 2");
+    let (text, tokenizer) = (folder.name("text.txt"), folder.name("words.json"));
+    let build = |out: &str| run(&["build", &text, "--tokenizer-path", &tokenizer, "-o", out]);
+    for input in [&text, &tokenizer] {
+        let before = std::fs::read(input).unwrap();
+        assert_refused(&build(input), &[input, "is no corpus"]);
+        assert_eq!(&std::fs::read(input).unwrap(), &before);
+    }
+    let out = folder.name("out.corpus");
+    for _ in 0..2 {
+        assert_eq!(build(&out).status.code(), Some(0));
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! share. The optional ones are this project's own: a file without them is read all the same, and tools that do not
 //! know them pass over them. Whatever else a record holds is kept in `extra`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -70,9 +72,21 @@ pub struct Choice {
     /// where no step began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranked: Option<Vec<Vec<RankedTokens>>>,
+    /// By the name of a source, what it drafted and what of that was accepted, over all turns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<BTreeMap<String, SourceTokens>>,
     /// Every other key.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// What a source of drafts gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceTokens {
+    /// Tokens drafted.
+    pub drafted: u64,
+    /// Tokens of those that were accepted.
+    pub accepted: u64,
 }
 
 /// Candidates for a token and their logits, best first.

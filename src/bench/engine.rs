@@ -1,9 +1,10 @@
 //! The engine on llama.cpp as what answers.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use crate::TokenId;
-use crate::bench::answer::{Choice, RankedTokens, Timings};
+use crate::bench::answer::{Choice, RankedTokens, SourceTokens, Timings};
 use crate::bench::prompt::Prompter;
 use crate::bench::run::{Answerer, AskError};
 use crate::draft::{DraftTree, Drafter, Memory, NodeId};
@@ -164,6 +165,7 @@ struct Recorder {
     token_ids: Vec<Vec<u32>>,
     step_us: Vec<Vec<u64>>,
     ranked: Vec<Vec<RankedTokens>>,
+    sources: BTreeMap<String, SourceTokens>,
 }
 
 impl Recorder {
@@ -202,6 +204,11 @@ impl Recorder {
         });
         self.step_us.push(step_us.collect());
         self.ranked.push(ranked);
+        for (source, drafted) in answer.sources.drafted.iter() {
+            let of = self.sources.entry(source.name().into()).or_default();
+            of.drafted += drafted as u64;
+            of.accepted += answer.sources.accepted.of(source) as u64;
+        }
     }
 
     fn choice(self) -> Choice {
@@ -212,6 +219,7 @@ impl Recorder {
             token_ids: Some(self.token_ids),
             step_us: Some(self.step_us),
             ranked: Some(self.ranked),
+            sources: Some(self.sources).filter(|sources| !sources.is_empty()),
             ..self.choice
         }
     }

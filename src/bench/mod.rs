@@ -27,7 +27,7 @@ pub mod server;
 
 pub(crate) mod files;
 
-pub use answer::{Answer, Choice, RankedTokens, Timings};
+pub use answer::{Answer, Choice, RankedTokens, SourceTokens, Timings};
 pub use answer_file::{AnswerError, AnswerFile, AnswerLog, AnswerNotice, read_answers};
 pub use manifest::{Difference, Manifest, ManifestError, ModelFile, sha256_of_file};
 pub use question::{Question, QuestionError, QuestionSet, SkippedQuestion, read_questions};

@@ -200,6 +200,12 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     for repeat in 0..args.repeat {
         for (number, bencher) in benchers.iter().enumerate() {
             let path = args.answer_path(&question_file, &model_id, &bencher.name(), repeat);
+            if is_same_file(&path, &question_file) {
+                return Err(user_error(format!(
+                    "--answer-file {}: that is the question file; name another",
+                    path.display()
+                )));
+            }
             let manifest = settings.manifest(bencher, options);
             let mut lane = Lane::open(&path, &manifest, args.overwrite, number, repeat)?;
             for skipped in &set.skipped {
@@ -270,6 +276,11 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     })
 }
 
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| path.canonicalize().ok();
+    place(a).is_some() && place(a) == place(b)
+}
+
 impl BenchArgs {
     fn order(&self) -> Order {
         match self.sequential {
@@ -292,6 +303,12 @@ impl BenchArgs {
 
     /// What methods may copy from beside the conversation, at the beginning.
     fn remembered(&self, engine: &Engine, benchers: &[Bencher]) -> anyhow::Result<Remembered> {
+        let drafts = benchers.iter().any(Bencher::drafts);
+        if self.ranked > 0 && drafts {
+            eprintln!(
+                "note: --ranked records candidates where steps begin: of methods that draft, some tokens have none"
+            );
+        }
         if self.earlier.history && self.jobs > 1 {
             return Err(user_error(
                 "--history goes by the order of the questions, which --jobs does not keep: leave out one of the two",

@@ -70,7 +70,7 @@ pub(super) struct ChatArgs {
 const DEFAULT_CTX: usize = 8192;
 
 const HELP: &str = "\
-/reset   forget the conversation\n\
+/reset   begin a new conversation (drafts may copy from this one, but for --no-shared-pool)\n\
 /stats   how fast the last answer was\n\
 /help    this list\n\
 /exit    end (also Ctrl-D)";
@@ -130,7 +130,7 @@ impl Chat<'_> {
     fn converse_in_terminal(&mut self) -> anyhow::Result<Outcome> {
         eprintln!("Ctrl-C stops an answer, Ctrl-D ends the conversation, /help lists commands.");
         if self.args.color_drafts && has_color(&io::stderr()) {
-            eprintln!("Tokens are coloured by what they were {}.", legend());
+            eprintln!("Colours of accepted drafts: {}.", legend());
         }
         let mut editor = DefaultEditor::new()?;
         let history = history_file();
@@ -182,7 +182,11 @@ impl Chat<'_> {
             "/exit" | "/quit" => return Ok(ControlFlow::Break(())),
             "/help" => eprintln!("{HELP}"),
             "/reset" => {
-                self.session.end_request();
+                if self.args.memory.remembers() {
+                    self.session.end_request();
+                } else {
+                    self.session.reset();
+                }
                 self.messages = opening(self.args.template.system.as_deref());
                 eprintln!("(a new conversation)");
             }

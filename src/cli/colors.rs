@@ -26,7 +26,7 @@ pub(super) fn painted(text: &str, source: Source) -> String {
 /// Which colour means what, on one line.
 pub(super) fn legend() -> String {
     let names = Source::ALL.map(|source| painted(source.name(), source));
-    format!("drafted from {}", names.join(", "))
+    names.join(", ")
 }
 
 /// Whether to use colours on `stream`: a terminal, and nobody objects (<https://no-color.org>).

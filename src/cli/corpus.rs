@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::TokenId;
 use crate::cli::exit::{Outcome, user_error};
 use crate::corpus::{Corpus, CorpusBuilder, CorpusInfo};
+use crate::store::{Kind, begins_as};
 use texts::{Piece, Texts};
 pub(super) use tokens::Tokens;
 use tokens::TokensArgs;
@@ -122,6 +123,13 @@ fn check_output(output: &Path) -> anyhow::Result<()> {
     if output.is_dir() || !folder.is_dir() {
         return Err(user_error(format!(
             "{}: cannot be written; give -o/--output a file name in a folder that exists",
+            output.display()
+        )));
+    }
+    // It may be what is read, or what else it may be: a model.
+    if output.exists() && !begins_as(output, Kind::Corpus).unwrap_or(false) {
+        return Err(user_error(format!(
+            "{}: is there already and is no corpus; give -o/--output another name, or remove it",
             output.display()
         )));
     }

@@ -58,6 +58,11 @@ pub(super) struct MemoryArgs {
 }
 
 impl MemoryArgs {
+    /// Whether earlier requests are remembered at all.
+    pub(super) fn remembers(&self) -> bool {
+        !self.no_shared_pool
+    }
+
     /// Opens what these flags name, for a model's vocabulary. Tells of what `method` has no use for.
     pub(super) fn open(&self, engine: &Engine, method: Method) -> anyhow::Result<Memory> {
         let files = [("--pool-file", &self.pool_file), ("--corpus", &self.corpus)];

@@ -1,11 +1,11 @@
 //! `logitspec report`: what answer files say, as a table, JSON, CSV, Markdown or a page.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::cli::exit::Outcome;
+use crate::cli::exit::{Outcome, user_error};
 use crate::report::{Options, Report, csv, html, markdown, table};
 
 /// Compare answer files with those of the plain decoder
@@ -57,6 +57,14 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
         tokenizer: args.tokenizer_path.clone(),
         mean_report: args.mean_report,
     };
+    if let Some(path) = &args.html
+        && !may_be_replaced(path)
+    {
+        return Err(user_error(format!(
+            "--html {}: is there already and is no page; name another file, or remove it",
+            path.display()
+        )));
+    }
     let report = Report::new(&args.answers, &args.base, &options)?;
     for notice in &report.notices {
         eprintln!("note: {}", table::printable(notice));
@@ -78,4 +86,13 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     }
     printed.context("cannot write to standard output")?;
     Ok(Outcome::Done)
+}
+
+/// Whether a page may be written there: no file is, or an older page.
+fn may_be_replaced(path: &Path) -> bool {
+    if !path.is_file() {
+        return true;
+    }
+    let bytes = std::fs::read(path).unwrap_or_default();
+    bytes.is_empty() || bytes.starts_with(b"<!doctype html")
 }

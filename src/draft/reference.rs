@@ -1,7 +1,7 @@
 //! LogitSpec exactly as published.
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, ROOT};
+use crate::draft::{DraftInput, DraftTree, Drafter, ROOT, Source};
 use crate::pool::NgramPool;
 
 /// The published parameters.
@@ -90,7 +90,10 @@ impl Drafter for ReferenceLogitSpec {
             self.chain
                 .extend_from_slice(self.pool.lookup(&self.tail).unwrap_or_default());
             self.chain.truncate(chain_len(rank));
-            tree.push_chain(ROOT, &self.chain);
+            let runner_up = tree.len();
+            if tree.push_chain(ROOT, &self.chain) > 0 {
+                tree.set_source(runner_up, Source::LastLogits);
+            }
             self.tail.pop();
         }
     }

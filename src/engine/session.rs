@@ -109,9 +109,10 @@ impl<M: TargetModel> Session<M> {
         self.last_row.map(|row| self.model.logits(row))
     }
 
-    /// Forgets the conversation.
+    /// Forgets the conversation, and all that the drafter itself remembers of earlier ones.
     pub fn reset(&mut self) {
-        self.truncate(0);
+        self.cut(0);
+        self.drafter.reset();
     }
 
     /// Forgets all but the first `len` tokens.

@@ -195,6 +195,7 @@ fn sections(report: &Report) -> Vec<Part> {
         Vec::new(),
     ));
     let steps = drawn("Time of a decode step", plot::steps);
+    parts.push(Part::new(report.source_section(), Vec::new(), Vec::new()));
     parts.push(Part::new(report.time_section(), steps, parts_of_a_step()));
     let context = drawn("Speed over context length", plot::context);
     parts.push(Part::new(

@@ -36,11 +36,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::bench::Manifest;
+use crate::bench::{Manifest, SourceTokens};
 
 pub mod category;
 pub mod csv;
@@ -114,6 +115,8 @@ pub struct MethodReport {
     pub identity: Option<Identity>,
     /// How many decode steps had which accept length.
     pub accept_lengths: Vec<AcceptLength>,
+    /// What each source of drafts gave; empty where no record says, or nothing was drafted.
+    pub sources: BTreeMap<String, SourceTokens>,
     /// Where the time went; `None` where no record says.
     pub time: Option<TimeReport>,
     /// The speed of decoding at growing context lengths; empty where no record says.
@@ -178,6 +181,7 @@ impl MethodReport {
             categories: category::reports(method, base),
             identity: base.map(|base| Identity::new(method, base)),
             accept_lengths: timing::accept_lengths(method),
+            sources: timing::sources(method),
             time: TimeReport::new(method),
             context: timing::context(method, context_width),
         }

@@ -185,6 +185,37 @@ impl Report {
         }
     }
 
+    pub(super) fn source_section(&self) -> Section {
+        let rows = self.methods.iter().flat_map(|method| {
+            let accepted: u64 = method.sources.values().map(|it| it.accepted).sum();
+            method.sources.iter().map(move |(name, of)| {
+                vec![
+                    method.name.clone(),
+                    name.clone(),
+                    of.drafted.to_string(),
+                    of.accepted.to_string(),
+                    percent(of.accepted as f64, of.drafted as f64),
+                    percent(of.accepted as f64, accepted as f64),
+                ]
+            })
+        });
+        let head = [
+            "method",
+            "drafted from",
+            "drafted",
+            "accepted",
+            "rate",
+            "share of the accepted",
+        ];
+        Section {
+            title: "Where drafts came from".into(),
+            note:
+                "Drafted tokens by source, and how many of them the model would have said itself."
+                    .into(),
+            rows: with_head(&head, rows),
+        }
+    }
+
     pub(super) fn time_section(&self) -> Section {
         let head = [
             "method", "prefill", "draft", "decode", "verify", "commit", "other",
@@ -277,6 +308,7 @@ impl Report {
             self.identity_section(),
             self.difference_section(),
             self.accept_length_section(),
+            self.source_section(),
             self.time_section(),
             self.context_section(),
         ]);

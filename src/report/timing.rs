@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::bench::Choice;
+use crate::bench::{Choice, SourceTokens};
 
 use super::load::Method;
 
@@ -44,6 +44,18 @@ pub struct TimeReport {
     pub prefill_tokens_per_second: Option<f64>,
     /// New tokens per second of everything but prefill.
     pub decode_tokens_per_second: Option<f64>,
+}
+
+/// What each source of drafts gave, over the answers that say so.
+pub(super) fn sources(method: &Method) -> BTreeMap<String, SourceTokens> {
+    let mut sums: BTreeMap<String, SourceTokens> = BTreeMap::new();
+    let recorded = choices(method).filter_map(|choice| choice.sources.as_ref());
+    for (name, of) in recorded.flatten() {
+        let sum = sums.entry(name.clone()).or_default();
+        sum.drafted += of.drafted;
+        sum.accepted += of.accepted;
+    }
+    sums
 }
 
 impl TimeReport {

@@ -1,6 +1,8 @@
 //! How a file of tokens begins.
 
 use std::hash::Hasher;
+#[cfg(feature = "cli")]
+use std::io::Read;
 use std::path::Path;
 
 use twox_hash::XxHash3_64;
@@ -39,6 +41,27 @@ impl Kind {
             Self::Corpus => b"lgscorp\n",
         }
     }
+}
+
+/// Whether a file begins as one of this kind does, damaged or not.
+#[cfg(feature = "cli")]
+pub(crate) fn begins_as(path: &Path, kind: Kind) -> std::io::Result<bool> {
+    let mut file = std::fs::File::open(path)?;
+    let mut magic = [0; 8];
+    match file.read_exact(&mut magic) {
+        Ok(()) => Ok(magic == *kind.magic()),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The checksum that a file of tokens has in its header, to tell it from others; nothing where there is none.
+#[cfg(feature = "cli")]
+pub(crate) fn checksum_of(path: &Path) -> Option<String> {
+    let mut header = [0; HEADER_BYTES];
+    let mut file = std::fs::File::open(path).ok()?;
+    file.read_exact(&mut header).ok()?;
+    Some(format!("{:016x}", number(&header, AT_CHECKSUM)))
 }
 
 fn number(bytes: &[u8], at: usize) -> u64 {

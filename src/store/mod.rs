@@ -13,3 +13,5 @@ pub(crate) use error::check_is_file;
 pub use error::{Kind, TokenFileError};
 pub use fingerprint::VocabFingerprint;
 pub(crate) use header::{Checksum, HEADER_BYTES, Header, word};
+#[cfg(feature = "cli")]
+pub(crate) use header::{begins_as, checksum_of};

@@ -45,6 +45,16 @@ fn a_history_holds_the_questions_before_and_no_others() {
         let said = tokens(&set.answers(method));
         assert_eq!(said, tokens(&set.answers("baseline")), "{method}");
     }
+    let base = set.answers("baseline");
+    let ours = set.answers("logitspec");
+    let compared = [&ours, &base].map(|it| it.to_str().unwrap());
+    let report = stdout(&set.report(&[compared[0], "--base", compared[1], "--json"]));
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let history = &report["methods"][0]["sources"]["history"];
+    assert!(history["accepted"].as_u64() > Some(10), "{report}");
+    assert!(history["drafted"].as_u64() >= history["accepted"].as_u64());
+    let table = stdout(&set.report(&[compared[0], "--base", compared[1]]));
+    assert!(table.contains("Where drafts came from"), "{table}");
     let remembered = steps(&set.answers("suffix"));
     assert!(remembered[1] < remembered[0], "{remembered:?}");
 
@@ -81,6 +91,12 @@ fn a_corpus_is_copied_from_and_changes_no_token() {
         tokens(&set.answers("logitspec")),
         tokens(&set.answers("baseline"))
     );
+    // Another corpus of the same name is another setting.
+    std::fs::write(set.path("text.txt"), "something else").unwrap();
+    let built = logitspec(&[&build[..], &[&tiny]].concat(), set.0.path());
+    assert!({ built }.status().unwrap().success());
+    let other = set.bench(&["--methods", "baseline,logitspec", "--corpus", "corpus"]);
+    assert_refused(&other, &["corpus"]);
     let idle = set.done(&[&["--methods", "suffix"], &flags[..]].concat());
     assert!(stderr(&idle).contains("--corpus does nothing for suffix"));
     assert_refused(
@@ -109,6 +125,31 @@ fn a_pool_file_is_begun_with_by_every_question_and_left_as_it_is() {
     assert!(with[0] < alone[0], "{with:?} {alone:?}");
     assert!(with.iter().all(|&it| it == with[0]), "{with:?}");
     assert_eq!(std::fs::read(&pool).unwrap(), before);
+}
+
+#[test]
+fn inputs_are_not_written_over() {
+    let set = same_thrice();
+    let questions = set.path("data/set/question.jsonl");
+    let before = std::fs::read(&questions).unwrap();
+    let name = questions.to_str().unwrap();
+    let answers = [
+        "--methods",
+        "baseline",
+        "--overwrite",
+        "--answer-file",
+        name,
+    ];
+    assert_refused(&set.bench(&answers), &["that is the question file"]);
+    set.done(&["--methods", "baseline"]);
+    let base = set.answers("baseline");
+    let base = base.to_str().unwrap();
+    let page = ["report", base, "--base", base, "--html", name];
+    assert_refused(
+        &logitspec(&page, set.0.path()).output().unwrap(),
+        &["--html", "is no page"],
+    );
+    assert_eq!(std::fs::read(&questions).unwrap(), before);
 }
 
 #[test]

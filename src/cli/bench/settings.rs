@@ -14,6 +14,7 @@ use crate::cli::bench::methods::Bencher;
 use crate::cli::calibrate::kept;
 use crate::engine::SessionOptions;
 use crate::runtime::llama::{ContextOptions, Engine, build, devices};
+use crate::store::checksum_of;
 
 /// Models from this size on take a while to hash.
 const LARGE: u64 = 4 << 30;
@@ -74,7 +75,8 @@ impl Settings {
         });
         let suffix = args.tree.method_params().suffix;
         let drafting = json!({
-            "corpus": args.earlier.corpus(),
+            // What is in them, not what they are called.
+            "corpus": args.earlier.corpus().and_then(checksum_of),
             "draft-tree-capacity": args.tree.draft_tree_capacity,
             "fill-tree": args.fill_tree,
             "history": args.earlier.history,
@@ -85,7 +87,7 @@ impl Settings {
             "min-token-prob": suffix.min_token_prob,
             "tree-spec": suffix.tree,
             "num-pred-tokens": args.tree.num_pred_tokens,
-            "pool-file": args.earlier.pool_file(),
+            "pool-file": args.earlier.pool_file().and_then(checksum_of),
             "pool-max-tokens": args.earlier.pool_max_tokens(),
         });
         let server_flags = json!({ "llama-server-args": args.llama_server_args });

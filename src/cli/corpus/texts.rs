@@ -295,7 +295,10 @@ impl Reader {
                 self.line
             )));
         }
-        self.wrong = Some(format!("line {} {wrong}; {mend}", self.line));
+        self.wrong = Some(format!(
+            "all from line {} on, which {wrong}; {mend}",
+            self.line
+        ));
         Ok(false)
     }
 }
