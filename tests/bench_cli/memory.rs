@@ -188,6 +188,29 @@ fn ranked_candidates_are_recorded_and_replayed() {
             .unwrap()
     };
     assert!(drafted(&set.answers("baseline")) > 0.0);
+    let answers = set.answers("baseline");
+    let read = |template: &str| {
+        let replay = [
+            "simulate",
+            "--questions",
+            "data/set/question.jsonl",
+            "--answers",
+            answers.to_str().unwrap(),
+            "-m",
+            &model("tiny-llama.gguf"),
+            "--template",
+            template,
+            "--methods",
+            "baseline",
+        ];
+        stderr(&logitspec(&replay, set.0.path()).output().unwrap())
+    };
+    assert_eq!(read("none"), "");
+    let note = read("vicuna");
+    assert!(
+        note.contains("made with --template none, read with --template vicuna"),
+        "{note}"
+    );
     set.done(&["--methods", "baseline", "--overwrite"]);
     let answers = read_answers(set.answers("baseline")).unwrap().answers;
     assert_eq!(answers[0].choices[0].ranked, None);

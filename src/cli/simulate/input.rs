@@ -1,11 +1,11 @@
 //! Which record is replayed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::bench::read_questions;
+use crate::bench::{Manifest, read_questions};
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::corpus::Tokens;
 use crate::cli::exit::user_error;
@@ -172,6 +172,39 @@ impl InputArgs {
         self.requests(&vocabulary, template.as_ref())
     }
 
+    /// Notes where the answers were made with another model or template than they are read with, as far as the manifest
+    /// of `logitspec bench` tells: their tokens would be others.
+    fn compare_with_manifest(&self, answers: &Path) {
+        let Ok(Some(manifest)) = Manifest::read(Manifest::path_beside(answers)) else {
+            return;
+        };
+        let made_with = manifest.flags.get("template").and_then(|it| it.as_str());
+        let read_with = self.template.template.as_deref();
+        if made_with != read_with {
+            let name = |template: Option<&str>| match template {
+                Some(name) => format!("--template {name}"),
+                None => "no --template".to_owned(),
+            };
+            eprintln!(
+                "note: {}: made with {}, read with {}",
+                answers.display(),
+                name(made_with),
+                name(read_with)
+            );
+        }
+        let file_of = |path: &Path| path.file_name().map(ToOwned::to_owned);
+        if let Some(model) = &self.model_path
+            && file_of(model) != file_of(&manifest.model.path)
+        {
+            eprintln!(
+                "note: {}: made with {}, read with {}",
+                answers.display(),
+                manifest.model.path.display(),
+                model.display()
+            );
+        }
+    }
+
     /// Whose tokens these are.
     pub(super) fn vocabulary(&self) -> anyhow::Result<VocabFingerprint> {
         let tokens = Tokens::of(self.tokenizer_path.as_deref(), self.model_path.as_deref())?;
@@ -207,6 +240,7 @@ impl InputArgs {
                     .chain(skipped)
                     .collect();
                 let recorded = read_recorded_answers(answers)?;
+                self.compare_with_manifest(answers);
                 requests_of(
                     &set.questions,
                     (&all, questions),
