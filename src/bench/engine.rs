@@ -134,9 +134,7 @@ fn converse(
         let text = prompter.text(&answer.tokens);
         record.turn(text, context, held, &answer, ranked);
     }
-    let mut choice = record.choice();
-    choice.ranked = choice.ranked.filter(|_| k > 0);
-    Ok(choice)
+    Ok(record.choice())
 }
 
 /// The candidates of a step belong to its first token.
@@ -218,7 +216,7 @@ impl Recorder {
             prefill_tokens: Some(self.prefill_tokens),
             token_ids: Some(self.token_ids),
             step_us: Some(self.step_us),
-            ranked: Some(self.ranked),
+            ranked: Some(self.ranked).filter(|turns| turns.iter().any(|turn| !turn.is_empty())),
             sources: Some(self.sources).filter(|sources| !sources.is_empty()),
             ..self.choice
         }

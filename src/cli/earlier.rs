@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::TokenId;
 use crate::cli::exit::user_error;
-use crate::cli::memory::{HISTORY_TOKENS, open_corpus};
+use crate::cli::memory::TextsArgs;
 use crate::draft::Memory;
 use crate::engine::Method;
 use crate::pool::SharedPool;
@@ -25,32 +25,13 @@ pub(super) struct EarlierArgs {
     #[arg(long, alias = "pool_file", value_name = "FILE")]
     pool_file: Option<PathBuf>,
 
-    /// Most tokens of earlier requests to remember; the oldest requests go first
-    #[arg(
-        long,
-        alias = "pool_max_tokens",
-        default_value_t = HISTORY_TOKENS as u32,
-        value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=1 << 29)
-    )]
-    pool_max_tokens: u32,
-
-    /// Copy from a corpus, too: a file made by logitspec corpus build
-    #[arg(long, value_name = "FILE")]
-    corpus: Option<PathBuf>,
+    #[command(flatten)]
+    pub texts: TextsArgs,
 }
 
 impl EarlierArgs {
-    pub(super) fn pool_max_tokens(&self) -> usize {
-        self.pool_max_tokens as usize
-    }
-
     pub(super) fn pool_file(&self) -> Option<&Path> {
         self.pool_file.as_deref()
-    }
-
-    pub(super) fn corpus(&self) -> Option<&Path> {
-        self.corpus.as_deref()
     }
 
     /// Opens what these flags name, for the vocabulary that `vocabulary` finds. Tells of what `methods` have no use for.
@@ -59,8 +40,11 @@ impl EarlierArgs {
         methods: &[Method],
         vocabulary: impl Fn() -> anyhow::Result<VocabFingerprint>,
     ) -> anyhow::Result<Remembered> {
-        let files = [("--pool-file", &self.pool_file), ("--corpus", &self.corpus)];
-        for (flag, _) in files.into_iter().filter(|(_, file)| file.is_some()) {
+        let files = [
+            ("--pool-file", self.pool_file.is_some()),
+            ("--corpus", self.texts.corpus().is_some()),
+        ];
+        for (flag, _) in files.into_iter().filter(|&(_, is_named)| is_named) {
             let idle = methods.iter().filter(|it| !it.uses_memory());
             let idle: Vec<_> = idle.map(|method| method.name()).collect();
             if !idle.is_empty() {
@@ -69,8 +53,8 @@ impl EarlierArgs {
         }
         let mut remembered = Remembered {
             history: (self.history || self.pool_file.is_some()).then(Vec::new),
-            max_tokens: self.pool_max_tokens(),
-            corpus: Memory::none(),
+            max_tokens: self.texts.pool_max_tokens(),
+            corpus: self.texts.open_corpus(&vocabulary)?,
         };
         if let Some(path) = &self.pool_file {
             if !path.exists() {
@@ -81,9 +65,6 @@ impl EarlierArgs {
             }
             let pool = SharedPool::load(path, &vocabulary()?, remembered.max_tokens)?;
             remembered.history = Some(pool.documents());
-        }
-        if let Some(path) = &self.corpus {
-            remembered.corpus = open_corpus(path, &vocabulary()?)?;
         }
         Ok(remembered)
     }

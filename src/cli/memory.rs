@@ -14,14 +14,51 @@ use crate::runtime::llama::Engine;
 use crate::store::VocabFingerprint;
 
 /// Most tokens of earlier requests that are remembered, if no one says otherwise.
-pub(super) const HISTORY_TOKENS: usize = 1 << 20;
+const HISTORY_TOKENS: usize = 1 << 20;
 
-/// Opens a corpus for a vocabulary.
-pub(super) fn open_corpus(path: &Path, vocabulary: &VocabFingerprint) -> anyhow::Result<Memory> {
-    Ok(Memory {
-        history: None,
-        corpus: Some(Arc::new(Corpus::open(path, Some(vocabulary))?)),
-    })
+/// How much is remembered, and a text that stays as it is: the same wherever drafts are made.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Memory")]
+pub(super) struct TextsArgs {
+    /// Most tokens of earlier requests to remember; the oldest requests go first
+    #[arg(
+        long,
+        alias = "pool_max_tokens",
+        default_value_t = HISTORY_TOKENS as u32,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1 << 29)
+    )]
+    pool_max_tokens: u32,
+
+    /// Copy from a corpus, too: a file made by logitspec corpus build
+    #[arg(long, value_name = "FILE")]
+    corpus: Option<PathBuf>,
+}
+
+impl TextsArgs {
+    /// Most tokens of earlier requests.
+    pub(super) fn pool_max_tokens(&self) -> usize {
+        self.pool_max_tokens as usize
+    }
+
+    /// The corpus's file.
+    pub(super) fn corpus(&self) -> Option<&Path> {
+        self.corpus.as_deref()
+    }
+
+    /// A memory of the corpus alone, if there is one, for the vocabulary that `vocabulary` finds.
+    pub(super) fn open_corpus(
+        &self,
+        vocabulary: impl Fn() -> anyhow::Result<VocabFingerprint>,
+    ) -> anyhow::Result<Memory> {
+        let Some(path) = &self.corpus else {
+            return Ok(Memory::none());
+        };
+        Ok(Memory {
+            history: None,
+            corpus: Some(Arc::new(Corpus::open(path, Some(&vocabulary()?))?)),
+        })
+    }
 }
 
 /// Texts beyond the conversation.
@@ -38,23 +75,12 @@ pub(super) struct MemoryArgs {
     )]
     pool_file: Option<PathBuf>,
 
-    /// Most tokens of earlier requests to remember; the oldest requests go first
-    #[arg(
-        long,
-        alias = "pool_max_tokens",
-        default_value_t = HISTORY_TOKENS as u32,
-        value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=1 << 29)
-    )]
-    pool_max_tokens: u32,
+    #[command(flatten)]
+    texts: TextsArgs,
 
     /// Remember no earlier requests: copy from the conversation alone, and from a --corpus if one is named
     #[arg(long, alias = "no_shared_pool")]
     no_shared_pool: bool,
-
-    /// Copy from a corpus, too: a file made by logitspec corpus build
-    #[arg(long, value_name = "FILE")]
-    corpus: Option<PathBuf>,
 }
 
 impl MemoryArgs {
@@ -65,15 +91,18 @@ impl MemoryArgs {
 
     /// Opens what these flags name, for a model's vocabulary. Tells of what `method` has no use for.
     pub(super) fn open(&self, engine: &Engine, method: Method) -> anyhow::Result<Memory> {
-        let files = [("--pool-file", &self.pool_file), ("--corpus", &self.corpus)];
-        for (flag, file) in files {
-            if file.is_some() && !method.uses_memory() {
+        let files = [
+            ("--pool-file", self.pool_file.is_some()),
+            ("--corpus", self.texts.corpus().is_some()),
+        ];
+        for (flag, is_named) in files {
+            if is_named && !method.uses_memory() {
                 eprintln!(
                     "note: {flag} does nothing with --method {method}; logitspec copies from it"
                 );
             }
         }
-        let max_tokens = self.pool_max_tokens as usize;
+        let max_tokens = self.texts.pool_max_tokens();
         let fingerprint = || engine.vocabulary().fingerprint();
         let history = match &self.pool_file {
             // What is not used is not written either.
@@ -82,10 +111,7 @@ impl MemoryArgs {
             None if self.no_shared_pool => None,
             None => Some(SharedPool::new(max_tokens)),
         };
-        let corpus = match &self.corpus {
-            Some(path) => open_corpus(path, &fingerprint())?,
-            None => Memory::none(),
-        };
+        let corpus = self.texts.open_corpus(|| Ok(fingerprint()))?;
         Ok(Memory {
             history: history.map(Arc::new),
             ..corpus

@@ -123,7 +123,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
             "requests": chosen.len(),
             "history": args.earlier.history,
             "pool_file": args.earlier.pool_file(),
-            "corpus": args.earlier.corpus(),
+            "corpus": args.earlier.texts.corpus(),
             "draft_tree_capacity": capacity,
             "methods": tables,
         });
@@ -148,7 +148,7 @@ impl SimulateArgs {
         bar: &ProgressBar,
     ) -> Vec<(&'a str, Tally)> {
         let mut params = self.tree.method_params();
-        params.suffix.max_remembered = self.earlier.pool_max_tokens();
+        params.suffix.max_remembered = self.earlier.texts.pool_max_tokens();
         let all = rows(requests.iter().map(|request| request.category.as_str()));
         let mut tallies: Vec<(&str, Tally)> = all
             .into_iter()

@@ -76,7 +76,7 @@ impl Settings {
         let suffix = args.tree.method_params().suffix;
         let drafting = json!({
             // What is in them, not what they are called.
-            "corpus": args.earlier.corpus().and_then(checksum_of),
+            "corpus": args.earlier.texts.corpus().and_then(checksum_of),
             "draft-tree-capacity": args.tree.draft_tree_capacity,
             "fill-tree": args.fill_tree,
             "history": args.earlier.history,
@@ -88,7 +88,7 @@ impl Settings {
             "tree-spec": suffix.tree,
             "num-pred-tokens": args.tree.num_pred_tokens,
             "pool-file": args.earlier.pool_file().and_then(checksum_of),
-            "pool-max-tokens": args.earlier.pool_max_tokens(),
+            "pool-max-tokens": args.earlier.texts.pool_max_tokens(),
         });
         let server_flags = json!({ "llama-server-args": args.llama_server_args });
         let server_build = server.as_ref().and_then(LlamaServer::build);
