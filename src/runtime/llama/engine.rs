@@ -3,11 +3,10 @@
 use std::io::Read;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
+use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
@@ -16,6 +15,7 @@ use llama_cpp_sys_2 as sys;
 use crate::engine::{CostModel, Session, SessionOptions};
 use crate::runtime::llama::info::ModelInfo;
 use crate::runtime::llama::log;
+use crate::runtime::llama::options::{CacheType, ContextOptions, FlashAttention, ModelOptions};
 use crate::runtime::llama::target::LlamaTarget;
 use crate::runtime::llama::vocab::Vocabulary;
 
@@ -66,138 +66,6 @@ pub enum LoadError {
         /// What llama.cpp logged.
         cause: String,
     },
-}
-
-/// How to load a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ModelOptions {
-    /// Layers to put on the GPU; `None` for all that there are, if there is a GPU.
-    pub n_gpu_layers: Option<u32>,
-    /// Map the file instead of reading it.
-    pub use_mmap: bool,
-    /// Read only the header, for [`Engine::info`]; no context can be made.
-    pub info_only: bool,
-}
-
-impl Default for ModelOptions {
-    fn default() -> Self {
-        Self {
-            n_gpu_layers: None,
-            use_mmap: true,
-            info_only: false,
-        }
-    }
-}
-
-/// Whether attention is computed in one fused kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FlashAttention {
-    /// Where it helps ([`Engine::flash_attention`]).
-    #[default]
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
-}
-
-/// How keys or values are stored in the cache.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CacheType(KvCacheType);
-
-impl Default for CacheType {
-    fn default() -> Self {
-        Self::F16
-    }
-}
-
-impl CacheType {
-    /// 16-bit floats, the default.
-    pub const F16: Self = Self(KvCacheType::F16);
-
-    const NAMES: [(&'static str, KvCacheType); 9] = [
-        ("f32", KvCacheType::F32),
-        ("f16", KvCacheType::F16),
-        ("bf16", KvCacheType::BF16),
-        ("q8_0", KvCacheType::Q8_0),
-        ("q5_1", KvCacheType::Q5_1),
-        ("q5_0", KvCacheType::Q5_0),
-        ("q4_1", KvCacheType::Q4_1),
-        ("q4_0", KvCacheType::Q4_0),
-        ("iq4_nl", KvCacheType::IQ4_NL),
-    ];
-
-    /// Whether it keeps every value as a float.
-    pub fn is_unquantized(&self) -> bool {
-        matches!(
-            self.0,
-            KvCacheType::F32 | KvCacheType::F16 | KvCacheType::BF16
-        )
-    }
-}
-
-impl FromStr for CacheType {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::NAMES
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|&(_, kind)| Self(kind))
-            .ok_or_else(|| {
-                format!(
-                    "choose one of {}",
-                    Self::NAMES.map(|(name, _)| name).join(", ")
-                )
-            })
-    }
-}
-
-impl std::fmt::Display for CacheType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = Self::NAMES.iter().find(|(_, kind)| *kind == self.0);
-        f.write_str(name.map_or("other", |(name, _)| name))
-    }
-}
-
-/// How to make a context.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ContextOptions {
-    /// Tokens the KV cache holds; `None` for what the model was trained on.
-    pub n_ctx: Option<u32>,
-    /// Most tokens handed to llama.cpp at once; the draft tree's capacity is always granted.
-    pub n_batch: u32,
-    /// Most tokens computed at once.
-    pub n_ubatch: u32,
-    /// Threads; `None` for one per core.
-    pub threads: Option<u32>,
-    /// Fused attention.
-    pub flash_attention: FlashAttention,
-    /// How keys are stored.
-    pub cache_type_k: CacheType,
-    /// How values are stored.
-    pub cache_type_v: CacheType,
-    /// Whether models with sliding-window attention get a full cache. With the small one nothing can be
-    /// drafted, since it cannot be cut back.
-    pub swa_full: bool,
-    /// Largest draft tree that will be decoded, the root counted.
-    pub draft_tree_capacity: usize,
-}
-
-impl Default for ContextOptions {
-    fn default() -> Self {
-        Self {
-            n_ctx: None,
-            n_batch: 2048,
-            n_ubatch: 512,
-            threads: None,
-            flash_attention: FlashAttention::Auto,
-            cache_type_k: CacheType::default(),
-            cache_type_v: CacheType::default(),
-            swa_full: true,
-            draft_tree_capacity: SessionOptions::default().draft_tree_capacity,
-        }
-    }
 }
 
 /// llama.cpp allows no more sequences (`LLAMA_MAX_SEQ`).

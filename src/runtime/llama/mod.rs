@@ -4,12 +4,14 @@ mod build;
 mod engine;
 mod info;
 mod log;
+mod options;
 mod target;
 mod vocab;
 
 pub use build::{build, default_threads, devices};
-pub use engine::{CacheType, ContextOptions, Engine, FlashAttention, LoadError, ModelOptions};
+pub use engine::{Engine, LoadError};
 pub use info::ModelInfo;
 pub use log::set_verbose;
+pub use options::{CacheType, ContextOptions, FlashAttention, ModelOptions};
 pub use target::LlamaTarget;
 pub use vocab::Vocabulary;
