@@ -213,6 +213,18 @@ fn only_a_corpus_is_replaced() {
         assert_refused(&build(input), &[input, "is no corpus"]);
         assert_eq!(&std::fs::read(input).unwrap(), &before);
     }
+    #[cfg(unix)]
+    {
+        let pipe = folder.name("pipe");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert_refused(&build(&pipe), &["pipe", "is no corpus"]);
+    }
     let out = folder.name("out.corpus");
     for _ in 0..2 {
         assert_eq!(build(&out).status.code(), Some(0));

@@ -127,7 +127,9 @@ fn check_output(output: &Path) -> anyhow::Result<()> {
         )));
     }
     // It may be what is read, or what else it may be: a model.
-    if output.exists() && !begins_as(output, Kind::Corpus).unwrap_or(false) {
+    // Opening a pipe would wait for whoever writes into it.
+    let is_corpus = || output.is_file() && begins_as(output, Kind::Corpus).unwrap_or(false);
+    if output.exists() && !is_corpus() {
         return Err(user_error(format!(
             "{}: is there already and is no corpus; give -o/--output another name, or remove it",
             output.display()
