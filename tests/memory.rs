@@ -111,6 +111,13 @@ fn foreign_damaged_and_other_vocabularies_pools_are_refused() {
         &generate(&["--pool-file", "/dev/zero"]),
         &["/dev/zero", "is no pool"],
     );
+    // Said before the answer, not after it.
+    let nowhere = folder.path().join("missing").join("pool");
+    let nowhere = nowhere.to_str().unwrap();
+    assert_refused(
+        &generate(&["--pool-file", nowhere]),
+        &[nowhere, "cannot write the pool"],
+    );
     let both = generate(&["--pool-file", name, "--no-shared-pool"]);
     assert_refused(&both, &["--no-shared-pool"]);
 }

@@ -37,16 +37,27 @@ pub(crate) fn write_atomically_with(
     mode: u32,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
+    // What a link leads to is replaced, not the link.
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
     let folder = folder_of(path);
-    let mut temporary = tempfile::Builder::new()
-        .prefix(".logitspec-")
-        .suffix(".tmp")
-        .tempfile_in(&folder)?;
+    let mut temporary = temporary_in(&folder)?;
     write(temporary.as_file_mut())?;
     temporary.as_file().sync_all()?;
     share_permissions(path, mode, temporary.as_file())?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_folder(&folder)
+}
+
+/// Whether [`write_atomically`] could begin: for asking before a long answer, not after it.
+pub(crate) fn check_writable(path: &Path) -> io::Result<()> {
+    temporary_in(&folder_of(path)).map(drop)
+}
+
+fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(".logitspec-")
+        .suffix(".tmp")
+        .tempfile_in(folder)
 }
 
 /// Temporary files are private to their owner; what replaces a shared file has to stay as readable as it was.
@@ -145,5 +156,29 @@ pub(crate) fn json_reason(error: &serde_json::Error) -> String {
     match error.column() {
         0 => short,
         column => format!("{short} (column {column})"),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_goes_on_leading_to_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write_atomically(&link, b"new").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+    }
+
+    #[test]
+    fn asking_whether_a_file_can_be_written_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        check_writable(&folder.path().join("file")).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(check_writable(&folder.path().join("missing/file")).is_err());
     }
 }

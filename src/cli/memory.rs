@@ -107,7 +107,11 @@ impl MemoryArgs {
         let history = match &self.pool_file {
             // What is not used is not written either.
             Some(_) if !method.uses_memory() => None,
-            Some(path) => Some(SharedPool::load(path, &fingerprint(), max_tokens)?),
+            Some(path) => {
+                let pool = SharedPool::load(path, &fingerprint(), max_tokens)?;
+                SharedPool::check_writable(path)?;
+                Some(pool)
+            }
             None if self.no_shared_pool => None,
             None => Some(SharedPool::new(max_tokens)),
         };

@@ -1,5 +1,6 @@
 //! Which model: a file, one from the Hub, or the demo model.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -7,6 +8,7 @@ use clap::Args;
 
 use crate::cli::download;
 use crate::cli::exit::user_error;
+use crate::cli::generate::watch_for_ctrl_c;
 use crate::hub::ModelName;
 
 /// The variable that names a model file where no flag does.
@@ -26,6 +28,12 @@ pub(super) struct ModelSource {
     #[arg(short = 'm', long, alias = "model_path", value_name = "FILE")]
     model_path: Option<PathBuf>,
 
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+#[derive(Debug, Args)]
+struct HubArgs {
     /// A model from the Hugging Face Hub, fetched once: -hf USER/REPO:Q8_0. Without QUANT the only one that there
     /// is, or Q4_K_M, else Q8_0, …
     #[arg(
@@ -38,25 +46,65 @@ pub(super) struct ModelSource {
     hf_repo: Option<ModelName>,
 }
 
+/// What a file, the Hub or the environment names, fetched if need be.
+fn named(
+    path: Option<&Path>,
+    hub: &HubArgs,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<Option<PathBuf>> {
+    if let Some(path) = path {
+        return Ok(Some(path.into()));
+    }
+    if let Some(name) = &hub.hf_repo {
+        let fetched = download::fetch(name, false, interrupted)?;
+        return Ok(Some(fetched.model().into()));
+    }
+    let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
+    Ok(path.map(PathBuf::from))
+}
+
+/// Whose vocabulary, where no weights are needed and none is usual.
+#[derive(Debug, Args)]
+pub(super) struct VocabularySource {
+    /// The model whose vocabulary to use: a GGUF file, of which only the header is read [env: LOGITSPEC_MODEL=]
+    #[arg(short = 'm', long, alias = "model_path", value_name = "FILE")]
+    model_path: Option<PathBuf>,
+
+    #[command(flatten)]
+    hub: HubArgs,
+
+    /// What was found, since the Hub need not be asked twice.
+    #[arg(skip)]
+    located: OnceCell<Option<PathBuf>>,
+}
+
+impl VocabularySource {
+    /// The model's file, if one is named; it is fetched first if need be.
+    ///
+    /// # Errors
+    /// If it cannot be fetched, or Ctrl-C calls that off.
+    pub(super) fn locate(&self) -> anyhow::Result<Option<&Path>> {
+        if self.located.get().is_none() {
+            let path = named(self.model_path.as_deref(), &self.hub, watch_for_ctrl_c())?;
+            _ = self.located.set(path);
+        }
+        Ok(self.located.get().and_then(Option::as_deref))
+    }
+}
+
 impl ModelSource {
-    /// The model's file, which is fetched first if need be. `named` is a file given in yet another way.
+    /// The model's file, which is fetched first if need be. `file` is one given in yet another way.
     ///
     /// # Errors
     /// If there is no model; if it cannot be fetched, or Ctrl-C raises `interrupted`.
     pub(super) fn locate(
         &self,
-        named: Option<&Path>,
+        file: Option<&Path>,
         interrupted: &AtomicBool,
     ) -> anyhow::Result<PathBuf> {
-        if let Some(path) = named.or(self.model_path.as_deref()) {
-            return Ok(path.into());
-        }
-        if let Some(name) = &self.hf_repo {
-            let fetched = download::fetch(name, false, interrupted)?;
-            return Ok(fetched.model().into());
-        }
-        if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
-            return Ok(path.into());
+        let path = file.or(self.model_path.as_deref());
+        if let Some(path) = named(path, &self.hub, interrupted)? {
+            return Ok(path);
         }
         let program = std::env::current_exe().ok();
         let places = demo_places(program.as_deref(), dirs::data_dir().as_deref());

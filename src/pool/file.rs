@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::TokenId;
-use crate::bench::files::{FOR_OWNER, write_atomically_with};
+use crate::bench::files::{FOR_OWNER, check_writable, write_atomically_with};
 use crate::pool::SharedPool;
 use crate::store::{
     Checksum, HEADER_BYTES, Header, Kind, TokenFileError, VocabFingerprint, check_is_file, word,
@@ -21,13 +21,16 @@ impl SharedPool {
     /// [`TokenFileError::Unwritable`].
     pub fn save(&self, path: &Path, vocabulary: &VocabFingerprint) -> Result<(), TokenFileError> {
         let file = self.encode(vocabulary);
-        write_atomically_with(path, FOR_OWNER, |out| out.write_all(&file)).map_err(|error| {
-            TokenFileError::Unwritable {
-                path: path.into(),
-                kind: Kind::Pool,
-                error,
-            }
-        })
+        write_atomically_with(path, FOR_OWNER, |out| out.write_all(&file))
+            .map_err(|error| unwritable(path, error))
+    }
+
+    /// Whether [`save`](Self::save) could write there, as far as that can be known before. Leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`TokenFileError::Unwritable`].
+    pub fn check_writable(path: &Path) -> Result<(), TokenFileError> {
+        check_writable(path).map_err(|error| unwritable(path, error))
     }
 
     /// What [`save`](Self::save) writes.
@@ -136,4 +139,12 @@ fn encode(documents: &[Vec<TokenId>], vocabulary: &VocabFingerprint) -> Vec<u8> 
     let (at, bytes) = checksum.finish();
     file[at..at + bytes.len()].copy_from_slice(&bytes);
     file
+}
+
+fn unwritable(path: &Path, error: io::Error) -> TokenFileError {
+    TokenFileError::Unwritable {
+        path: path.into(),
+        kind: Kind::Pool,
+        error,
+    }
 }

@@ -237,6 +237,20 @@ fn every_subcommand_takes_a_model_from_the_hub() {
         "--json",
     ]);
     assert_eq!(bench["model_id"], "tiny.Q8_0");
+    let record = cache.path().join("log.jsonl");
+    std::fs::write(
+        &record,
+        r#"{"prompt": "one two", "response": "three one two"}"#,
+    )
+    .unwrap();
+    let record = record.to_str().unwrap();
+    let replayed = json(&["simulate", "-hf", &name, "--jsonl", record, "--json"]);
+    assert_eq!(replayed["requests"], 1);
+    let corpus = cache.path().join("words.corpus");
+    let corpus = corpus.to_str().unwrap();
+    let field = ["--field", "response", "-o", corpus, "--json"];
+    let built = json(&[&["corpus", "build", record, "-hf", &name], &field[..]].concat());
+    assert_eq!(built["documents"], 1);
     // The two contents are equal, so one transfer has served all.
     assert_eq!(server.file_requests().len(), 1);
 }

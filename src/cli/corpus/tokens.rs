@@ -7,6 +7,7 @@ use tokenizers::Tokenizer;
 
 use crate::TokenId;
 use crate::cli::exit::user_error;
+use crate::cli::model::VocabularySource;
 use crate::runtime::llama::{Engine, ModelOptions};
 use crate::simulate::{continuation, first_line, raw};
 use crate::store::VocabFingerprint;
@@ -14,15 +15,8 @@ use crate::store::VocabFingerprint;
 /// Whose tokens.
 #[derive(Debug, Args)]
 pub(super) struct TokensArgs {
-    /// The model whose vocabulary to use: a GGUF file, of which only the header is read
-    #[arg(
-        short = 'm',
-        long,
-        alias = "model_path",
-        env = "LOGITSPEC_MODEL",
-        value_name = "FILE"
-    )]
-    model_path: Option<PathBuf>,
+    #[command(flatten)]
+    model: VocabularySource,
 
     /// Tokenize with this tokenizer.json instead
     #[arg(long, alias = "tokenizer_path", value_name = "FILE")]
@@ -37,17 +31,19 @@ pub(in crate::cli) enum Tokens {
 
 impl Tokens {
     pub(super) fn open(args: &TokensArgs) -> anyhow::Result<Self> {
-        Self::of(args.tokenizer_path.as_deref(), args.model_path.as_deref())
+        Self::of(args.tokenizer_path.as_deref(), &args.model)
     }
 
     /// The tokens of a `tokenizer.json`, or of a GGUF.
     pub(in crate::cli) fn of(
         tokenizer_path: Option<&Path>,
-        model_path: Option<&Path>,
+        model: &VocabularySource,
     ) -> anyhow::Result<Self> {
-        match (tokenizer_path, model_path) {
-            (Some(path), _) => open_json(path).map(|tokenizer| Self::Json(Box::new(tokenizer))),
-            (None, Some(path)) => {
+        if let Some(path) = tokenizer_path {
+            return open_json(path).map(|tokenizer| Self::Json(Box::new(tokenizer)));
+        }
+        match model.locate()? {
+            Some(path) => {
                 let options = ModelOptions {
                     info_only: true,
                     ..ModelOptions::default()
@@ -62,8 +58,8 @@ impl Tokens {
                 }
                 Ok(Self::Gguf(Box::new(engine)))
             }
-            (None, None) => Err(user_error(
-                "no vocabulary: name a model with -m/--model-path or a tokenizer.json with --tokenizer-path",
+            None => Err(user_error(
+                "no vocabulary: name a model with -m/--model-path or -hf, or a tokenizer.json with --tokenizer-path",
             )),
         }
     }

@@ -9,6 +9,7 @@ use crate::bench::{Manifest, read_questions};
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::corpus::Tokens;
 use crate::cli::exit::user_error;
+use crate::cli::model::VocabularySource;
 use crate::runtime::ChatTemplate;
 use crate::runtime::llama::{Engine, ModelOptions};
 use crate::simulate::{
@@ -93,16 +94,8 @@ pub(super) struct InputArgs {
     )]
     tokenizer_path: Option<PathBuf>,
 
-    /// The model that answered, instead of --tokenizer-path: a GGUF, of which only the vocabulary is read
-    #[arg(
-        short = 'm',
-        long,
-        alias = "model_path",
-        env = "LOGITSPEC_MODEL",
-        value_name = "FILE",
-        help_heading = "Tokens"
-    )]
-    model_path: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Tokens")]
+    model: VocabularySource,
 
     /// With --tokenizer-path: the token that begins texts, or none [default: the vocabulary's usual one]
     #[arg(
@@ -154,9 +147,9 @@ impl InputArgs {
                 .named(name, tokenizer.bos(), tokenizer.eos())?;
             return self.requests(&tokenizer, template.as_ref());
         }
-        let Some(path) = &self.model_path else {
+        let Some(path) = self.model.locate()? else {
             return Err(user_error(
-                "no tokenizer: give --tokenizer-path FILE (a tokenizer.json) or -m FILE (a GGUF) of the model that answered",
+                "no tokenizer: give --tokenizer-path FILE (a tokenizer.json), -m FILE (a GGUF) or -hf of the model that answered",
             ));
         };
         let options = ModelOptions {
@@ -193,7 +186,7 @@ impl InputArgs {
             );
         }
         let file_of = |path: &Path| path.file_name().map(ToOwned::to_owned);
-        if let Some(model) = &self.model_path
+        if let Ok(Some(model)) = self.model.locate()
             && file_of(model) != file_of(&manifest.model.path)
         {
             eprintln!(
@@ -207,7 +200,7 @@ impl InputArgs {
 
     /// Whose tokens these are.
     pub(super) fn vocabulary(&self) -> anyhow::Result<VocabFingerprint> {
-        let tokens = Tokens::of(self.tokenizer_path.as_deref(), self.model_path.as_deref())?;
+        let tokens = Tokens::of(self.tokenizer_path.as_deref(), &self.model)?;
         Ok(tokens.fingerprint())
     }
 
