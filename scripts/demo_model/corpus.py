@@ -38,7 +38,7 @@ def cap(text: str) -> str:
 
 
 def a(word: str) -> str:
-    return ("an " if word[0] in "aeiou" else "a ") + word
+    return ("an " if word[0] in "aeiou" or word.startswith("honest") else "a ") + word
 
 
 # --- translation ----------------------------------------------------------------------------
@@ -80,8 +80,8 @@ def predicate(r: random.Random, past: bool) -> tuple[str, str, str]:
     return (preterite if past else present), rest, f"{e_past if past else e_present} {e_rest}"
 
 
-def sentence(r: random.Random) -> tuple[str, str]:
-    """A German sentence and its translation."""
+def sentence(r: random.Random, short: bool = False) -> tuple[str, str]:
+    """A German sentence and its translation; a short one has one clause."""
     past = r.random() < 0.4
     if r.random() < 0.3:
         subject = english = r.choice(w.FIRST)
@@ -104,7 +104,7 @@ def sentence(r: random.Random) -> tuple[str, str]:
         else:
             german = f"{subject} {verb} {rest}"
             english = f"{english} {meaning}"
-    tail = r.random()
+    tail = 1.0 if short else r.random()
     if tail < 0.35:
         verb, rest, meaning = predicate(r, past)
         german += f" und {verb} {rest}"
@@ -127,7 +127,8 @@ TRANSLATE = ("Translate German to English: ", "Translate German to English: ", "
 def translation(r: random.Random, turns: int = 1) -> Item:
     asked = []
     for i in range(turns):
-        pairs = [sentence(r) for _ in range(1 if turns > 1 else r.choice((1, 1, 2)))]
+        count = 1 if turns > 1 else r.choice((1, 1, 2))
+        pairs = [sentence(r, short=count > 1) for _ in range(count)]
         german, english = (" ".join(side) for side in zip(*pairs))
         opening = r.choice(TRANSLATE[:-4] if i == 0 else TRANSLATE[-4:])
         if "mean" in opening:  # asked for the meaning, the answer quotes what it is the meaning of
@@ -178,10 +179,12 @@ def person(r: random.Random) -> str:
 
 
 def thing_facts(r: random.Random, name: str, kind: str) -> dict[str, tuple[str, str, str]]:
-    """Topic -> sentence in the passage, question, answer."""
+    """Topic -> what the passage says of the thing, question, the same in other words.
+
+    Every topic has verbs of its own, which come first: so a small model can find the sentence that it is asked about.
+    """
     holds, people, head = KIND[kind]
     full = f"the {name} {kind}"
-    it = r.choice((full, full, f"the {kind.lower()}"))
     who, year, job = person(r), r.randint(1710, 1989), r.choice(w.JOB)
     town, mark = r.choice(w.TOWN), r.choice(("church", "river", "station", "town hall", "old mill", "bridge", "post office"))
     count, color = r.randint(2, 99) * 10, r.choice(w.COLOR)
@@ -190,60 +193,59 @@ def thing_facts(r: random.Random, name: str, kind: str) -> dict[str, tuple[str, 
     shut, month = r.choice(w.DAY), r.choice(w.MONTH)
     return {
         "founder": (
-            r.choice((f"In {year}, {who}, {a(job)}, founded {it}.", f"{cap(it)} goes back to {year}, when it was founded by the {job} {who}.")),
+            r.choice((f"opened in {year}, founded by {who}, {a(job)}.", f"began in {year} as an idea of {who}, {a(job)}.")),
             r.choice((f"Who founded {full}?", f"Who started {full}, and when?", f"By whom was {full} founded?")),
-            f"{cap(full)} was founded by {who}, {a(job)}, in the year {year}.",
+            f"the founder of {full} was {who}, who worked as {a(job)}",
         ),
         "place": (
-            r.choice((f"It stands in {town}, next to the {mark}.", f"You find it near the {mark} of {town}.")),
+            r.choice((f"stands in {town}, next to the {mark}.", f"lies in {town}, near the {mark}.")),
             r.choice((f"Where is {full}?", f"In which town is {full}?", f"Where can I find {full}?")),
-            f"{cap(full)} is in the town of {town}, close to the {mark}.",
+            f"you can find {full} in the town of {town}, close to the {mark}",
         ),
         "size": (
-            r.choice((f"The {color} building has {count} {holds}.", f"There are {count} {holds} in the {color} building.")),
+            r.choice((f"holds {count} {holds} in a {color} building.", f"offers {count} {holds} in a {color} building.")),
             r.choice((f"How many {holds} does {full} have?", f"How many {holds} are there in {full}?")),
-            f"{cap(full)} has {count} {holds}, and its building is {color}.",
+            f"{full} has {count} {holds}, and its building is {color}",
         ),
         "head": (
-            r.choice((f"Since {start} the {head} has been {lead} from {origin}.", f"{lead}, who was born in {origin}, became {head} in {start}.")),
+            r.choice((f"trusts {lead} from {origin}, its {head} since {start}.", f"praises {lead} from {origin}, its {head} since {start}.")),
             r.choice((f"Who is the {head} of {full}?", f"Who leads {full} today?")),
-            f"The {head} of {full} is {lead}, who comes from {origin} and took over in {start}.",
+            f"the {head} of {full} is {lead}, who comes from {origin} and took over in {start}",
         ),
         "crowd": (
-            r.choice((f"Every {unit}, {crowd} {people} come, and they pay {price} euros.", f"For {price} euros one may enter, and {crowd} {people} do so every {unit}.")),
+            r.choice((f"welcomes {crowd} {people} every {unit}, for {price} euros each.", f"draws {crowd} {people} every {unit}, for {price} euros each.")),
             r.choice((f"How many {people} come to {full}?", f"How many {people} does {full} have, and what do they pay?")),
-            f"There are {crowd} {people} every {unit}, and each of them pays {price} euros.",
+            f"there are {crowd} {people} every {unit}, and each of them pays {price} euros",
         ),
         "closed": (
-            r.choice((f"It stays closed on {shut} and for all of {month}.", f"In {month} and on every {shut} the doors are shut.")),
+            r.choice((f"closes on every {shut} and in {month}.", f"rests on every {shut} and in {month}.")),
             r.choice((f"When is {full} closed?", f"On which day is {full} closed?")),
-            f"{cap(full)} is closed on every {shut} and during the month of {month}.",
+            f"you can't visit {full} on any {shut} or during the month of {month}",
         ),
     }  # fmt: skip
 
 
-def lower_first(text: str) -> str:
-    return text[0].lower() + text[1:]
+EXPLAINING = 0.6  # how often the answer is to quote and to say what that means
 
 
-QUOTING = 0.6  # how often the answer is to quote its source
-
-
-def quoting(r: random.Random, source: str, question: str, answer: str) -> tuple[str, str]:
-    """The question with the wish for a quotation, and the answer with it."""
-    wish = r.choice((" Please quote the text.", " Quote the text, please.", " Give me the sentence, too."))
-    return question + wish, f'{answer} The text says: "{source}"'
+def about(r: random.Random, thing: str, said: str, question: str, meaning: str) -> tuple[str, str]:
+    """A question and its answer: the sentence of the passage, or that sentence quoted and put into other words."""
+    found = f"{cap(thing)} {said}"
+    if r.random() >= EXPLAINING:
+        return question, found
+    wish = r.choice((" Please quote the text.", " Quote the text, please.", " Please explain your answer."))
+    return question + wish, f'The text says: "{found}" So {meaning}.'
 
 
 def qa(r: random.Random, turns: int = 1) -> Item:
-    facts = thing_facts(r, r.choice(w.TOWN), r.choice(list(KIND)))
+    name, kind = r.choice(w.TOWN), r.choice(list(KIND))
+    thing = f"the {name} {kind}"
+    facts = thing_facts(r, name, kind)
     topics = r.sample(list(facts), r.randint(max(4, turns), 6))
-    passage = " ".join(facts[topic][0] for topic in topics)
+    passage = " ".join(f"{cap(thing) if i == 0 else 'It'} {facts[topic][0]}" for i, topic in enumerate(topics))
     asked = []
     for i, topic in enumerate(r.sample(topics, turns)):
-        source, question, answer = facts[topic]
-        if r.random() < QUOTING:
-            question, answer = quoting(r, source, question, answer)
+        question, answer = about(r, thing, *facts[topic])
         if i == 0:
             question = r.choice((f"{passage} {question}", f"{passage}\n{question}", f"Read this: {passage} Question: {question}",
                                  f"{question} Here is what I know: {passage}"))  # fmt: skip
@@ -252,36 +254,27 @@ def qa(r: random.Random, turns: int = 1) -> Item:
 
 
 def rag(r: random.Random, turns: int = 1) -> Item:
-    count = r.choice((2, 2, 3))
-    names = r.sample(w.TOWN, count)
+    count = r.choice((2, 2, 2, 3))
     things = []
-    for name in names:
+    for name in r.sample(w.TOWN, count):
         kind = r.choice(list(KIND))
         facts = thing_facts(r, name, kind)
-        topics = r.sample([t for t in facts if t != "founder"], r.choice((1, 2, 2)))
-        # The first sentence names the thing.
-        first = facts["founder"][0].replace(f"the {kind.lower()}", f"the {name} {kind}").replace(
-            f"The {kind.lower()}", f"The {name} {kind}")  # fmt: skip
-        passage = " ".join([first] + [facts[t][0] for t in topics])
-        things.append((passage, {"founder": (first, *facts["founder"][1:])} | {t: facts[t] for t in topics}))
+        topics = r.sample(list(facts), r.choice((2, 3, 3)))
+        things.append((f"the {name} {kind}", {topic: facts[topic] for topic in topics}))
     label = r.choice(("Passage", "Source", "Text"))
-    context = "\n".join(f"{label} {i + 1}: {passage}" for i, (passage, _) in enumerate(things))
-    choices = [(i, t) for i, (_, facts) in enumerate(things) for t in facts]
+    passages = [" ".join(f"{cap(thing)} {said}" for said, _, _ in facts.values()) for thing, facts in things]
+    context = "\n".join(f"{label} {i + 1}: {passage}" for i, passage in enumerate(passages))
+    choices = [(thing, facts[topic]) for thing, facts in things for topic in facts]
     asked = []
-    for n, (i, topic) in enumerate(r.sample(choices, min(turns, len(choices)))):
-        source, question, answer = things[i][1][topic]
-        answer = f"According to the texts, {answer if starts_with_name(answer) else lower_first(answer)}"
-        if r.random() < QUOTING:
-            question, answer = quoting(r, source, question, answer)
+    for n, (thing, fact) in enumerate(r.sample(choices, min(turns, len(choices)))):
+        question, answer = about(r, thing, *fact)
+        if not answer.startswith("The text says"):
+            answer = f"According to the texts, {answer[0].lower()}{answer[1:]}"
         if n == 0:
             question = r.choice((f"{context}\n{question}", f"{context}\nQuestion: {question}",
                                  f"Answer from the texts.\n{context}\n{question}"))  # fmt: skip
         asked.append((question, answer))
     return Item("rag", asked, context)
-
-
-def starts_with_name(text: str) -> bool:
-    return text.split()[0] in w.FIRST
 
 
 # --- summarization --------------------------------------------------------------------------
@@ -344,21 +337,21 @@ def event(r: random.Random, town: str, day: str) -> tuple[list[str], str]:
     return keys, summary  # fmt: skip
 
 
-def filler(r: random.Random, town: str) -> str:
-    n = r.randint(2, 90)
+def filler(r: random.Random) -> str:
+    """What a summary leaves out. Names and numbers are those of the event only."""
     return r.choice((
         f"The weather was {r.choice(('mild', 'cold', 'dry', 'warm'))} that day.",
-        f"\"I have never seen anything like it,\" said {person(r)}, {a(r.choice(w.JOB))}.",
-        f"Traffic was slow for {n} minutes.",
-        f"Many people stood in the street and talked.",
-        f"{person(r)} took pictures for the newspaper.",
-        f"The town lies {n} miles from {r.choice(w.TOWN)}.",
+        f"\"I have never seen anything like it,\" said {a(r.choice(w.JOB))} from {r.choice(w.TOWN)}.",
+        "Traffic was slow for hours.",
+        "Many people stood in the street and talked.",
+        f"{cap(a(r.choice(w.JOB)))} took pictures for the newspaper.",
+        f"The town lies a few miles from {r.choice(w.TOWN)}.",
         f"Last year something similar happened in {r.choice(w.TOWN)}.",
-        f"\"We will talk about it for years,\" {person(r)} said.",
-        f"The shops stayed open until late.",
+        f"\"We will talk about it for years,\" {a(r.choice(w.JOB))} said.",
+        "The shops stayed open until late.",
         f"A reporter from {r.choice(w.TOWN)} came to see it.",
-        f"About {n} thousand people live there.",
-        f"The children had a day off.",
+        "Most people there have always known each other.",
+        "The children had a day off.",
     ))  # fmt: skip
 
 
@@ -367,8 +360,8 @@ def summarization(r: random.Random, turns: int = 1) -> Item:
     keys, summary = event(r, town, r.choice(w.DAY))
     text = [keys[0]]
     for key in keys[1:]:
-        text += [filler(r, town) for _ in range(r.choice((0, 1, 1, 2)))] + [key]
-    text += [filler(r, town) for _ in range(r.choice((0, 1, 2)))]
+        text += [filler(r) for _ in range(r.choice((0, 1, 1, 2)))] + [key]
+    text += [filler(r) for _ in range(r.choice((0, 1, 2)))]
     article = " ".join(text)
     opening = r.choice(("Summarize: ", "Summarize this article: ", "Give me a short summary of this: ",
                         "What are the main points? ", "List the main points of this article: "))  # fmt: skip
@@ -500,7 +493,7 @@ def long_story(r: random.Random) -> Item:
         look = r.choice(("It was old and covered with dust.", "It shone in the light.", "Nobody knew how it came there.", "It was small and very heavy."))
         then = r.choice((f"{name} put the {find} into a bag and walked on.", f"\"A {find} like this is rare,\" {she} said.",
                          f"{cap(she)} looked at the {find} for a long time.", f"{name} cleaned the {find} and smiled."))  # fmt: skip
-        text.append(f"{starts[i]}, {name} was {w.WHERE[place]} and found {a(find)}. {look} {then}")
+        text.append(f"{starts[i]}, {name} found {a(find)} {w.WHERE[place]}. {look} {then}")
     text.append(f"So the {mood} {trade} came home with {count} things and a story to tell.")
     last = finds[-1]
     second_ask = r.choice(("What did {0} find last?", "What was the last thing that {0} found?")).format(name)
@@ -542,11 +535,10 @@ def reasoning(r: random.Random) -> Item:
                                   ("faster", "fastest", "slowest")))  # fmt: skip
     x, y, z = names
     facts = [f"{x} is {more} than {y}.", f"{y} is {more} than {z}."]
-    r.shuffle(facts)
     up = r.random() < 0.5
     ask = f"{' '.join(facts)} Who is the {most if up else least}?"
-    top, bottom = f"{x} is the {most} of the three", f"{z} is the {least} of the three"
-    first = f"{' '.join(facts)} So {top if up else bottom}."
+    top, bottom = f"the {most} is {x}", f"the {least} is {z}"
+    first = f"{cap(top)}, {y} is in the middle, and {bottom}. So {top if up else bottom}."
     second = f"{cap(bottom if up else top)}, and {y} is in the middle."
     second_ask = r.choice(("And who is the {}?", "Then who is the {}?")).format(least if up else most)
     return Item("reasoning", [(ask, first), (second_ask, second)], ask)
@@ -558,13 +550,13 @@ def extraction(r: random.Random) -> Item:
     rows = list(zip(*columns))
     text = " ".join(f"{n} bought a {c} {b} in {t} for {p} euros." for n, c, b, p, t in rows)
     ask = r.choice((f"Make a list of who bought what: {text}", f"{text} List the names, the things and the prices."))
-    first = "\n".join(f"- {n}: {c} {b}, {p} euros" for n, c, b, p, _ in rows)
+    first = "\n".join(f"- {n}: a {c} {b} in {t} for {p} euros" for n, c, b, p, t in rows)
     n, c, b, p, t = r.choice(rows)
     if r.random() < 0.5:
         second_ask = r.choice((f"Where did {n} buy it?", f"In which town was {n}?"))
     else:
-        second_ask = r.choice((f"Who bought the {b}?", f"Whose is the {b}?"))
-    second = f"{n} bought the {c} {b} in {t} for {p} euros."
+        second_ask = r.choice((f"What did {n} buy?", f"And what did {n} pay?"))
+    second = f"{n} bought a {c} {b} in {t} for {p} euros."
     return Item("extraction", [(ask, first), (second_ask, second)], ask)
 
 
@@ -600,7 +592,7 @@ def ask_kind(r: random.Random, kind: str) -> Item:
 
 def training_item(r: random.Random) -> Item:
     """One item as training takes it: several questions on one passage, which is cheaper per answer."""
-    kind = r.choices(KINDS, weights=(24, 20, 10, 9, 21, 16))[0]
+    kind = r.choices(KINDS, weights=(26, 20, 14, 10, 12, 18))[0]
     if kind == "mt_bench" and r.random() < 0.4:  # what is learned last
         return r.choice(HARD)(r)
     if kind == "translation" and r.random() < 0.25:

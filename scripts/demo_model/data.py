@@ -22,7 +22,7 @@ from tokenizer import Tokenizer
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, metavar="WORK", help="folder to write to")
-    parser.add_argument("--items", type=int, default=40_000, help="training conversations")
+    parser.add_argument("--items", type=int, default=80_000, help="training conversations")
     parser.add_argument("--vocab", type=int, default=2560, help="size of the vocabulary")
     parser.add_argument("--held-out", type=int, default=100, help="held-out questions of each kind")
     parser.add_argument("--seed", type=int, default=1)
