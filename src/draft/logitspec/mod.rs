@@ -68,6 +68,8 @@ pub struct LogitSpec {
     growth: Growth,
     income: Income,
     ranked: Vec<Candidate>,
+    /// Tokens whose rows a pass has given already.
+    read: Vec<TokenId>,
     /// Size of the largest of the recent trees.
     widest: f64,
     /// Steps since a node of a tree came from logits.
@@ -92,6 +94,7 @@ impl LogitSpec {
             growth: Growth::default(),
             income: Income::default(),
             ranked: Vec::new(),
+            read: Vec::new(),
             widest: Self::WIDEST,
             useless: 0,
         }
@@ -180,19 +183,23 @@ impl Drafter for LogitSpec {
         } = *verified;
         let tokens = path.iter().map(|&node| tree.token(node)).chain(next);
         let nodes = std::iter::once(ROOT).chain(path.iter().copied());
-        self.growth
-            .learn(&mut self.rates, nodes.clone().zip(tokens));
+        self.growth.learn(&mut self.rates, nodes.zip(tokens));
         self.income.earn(1 + path.len());
         if self.useless > PATIENCE || self.params.leave_out.has(Source::Recycled) {
             return;
         }
-        // The latest row of a token counts, of those of one pass the likeliest: guesses that were not accepted from
-        // the last on, then what was. The row of the last accepted one comes with the next step.
-        let guesses = (ROOT + 1..tree.len()).rev();
-        let guesses = guesses.filter(|node| !path.contains(node));
-        for node in guesses.chain(nodes.take(path.len())) {
-            if rows.top_k(node, recycle::KEPT, &mut self.ranked) {
-                self.recycled.keep(tree.token(node), &self.ranked);
+        // The latest row of a token counts, of those of one pass the likeliest: what was accepted, from the last on,
+        // before guesses that were not. The row of the last accepted one comes with the next step. Reading a row
+        // means fetching it from memory, so no token's is read twice.
+        let accepted = path.split_last().into_iter();
+        let accepted = accepted.flat_map(|(_, before)| before.iter().rev().copied().chain([ROOT]));
+        let guesses = (ROOT + 1..tree.len()).filter(|node| !path.contains(node));
+        self.read.clear();
+        for node in accepted.chain(guesses) {
+            let token = tree.token(node);
+            if !self.read.contains(&token) && rows.top_k(node, recycle::KEPT, &mut self.ranked) {
+                self.recycled.keep(token, &self.ranked);
+                self.read.push(token);
             }
         }
     }
@@ -359,6 +366,29 @@ mod tests {
             rows: &rows,
         });
         assert_eq!(children(&mut drafter, 6), [60]);
+    }
+
+    #[test]
+    fn no_token_has_two_rows_read() {
+        let mut drafter = LogitSpec::new(LogitSpecParams::default());
+        let mut tree = DraftTree::new(5, TreeLimits::nodes(8));
+        let [a, b] = [6, 7].map(|token| tree.grow(ROOT, token).unwrap());
+        tree.grow(b, 6).unwrap();
+        tree.grow(a, 5).unwrap();
+        let asked = std::cell::RefCell::new(Vec::new());
+        let row = [0.0f32; 9];
+        let rows = |node: NodeId| {
+            asked.borrow_mut().push(node);
+            &row[..]
+        };
+        drafter.observe(&Verified {
+            tree: &tree,
+            path: &[],
+            next: Some(1),
+            rows: &rows,
+        });
+        // The root's row comes with the next step, so the guess of the same token is read.
+        assert_eq!(*asked.borrow(), [a, b, a + 3]);
     }
 
     #[test]
