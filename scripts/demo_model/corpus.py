@@ -127,7 +127,7 @@ TRANSLATE = ("Translate German to English: ", "Translate German to English: ", "
 def translation(r: random.Random, turns: int = 1) -> Item:
     asked = []
     for i in range(turns):
-        count = 1 if turns > 1 else r.choice((1, 1, 2))
+        count = 1 if turns > 1 else r.choice((1, 1, 1, 2))
         pairs = [sentence(r, short=count > 1) for _ in range(count)]
         german, english = (" ".join(side) for side in zip(*pairs))
         opening = r.choice(TRANSLATE[:-4] if i == 0 else TRANSLATE[-4:])
@@ -181,7 +181,7 @@ def person(r: random.Random) -> str:
 def thing_facts(r: random.Random, name: str, kind: str) -> dict[str, tuple[str, str, str]]:
     """Topic -> what the passage says of the thing, question, the same in other words.
 
-    Every topic has verbs of its own, which come first: so a small model can find the sentence that it is asked about.
+    Every topic has a verb of its own, which comes first: so a small model can find the sentence that it is asked about.
     """
     holds, people, head = KIND[kind]
     full = f"the {name} {kind}"
@@ -193,32 +193,32 @@ def thing_facts(r: random.Random, name: str, kind: str) -> dict[str, tuple[str, 
     shut, month = r.choice(w.DAY), r.choice(w.MONTH)
     return {
         "founder": (
-            r.choice((f"opened in {year}, founded by {who}, {a(job)}.", f"began in {year} as an idea of {who}, {a(job)}.")),
+            f"opened in {year}, founded by {who}, {a(job)}.",
             r.choice((f"Who founded {full}?", f"Who started {full}, and when?", f"By whom was {full} founded?")),
             f"the founder of {full} was {who}, who worked as {a(job)}",
         ),
         "place": (
-            r.choice((f"stands in {town}, next to the {mark}.", f"lies in {town}, near the {mark}.")),
+            f"stands in {town}, next to the {mark}.",
             r.choice((f"Where is {full}?", f"In which town is {full}?", f"Where can I find {full}?")),
             f"you can find {full} in the town of {town}, close to the {mark}",
         ),
         "size": (
-            r.choice((f"holds {count} {holds} in a {color} building.", f"offers {count} {holds} in a {color} building.")),
+            f"holds {count} {holds} in a {color} building.",
             r.choice((f"How many {holds} does {full} have?", f"How many {holds} are there in {full}?")),
             f"{full} has {count} {holds}, and its building is {color}",
         ),
         "head": (
-            r.choice((f"trusts {lead} from {origin}, its {head} since {start}.", f"praises {lead} from {origin}, its {head} since {start}.")),
+            f"trusts {lead} from {origin}, its {head} since {start}.",
             r.choice((f"Who is the {head} of {full}?", f"Who leads {full} today?")),
             f"the {head} of {full} is {lead}, who comes from {origin} and took over in {start}",
         ),
         "crowd": (
-            r.choice((f"welcomes {crowd} {people} every {unit}, for {price} euros each.", f"draws {crowd} {people} every {unit}, for {price} euros each.")),
+            f"welcomes {crowd} {people} every {unit}, for {price} euros each.",
             r.choice((f"How many {people} come to {full}?", f"How many {people} does {full} have, and what do they pay?")),
             f"there are {crowd} {people} every {unit}, and each of them pays {price} euros",
         ),
         "closed": (
-            r.choice((f"closes on every {shut} and in {month}.", f"rests on every {shut} and in {month}.")),
+            f"closes on every {shut} and in {month}.",
             r.choice((f"When is {full} closed?", f"On which day is {full} closed?")),
             f"you can't visit {full} on any {shut} or during the month of {month}",
         ),
@@ -237,12 +237,18 @@ def about(r: random.Random, thing: str, said: str, question: str, meaning: str) 
     return question + wish, f'The text says: "{found}" So {meaning}.'
 
 
+def opened(r: random.Random, subject: str, said: str) -> str:
+    """A sentence of a passage, at times with words before it that say nothing."""
+    opening = r.choice(("", "", "", "Today ", "As you know, ", "Of course ", "By the way, "))
+    return cap(f"{opening}{subject} {said}")
+
+
 def qa(r: random.Random, turns: int = 1) -> Item:
     name, kind = r.choice(w.TOWN), r.choice(list(KIND))
     thing = f"the {name} {kind}"
     facts = thing_facts(r, name, kind)
     topics = r.sample(list(facts), r.randint(max(4, turns), 6))
-    passage = " ".join(f"{cap(thing) if i == 0 else 'It'} {facts[topic][0]}" for i, topic in enumerate(topics))
+    passage = " ".join(opened(r, thing if i == 0 else "it", facts[topic][0]) for i, topic in enumerate(topics))
     asked = []
     for i, topic in enumerate(r.sample(topics, turns)):
         question, answer = about(r, thing, *facts[topic])
@@ -255,14 +261,16 @@ def qa(r: random.Random, turns: int = 1) -> Item:
 
 def rag(r: random.Random, turns: int = 1) -> Item:
     count = r.choice((2, 2, 2, 3))
-    things = []
+    things, topics = [], []
     for name in r.sample(w.TOWN, count):
         kind = r.choice(list(KIND))
         facts = thing_facts(r, name, kind)
-        topics = r.sample(list(facts), r.choice((2, 3, 3)))
-        things.append((f"the {name} {kind}", {topic: facts[topic] for topic in topics}))
+        # What one passage tells, no other tells of something else.
+        topics = topics or r.sample(list(facts), len(facts))
+        told, topics = topics[: 6 // count], topics[6 // count :]
+        things.append((f"the {name} {kind}", {topic: facts[topic] for topic in told}))
     label = r.choice(("Passage", "Source", "Text"))
-    passages = [" ".join(f"{cap(thing)} {said}" for said, _, _ in facts.values()) for thing, facts in things]
+    passages = [" ".join(opened(r, thing, said) for said, _, _ in facts.values()) for thing, facts in things]
     context = "\n".join(f"{label} {i + 1}: {passage}" for i, passage in enumerate(passages))
     choices = [(thing, facts[topic]) for thing, facts in things for topic in facts]
     asked = []
@@ -289,51 +297,50 @@ def event(r: random.Random, town: str, day: str) -> tuple[list[str], str]:
     kind = r.randrange(6)
     if kind == 0:
         keys = [
-            r.choice((f"A storm hit {town} on {day}.", f"On {day} a heavy storm reached {town}.")),
-            r.choice((f"The wind damaged {n} houses and the {where}.", f"The {where} and {n} houses were damaged by the wind.")),
-            r.choice((f"Mayor {who} promised {m} million euros for repairs.", f"For repairs there will be {m} million euros, mayor {who} said.")),
+            f"A storm hit {town} on {day}.",
+            f"The wind damaged {n} houses and the {where}.",
+            f"Mayor {who} promised {m} million euros for repairs.",
         ]
         summary = f"A storm damaged {n} houses and the {where} of {town} on {day}. Mayor {who} will spend {m} million euros on repairs."
     elif kind == 1:
         keys = [
-            r.choice((f"A fire broke out at the {where} of {town} on {day}.", f"On {day} the {where} of {town} was on fire.")),
-            r.choice((f"{n} people had to leave, but nobody was hurt.", f"Nobody was hurt, although {n} people were inside.")),
-            r.choice((f"According to the police, the cause was {cause}.", f"The police found that {cause} had caused it.")),
-            r.choice((f"Officer {who} now wants {fix}.", f"Now {fix} are planned by officer {who}." if not fix.startswith("a ") else f"Now {fix} is planned by officer {who}.")),
+            f"A fire broke out at the {where} of {town} on {day}.",
+            f"All {n} people in the building were saved.",
+            f"The police blamed {cause}.",
+            f"Officer {who} wants {fix}.",
         ]
-        summary = f"{cap(cause)} led to a fire at the {where} of {town} on {day}. All {n} people got out unhurt, and officer {who} asks for {fix}."
+        summary = f"There was a fire at the {where} of {town} on {day}, which the police blamed on {cause}. All {n} people got out, and officer {who} asks for {fix}."
     elif kind == 2:
         keys = [
-            r.choice((f"{town} opened its new {where} on {day}.", f"The new {where} of {town} was opened on {day}.")),
-            r.choice((f"It was built by {who} within {n} months.", f"{who} needed {n} months to build it.")),
-            r.choice((f"The work cost {m} million euros.", f"In the end, {m} million euros were spent.")),
+            f"The new {where} of {town} was opened on {day}.",
+            f"Builder {who} needed {n} months for it.",
+            f"The work cost {m} million euros.",
         ]
-        summary = f"The new {where} of {town} opened on {day}. {who} built it in {n} months for {m} million euros."
+        summary = f"The new {where} of {town} opened on {day}. Builder {who} needed {n} months, and it cost {m} million euros."
     elif kind == 3:
         rival = r.choice([t for t in w.TOWN if t != town])
         goals, less = r.randint(2, 9), r.randint(0, 1)
         keys = [
-            r.choice((f"The team of {town} won against {rival} on {day}.", f"On {day} {rival} lost to the team of {town}.")),
-            r.choice((f"The match ended {goals} to {less}.", f"{goals} to {less} was the final score.")),
-            r.choice((f"{who} scored the first goal after {n} minutes.", f"After {n} minutes the first goal was scored by {who}.")),
+            f"The team of {town} won against {rival} on {day}.",
+            f"The match ended {goals} to {less}.",
+            f"Captain {who} scored the first goal after {n} minutes.",
         ]
-        summary = f"{town} beat {rival} by {goals} to {less} on {day}. {who} opened the score after {n} minutes."
+        summary = f"The team of {town} beat {rival} by {goals} to {less} on {day}. Captain {who} opened the score after {n} minutes."
     elif kind == 4:
         keys = [
-            r.choice((f"The workers of the {where} in {town} went on strike on {day}.", f"A strike began at the {where} of {town} on {day}.")),
-            r.choice((f"They ask for {m} euros more per week.", f"Their demand is {m} euros more per week.")),
-            r.choice((f"{n} of them marched through the town, led by {who}.", f"Led by {who}, {n} of them marched through the town.")),
+            f"A strike began at the {where} of {town} on {day}.",
+            f"The workers ask for {m} euros more per week.",
+            f"Their speaker {who} led {n} of them through the town.",
         ]
-        summary = f"At the {where} of {town}, {n} workers led by {who} went on strike on {day}. They want {m} euros more per week."
+        summary = f"There is a strike at the {where} of {town} since {day}. The workers want {m} euros more per week. Their speaker {who} marched with {n} of them."
     else:
-        find = r.choice(w.FIND)
+        find, month = r.choice(w.FIND), r.choice(w.MONTH)
         keys = [
-            r.choice((f"{who} found an old {find} near {town} on {day}.", f"On {day} an old {find} was found near {town} by {who}.")),
-            r.choice((f"Experts think that it is {n * 10} years old.", f"Its age is {n * 10} years, experts think.")),
-            r.choice((f"It will be shown at the {where} from {r.choice(w.MONTH)}.", f"The {where} will show it from {r.choice(w.MONTH)}.")),
+            f"Hiker {who} found an old {find} near {town} on {day}.",
+            f"Experts think that it is {n * 10} years old.",
+            f"The {where} will show it from {month}.",
         ]
-        month = keys[2].split()[-1].rstrip(".")
-        summary = f"An old {find}, about {n * 10} years of age, was found near {town} by {who} on {day}. It can be seen at the {where} from {month}."
+        summary = f"Hiker {who} discovered an old {find} near {town} on {day}. It is about {n * 10} years old and can be seen at the {where} from {month}."
     return keys, summary  # fmt: skip
 
 
