@@ -134,9 +134,7 @@ fn session(engine: &Engine, method: Method) -> Session<LlamaTarget<'_>> {
     engine.session(&context(), options).unwrap()
 }
 
-// The bar stands; the committed model does not reach it yet (48 of 62, see data/models/README.md).
 #[test]
-#[ignore = "the demo model needs more training: 77 % so far"]
 fn nine_of_ten_unseen_questions_are_answered_right() {
     let engine = engine();
     let prompter = prompter(&engine);

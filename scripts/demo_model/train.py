@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the model on what data.py wrote.
 
-  train.py --work WORK [--tokens 5e6] [--workers 2] [--device cpu]
+  train.py --work WORK [--tokens 12e6] [--workers 2] [--device cpu]
 
 Loss on the answers only. The matrices of the layers are trained by Muon, the rest by AdamW. The learning rate is
 steady after a short warm-up and falls to zero over the last part of the budget, so a run that was stopped in its
@@ -222,7 +222,7 @@ def work(rank: int, args: argparse.Namespace, meeting: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder with data.py's files")
-    parser.add_argument("--tokens", type=float, default=5e6, help="how many tokens to train on, in all")
+    parser.add_argument("--tokens", type=float, default=12e6, help="how many tokens to train on, in all")
     parser.add_argument("--batch", type=int, default=1024, help="tokens in a batch of one worker")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="cpu, or cuda with one worker")
