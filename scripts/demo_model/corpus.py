@@ -228,13 +228,13 @@ def thing_facts(r: random.Random, name: str, kind: str) -> dict[str, tuple[str, 
 EXPLAINING = 0.6  # how often the answer is to quote and to say what that means
 
 
-def about(r: random.Random, thing: str, said: str, question: str, meaning: str) -> tuple[str, str]:
-    """A question and its answer: the sentence of the passage, or that sentence quoted and put into other words."""
-    found = f"{cap(thing)} {said}"
+def about(r: random.Random, thing: str, fact: tuple[str, str, str], lead: str = "") -> tuple[str, str]:
+    """A question and its answer: `lead` and the sentence of the passage, or that sentence quoted and put into other words."""
+    said, question, meaning = fact
     if r.random() >= EXPLAINING:
-        return question, found
+        return question, cap(f"{lead}{thing} {said}")
     wish = r.choice((" Please quote the text.", " Quote the text, please.", " Please explain your answer."))
-    return question + wish, f'The text says: "{found}" So {meaning}.'
+    return question + wish, f'The text says: "{cap(thing)} {said}" So {meaning}.'
 
 
 def opened(r: random.Random, subject: str, said: str) -> str:
@@ -251,7 +251,7 @@ def qa(r: random.Random, turns: int = 1) -> Item:
     passage = " ".join(opened(r, thing if i == 0 else "it", facts[topic][0]) for i, topic in enumerate(topics))
     asked = []
     for i, topic in enumerate(r.sample(topics, turns)):
-        question, answer = about(r, thing, *facts[topic])
+        question, answer = about(r, thing, facts[topic])
         if i == 0:
             question = r.choice((f"{passage} {question}", f"{passage}\n{question}", f"Read this: {passage} Question: {question}",
                                  f"{question} Here is what I know: {passage}"))  # fmt: skip
@@ -275,9 +275,7 @@ def rag(r: random.Random, turns: int = 1) -> Item:
     choices = [(thing, facts[topic]) for thing, facts in things for topic in facts]
     asked = []
     for n, (thing, fact) in enumerate(r.sample(choices, min(turns, len(choices)))):
-        question, answer = about(r, thing, *fact)
-        if not answer.startswith("The text says"):
-            answer = f"According to the texts, {answer[0].lower()}{answer[1:]}"
+        question, answer = about(r, thing, fact, lead="According to the texts, ")
         if n == 0:
             question = r.choice((f"{context}\n{question}", f"{context}\nQuestion: {question}",
                                  f"Answer from the texts.\n{context}\n{question}"))  # fmt: skip

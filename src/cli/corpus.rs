@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::TokenId;
+use crate::bench::files::folder_of;
 use crate::cli::exit::{Outcome, user_error};
 use crate::corpus::{Corpus, CorpusBuilder, CorpusInfo};
 use crate::store::{Kind, begins_as};
@@ -116,11 +117,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<Outcome> {
 
 /// Says now what would else come out after all the work.
 fn check_output(output: &Path) -> anyhow::Result<()> {
-    let folder = match output.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    if output.is_dir() || !folder.is_dir() {
+    if output.is_dir() || !folder_of(output).is_dir() {
         return Err(user_error(format!(
             "{}: cannot be written; give -o/--output a file name in a folder that exists",
             output.display()

@@ -32,6 +32,7 @@ pub(super) struct ModelSource {
     hub: HubArgs,
 }
 
+/// A model that may have to be fetched.
 #[derive(Debug, Args)]
 struct HubArgs {
     /// A model from the Hugging Face Hub, fetched once: -hf USER/REPO:Q8_0. Without QUANT the only one that there

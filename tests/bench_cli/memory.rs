@@ -189,7 +189,7 @@ fn ranked_candidates_are_recorded_and_replayed() {
     };
     assert!(drafted(&set.answers("baseline")) > 0.0);
     let answers = set.answers("baseline");
-    let read = |template: &str| {
+    let read_with = |model: &str, template: &str| {
         let replay = [
             "simulate",
             "--questions",
@@ -197,7 +197,7 @@ fn ranked_candidates_are_recorded_and_replayed() {
             "--answers",
             answers.to_str().unwrap(),
             "-m",
-            &model("tiny-llama.gguf"),
+            model,
             "--template",
             template,
             "--methods",
@@ -205,8 +205,13 @@ fn ranked_candidates_are_recorded_and_replayed() {
         ];
         stderr(&logitspec(&replay, set.0.path()).output().unwrap())
     };
-    assert_eq!(read("none"), "");
-    let note = read("vicuna");
+    let made_with = model("tiny-llama.gguf");
+    assert_eq!(read_with(&made_with, "none"), "");
+    let copy = set.0.path().join("copy.gguf");
+    std::fs::copy(&made_with, &copy).unwrap();
+    let note = read_with(copy.to_str().unwrap(), "none");
+    assert!(note.contains("tiny-llama.gguf, read with "), "{note}");
+    let note = read_with(&made_with, "vicuna");
     assert!(
         note.contains("made with --template none, read with --template vicuna"),
         "{note}"

@@ -145,7 +145,7 @@ impl InputArgs {
             let template = self
                 .template
                 .named(name, tokenizer.bos(), tokenizer.eos())?;
-            return self.requests(&tokenizer, template.as_ref());
+            return self.requests(&tokenizer, None, template.as_ref());
         }
         let Some(path) = self.model.locate()? else {
             return Err(user_error(
@@ -162,12 +162,12 @@ impl InputArgs {
             (None, Some(_)) => None,
             _ => self.template.choose(&engine)?,
         };
-        self.requests(&vocabulary, template.as_ref())
+        self.requests(&vocabulary, Some(path), template.as_ref())
     }
 
     /// Notes where the answers were made with another model or template than they are read with, as far as the manifest
-    /// of `logitspec bench` tells: their tokens would be others.
-    fn compare_with_manifest(&self, answers: &Path) {
+    /// of `logitspec bench` tells: their tokens would be others. `model` is what they are read with, if that is a model.
+    fn compare_with_manifest(&self, answers: &Path, model: Option<&Path>) {
         let Ok(Some(manifest)) = Manifest::read(Manifest::path_beside(answers)) else {
             return;
         };
@@ -186,7 +186,7 @@ impl InputArgs {
             );
         }
         let file_of = |path: &Path| path.file_name().map(ToOwned::to_owned);
-        if let Ok(Some(model)) = self.model.locate()
+        if let Some(model) = model
             && file_of(model) != file_of(&manifest.model.path)
         {
             eprintln!(
@@ -207,6 +207,7 @@ impl InputArgs {
     fn requests(
         &self,
         tokens: &dyn TextTokens,
+        model: Option<&Path>,
         template: Option<&ChatTemplate>,
     ) -> anyhow::Result<Vec<Request>> {
         let reading = Reading {
@@ -233,7 +234,7 @@ impl InputArgs {
                     .chain(skipped)
                     .collect();
                 let recorded = read_recorded_answers(answers)?;
-                self.compare_with_manifest(answers);
+                self.compare_with_manifest(answers, model);
                 requests_of(
                     &set.questions,
                     (&all, questions),
