@@ -7,6 +7,7 @@ no question of the held-out share (see `held_out`) ever reaches training.
 import hashlib
 import random
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Callable
 
 import words as w
@@ -80,8 +81,8 @@ def predicate(r: random.Random, past: bool) -> tuple[str, str, str]:
     return (preterite if past else present), rest, f"{e_past if past else e_present} {e_rest}"
 
 
-def sentence(r: random.Random, short: bool = False) -> tuple[str, str]:
-    """A German sentence and its translation; a short one has one clause."""
+def sentence(r: random.Random) -> tuple[str, str]:
+    """A German sentence and its translation."""
     past = r.random() < 0.4
     if r.random() < 0.3:
         subject = english = r.choice(w.FIRST)
@@ -104,7 +105,7 @@ def sentence(r: random.Random, short: bool = False) -> tuple[str, str]:
         else:
             german = f"{subject} {verb} {rest}"
             english = f"{english} {meaning}"
-    tail = 1.0 if short else r.random()
+    tail = r.random()
     if tail < 0.35:
         verb, rest, meaning = predicate(r, past)
         german += f" und {verb} {rest}"
@@ -127,10 +128,9 @@ TRANSLATE = ("Translate German to English: ", "Translate German to English: ", "
 def translation(r: random.Random, turns: int = 1) -> Item:
     asked = []
     for i in range(turns):
-        count = 1 if turns > 1 else r.choice((1, 1, 1, 2))
-        pairs = [sentence(r, short=count > 1) for _ in range(count)]
-        german, english = (" ".join(side) for side in zip(*pairs))
         opening = r.choice(TRANSLATE[:-4] if i == 0 else TRANSLATE[-4:])
+        count = 1 if "mean" in opening else 2
+        german, english = (" ".join(side) for side in zip(*(sentence(r) for _ in range(count))))
         if "mean" in opening:  # asked for the meaning, the answer quotes what it is the meaning of
             english = f'"{german}" means: "{english}"'
         asked.append((opening + german, english))
@@ -164,14 +164,17 @@ def word_list(r: random.Random) -> Item:
 
 KIND = {
     "Museum": ("paintings", "visitors", "director"),
-    "Library": ("books", "readers", "director"),
-    "School": ("desks", "pupils", "head"),
+    "Library": ("books", "visitors", "director"),
+    "School": ("desks", "guests", "head"),
     "Theatre": ("seats", "guests", "manager"),
     "Garden": ("trees", "visitors", "keeper"),
     "Hotel": ("rooms", "guests", "manager"),
-    "Factory": ("machines", "workers", "manager"),
-    "Market": ("stalls", "customers", "keeper"),
+    "Factory": ("machines", "visitors", "manager"),
+    "Market": ("stalls", "visitors", "keeper"),
 }
+
+
+TOPICS = ("founder", "place", "size", "head", "crowd", "closed")
 
 
 def person(r: random.Random) -> str:
@@ -179,7 +182,7 @@ def person(r: random.Random) -> str:
 
 
 def thing_facts(r: random.Random, name: str, kind: str) -> dict[str, tuple[str, str, str]]:
-    """Topic -> what the passage says of the thing, question, the same in other words.
+    """Of TOPICS: topic -> what the passage says of the thing, question, the same in other words.
 
     Every topic has a verb of its own, which comes first: so a small model can find the sentence that it is asked about.
     """
@@ -225,21 +228,21 @@ def thing_facts(r: random.Random, name: str, kind: str) -> dict[str, tuple[str, 
     }  # fmt: skip
 
 
-EXPLAINING = 0.6  # how often the answer is to quote and to say what that means
+QUOTING = 0.6  # how often the answer is to quote
 
 
-def about(r: random.Random, thing: str, fact: tuple[str, str, str], lead: str = "") -> tuple[str, str]:
-    """A question and its answer: `lead` and the sentence of the passage, or that sentence quoted and put into other words."""
+def about(r: random.Random, thing: str, fact: tuple[str, str, str], lead: str) -> tuple[str, str]:
+    """A question and its answer: the sentence of the passage, quoted if asked for, and the same in other words."""
     said, question, meaning = fact
-    if r.random() >= EXPLAINING:
-        return question, cap(f"{lead}{thing} {said}")
+    if r.random() >= QUOTING:
+        return question, f"{lead}{thing} {said} In other words, {meaning}."
     wish = r.choice((" Please quote the text.", " Quote the text, please.", " Please explain your answer."))
     return question + wish, f'The text says: "{cap(thing)} {said}" So {meaning}.'
 
 
 def opened(r: random.Random, subject: str, said: str) -> str:
     """A sentence of a passage, at times with words before it that say nothing."""
-    opening = r.choice(("", "", "", "Today ", "As you know, ", "Of course ", "By the way, "))
+    opening = r.choice(("", "", "", "In fact, ", "As you know, ", "Of course, ", "By the way, "))
     return cap(f"{opening}{subject} {said}")
 
 
@@ -247,11 +250,11 @@ def qa(r: random.Random, turns: int = 1) -> Item:
     name, kind = r.choice(w.TOWN), r.choice(list(KIND))
     thing = f"the {name} {kind}"
     facts = thing_facts(r, name, kind)
-    topics = r.sample(list(facts), r.randint(max(4, turns), 6))
+    topics = r.sample(TOPICS, r.randint(max(4, turns), 6))
     passage = " ".join(opened(r, thing if i == 0 else "it", facts[topic][0]) for i, topic in enumerate(topics))
     asked = []
     for i, topic in enumerate(r.sample(topics, turns)):
-        question, answer = about(r, thing, facts[topic])
+        question, answer = about(r, thing, facts[topic], lead="According to the text, ")
         if i == 0:
             question = r.choice((f"{passage} {question}", f"{passage}\n{question}", f"Read this: {passage} Question: {question}",
                                  f"{question} Here is what I know: {passage}"))  # fmt: skip
@@ -261,14 +264,13 @@ def qa(r: random.Random, turns: int = 1) -> Item:
 
 def rag(r: random.Random, turns: int = 1) -> Item:
     count = r.choice((2, 2, 2, 3))
-    things, topics = [], []
-    for name in r.sample(w.TOWN, count):
+    topics = r.sample(TOPICS, len(TOPICS))
+    things = []
+    for i, name in enumerate(r.sample(w.TOWN, count)):
         kind = r.choice(list(KIND))
         facts = thing_facts(r, name, kind)
         # What one passage tells, no other tells of something else.
-        topics = topics or r.sample(list(facts), len(facts))
-        told, topics = topics[: 6 // count], topics[6 // count :]
-        things.append((f"the {name} {kind}", {topic: facts[topic] for topic in told}))
+        things.append((f"the {name} {kind}", {topic: facts[topic] for topic in topics[i::count]}))
     label = r.choice(("Passage", "Source", "Text"))
     passages = [" ".join(opened(r, thing, said) for said, _, _ in facts.values()) for thing, facts in things]
     context = "\n".join(f"{label} {i + 1}: {passage}" for i, passage in enumerate(passages))
@@ -330,7 +332,7 @@ def event(r: random.Random, town: str, day: str) -> tuple[list[str], str]:
             f"The workers ask for {m} euros more per week.",
             f"Their speaker {who} led {n} of them through the town.",
         ]
-        summary = f"There is a strike at the {where} of {town} since {day}. The workers want {m} euros more per week. Their speaker {who} marched with {n} of them."
+        summary = f"There has been a strike at the {where} of {town} since {day}. The workers want {m} euros more per week. Their speaker {who} marched with {n} of them."
     else:
         find, month = r.choice(w.FIND), r.choice(w.MONTH)
         keys = [
@@ -342,9 +344,9 @@ def event(r: random.Random, town: str, day: str) -> tuple[list[str], str]:
     return keys, summary  # fmt: skip
 
 
-def filler(r: random.Random) -> str:
-    """What a summary leaves out. Names and numbers are those of the event only."""
-    return r.choice((
+def fillers(r: random.Random) -> list[str]:
+    """What a summary leaves out, in some order. Names and numbers are those of the event only."""
+    sentences = [
         f"The weather was {r.choice(('mild', 'cold', 'dry', 'warm'))} that day.",
         f"\"I have never seen anything like it,\" said {a(r.choice(w.JOB))} from {r.choice(w.TOWN)}.",
         "Traffic was slow for hours.",
@@ -357,16 +359,18 @@ def filler(r: random.Random) -> str:
         f"A reporter from {r.choice(w.TOWN)} came to see it.",
         "Most people there have always known each other.",
         "The children had a day off.",
-    ))  # fmt: skip
+    ]
+    return r.sample(sentences, len(sentences))
 
 
 def summarization(r: random.Random, turns: int = 1) -> Item:
     town = r.choice(w.TOWN)
     keys, summary = event(r, town, r.choice(w.DAY))
+    aside = iter(fillers(r))
     text = [keys[0]]
     for key in keys[1:]:
-        text += [filler(r) for _ in range(r.choice((0, 1, 1, 2)))] + [key]
-    text += [filler(r) for _ in range(r.choice((0, 1, 2)))]
+        text += [*islice(aside, r.choice((0, 1, 1, 2))), key]
+    text += islice(aside, r.choice((0, 1, 2)))
     article = " ".join(text)
     opening = r.choice(("Summarize: ", "Summarize this article: ", "Give me a short summary of this: ",
                         "What are the main points? ", "List the main points of this article: "))  # fmt: skip
@@ -379,12 +383,12 @@ def summarization(r: random.Random, turns: int = 1) -> Item:
 
 
 def without_carry(r: random.Random) -> tuple[int, int, int, bool]:
-    """x + y, then z more or z less: two digits and one digit, and the tens never change."""
-    tens, x, y = 10 * r.randint(1, 9), r.randint(1, 7), r.randint(1, 5)
-    y = min(y, 9 - x)
-    if r.random() < 0.5 and x + y < 9:
-        return tens + x, y, r.randint(1, min(5, 9 - x - y)), True
-    return tens + x, y, r.randint(1, min(5, x + y)), False
+    """x + y, then z more or z less: two digits and one (2 to 5), and the tens never change."""
+    tens, x = 10 * r.randint(1, 9), r.randint(1, 7)
+    y = r.randint(2, min(5, 9 - x))
+    if r.random() < 0.5 and x + y <= 7:
+        return tens + x, y, r.randint(2, min(5, 9 - x - y)), True
+    return tens + x, y, r.randint(2, min(5, x + y)), False
 
 
 def math_reasoning(r: random.Random, turns: int = 1) -> Item:
@@ -402,7 +406,7 @@ def math_reasoning(r: random.Random, turns: int = 1) -> Item:
             then, step = f"{other} takes {z} of them.", f"{other} takes {z}, so {name} has {x + y} - {z} = {total} {goods} now."
         question = r.choice((
             f"{name} has {x} {goods}. {cap(she)} {got}. {then} How many {goods} does {name} have now?",
-            f"{name} had {x} {goods}. Then {she} {got}. {then} How many {goods} are there now?",
+            f"There are {x} {goods} on the table of {name}. Then {she} {got}. {then} How many {goods} are there now?",
         ))
         answer = f"With {y} more, {name} has {x} + {y} = {x + y} {goods}. {step} The answer is {total}."
     elif kind == 1:
@@ -467,7 +471,7 @@ def writing(r: random.Random) -> Item:
         second, need = replay(state, mood, trade, name, find, new), (mood, trade, name, find, new)
     else:
         second_ask = r.choice(("Tell it in one sentence.", "Make it one sentence, please."))
-        second = f"{cap(a(mood))} {trade} named {name} finds {a(find)} {w.WHERE[place]} and takes it home."
+        second = f"{cap(a(mood))} {trade} named {name} finds {a(find)} {w.WHERE[place]}, takes it home and keeps it beside {w.TRADE[trade][1]}."
         need = (mood, trade, name, find, place)
     return Item("writing", [(ask, first), (second_ask, second)], ask,
                 ["; ".join((mood, trade, name, find, place)), "; ".join(need)])  # fmt: skip
@@ -484,7 +488,7 @@ def long_story(r: random.Random) -> Item:
     """A story of several finds: the long answers."""
     mood, trade, name = r.choice(w.MOOD), r.choice(list(w.TRADE)), r.choice(w.FIRST)
     she = "she" if name in w.FEMALE else "he"
-    count = r.choice((2, 3, 4, 5))
+    count = r.choice((2, 3, 3, 4, 5, 7))
     finds, places = r.sample(w.FIND, count), r.sample(list(w.WHERE), count)
     listed = [f"{a(find)} {w.WHERE[place]}" for find, place in zip(finds, places)]
     listed = ", ".join(listed[:-1]) + " and " + listed[-1]
@@ -493,12 +497,12 @@ def long_story(r: random.Random) -> Item:
         f"Tell me a long story: {name}, {a(mood)} {trade}, finds {listed}.",
     ))  # fmt: skip
     text = [f"{r.choice(('Once there was', 'Long ago there lived', 'There was once'))} {a(mood)} {trade} named {name}."]
-    starts = ["On the first day", "On the second day", "On the third day", "On the fourth day", "On the fifth day"]
-    for i, (find, place) in enumerate(zip(finds, places)):
+    days = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
+    for day, find, place in zip(days, finds, places):
         look = r.choice(("It was old and covered with dust.", "It shone in the light.", "Nobody knew how it came there.", "It was small and very heavy."))
-        then = r.choice((f"{name} put the {find} into a bag and walked on.", f"\"A {find} like this is rare,\" {she} said.",
-                         f"{cap(she)} looked at the {find} for a long time.", f"{name} cleaned the {find} and smiled."))  # fmt: skip
-        text.append(f"{starts[i]}, {name} found {a(find)} {w.WHERE[place]}. {look} {then}")
+        then = r.choice((f"{name} put the {find} into a bag", f"\"A {find} like this is rare,\" {she} said",
+                         f"{cap(she)} looked at the {find} for a long time", f"{name} cleaned the {find}"))  # fmt: skip
+        text.append(f"On the {day} day, {name} found {a(find)} {w.WHERE[place]}. {look} {then} and left the {place}.")
     text.append(f"So the {mood} {trade} came home with {count} things and a story to tell.")
     last = finds[-1]
     second_ask = r.choice(("What did {0} find last?", "What was the last thing that {0} found?")).format(name)
@@ -525,7 +529,7 @@ def roleplay(r: random.Random) -> Item:
     elif kind == 1:
         pupil = r.choice([n for n in w.FIRST if n != name])
         second_ask = r.choice((f"My friend {pupil} wants to learn it. What do you say?", f"Could {pupil} work with you?"))
-        second = f"Tell {pupil} to come to {town} and to bring {tool}. I will gladly show {pupil} how to work with {made}."
+        second = f"Tell {pupil} to come to {town}. I will gladly show {pupil} how to use {tool} and how to work with {made}."
         need = f"{pupil}; {town}; {tool}; {made}"
     else:
         second_ask = r.choice(("Who comes to you?", "For whom do you work?"))
@@ -544,7 +548,7 @@ def reasoning(r: random.Random) -> Item:
     ask = f"{' '.join(facts)} Who is the {most if up else least}?"
     top, bottom = f"the {most} is {x}", f"the {least} is {z}"
     first = f"{cap(top)}, {y} is in the middle, and {bottom}. So {top if up else bottom}."
-    second = f"{cap(bottom if up else top)}, and {y} is in the middle."
+    second = f"{cap(bottom if up else top)}, for {x} is {more} than {y}, and {y} is {more} than {z}."
     second_ask = r.choice(("And who is the {}?", "Then who is the {}?")).format(least if up else most)
     return Item("reasoning", [(ask, first), (second_ask, second)], ask)
 
@@ -556,12 +560,17 @@ def extraction(r: random.Random) -> Item:
     text = " ".join(f"{n} bought a {c} {b} in {t} for {p} euros." for n, c, b, p, t in rows)
     ask = r.choice((f"Make a list of who bought what: {text}", f"{text} List the names, the things and the prices."))
     first = "\n".join(f"- {n}: a {c} {b} in {t} for {p} euros" for n, c, b, p, t in rows)
-    n, c, b, p, t = r.choice(rows)
-    if r.random() < 0.5:
-        second_ask = r.choice((f"Where did {n} buy it?", f"In which town was {n}?"))
+    kind = r.randrange(3)
+    if kind == 0:
+        second_ask = r.choice(("Now without the prices.", "Leave out what they paid."))
+        second = "\n".join(f"- {n}: a {c} {b} in {t}" for n, c, b, _, t in rows)
+    elif kind == 1:
+        second_ask = r.choice(("Now without the towns.", "Leave out where they were."))
+        second = "\n".join(f"- {n}: a {c} {b} for {p} euros" for n, c, b, p, _ in rows)
     else:
-        second_ask = r.choice((f"What did {n} buy?", f"And what did {n} pay?"))
-    second = f"{n} bought a {c} {b} in {t} for {p} euros."
+        second_ask = r.choice(("Make it one sentence.", "Write it as one sentence, please."))
+        said = [f"{n} bought a {c} {b}" for n, c, b, _, _ in rows]
+        second = f"In short, {', '.join(said[:-1])} and {said[-1]}."
     return Item("extraction", [(ask, first), (second_ask, second)], ask)
 
 
@@ -578,13 +587,13 @@ def stem(r: random.Random) -> Item:
     else:
         second_ask = r.choice((f"And {a(third)}?", f"What about {a(third)}?"))
         second = f"{cap(a(third))} is {w.SCIENCE[third][0]}, and {w.SCIENCE[third][1]}."
-    return Item("stem", [(ask, first), (second_ask, second)], f"{one}/{two}")
+    return Item("stem", [(ask, first), (second_ask, second)], "/".join(sorted((one, two))))
 
 
 # --- all of it ------------------------------------------------------------------------------
 
 CONVERSATIONS: list[Callable[[random.Random], Item]] = [writing, long_story, roleplay, reasoning, extraction, stem]
-HARD = [reasoning, extraction]
+HARD = [reasoning, extraction, long_story]
 KINDS = ("mt_bench", "translation", "summarization", "qa", "math_reasoning", "rag")
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How well prompt lookup would do on answers: the mean accepted tokens, by replay.
 
-  lookup.py --work WORK [--answers FILE]
+  lookup.py --work WORK [--questions FILE --answers FILE]
 
 Prompt lookup as Spec-Bench runs it (n-grams of 3 down to 1, the first earlier match, 10 tokens) drafts at every
 step; what agrees with the given answer is accepted, and one more token comes of its own. With --answers, answers as

@@ -26,7 +26,7 @@ TRADE = {
     "teacher": ("lessons and books", "a blackboard", "curious children", "the good questions"),
     "painter": ("portraits and landscapes", "a brush", "art lovers", "the morning light"),
     "clockmaker": ("clocks and watches", "a small hammer", "careful travellers", "the quiet ticking"),
-    "farmer": ("apples and potatoes", "a tractor", "the market", "the long summer evenings"),
+    "farmer": ("apples and potatoes", "a tractor", "the people of the market", "the long summer evenings"),
     "sailor": ("ropes and sails", "a compass", "merchants", "the stars above the sea"),
     "cook": ("soups and stews", "a sharp knife", "tired workers", "the steam in the kitchen"),
     "potter": ("bowls and jugs", "a wheel", "tea drinkers", "the wet clay"),
@@ -77,14 +77,14 @@ SCIENCE = {
 # German: (word, gender, English). Weak nouns are left out: their endings would need rules of their own.
 PERSON = [
     tuple(entry.split(":"))
-    for entry in """Lehrer:m:teacher Ärztin:f:doctor Bäcker:m:baker Königin:f:queen Mädchen:n:girl Kind:n:child
+    for entry in """Lehrer:m:teacher Ärztin:f:doctor Bäcker:m:baker Königin:f:queen Kind:n:child
 Koch:m:cook Gärtner:m:gardener Malerin:f:painter Fischer:m:fisherman 
 Bruder:m:brother Richter:m:judge Sängerin:f:singer 
 Schwester:f:sister Onkel:m:uncle Tante:f:aunt Pilotin:f:pilot""".split()
 ]
 THING = [
     tuple(entry.split(":"))
-    for entry in """Stuhl:m:chair Tisch:m:table Lampe:f:lamp Buch:n:book Brief:m:letter Brot:n:bread Blume:f:flower
+    for entry in """Stuhl:m:chair Tisch:m:table Lampe:f:lamp Buch:n:book Brief:m:letter Messer:n:knife Blume:f:flower
 Uhr:f:clock Schlüssel:m:key Mantel:m:coat Hut:m:hat Tasche:f:bag Bild:n:picture 
 Boot:n:boat Karte:f:map Ring:m:ring Kuchen:m:cake Suppe:f:soup
 Kleid:n:dress Kerze:f:candle 
