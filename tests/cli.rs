@@ -347,6 +347,13 @@ fn the_demo_model_is_used_where_no_model_is_named() {
         json(&output)["name"],
         json(&run(&["inspect", "--json"]))["name"]
     );
+    // One that was named and is not there is not made up for.
+    let missing = Command::new(&program)
+        .args(["inspect"])
+        .env("LOGITSPEC_MODEL", "nowhere.gguf")
+        .output()
+        .unwrap();
+    assert_refused(&missing, &["LOGITSPEC_MODEL", "nowhere.gguf"]);
 }
 
 #[test]

@@ -332,7 +332,7 @@ impl BenchArgs {
     fn read_questions(&self, file: &Path) -> anyhow::Result<QuestionSet> {
         let set = read_questions(file).map_err(|error| match (&error, &self.bench_name) {
             (QuestionError::Read { .. }, Some(name)) => user_error(format!(
-                "{error}; is there a question set {name} in --data-dir {}?",
+                "{error}; is there a question set {name} in --data-dir {}? (scripts/fetch_data.sh gets those that papers use)",
                 self.data_dir.display()
             )),
             _ => error.into(),

@@ -61,7 +61,14 @@ fn named(
         return Ok(Some(fetched.model().into()));
     }
     let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
-    Ok(path.map(PathBuf::from))
+    let path = path.map(PathBuf::from);
+    // Whoever gave no -m may not remember the variable.
+    if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {
+        return Err(user_error(format!(
+            "{VARIABLE} names {path:?}, which is no file, or not yours to read: set it to a GGUF file, or unset it"
+        )));
+    }
+    Ok(path)
 }
 
 /// Whose vocabulary, where no weights are needed and none is usual.

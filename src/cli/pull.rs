@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cli::download;
 use crate::cli::exit::Outcome;
 use crate::cli::generate::watch_for_ctrl_c;
-use crate::hub::choose::all_models;
+use crate::hub::choose;
 use crate::hub::{Hub, ModelName, RepoFile, Settings};
 
 /// Fetch a model from the Hugging Face Hub
@@ -33,7 +33,7 @@ pub(super) struct PullArgs {
     #[arg(value_name = "USER/REPO[:QUANT]")]
     name: ModelName,
 
-    /// List the models of the repository and fetch none
+    /// List the models of the repository, or those that QUANT matches, and fetch none
     #[arg(long)]
     list: bool,
 
@@ -80,7 +80,7 @@ fn list(args: &PullArgs) -> anyhow::Result<String> {
     let repo = args.name.repo();
     let hub = Hub::new(Settings::from_env()?)?;
     let listing = hub.listing(repo, &mut |_| ControlFlow::Continue(()))?;
-    let models = all_models(&listing.files);
+    let models = choose::list(&args.name, &listing.files)?;
     let size = |parts: &[RepoFile]| parts.iter().map(|part| part.size).sum::<u64>();
     if args.json {
         let models = models.iter().map(|parts| {
@@ -102,8 +102,8 @@ fn list(args: &PullArgs) -> anyhow::Result<String> {
             1 => String::new(),
             n => format!(" and {} parts more", n - 1),
         };
-        let size = size(parts) as f64 / 1e9;
-        format!("{size:>8.2} GB  {}{more}\n", parts[0].name)
+        let size = choose::size_text(size(parts));
+        format!("{size:>9}  {}{more}\n", parts[0].name)
     };
     Ok(models.iter().map(line).collect())
 }

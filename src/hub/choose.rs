@@ -23,15 +23,7 @@ const SHOWN: usize = 24;
 /// [`HubError::NoGguf`], [`HubError::NoSuchQuant`], [`HubError::Unclear`], [`HubError::MissingParts`].
 pub fn choose(name: &ModelName, files: &[RepoFile]) -> Result<Vec<RepoFile>, HubError> {
     let models = models(files);
-    let matching = |quant: &str| -> Vec<&Model> {
-        let named = |model: &&Model| model.is_called(quant);
-        let exact: Vec<&Model> = models.iter().filter(named).collect();
-        if !exact.is_empty() {
-            return exact;
-        }
-        let has_word = |model: &&Model| has_word(&model.parts[0].1.name, quant);
-        models.iter().filter(has_word).collect()
-    };
+    let matching = |quant: &str| matching(&models, quant);
     let repo = || name.repo().to_owned();
     let candidates = match name.quant() {
         _ if models.is_empty() => return Err(HubError::NoGguf { repo: repo() }),
@@ -57,9 +49,41 @@ pub fn choose(name: &ModelName, files: &[RepoFile]) -> Result<Vec<RepoFile>, Hub
     }
 }
 
-/// All models of a repository; the parts of a split one stand together, in order.
-pub fn all_models(files: &[RepoFile]) -> Vec<Vec<RepoFile>> {
-    models(files).iter().map(Model::files).collect()
+/// The models of a repository, or those that `name` matches if it has a quantization; the parts of a split one stand
+/// together, in order.
+///
+/// # Errors
+/// [`HubError::NoSuchQuant`], [`HubError::NoGguf`] if it was to match something.
+pub fn list(name: &ModelName, files: &[RepoFile]) -> Result<Vec<Vec<RepoFile>>, HubError> {
+    let models = models(files);
+    if models.is_empty() && name.quant().is_some() {
+        let repo = name.repo().to_owned();
+        return Err(HubError::NoGguf { repo });
+    }
+    let all = || models.iter().map(Model::files).collect();
+    let Some(quant) = name.quant() else {
+        return Ok(all());
+    };
+    let found = matching(&models, quant);
+    if found.is_empty() {
+        return Err(HubError::NoSuchQuant {
+            repo: name.repo().into(),
+            quant: quant.into(),
+            have: all(),
+        });
+    }
+    Ok(found.into_iter().map(Model::files).collect())
+}
+
+/// The models with that file name, or else with that word in their path.
+fn matching<'a>(models: &'a [Model], quant: &str) -> Vec<&'a Model> {
+    let named = |model: &&Model| model.is_called(quant);
+    let exact: Vec<&Model> = models.iter().filter(named).collect();
+    if !exact.is_empty() {
+        return exact;
+    }
+    let has_word = |model: &&Model| has_word(&model.parts[0].1.name, quant);
+    models.iter().filter(has_word).collect()
 }
 
 struct Model {
@@ -161,7 +185,7 @@ pub(super) fn shown(models: &[Vec<RepoFile>]) -> String {
             n => format!(" in {n} parts"),
         };
         let name = parts.first().map_or("", |part| &part.name);
-        format!("{name} ({}{more})", gigabytes(size))
+        format!("{name} ({}{more})", size_text(size))
     };
     let mut texts: Vec<String> = models.iter().take(SHOWN).map(one).collect();
     if models.len() > SHOWN {
@@ -171,7 +195,7 @@ pub(super) fn shown(models: &[Vec<RepoFile>]) -> String {
 }
 
 /// A size as people say it.
-fn gigabytes(bytes: u64) -> String {
+pub fn size_text(bytes: u64) -> String {
     let bytes = bytes as f64;
     if bytes >= 1e9 {
         format!("{:.1} GB", bytes / 1e9)
@@ -265,10 +289,26 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_said_as_people_say_them() {
+        assert_eq!(size_text(4_100_000_000), "4.1 GB");
+        let error = HubError::NoSpace {
+            folder: "hub".into(),
+            needed: 4_100_000_000,
+            free: 12_000_000,
+        };
+        let said = error.to_string();
+        assert!(said.contains("12.0 MB, 4.1 GB are needed"), "{said}");
+    }
+
+    #[test]
     fn repositories_without_models_say_so() {
         let error = refused("u/r", &["model.safetensors", "mmproj.gguf", "imatrix.gguf"]);
         assert!(error.contains("no GGUF file"), "{error}");
         assert!(refused("u/r:Q8_0", &[]).contains("no GGUF file"));
+        let listed = |name: &str| list(&name.parse().unwrap(), &files(&["mmproj.gguf"]));
+        let error = listed("u/r:Q8_0").unwrap_err().to_string();
+        assert!(error.contains("no GGUF file"), "{error}");
+        assert!(listed("u/r").unwrap().is_empty());
     }
 
     #[test]
@@ -283,6 +323,7 @@ mod tests {
         assert_eq!(chosen("u/r:m-Q8_0-00001-of-00003.gguf", &parts).len(), 3);
         let error = refused("u/r:Q8_0", &parts[1..]);
         assert!(error.contains("only 2 of the 3 parts"), "{error}");
-        assert_eq!(all_models(&files(&parts)).len(), 2);
+        let every: ModelName = "u/r".parse().unwrap();
+        assert_eq!(list(&every, &files(&parts)).unwrap().len(), 2);
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::hub::choose::shown;
+use crate::hub::choose::{shown, size_text};
 use crate::hub::listing::RepoFile;
 
 /// Why a model could not be fetched. Each message is one line that names the mend.
@@ -93,7 +93,10 @@ pub enum HubError {
         tries: u32,
     },
     /// A status that nobody expects.
-    #[error("{endpoint} answers {status} ({}) for {what}", reason(*status))]
+    #[error(
+        "{endpoint} answers {status} ({}) for {what}; check HF_ENDPOINT if it is set, or try again later",
+        reason(*status)
+    )]
     Status {
         /// The server.
         endpoint: String,
@@ -114,7 +117,9 @@ pub enum HubError {
     },
     /// A transfer that broke off again and again.
     #[error(
-        "the transfer of {file} broke off after {done} of {size} bytes, {tries} times in a row: {cause}; the same command goes on from there"
+        "the transfer of {file} broke off after {} of {}, {tries} times in a row: {cause}; the same command goes on from there",
+        size_text(*done),
+        size_text(*size)
     )]
     BrokenOff {
         /// The file.
@@ -183,7 +188,9 @@ pub enum HubError {
     },
     /// Not enough room on the disk.
     #[error(
-        "{folder:?} has room for {free} bytes, {needed} are needed: free some, or set HF_HOME to a folder on another disk"
+        "{folder:?} has room for {}, {} are needed: free some, or set HF_HOME to a folder on another disk",
+        size_text(*free),
+        size_text(*needed)
     )]
     NoSpace {
         /// The cache.
@@ -207,7 +214,7 @@ pub enum HubError {
 }
 
 impl HubError {
-    /// Whether other input would have helped (as against a failure of the network or the disk).
+    /// Whether the user can mend it (as against a failure of the network).
     pub fn is_input_error(&self) -> bool {
         matches!(
             self,
@@ -222,6 +229,8 @@ impl HubError {
                 | Self::NoSuchQuant { .. }
                 | Self::Unclear { .. }
                 | Self::MissingParts { .. }
+                | Self::NoSpace { .. }
+                | Self::Disk { .. }
         )
     }
 

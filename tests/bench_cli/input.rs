@@ -121,7 +121,10 @@ fn devices_are_no_files() {
 fn flags_that_make_no_run_are_refused() {
     let set = Set::of(2);
     let cases: [(&[&str], &[&str]); 15] = [
-        (&["--bench-name", "nosuch"], &["nosuch", "--data-dir data"]),
+        (
+            &["--bench-name", "nosuch"],
+            &["nosuch", "--data-dir data", "scripts/fetch_data.sh"],
+        ),
         (
             &["--questions", "nosuch.jsonl"],
             &["nosuch.jsonl", "cannot read"],

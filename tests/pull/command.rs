@@ -148,6 +148,10 @@ fn refusals_are_one_line_and_the_right_exit_code() {
     );
     let (code, line) = refused(with_faults(&[]), &["pull", "nonsense"]);
     assert!(code == Some(2) && line.contains("USER/REPO"), "{line}");
+    let server = Server::start(with_faults(&[]));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let (code, line) = refusal(&run(&server, file.path(), &["pull", REPO]));
+    assert!(code == Some(2) && line.contains("set HF_HOME"), "{line}");
     let args = ["generate", "-hf", REPO, "-m", "x.gguf", "-p", "x"];
     let (code, line) = refused(with_faults(&[]), &args);
     assert!(code == Some(2) && line.contains("--model-path"), "{line}");
@@ -188,7 +192,16 @@ fn listings_are_printed() {
     let output = run(&server, cache.path(), &["pull", REPO, "--list"]);
     let list = text(&output.stdout);
     assert_eq!(list.lines().count(), 2, "{list}");
-    assert!(list.contains("GB  tiny.Q8_0.gguf"), "{list}");
+    assert!(list.contains("MB  tiny.Q8_0.gguf"), "{list}");
+    let one = format!("{REPO}:q8_0");
+    let output = run(&server, cache.path(), &["pull", &one, "--list"]);
+    assert_eq!(
+        text(&output.stdout).trim_start(),
+        "0.7 MB  tiny.Q8_0.gguf\n"
+    );
+    let none = format!("{REPO}:Q5_0");
+    let (code, line) = refusal(&run(&server, cache.path(), &["pull", &none, "--list"]));
+    assert!(code == Some(2) && line.contains("tiny.Q8_0.gguf"), "{line}");
     let output = run(&server, cache.path(), &["pull", REPO, "--list", "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["models"][0]["files"][0], "tiny.Q4_K_M.gguf");

@@ -335,7 +335,10 @@ fn refusals_name_the_mend() {
             "{text}"
         );
         let (text, _) = refused(Fault::Status(418), in_listing);
-        assert!(text.contains("418"), "{text}");
+        assert!(
+            text.contains("418") && text.contains("HF_ENDPOINT"),
+            "{text}"
+        );
     }
 }
 
