@@ -28,24 +28,35 @@ have_compiler() {
     { have cc || have gcc || have clang; } && { have c++ || have g++ || have clang++; }
 }
 
+# Where the system's folders are; tests have some of their own.
+root=${LOGITSPEC_SETUP_ROOT:-}
+
+# Whether a folder has the library that bindgen loads: not libclang-cpp, which some systems have without it.
+holds_libclang() {
+    compgen -G "$1/libclang.so*" >/dev/null || compgen -G "$1/libclang-[0-9]*.so*" >/dev/null ||
+        compgen -G "$1/libclang.dylib" >/dev/null
+}
+
 # The library that bindgen loads, and the headers that it needs with it.
 have_libclang() {
+    # Whoever sets it knows where the headers are, too.
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
     local dir found=false
     # The places where bindgen looks: the loader's cache, and the folders of installed LLVMs.
-    { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null || true; } | grep -q 'libclang\(-[0-9.]*\)\?\.so' && found=true
-    for dir in /usr/lib /usr/lib64 /usr/lib/llvm*/lib /usr/lib64/llvm*/lib /usr/lib/*-linux-gnu \
-        /opt/homebrew/opt/llvm/lib /usr/local/opt/llvm/lib /Library/Developer/CommandLineTools/usr/lib \
-        /Applications/Xcode.app/Contents/Developer/Toolchains/XcodeDefault.xctoolchain/usr/lib; do
-        # Not libclang-cpp, which some systems have without the library that bindgen loads.
-        compgen -G "$dir/libclang.so*" >/dev/null && found=true
-        compgen -G "$dir/libclang-[0-9]*.so*" >/dev/null && found=true
-        compgen -G "$dir/libclang.dylib" >/dev/null && return 0
+    { ldconfig -p 2>/dev/null || "$root/sbin/ldconfig" -p 2>/dev/null || true; } |
+        grep -q 'libclang\(-[0-9.]*\)\?\.so' && found=true
+    for dir in "$root"/opt/homebrew/opt/llvm/lib "$root"/usr/local/opt/llvm/lib \
+        "$root"/Library/Developer/CommandLineTools/usr/lib \
+        "$root"/Applications/Xcode.app/Contents/Developer/Toolchains/XcodeDefault.xctoolchain/usr/lib; do
+        holds_libclang "$dir" && return 0
+    done
+    for dir in "$root"/usr/lib "$root"/usr/lib64 "$root"/usr/lib/llvm*/lib "$root"/usr/lib64/llvm*/lib "$root"/usr/lib/*-linux-gnu; do
+        holds_libclang "$dir" && found=true
     done
     $found || return 1
     # A compiler knows where its headers are.
     have clang && return 0
-    for dir in /usr/lib /usr/lib64 /usr/local/lib /usr/lib/llvm*/lib /usr/lib64/llvm*/lib; do
+    for dir in "$root"/usr/lib "$root"/usr/lib64 "$root"/usr/local/lib "$root"/usr/lib/llvm*/lib "$root"/usr/lib64/llvm*/lib; do
         compgen -G "$dir/clang/*/include/stddef.h" >/dev/null && return 0
     done
     return 1
@@ -73,6 +84,10 @@ if [ "$(printf '%s\n' "$needed" "$version" | sort -V | head -n 1)" != "$needed" 
     exit 2
 fi
 
+if [ -n "${LIBCLANG_PATH:-}" ] && [ ! -f "$LIBCLANG_PATH" ] && ! holds_libclang "$LIBCLANG_PATH"; then
+    say "LIBCLANG_PATH is $LIBCLANG_PATH, where no libclang is: unset it, or set it to the folder that holds libclang.so (libclang.dylib on a Mac)"
+    exit 2
+fi
 find_missing
 if [ ${#missing[@]} -eq 0 ]; then
     exit 0

@@ -5,8 +5,9 @@
 
 The README's picture, docs/demo.svg, has the COMMAND
 
-    logitspec generate --chat -n 400 -f scripts/demo_prompt.txt --color-drafts
+    target/release/logitspec generate -m data/models/logitspec-demo.gguf --chat -n 400 -f scripts/demo_prompt.txt --color-drafts
 
+(with -m, since a note would otherwise name the folder of this machine).
 Knows the colours that logitspec prints (one for each source of drafts, and none); other escape sequences are left out. Long lines are wrapped.
 """
 

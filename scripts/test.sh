@@ -10,6 +10,13 @@ scripts/setup.sh "$@"
 have_cargo_env="$HOME/.cargo/env"
 command -v cargo >/dev/null || . "$have_cargo_env"
 
+for tool in fmt clippy; do
+    cargo $tool --version >/dev/null 2>&1 || {
+        echo "test: cargo $tool is missing: run 'rustup component add rustfmt clippy', then this again" >&2
+        exit 2
+    }
+done
+
 step() { echo "== $*" >&2; }
 
 step "formatting"

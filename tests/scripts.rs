@@ -214,20 +214,141 @@ fn bare_system(manager: &str) -> Copy {
 }
 
 fn which(tool: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap();
-    let mut places = std::env::split_paths(&path).map(|folder| folder.join(tool));
-    places.find(|place| place.is_file()).unwrap()
+    find(tool).unwrap_or_else(|| panic!("{tool} is missing"))
 }
 
-fn set_up(copy: &Copy) -> Output {
-    let mut command = copy.command("setup.sh", &["--yes"]);
+fn find(tool: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(tool));
+    places.find(|place| place.is_file())
+}
+
+/// Lets a command see nothing but the bare system, which has libclang where `LIBCLANG_PATH` says.
+fn on_bare_system(command: &mut Command, copy: &Copy) {
+    copy.write("lib/libclang.so.1", "");
     command
         .env_clear()
         .env("PATH", copy.path("bin"))
         .env("HOME", copy.folder.path())
-        // Whether this machine has the library is another matter.
-        .env("LIBCLANG_PATH", "/somewhere");
+        .env("LOGITSPEC_SETUP_ROOT", copy.path("root"))
+        .env("LIBCLANG_PATH", copy.path("lib"));
+}
+
+fn set_up(copy: &Copy) -> Output {
+    let mut command = copy.command("setup.sh", &["--yes"]);
+    on_bare_system(&mut command, copy);
     command.output().unwrap()
+}
+
+/// Sets up at a terminal, which the program `terminal` makes, where somebody answers.
+fn set_up_at_terminal(terminal: &Path, copy: &Copy, answer: &str) -> Output {
+    let script = copy.path("scripts/setup.sh");
+    let mut command = Command::new(terminal);
+    if cfg!(target_os = "macos") {
+        command.args(["-q", "/dev/null", "bash"]).arg(script);
+    } else {
+        let line = format!("bash '{}'", script.display());
+        command.args(["-q", "-e", "-c", &line, "/dev/null"]);
+    }
+    on_bare_system(&mut command, copy);
+    let mut child = command
+        .current_dir(copy.folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(answer.as_bytes()).unwrap();
+    // It stays open until the end: nobody hangs up.
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    output
+}
+
+#[test]
+fn whoever_has_a_terminal_is_asked() {
+    // Some minimal systems lack it.
+    let Some(terminal) = find("script") else {
+        eprintln!("not tried: there is no program `script` to make a terminal");
+        return;
+    };
+    let copy = bare_system("apt-get");
+    let no = set_up_at_terminal(&terminal, &copy, "n\n");
+    let said = String::from_utf8_lossy(&no.stdout);
+    assert_eq!(no.status.code(), Some(2), "{said}");
+    assert!(said.contains("g++ cmake make"), "{said}");
+    assert!(said.contains("go on? [Y/n]"), "{said}");
+    assert!(said.contains("nothing was installed"), "{said}");
+    assert!(!copy.path("asked").exists());
+    let yes = set_up_at_terminal(&terminal, &copy, "y\n");
+    let said = String::from_utf8_lossy(&yes.stdout);
+    assert_eq!(yes.status.code(), Some(0), "{said}");
+    assert!(copy.path("asked").exists());
+}
+
+#[test]
+fn without_a_terminal_nobody_is_asked() {
+    let copy = bare_system("apt-get");
+    let mut command = copy.command("setup.sh", &[]);
+    on_bare_system(&mut command, &copy);
+    let output = command.output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("will install with apt: g++ cmake make"));
+    assert!(!said.contains("[Y/n]"), "{said}");
+    assert!(copy.path("asked").exists());
+}
+
+#[test]
+fn libclang_is_looked_for_and_has_its_own_names() {
+    let missing = |copy: &Copy| {
+        let mut command = copy.command("setup.sh", &["--yes"]);
+        on_bare_system(&mut command, copy);
+        command.env_remove("LIBCLANG_PATH").output().unwrap()
+    };
+    for (manager, package) in [
+        ("apt-get", "libclang-dev"),
+        ("dnf", "clang-devel"),
+        ("pacman", "clang"),
+    ] {
+        let copy = bare_system(manager);
+        // All but libclang: its C++ twin does not count, nor does the library without its headers.
+        for tool in ["cc", "c++", "cmake", "make"] {
+            copy.program(&format!("bin/{tool}"), "#!/bin/sh\n");
+        }
+        copy.write("root/usr/lib/llvm-14/lib/libclang-cpp.so.14", "");
+        let headers = "root/usr/lib/llvm-14/lib/clang/14/include/stddef.h";
+        for step in 0..2 {
+            let output = missing(&copy);
+            let said = stderr(&output);
+            assert!(said.contains(&format!(": {package}\n")), "{said}");
+            // The manager was content, and installed nothing.
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.contains("still missing: libclang"), "{said}");
+            if step == 0 {
+                copy.write("root/usr/lib/x86_64-linux-gnu/libclang-14.so.14", "");
+            }
+        }
+        copy.write(headers, "");
+        let output = missing(&copy);
+        assert_eq!(
+            (output.status.code(), stderr(&output)),
+            (Some(0), String::new())
+        );
+    }
+}
+
+#[test]
+fn a_wrong_place_for_libclang_is_named() {
+    let copy = bare_system("apt-get");
+    let mut command = copy.command("setup.sh", &["--yes"]);
+    on_bare_system(&mut command, &copy);
+    let output = command
+        .env("LIBCLANG_PATH", copy.path("nowhere"))
+        .output()
+        .unwrap();
+    assert_refused(&output, &["LIBCLANG_PATH", "nowhere", "unset it"]);
+    assert!(!copy.path("asked").exists());
 }
 
 #[test]
@@ -284,6 +405,43 @@ fn what_cannot_be_installed_is_said_in_one_line() {
     assert_refused(&set_up(&copy), &["1.63", "rustup update"]);
     fs::remove_file(copy.path("bin/cargo")).unwrap();
     assert_refused(&set_up(&copy), &["https://rustup.rs"]);
+}
+
+#[test]
+fn the_demo_answers_twice_and_prints_the_ratio() {
+    let copy = Copy::new();
+    copy.write("data/models/logitspec-demo.gguf", "");
+    copy.program("scripts/setup.sh", "#!/bin/sh\n");
+    copy.program("bin/cargo", "#!/bin/sh\necho \"$@\" >>built\n");
+    // Says the same with every method, and that LogitSpec is twice as fast.
+    copy.program(
+        "target/release/logitspec",
+        "#!/bin/sh\nspeed=100.0\ncase \"$*\" in *'--method logitspec'*) speed=200.0 ;; esac\necho \"$@\" >>asked\n\
+         echo 'Once upon a time.'\necho \"decode 5 tokens in 1.0 ms, $speed tokens/s\" >&2\n",
+    );
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", copy.path("bin").display());
+    let mut command = copy.command("demo.sh", &["--yes"]);
+    let output = command
+        .env("PATH", path)
+        .env_remove("CARGO_TARGET_DIR")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}{}", stderr(&output));
+    assert_eq!(said.matches("Once upon a time.").count(), 2, "{said}");
+    for words in [
+        "plain decoding     100.0 tokens/s",
+        "LogitSpec          200.0 tokens/s",
+        "ratio               2.00",
+        "the answers are the same",
+    ] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+    let built = fs::read_to_string(copy.path("built")).unwrap();
+    assert_eq!(built, "build --release --locked\n");
+    let asked = fs::read_to_string(copy.path("asked")).unwrap();
+    assert_eq!(asked.lines().count(), 10, "{asked}");
 }
 
 #[test]
