@@ -6,7 +6,7 @@
 #   scripts/demo.sh --yes                does not ask
 #   scripts/demo.sh --model FILE.gguf    with another model
 #
-# The first run compiles llama.cpp: about 10 minutes on two cores. Later runs only answer.
+# The first run compiles llama.cpp: about 8 minutes on two cores. Later runs only answer.
 set -euo pipefail
 cd_from=$PWD
 cd "$(dirname "$0")/.."
@@ -44,7 +44,7 @@ fi
 scripts/setup.sh ${setup[@]+"${setup[@]}"}
 command -v cargo >/dev/null || . "$HOME/.cargo/env"
 logitspec=${CARGO_TARGET_DIR:-target}/release/logitspec
-[ -x "$logitspec" ] || echo "demo: building llama.cpp and logitspec, about 10 minutes on two cores" >&2
+[ -x "$logitspec" ] || echo "demo: building llama.cpp and logitspec, about 8 minutes on two cores" >&2
 cargo build --release --locked
 
 scratch=$(mktemp -d)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what is missing and runs every test: formatting, lints, documentation, unit and integration tests.
 #
-# Everything is built in one profile (release), so that llama.cpp is built once: about 15 minutes on two cores the first
+# Everything is built in one profile (release), so that llama.cpp is built once: about 13 minutes on two cores the first
 # time (6 after scripts/demo.sh), 3 after that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
