@@ -224,20 +224,19 @@ fn find(tool: &str) -> Option<PathBuf> {
 }
 
 /// Lets a command see nothing but the bare system, which has libclang where `LIBCLANG_PATH` says.
-fn on_bare_system(command: &mut Command, copy: &Copy) {
+fn on_bare_system<'c>(command: &'c mut Command, copy: &Copy) -> &'c mut Command {
     copy.write("lib/libclang.so.1", "");
     command
         .env_clear()
         .env("PATH", copy.path("bin"))
         .env("HOME", copy.folder.path())
         .env("LOGITSPEC_SETUP_ROOT", copy.path("root"))
-        .env("LIBCLANG_PATH", copy.path("lib"));
+        .env("LIBCLANG_PATH", copy.path("lib"))
 }
 
 fn set_up(copy: &Copy) -> Output {
     let mut command = copy.command("setup.sh", &["--yes"]);
-    on_bare_system(&mut command, copy);
-    command.output().unwrap()
+    on_bare_system(&mut command, copy).output().unwrap()
 }
 
 /// Sets up at a terminal, which the program `terminal` makes, where somebody answers.
@@ -250,8 +249,7 @@ fn set_up_at_terminal(terminal: &Path, copy: &Copy, answer: &str) -> Output {
         let line = format!("bash '{}'", script.display());
         command.args(["-q", "-e", "-c", &line, "/dev/null"]);
     }
-    on_bare_system(&mut command, copy);
-    let mut child = command
+    let mut child = on_bare_system(&mut command, copy)
         .current_dir(copy.folder.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -290,8 +288,7 @@ fn whoever_has_a_terminal_is_asked() {
 fn without_a_terminal_nobody_is_asked() {
     let copy = bare_system("apt-get");
     let mut command = copy.command("setup.sh", &[]);
-    on_bare_system(&mut command, &copy);
-    let output = command.output().unwrap();
+    let output = on_bare_system(&mut command, &copy).output().unwrap();
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("will install with apt: g++ cmake make"));
@@ -303,7 +300,7 @@ fn without_a_terminal_nobody_is_asked() {
 fn libclang_is_looked_for_and_has_its_own_names() {
     let missing = |copy: &Copy| {
         let mut command = copy.command("setup.sh", &["--yes"]);
-        on_bare_system(&mut command, copy);
+        let command = on_bare_system(&mut command, copy);
         command.env_remove("LIBCLANG_PATH").output().unwrap()
     };
     for (manager, package) in [
@@ -312,24 +309,23 @@ fn libclang_is_looked_for_and_has_its_own_names() {
         ("pacman", "clang"),
     ] {
         let copy = bare_system(manager);
-        // All but libclang: its C++ twin does not count, nor does the library without its headers.
         for tool in ["cc", "c++", "cmake", "make"] {
             copy.program(&format!("bin/{tool}"), "#!/bin/sh\n");
         }
-        copy.write("root/usr/lib/llvm-14/lib/libclang-cpp.so.14", "");
-        let headers = "root/usr/lib/llvm-14/lib/clang/14/include/stddef.h";
-        for step in 0..2 {
+        // Its C++ twin does not count, nor does the library without its headers.
+        for file in [
+            "llvm-14/lib/libclang-cpp.so.14",
+            "x86_64-linux-gnu/libclang-14.so.14",
+        ] {
+            copy.write(&format!("root/usr/lib/{file}"), "");
             let output = missing(&copy);
             let said = stderr(&output);
             assert!(said.contains(&format!(": {package}\n")), "{said}");
             // The manager was content, and installed nothing.
             assert_eq!(output.status.code(), Some(2), "{said}");
             assert!(said.contains("still missing: libclang"), "{said}");
-            if step == 0 {
-                copy.write("root/usr/lib/x86_64-linux-gnu/libclang-14.so.14", "");
-            }
         }
-        copy.write(headers, "");
+        copy.write("root/usr/lib/llvm-14/lib/clang/14/include/stddef.h", "");
         let output = missing(&copy);
         assert_eq!(
             (output.status.code(), stderr(&output)),
@@ -342,8 +338,7 @@ fn libclang_is_looked_for_and_has_its_own_names() {
 fn a_wrong_place_for_libclang_is_named() {
     let copy = bare_system("apt-get");
     let mut command = copy.command("setup.sh", &["--yes"]);
-    on_bare_system(&mut command, &copy);
-    let output = command
+    let output = on_bare_system(&mut command, &copy)
         .env("LIBCLANG_PATH", copy.path("nowhere"))
         .output()
         .unwrap();
@@ -405,6 +400,19 @@ fn what_cannot_be_installed_is_said_in_one_line() {
     assert_refused(&set_up(&copy), &["1.63", "rustup update"]);
     fs::remove_file(copy.path("bin/cargo")).unwrap();
     assert_refused(&set_up(&copy), &["https://rustup.rs"]);
+}
+
+#[test]
+fn tests_need_rustfmt_and_clippy_and_say_so() {
+    for tool in ["fmt", "clippy"] {
+        let copy = bare_system("apt-get");
+        set_up(&copy);
+        let cargo = format!("#!/bin/sh\n[ \"$1\" != {tool} ]\n");
+        copy.program("bin/cargo", &cargo);
+        let mut command = copy.command("test.sh", &["--yes"]);
+        let output = on_bare_system(&mut command, &copy).output().unwrap();
+        assert_refused(&output, &[tool, "rustup component add rustfmt clippy"]);
+    }
 }
 
 #[test]

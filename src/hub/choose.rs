@@ -23,27 +23,20 @@ const SHOWN: usize = 24;
 /// [`HubError::NoGguf`], [`HubError::NoSuchQuant`], [`HubError::Unclear`], [`HubError::MissingParts`].
 pub fn choose(name: &ModelName, files: &[RepoFile]) -> Result<Vec<RepoFile>, HubError> {
     let models = models(files);
-    let matching = |quant: &str| matching(&models, quant);
-    let repo = || name.repo().to_owned();
     let candidates = match name.quant() {
-        _ if models.is_empty() => return Err(HubError::NoGguf { repo: repo() }),
-        Some(quant) => matching(quant),
+        Some(quant) => called(name, quant, &models)?,
+        None if models.is_empty() => return Err(no_gguf(name)),
         None if models.len() == 1 => models.iter().collect(),
         None => {
-            let found = PREFERRED.iter().map(|quant| matching(quant));
+            let found = PREFERRED.iter().map(|quant| matching(&models, quant));
             let found = found.into_iter().find(|found| !found.is_empty());
             found.unwrap_or_else(|| models.iter().collect())
         }
     };
-    match (&candidates[..], name.quant()) {
-        ([model], _) => model.complete(name),
-        ([], Some(quant)) => Err(HubError::NoSuchQuant {
-            repo: repo(),
-            quant: quant.into(),
-            have: models.iter().map(Model::files).collect(),
-        }),
-        (several, _) => Err(HubError::Unclear {
-            repo: repo(),
+    match &candidates[..] {
+        [model] => model.complete(name),
+        several => Err(HubError::Unclear {
+            repo: name.repo().into(),
             have: several.iter().map(|model| model.files()).collect(),
         }),
     }
@@ -56,23 +49,37 @@ pub fn choose(name: &ModelName, files: &[RepoFile]) -> Result<Vec<RepoFile>, Hub
 /// [`HubError::NoSuchQuant`], [`HubError::NoGguf`] if it was to match something.
 pub fn list(name: &ModelName, files: &[RepoFile]) -> Result<Vec<Vec<RepoFile>>, HubError> {
     let models = models(files);
-    if models.is_empty() && name.quant().is_some() {
-        let repo = name.repo().to_owned();
-        return Err(HubError::NoGguf { repo });
-    }
-    let all = || models.iter().map(Model::files).collect();
-    let Some(quant) = name.quant() else {
-        return Ok(all());
+    let listed = match name.quant() {
+        Some(quant) => called(name, quant, &models)?,
+        None => models.iter().collect(),
     };
-    let found = matching(&models, quant);
+    Ok(listed.into_iter().map(Model::files).collect())
+}
+
+/// The models that match `quant`: at least one.
+fn called<'a>(
+    name: &ModelName,
+    quant: &str,
+    models: &'a [Model],
+) -> Result<Vec<&'a Model>, HubError> {
+    if models.is_empty() {
+        return Err(no_gguf(name));
+    }
+    let found = matching(models, quant);
     if found.is_empty() {
         return Err(HubError::NoSuchQuant {
             repo: name.repo().into(),
             quant: quant.into(),
-            have: all(),
+            have: models.iter().map(Model::files).collect(),
         });
     }
-    Ok(found.into_iter().map(Model::files).collect())
+    Ok(found)
+}
+
+fn no_gguf(name: &ModelName) -> HubError {
+    HubError::NoGguf {
+        repo: name.repo().into(),
+    }
 }
 
 /// The models with that file name, or else with that word in their path.
