@@ -308,25 +308,28 @@ fn libclang_is_looked_for_and_has_its_own_names() {
         ("dnf", "clang-devel"),
         ("pacman", "clang"),
     ] {
-        let copy = bare_system(manager);
-        for tool in ["cc", "c++", "cmake", "make"] {
-            copy.program(&format!("bin/{tool}"), "#!/bin/sh\n");
-        }
+        let headers = "llvm-14/lib/clang/14/include/stddef.h";
+        let system = |files: &[&str]| {
+            let copy = bare_system(manager);
+            for tool in ["cc", "c++", "cmake", "make"] {
+                copy.program(&format!("bin/{tool}"), "#!/bin/sh\n");
+            }
+            for file in files {
+                copy.write(&format!("root/usr/lib/{file}"), "");
+            }
+            copy
+        };
         // Its C++ twin does not count, nor does the library without its headers.
-        for file in [
-            "llvm-14/lib/libclang-cpp.so.14",
-            "x86_64-linux-gnu/libclang-14.so.14",
-        ] {
-            copy.write(&format!("root/usr/lib/{file}"), "");
-            let output = missing(&copy);
+        let library = "x86_64-linux-gnu/libclang-14.so.14";
+        for files in [&["llvm-14/lib/libclang-cpp.so.14", headers][..], &[library]] {
+            let output = missing(&system(files));
             let said = stderr(&output);
             assert!(said.contains(&format!(": {package}\n")), "{said}");
             // The manager was content, and installed nothing.
             assert_eq!(output.status.code(), Some(2), "{said}");
             assert!(said.contains("still missing: libclang"), "{said}");
         }
-        copy.write("root/usr/lib/llvm-14/lib/clang/14/include/stddef.h", "");
-        let output = missing(&copy);
+        let output = missing(&system(&[library, headers]));
         assert_eq!(
             (output.status.code(), stderr(&output)),
             (Some(0), String::new())
