@@ -29,7 +29,7 @@ pub(super) struct CalibrateArgs {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// How often each size is measured, if that takes less than a second; twice otherwise
+    /// How often each size is measured at least, if that takes less than a second; twice otherwise
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     repeats: u16,
 

@@ -420,6 +420,7 @@ impl<M: TargetModel> Session<M> {
         let room = model.n_ctx() - model.n_past();
         let capacity = match leaves {
             0 => 1,
+            _ if self.options.weighs_cost() && self.cost.wants_plain() => 1,
             _ => self.options.draft_tree_capacity,
         };
         TreeLimits {

@@ -47,6 +47,9 @@ pub struct CalibrationPlan {
     pub repeats: usize,
     /// A size on which so much time was spent, and that has two samples, is done with.
     pub budget: Duration,
+    /// A size on which less time was spent is measured further, up to [`MOST_REPEATS`] times: the shorter a pass, the
+    /// more a hiccup of the machine adds to it.
+    pub steady: Duration,
     /// Passes that cost so many times as much as one of one token at the shortest context are not measured at longer
     /// ones: no tree gets there.
     pub most_ratio: f64,
@@ -61,10 +64,14 @@ impl Default for CalibrationPlan {
             ],
             repeats: 5,
             budget: Duration::from_secs(1),
+            steady: Duration::from_millis(100),
             most_ratio: 12.0,
         }
     }
 }
+
+/// However short a pass, more samples tell nothing new.
+const MOST_REPEATS: usize = 64;
 
 /// Measures passes over trees of all sizes, round by round, so that a disturbance hits all sizes alike. What does not
 /// fit the context or a batch is left out, and so is everything if the model cannot take tokens back.
@@ -111,10 +118,13 @@ pub fn calibrate(
         all -= (sizes.len() - of_interest) * plan.repeats;
         let sizes = &sizes[..of_interest];
         let mut samples = vec![Samples::default(); sizes.len()];
-        for round in 0..plan.repeats {
+        for round in 0..plan.repeats.max(MOST_REPEATS) {
             for (&size, samples) in sizes.iter().zip(&mut samples) {
-                done += 1;
-                if samples.spent() > plan.budget && samples.reused.len() > 1 {
+                // Rounds beyond those asked for are short.
+                done += usize::from(round < plan.repeats);
+                let enough = samples.spent() > plan.budget && samples.reused.len() > 1;
+                let steady = round >= plan.repeats && samples.spent() >= plan.steady;
+                if enough || steady {
                     continue;
                 }
                 // A graph is built once, and takes about as long for large passes as for small ones.
@@ -307,6 +317,7 @@ mod tests {
             contexts: vec![4, 40, 500],
             sizes: vec![1, 2, 5, 16, 64],
             repeats: 2,
+            steady: Duration::ZERO,
             most_ratio: f64::INFINITY,
             ..CalibrationPlan::default()
         };
@@ -341,6 +352,7 @@ mod tests {
             sizes: vec![1, 2, 12],
             repeats: 9,
             budget: Duration::ZERO,
+            steady: Duration::from_secs(1),
             most_ratio: 0.0,
         };
         let mut told = Vec::new();
@@ -353,6 +365,30 @@ mod tests {
         assert_eq!(told.len(), 2 * 3 + 1, "{told:?}");
         assert_eq!(times.len(), 3);
         assert_eq!(told.last(), Some(&(27, 27)));
+    }
+
+    #[test]
+    fn short_passes_are_measured_more_often_than_asked_for() {
+        let passes = |steady: Duration| {
+            let mut model = ScriptedModel::new(20, 2, 1, 60, 16);
+            let plan = CalibrationPlan {
+                contexts: vec![4],
+                sizes: vec![1, 2, 12],
+                repeats: 3,
+                steady,
+                ..CalibrationPlan::default()
+            };
+            let mut told = Vec::new();
+            calibrate(&mut model, &plan, &mut |done, all| {
+                told.push((done, all));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            assert!(told.iter().all(|&(done, all)| done <= all), "{told:?}");
+            told.len() - 1
+        };
+        assert_eq!(passes(Duration::ZERO), 3 * 3);
+        assert_eq!(passes(Duration::from_secs(3600)), 3 * MOST_REPEATS);
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub struct CostModel {
     /// Logarithms of the sizes.
     log_sizes: Vec<f64>,
     passes: usize,
+    /// Passes since the last of one token, and how far the last of those were from what was expected, as a logarithm.
+    since_plain: usize,
+    plain_drift: f64,
     rebuild: Rebuild,
     /// Tokens of the pass before and the number of its graph's cells, while its graph can be used again.
     last: Option<(usize, usize)>,
@@ -60,7 +63,7 @@ const SIZES: usize = 256;
 const HICCUP: f64 = 1.6;
 /// llama.cpp pads the length of the cache that a graph is for to a multiple of this.
 const GRAPH_CELLS: usize = 256;
-/// Passes of a size that must have used a graph again before one that did not is compared with them.
+/// A size is known after so many passes; for what building a graph costs, passes that used one again.
 const KNOWN: u32 = 3;
 /// Of a pass's say in the shares, how much a further pass leaves.
 const SHARE_KEPT: f64 = 0.95;
@@ -73,6 +76,12 @@ const LEAST_CHARGE: f64 = 0.1;
 /// After this many passes one alone changes little, and the sizes are swept only every so many passes.
 const SETTLED: usize = 64;
 const SWEEP: usize = 8;
+/// Passes after which one of one token is due: while few of those were seen or they still surprise, and once they are
+/// known.
+const FIRST_PLAIN: usize = 16;
+const NEXT_PLAIN: usize = 256;
+/// Passes of one token that are on average so far from what was expected, as a logarithm, surprise.
+const SURPRISING: f64 = 0.1;
 
 impl CostModel {
     /// All passes cost the same, and nothing is learned: trees grow as large as they may.
@@ -93,6 +102,8 @@ impl CostModel {
             priors_of: 0,
             log_sizes: (1..=SIZES).map(|n| (n as f64).ln()).collect(),
             passes: 0,
+            since_plain: 0,
+            plain_drift: 0.0,
             rebuild: Rebuild {
                 ratio: REBUILD,
                 seen: 0,
@@ -161,6 +172,17 @@ impl CostModel {
         }
     }
 
+    /// Whether the next pass had better be of one token.
+    ///
+    /// All sizes are weighed against that one. A size that is not seen shares the corrections of its neighbours, so
+    /// where one token was taken to cost too much, trees are drafted in every step that do not pay, and nothing ever
+    /// shows it.
+    pub fn wants_plain(&self) -> bool {
+        let seen = self.corrections.first().is_none_or(|it| it.seen >= KNOWN);
+        let known = seen && self.plain_drift.abs() < SURPRISING;
+        !self.fixed && self.since_plain >= if known { NEXT_PLAIN } else { FIRST_PLAIN }
+    }
+
     /// Tells that a pass over `tokens` tokens, with `n_past` in the cache before it, took `seconds`.
     pub fn observe(&mut self, tokens: usize, n_past: usize, seconds: f64) {
         if self.fixed {
@@ -169,6 +191,7 @@ impl CostModel {
         let shape = (tokens, (n_past + tokens).div_ceil(GRAPH_CELLS));
         let reusing = self.last.replace(shape) == Some(shape);
         self.n_past = n_past;
+        self.since_plain = if tokens == 1 { 0 } else { self.since_plain + 1 };
         if !(1..=SIZES).contains(&tokens) || seconds <= 0.0 || seconds.is_nan() {
             self.refresh_shapes();
             return;
@@ -185,7 +208,8 @@ impl CostModel {
             *share *= SHARE_KEPT;
         }
         self.shares[tokens - 1] += 1.0 - SHARE_KEPT;
-        for slot in &mut self.corrections {
+        // That of one token is seen to again and again.
+        for slot in &mut self.corrections[1..] {
             slot.log *= FADING;
         }
         let correction = self.correction(tokens);
@@ -212,6 +236,9 @@ impl CostModel {
     /// Learns from a pass of `tokens` tokens that took `factor` times what was expected with this `correction`.
     fn correct(&mut self, tokens: usize, correction: f64, factor: f64, reusing: bool) {
         let surprise = factor.ln().clamp(-HICCUP.ln(), HICCUP.ln());
+        if tokens == 1 {
+            self.plain_drift += (surprise - self.plain_drift) / f64::from(KNOWN);
+        }
         let slot = &mut self.corrections[tokens - 1];
         if slot.seen == 0 {
             slot.log = correction;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::curves::interpolate;
 use super::*;
-use crate::engine::{Session, SessionOptions};
+use crate::engine::{Method, Session, SessionOptions};
 use crate::runtime::{Failure, ScriptedModel};
 
 fn ratio(model: &CostModel, n: usize) -> f64 {
@@ -121,6 +121,56 @@ fn the_time_to_build_a_graph_is_told_from_the_time_of_the_pass() {
     model.interrupted();
     let cost = model.cost();
     assert!(cost.time(1) > 1.2 * cost.bare(1), "its graph is gone");
+}
+
+#[test]
+fn what_one_token_costs_comes_to_light_although_trees_seem_to_be_free() {
+    // Measured at a bad moment: one token seems to cost nearly what eight do, or even more.
+    for (one, passes) in [(1.0, 200), (2.0, 500)] {
+        let wrong = Curve::anywhere(&[(1, one), (8, 1.1), (256, 40.0)]);
+        let mut model = CostModel::learned(vec![wrong]);
+        let mut plain = 0;
+        let mut pass = |model: &mut CostModel| {
+            let n = if model.wants_plain() { 1 } else { 8 };
+            model.observe(n, 100, [1.0, 4.0][usize::from(n == 8)]);
+            plain += usize::from(n == 1);
+        };
+        (0..passes).for_each(|_| pass(&mut model));
+        assert!(ratio(&model, 8) > 2.5, "{}", ratio(&model, 8));
+        (0..10_000).for_each(|_| pass(&mut model));
+        assert!((ratio(&model, 8) / 4.0 - 1.0).abs() < 0.1);
+        assert!((10..=200).contains(&plain), "{plain}");
+    }
+    let mut model = CostModel::cpu(false);
+    // Who decodes plainly anyway is not told to, nor is one who has nothing to learn.
+    (0..1000).for_each(|_| model.observe(1, 100, 1.0));
+    assert!(!model.wants_plain());
+    let mut flat = CostModel::flat();
+    (0..1000).for_each(|_| flat.observe(8, 100, 1.0));
+    assert!(!flat.wants_plain());
+}
+
+#[test]
+fn a_session_passes_one_token_now_and_then_if_it_weighs_costs() {
+    let plain_passes = |fill_tree| {
+        let model = ScriptedModel::new(3, 0, 1, 2_000, 16);
+        let options = SessionOptions {
+            fill_tree,
+            ..SessionOptions::default()
+        };
+        // A drafter that does not look at the cost, so that how fast this machine is makes no difference.
+        let drafter = Method::PromptLookup.drafter(options.method_params);
+        let mut session = Session::new(model, options)
+            .with_drafter(drafter)
+            .with_cost(CostModel::gpu());
+        let prompt: Vec<_> = [0, 1, 2].into_iter().cycle().take(60).collect();
+        session
+            .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
+            .unwrap();
+        let sizes = (0..40).map(|_| session.step(1_000).unwrap().unwrap().tree.len());
+        sizes.filter(|&size| size == 1).count()
+    };
+    assert_eq!((plain_passes(false), plain_passes(true)), (2, 0));
 }
 
 #[test]
