@@ -1,7 +1,10 @@
 //! The engine on llama.cpp as what answers.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::time::Duration;
 
 use crate::TokenId;
 use crate::bench::answer::{Choice, RankedTokens, SourceTokens, Timings};
@@ -14,9 +17,15 @@ use crate::engine::{
 use crate::runtime::llama::LlamaTarget;
 use crate::runtime::{DecodeError, TargetModel};
 
-/// One method on one llama.cpp context.
+/// A llama.cpp context that several methods use in turn, each for one conversation.
+///
+/// Where a context's buffers lie in memory changes what a prompt costs by several percent, so methods with contexts of
+/// their own cannot be compared ("One context for all methods" in `docs/decisions.md`).
+pub type SharedTarget<'e> = Rc<RefCell<LlamaTarget<'e>>>;
+
+/// One method on a llama.cpp context.
 pub struct EngineAnswerer<'e> {
-    target: LlamaTarget<'e>,
+    target: SharedTarget<'e>,
     prompter: &'e Prompter<'e>,
     options: SessionOptions,
     max_new_tokens: usize,
@@ -31,9 +40,9 @@ pub struct EngineAnswerer<'e> {
 }
 
 impl<'e> EngineAnswerer<'e> {
-    /// Answers with `options` on `target`, which must have been made for their tree capacity.
+    /// Answers with `options` on `target`, which must have been made for their tree capacity or a larger one.
     pub fn new(
-        target: LlamaTarget<'e>,
+        target: SharedTarget<'e>,
         prompter: &'e Prompter<'e>,
         options: SessionOptions,
         max_new_tokens: usize,
@@ -71,13 +80,15 @@ impl<'e> EngineAnswerer<'e> {
 
 impl Answerer for EngineAnswerer<'_> {
     fn answer(&mut self, turns: &[String], choice: u32) -> Result<Choice, AskError> {
-        self.target.truncate(0);
+        let target = Rc::clone(&self.target);
+        let mut target = target.borrow_mut();
+        target.truncate(0);
         let mut options = self.options;
         options.sampling.seed = options.sampling.seed.wrapping_add(choice.into());
         // A session of its own: no pool and no random numbers come over from the question before, unless a history is
         // asked for.
         let drafter = self.next_drafter();
-        let mut session = Session::new(Lent(&mut self.target), options)
+        let mut session = Session::new(Lent(&mut *target), options)
             .with_drafter(drafter)
             .with_cost(self.cost.clone());
         let answered = converse(
@@ -239,6 +250,9 @@ impl<M: TargetModel> TargetModel for Lent<'_, M> {
     fn n_batch(&self) -> usize {
         self.0.n_batch()
     }
+    fn prompt_piece(&self) -> usize {
+        self.0.prompt_piece()
+    }
     fn max_leaves(&self) -> usize {
         self.0.max_leaves()
     }
@@ -256,6 +270,12 @@ impl<M: TargetModel> TargetModel for Lent<'_, M> {
     }
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
         self.0.commit(tree, path);
+    }
+    fn kv_time(&self) -> Duration {
+        self.0.kv_time()
+    }
+    fn graphs_reused(&mut self) -> Option<usize> {
+        self.0.graphs_reused()
     }
     fn truncate(&mut self, len: usize) {
         self.0.truncate(len);

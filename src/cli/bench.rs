@@ -6,17 +6,19 @@ mod progress;
 mod server;
 mod settings;
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::Context;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
-use crate::bench::engine::EngineAnswerer;
+use crate::bench::engine::{EngineAnswerer, SharedTarget};
 use crate::bench::prompt::Prompter;
-use crate::bench::run::{Answerer, BoxError, Finished, Lane, Order, Plan, Skip, run as run_plan};
+use crate::bench::run::{Finished, Lane, Maker, Order, Plan, Skip, run as run_plan};
 use crate::bench::server::ServerAnswerer;
 use crate::bench::{QuestionError, QuestionSet, read_questions};
 use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, TreeArgs, session_options};
@@ -236,36 +238,48 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         jobs: args.jobs as usize,
         ..Plan::new(&model_id, &names, &set.questions)
     };
-    let make = |method: usize| -> Result<Box<dyn Answerer + '_>, BoxError> {
+    let capacities = benchers
+        .iter()
+        .map(|bencher| bencher.session_options(options).draft_tree_capacity);
+    let context = ContextOptions {
+        draft_tree_capacity: capacities.max().unwrap_or(1),
+        ..context
+    };
+    let makers = || -> Maker<'_> {
+        let (engine, prompter, benchers) = (&engine, &prompter, &benchers);
+        let (server, remembered, shared) = (&server, &remembered, &shared);
         let most = args.max_new_tokens;
-        match (&benchers[method], &server) {
+        let mut target: Option<SharedTarget<'_>> = None;
+        Box::new(move |method| match (&benchers[method], server) {
             (Bencher::Server(_), Some(server)) => Ok(Box::new(ServerAnswerer::new(
                 server,
-                &prompter,
+                prompter,
                 options.sampling,
                 most,
                 context.n_ctx.unwrap_or_default() as usize,
             ))),
             (bencher, _) => {
                 let options = bencher.session_options(options);
-                let context = ContextOptions {
-                    draft_tree_capacity: options.draft_tree_capacity,
-                    ..context
+                let target = match &target {
+                    Some(target) => Rc::clone(target),
+                    None => {
+                        let made = Rc::new(RefCell::new(engine.context(&context)?));
+                        Rc::clone(target.insert(made))
+                    }
                 };
-                let target = engine.context(&context)?;
-                let cost = known_cost(&engine, &context, &options);
-                let answerer = EngineAnswerer::new(target, &prompter, options, most, cost);
-                let (history, remembered, shared) = (args.earlier.history, &remembered, &shared);
+                let cost = known_cost(engine, &context, &options);
+                let answerer = EngineAnswerer::new(target, prompter, options, most, cost);
+                let history = args.earlier.history;
                 let memory = move || match history {
                     true => remembered.fresh(),
                     false => shared.clone(),
                 };
                 Ok(Box::new(answerer.with_memory(memory, history)))
             }
-        }
+        })
     };
     let mut progress = Progress::new(&names, &set.questions);
-    let finished = run_plan(&plan, lanes, &make, stop, &mut |event| progress.show(event));
+    let finished = run_plan(&plan, lanes, &makers, stop, &mut |event| progress.show(event));
     progress.end();
     let finished = finished?;
     drop(server);

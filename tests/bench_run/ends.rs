@@ -41,7 +41,7 @@ fn a_stop_finishes_the_answer_in_progress_and_asks_nothing_more() {
         }))
     };
     let lanes = bench.lanes().unwrap();
-    let finished = run(&plan, lanes, &make, &stop, &mut |_| {}).unwrap();
+    let finished = run(&plan, lanes, &|| Box::new(&make), &stop, &mut |_| {}).unwrap();
     assert!(finished.interrupted);
     assert_eq!(bench.take_asked().len(), 3);
     assert_eq!(count(&bench), 3);
@@ -66,7 +66,7 @@ fn a_stop_finishes_the_answer_in_progress_and_asks_nothing_more() {
     };
     let mut lanes = bench.lanes().unwrap();
     lanes.truncate(1);
-    let finished = run(&plan, lanes, &make, &stop, &mut |_| {}).unwrap();
+    let finished = run(&plan, lanes, &|| Box::new(&make), &stop, &mut |_| {}).unwrap();
     assert!(stop.load(Ordering::Relaxed) && !finished.interrupted);
 }
 
@@ -115,7 +115,7 @@ fn an_answerer_that_cannot_be_made_ends_the_run() {
     let plan = Plan::new("model", &bench.methods, &bench.questions);
     let make = |_| -> Result<Box<dyn Answerer>, BoxError> { Err("no memory".into()) };
     let lanes = bench.lanes().unwrap();
-    let error = run(&plan, lanes, &make, &bench.stop, &mut |_| {}).unwrap_err();
+    let error = run(&plan, lanes, &|| Box::new(&make), &bench.stop, &mut |_| {}).unwrap_err();
     assert_eq!(chain(&error), "a cannot begin: no memory");
 }
 
@@ -140,7 +140,7 @@ fn a_record_that_cannot_be_kept_ends_the_run_at_once() {
     };
     let make = |_| -> Result<Box<dyn Answerer + '_>, BoxError> { Ok(Box::new(Broken(&asked))) };
     let lanes = bench.lanes().unwrap();
-    let error = run(&plan, lanes, &make, &bench.stop, &mut |_| {}).unwrap_err();
+    let error = run(&plan, lanes, &|| Box::new(&make), &bench.stop, &mut |_| {}).unwrap_err();
     assert!(chain(&error).contains("the record of question 81 cannot be written"));
     assert_eq!(*asked.lock().unwrap(), 1);
 }

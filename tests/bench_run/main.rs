@@ -100,7 +100,7 @@ impl<'a> Bench<'a> {
             }))
         };
         let told = &mut self.told;
-        run(&plan, lanes, &make, &self.stop, &mut |event| {
+        run(&plan, lanes, &|| Box::new(&make), &self.stop, &mut |event| {
             told.push(words(event));
         })
     }

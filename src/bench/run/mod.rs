@@ -33,7 +33,7 @@
 //! let done = run(
 //!     &plan,
 //!     vec![lane],
-//!     &|_method| Ok(Box::new(Parrot) as Box<dyn Answerer>),
+//!     &|| Box::new(|_method| Ok(Box::new(Parrot) as Box<dyn Answerer>)),
 //!     &AtomicBool::new(false),
 //!     &mut |_event| {},
 //! )?;
@@ -76,6 +76,10 @@ pub trait Answerer {
     /// Forgets what it remembers of earlier conversations, if it does: it was warming up, or another repeat begins.
     fn forget(&mut self) {}
 }
+
+/// Makes the answerers of one thread, each by its method's number. What they share there, such as a context of the
+/// model, lives in it.
+pub type Maker<'e> = Box<dyn FnMut(usize) -> Result<Box<dyn Answerer + 'e>, BoxError> + 'e>;
 
 /// What to run.
 #[derive(Clone, Copy, Debug)]
@@ -171,7 +175,7 @@ pub struct FinishedLane {
 
 /// Asks everything that the lanes lack.
 ///
-/// `make` gives the answerer of a method, once for each of [`Plan::jobs`] threads, in the thread that uses it. When
+/// `makers` is called once in each of [`Plan::jobs`] threads, and what it gives there makes the answerer of each method. When
 /// `stop` is raised, the answers in progress are finished and kept, and the run ends. In the end, and also after a
 /// stop or a failure, every file is ordered and has one record a question.
 ///
@@ -180,7 +184,7 @@ pub struct FinishedLane {
 pub fn run<'e>(
     plan: &Plan<'_>,
     mut lanes: Vec<Lane>,
-    make: &(dyn Fn(usize) -> Result<Box<dyn Answerer + 'e>, BoxError> + Sync),
+    makers: &(dyn Fn() -> Maker<'e> + Sync),
     stop: &AtomicBool,
     on_event: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Finished, RunError> {
@@ -206,7 +210,7 @@ pub fn run<'e>(
             let (rounds, sender) = (round_receiver.clone(), sender.clone());
             let job = Job {
                 plan,
-                make,
+                makers,
                 stop,
                 halt: &halt,
             };

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
-use super::{Answerer, AskError, BoxError, Order, Plan, RunError, Task};
+use super::{Answerer, AskError, Maker, Order, Plan, RunError, Task};
 use crate::bench::answer::Choice;
 
 /// What a worker works on.
 pub(super) struct Job<'j, 'p, 'e> {
     pub plan: &'j Plan<'p>,
-    pub make: &'j (dyn Fn(usize) -> Result<Box<dyn Answerer + 'e>, BoxError> + Sync),
+    pub makers: &'j (dyn Fn() -> Maker<'e> + Sync),
     /// The user wants an end.
     pub stop: &'j AtomicBool,
     /// Something failed.
@@ -41,6 +41,7 @@ pub(super) fn work(job: &Job<'_, '_, '_>, rounds: &Receiver<Vec<Task>>, reports:
     let mut worker = Worker {
         job,
         reports,
+        make: (job.makers)(),
         answerers: (0..job.plan.methods.len()).map(|_| None).collect(),
         repeats: vec![0; job.plan.methods.len()],
     };
@@ -54,6 +55,7 @@ pub(super) fn work(job: &Job<'_, '_, '_>, rounds: &Receiver<Vec<Task>>, reports:
 struct Worker<'w, 'j, 'p, 'e> {
     job: &'w Job<'j, 'p, 'e>,
     reports: &'w Sender<Report>,
+    make: Maker<'e>,
     /// One for each method, once it is warm.
     answerers: Vec<Option<Box<dyn Answerer + 'e>>>,
     /// The repeat that each is in.
@@ -84,7 +86,7 @@ impl Worker<'_, '_, '_, '_> {
                 source,
             },
         };
-        let mut answerer = match (self.job.make)(method) {
+        let mut answerer = match (self.make)(method) {
             Ok(answerer) => answerer,
             Err(source) => return self.fail(failed(source)),
         };

@@ -24,6 +24,10 @@ const LOOK_UPS: usize = 6;
 /// After so many steps without a node that came from logits, they are ranked only every so many steps.
 const PATIENCE: u32 = 32;
 const LOOK_EVERY: u32 = 8;
+/// A step counts for so many of them if a second token would have to come true more often than [`LIKELIEST`] to pay: even
+/// the best candidates of logits hardly do.
+const HOPELESS: u32 = 8;
+const LIKELIEST: f64 = 0.5;
 
 /// Parameters of [`LogitSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +173,10 @@ impl Drafter for LogitSpec {
         if (ROOT + 1..tree.len()).any(of_logits) {
             self.useless = 0;
         } else {
-            self.useless = self.useless.saturating_add(1);
+            let second = input.cost.bare(2) - input.cost.bare(1);
+            let hopeless = self.useless <= PATIENCE && reach.price * second > LIKELIEST;
+            let steps = if hopeless { HOPELESS } else { 1 };
+            self.useless = self.useless.saturating_add(steps);
         }
         self.widest = (tree.len() as f64).max(self.widest * Self::NARROWING);
     }
@@ -437,12 +444,17 @@ mod tests {
             drafter.draft(&input, &mut tree);
             wanted
         };
-        let steep = PassCost::from_times(vec![1.0, 100.0]);
-        let wanted: Vec<_> = (0..200).map(|_| step(&mut drafter, &steep)).collect();
-        assert!(wanted[..PATIENCE as usize].iter().all(|&wanted| wanted > 0));
-        let late = &wanted[100..];
-        let looks = late.iter().filter(|&&wanted| wanted > 0).count();
-        assert!((10..20).contains(&looks), "{late:?}");
+        let looks = |wanted: &[usize]| wanted.iter().filter(|&&wanted| wanted > 0).count();
+        // Logits might pay, but do not; and cannot pay, which is soon clear.
+        for (second, patience) in [(1.3, PATIENCE as usize), (100.0, 5)] {
+            drafter.reset();
+            let steep = PassCost::from_times(vec![1.0, second, 200.0]);
+            let wanted: Vec<_> = (0..200).map(|_| step(&mut drafter, &steep)).collect();
+            assert_eq!(looks(&wanted[..patience]), patience, "{wanted:?}");
+            assert!(looks(&wanted[..patience + 32]) < patience + 8, "{wanted:?}");
+            let late = &wanted[100..];
+            assert!((10..20).contains(&looks(late)), "{late:?}");
+        }
         // As soon as a larger tree pays, they are all asked for again.
         let flat = PassCost::flat();
         let wanted: Vec<_> = (0..20).map(|_| step(&mut drafter, &flat)).collect();
