@@ -1,9 +1,11 @@
-//! What a step does with its tokens once they are committed: bytes, text, output. Here, or on a thread of its own.
+//! What a step does with its tokens once they are committed: bytes, text, output, and the pool. Here, or on a thread of its
+//! own.
 //!
 //!     cargo bench --bench text -- --quick
 //!
-//! The thread must be told, over a channel, and that is what remains of the work on the decoding thread. See "No second
-//! thread beside the model" in `docs/decisions.md`.
+//! A thread must be told, over a channel, and that is what remains on the decoding thread. Everything is timed after a
+//! pause, as after a pass of the model: caches are cold, and the other thread is asleep. See "No second thread beside the
+//! model" in `docs/decisions.md`.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -11,7 +13,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
 use crossbeam::channel::bounded;
 use logitspec::TokenId;
 use logitspec::engine::TextStream;
@@ -20,61 +22,71 @@ use logitspec::runtime::llama::{Engine, ModelOptions};
 
 /// Tokens committed by a step.
 const COMMITTED: usize = 4;
-/// A pass of a small model: the other thread has gone to sleep when the next tokens come.
+/// A pass of a small model.
 const PASS: Duration = Duration::from_micros(500);
+/// What a pass drives out of the caches near the processor.
+const WEIGHTS: usize = 4 << 20;
+
+/// Times `what` after each of many passes.
+fn after_a_pass(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut what: impl FnMut()) {
+    let weights = vec![1u8; WEIGHTS];
+    group.bench_function(name, |bencher| {
+        bencher.iter_custom(|times| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..times {
+                let pass = Instant::now();
+                while pass.elapsed() < PASS {
+                    black_box(weights.iter().map(|&it| u64::from(it)).sum::<u64>());
+                }
+                let start = Instant::now();
+                what();
+                spent += start.elapsed();
+            }
+            spent
+        });
+    });
+}
 
 fn text(criterion: &mut Criterion) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/tiny-llama.gguf");
     let engine = Engine::load(&model, &ModelOptions::default()).expect("the tests' model loads");
     let vocabulary = engine.vocabulary();
-    let tokens: Vec<TokenId> = (0..COMMITTED as TokenId).map(|at| 40 + at).collect();
+    let tokens: [TokenId; COMMITTED] = [40, 41, 42, 43];
+    let sink = || {
+        let name = if cfg!(windows) { "NUL" } else { "/dev/null" };
+        let file = File::options().write(true).open(name);
+        file.expect("a sink")
+    };
+    let say = |stream: &mut TextStream, out: &mut File, tokens: &[TokenId]| {
+        for &token in tokens {
+            let text = stream.push(&vocabulary.bytes(token));
+            out.write_all(text.as_bytes()).expect("it takes all");
+        }
+    };
     let mut group = criterion.benchmark_group("a step's four tokens");
     group.sample_size(20);
 
-    let mut null = File::options()
-        .write(true)
-        .open(if cfg!(windows) { "NUL" } else { "/dev/null" })
-        .expect("a sink");
-    let mut stream = TextStream::default();
-    group.bench_function("text and output, here", |bencher| {
-        bencher.iter(|| {
-            for &token in black_box(&tokens) {
-                let text = stream.push(&vocabulary.bytes(token));
-                null.write_all(text.as_bytes()).expect("it takes all");
-            }
-        });
+    let (mut stream, mut out) = (TextStream::default(), sink());
+    after_a_pass(&mut group, "text and output, here", || {
+        say(&mut stream, &mut out, black_box(&tokens));
     });
-
     let mut pool = RequestPool::default();
-    group.bench_function("pool, here", |bencher| {
-        bencher.iter(|| {
-            pool.append(black_box(&tokens));
-            if pool.len() > 4_096 {
-                pool.clear();
-            }
-        });
+    after_a_pass(&mut group, "pool, here", || {
+        if pool.len() > 4_096 {
+            pool.clear();
+        }
+        pool.append(black_box(&tokens));
     });
-
-    let (sender, receiver) = bounded::<Vec<TokenId>>(64);
+    let (sender, receiver) = bounded::<[TokenId; COMMITTED]>(64);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut stream = TextStream::default();
-            for token in receiver.into_iter().flatten() {
-                let text = stream.push(&vocabulary.bytes(token));
-                null.write_all(text.as_bytes()).expect("it takes all");
+            let (mut stream, mut out) = (TextStream::default(), sink());
+            for tokens in receiver {
+                say(&mut stream, &mut out, &tokens);
             }
         });
-        group.bench_function("told to another thread, after a pass", |bencher| {
-            bencher.iter_custom(|times| {
-                let mut spent = Duration::ZERO;
-                for _ in 0..times {
-                    std::thread::sleep(PASS);
-                    let start = Instant::now();
-                    sender.send(black_box(&tokens).clone()).expect("it listens");
-                    spent += start.elapsed();
-                }
-                spent
-            });
+        after_a_pass(&mut group, "told to another thread", || {
+            sender.send(black_box(tokens)).expect("it listens");
         });
         drop(sender);
     });

@@ -68,6 +68,9 @@ pub struct Choice {
     /// `prompt_tokens` and `accept_lengths`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_us: Option<Vec<Vec<u64>>>,
+    /// Decode steps of each turn whose pass could use the computation graph of the pass before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graphs_reused: Option<Vec<u64>>,
     /// For each token of each turn, the candidates that the model had for it with their logits, best first; none
     /// where no step began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -176,6 +179,7 @@ impl Choice {
             ("prefill_tokens", self.prefill_tokens.as_ref().map(Vec::len)),
             ("token_ids", self.token_ids.as_ref().map(Vec::len)),
             ("step_us", self.step_us.as_ref().map(Vec::len)),
+            ("graphs_reused", self.graphs_reused.as_ref().map(Vec::len)),
             ("ranked", self.ranked.as_ref().map(Vec::len)),
         ];
         for (name, entries) in optional {

@@ -173,6 +173,7 @@ struct Recorder {
     prefill_tokens: Vec<u64>,
     token_ids: Vec<Vec<u32>>,
     step_us: Vec<Vec<u64>>,
+    graphs_reused: Option<Vec<u64>>,
     ranked: Vec<Vec<RankedTokens>>,
     sources: BTreeMap<String, SourceTokens>,
 }
@@ -212,6 +213,10 @@ impl Recorder {
             u64::try_from(all.as_micros()).unwrap_or(u64::MAX)
         });
         self.step_us.push(step_us.collect());
+        if let Some(reused) = answer.graphs_reused {
+            let turns = self.graphs_reused.get_or_insert_default();
+            turns.push(reused as u64);
+        }
         self.ranked.push(ranked);
         for (source, drafted) in answer.sources.drafted.iter() {
             let of = self.sources.entry(source.name().into()).or_default();
@@ -227,6 +232,7 @@ impl Recorder {
             prefill_tokens: Some(self.prefill_tokens),
             token_ids: Some(self.token_ids),
             step_us: Some(self.step_us),
+            graphs_reused: self.graphs_reused,
             ranked: Some(self.ranked).filter(|turns| turns.iter().any(|turn| !turn.is_empty())),
             sources: Some(self.sources).filter(|sources| !sources.is_empty()),
             ..self.choice

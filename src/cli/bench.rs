@@ -238,13 +238,6 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         jobs: args.jobs as usize,
         ..Plan::new(&model_id, &names, &set.questions)
     };
-    let capacities = benchers
-        .iter()
-        .map(|bencher| bencher.session_options(options).draft_tree_capacity);
-    let context = ContextOptions {
-        draft_tree_capacity: capacities.max().unwrap_or(1),
-        ..context
-    };
     let makers = || -> Maker<'_> {
         let (engine, prompter, benchers) = (&engine, &prompter, &benchers);
         let (server, remembered, shared) = (&server, &remembered, &shared);

@@ -21,6 +21,13 @@ pub struct TreeLayout {
 }
 
 impl TreeLayout {
+    /// Of a tree that is only a root.
+    pub fn of_root() -> Self {
+        Self {
+            sequences: vec![0..1],
+        }
+    }
+
     /// Lays out a tree. Linear in its size.
     pub fn of(tree: &DraftTree) -> Self {
         Self::padded(tree, 1)

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use rustc_hash::FxHasher;
 
 use crate::TokenId;
-use crate::draft::{DraftTree, NodeId, ROOT, TreeLimits};
+use crate::draft::{DraftTree, NodeId, ROOT};
 use crate::runtime::kv::{KvLedger, KvOp, SimulatedKv};
 use crate::runtime::layout::TreeLayout;
 use crate::runtime::target::{DecodeError, TargetModel};
@@ -59,7 +59,7 @@ impl ScriptedModel {
             end: None,
             cache: SimulatedKv::new(n_ctx),
             ledger: KvLedger::new(sequences),
-            layout: TreeLayout::of(&DraftTree::new(0, TreeLimits::nodes(1))),
+            layout: TreeLayout::of_root(),
             rows: Vec::new(),
             failures: VecDeque::new(),
             decodes: 0,
@@ -244,6 +244,7 @@ impl TargetModel for ScriptedModel {
             .collect();
         self.decode(&batch)?;
         self.ledger.appended(tokens.len());
+        self.layout = TreeLayout::of_root();
         Ok(tokens.len() - 1)
     }
 
@@ -280,5 +281,36 @@ impl TargetModel for ScriptedModel {
         let mut ops = Vec::new();
         self.ledger.truncate(len, &mut ops);
         self.apply(&ops);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draft::TreeLimits;
+
+    #[test]
+    fn a_prompt_ends_the_padding_to_the_shape_before() {
+        let mut model = ScriptedModel::new(20, 2, 1, 60, 8);
+        let star = |leaves| {
+            let mut tree = DraftTree::new(0, TreeLimits::nodes(6));
+            let mut last = ROOT;
+            for token in 1..6 {
+                let parent = if token <= leaves { ROOT } else { last };
+                last = tree.push(parent, token).unwrap();
+            }
+            tree
+        };
+        model.append(&[1, 2, 3]).unwrap();
+        let sequences = |model: &mut ScriptedModel, leaves| {
+            let tree = star(leaves);
+            model.decode_tree(&tree).unwrap();
+            model.commit(&tree, &[]);
+            model.layout.sequence_count()
+        };
+        assert_eq!(sequences(&mut model, 5), 5);
+        assert_eq!(sequences(&mut model, 2), 5, "as many as before");
+        model.append(&[4]).unwrap();
+        assert_eq!(sequences(&mut model, 2), 2, "as many as it has leaves");
     }
 }

@@ -120,6 +120,37 @@ fn an_answerer_that_cannot_be_made_ends_the_run() {
 }
 
 #[test]
+fn what_a_thread_shares_is_made_once() {
+    let bench = Bench::new(&["a", "b", "c"], 4);
+    for jobs in [1, 2] {
+        let plan = Plan {
+            jobs,
+            warmup: 0,
+            ..Plan::new("model", &bench.methods, &bench.questions)
+        };
+        let made = Mutex::new((0, 0));
+        let makers = || -> Maker<'_> {
+            made.lock().unwrap().0 += 1;
+            Box::new(|method| {
+                made.lock().unwrap().1 += 1;
+                Ok(Box::new(Scripted {
+                    method,
+                    does: &*bench.does,
+                    asked: &bench.asked,
+                }))
+            })
+        };
+        let lanes = bench.lanes().unwrap();
+        run(&plan, lanes, &makers, &bench.stop, &mut |_| {}).unwrap();
+        let (threads, answerers) = *made.lock().unwrap();
+        assert_eq!(threads, jobs);
+        // A thread that found no round left makes none.
+        assert!((3..=3 * jobs).contains(&answerers), "{answerers}");
+        (0..3).for_each(|method| std::fs::remove_file(bench.path(method, 0)).unwrap());
+    }
+}
+
+#[test]
 fn a_record_that_cannot_be_kept_ends_the_run_at_once() {
     struct Broken<'a>(&'a Mutex<u32>);
     impl Answerer for Broken<'_> {

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use logitspec::bench::run::{
-    Answerer, AskError, BoxError, Event, Finished, Lane, Order, Plan, RunError, Task, run,
+    Answerer, AskError, BoxError, Event, Finished, Lane, Maker, Order, Plan, RunError, Task, run,
 };
 use logitspec::bench::{Answer, Choice, Manifest, Question, read_answers};
 use tempfile::TempDir;

@@ -63,7 +63,7 @@ use super::answer::{Answer, Choice};
 use super::question::Question;
 use worker::{Job, Report, work};
 
-/// What answers questions: one method on one instance of a model.
+/// What answers questions: one method of decoding with a model.
 pub trait Answerer {
     /// Holds one conversation: says each turn and takes the answer. `choice` is its number among the answers to the
     /// same question; where answers are drawn at random, each draws its own.
@@ -175,8 +175,8 @@ pub struct FinishedLane {
 
 /// Asks everything that the lanes lack.
 ///
-/// `makers` is called once in each of [`Plan::jobs`] threads, and what it gives there makes the answerer of each method. When
-/// `stop` is raised, the answers in progress are finished and kept, and the run ends. In the end, and also after a
+/// `makers` is called once in each thread, [`Plan::jobs`] of them if there is enough to do, and what it gives there makes the
+/// answerer of each method. When `stop` is raised, the answers in progress are finished and kept, and the run ends. In the end, and also after a
 /// stop or a failure, every file is ordered and has one record a question.
 ///
 /// # Errors

@@ -77,7 +77,7 @@ impl Worker<'_, '_, '_, '_> {
         }
         let plan = self.job.plan;
         if plan.order == Order::Sequential {
-            // The method before is through; its memory serves this one.
+            // The method before is through.
             self.answerers.fill_with(|| None);
         }
         let failed = |source| Report::Failed {

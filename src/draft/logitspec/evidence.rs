@@ -100,6 +100,11 @@ impl Evidence {
     }
 }
 
+/// The kinds of what logits alone propose.
+pub(super) fn of_logits() -> std::ops::Range<Kind> {
+    RETRIEVING * RETRIEVED..ALONE
+}
+
 fn length_class(len: usize) -> usize {
     match len {
         0..=4 => len.max(1) - 1,
@@ -216,6 +221,26 @@ mod tests {
         }
         assert_eq!(seen.len(), KINDS);
         assert_eq!(seen.into_iter().max(), Some(KINDS - 1));
+    }
+
+    #[test]
+    fn the_kinds_of_logits_are_those_that_no_text_has() {
+        let logits = of_logits();
+        for rank in 0..70 {
+            assert!(logits.contains(&Evidence::LastLogits { rank }.kind(false)));
+            for probability in [0.01, 0.1, 0.3, 0.6, 0.9] {
+                assert!(logits.contains(&Evidence::Recycled { rank, probability }.kind(false)));
+            }
+        }
+        let corpus = Evidence::Retrieved {
+            source: Source::Corpus,
+            len: 40,
+            rank: 9,
+            count: 1,
+            total: 3,
+        };
+        assert_eq!(corpus.kind(false) + 1, logits.start);
+        assert_eq!(logits.end, KINDS / 2);
     }
 
     #[test]

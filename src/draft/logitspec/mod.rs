@@ -24,10 +24,10 @@ const LOOK_UPS: usize = 6;
 /// After so many steps without a node that came from logits, they are ranked only every so many steps.
 const PATIENCE: u32 = 32;
 const LOOK_EVERY: u32 = 8;
-/// A step counts for so many of them if a second token would have to come true more often than [`LIKELIEST`] to pay: even
-/// the best candidates of logits hardly do.
+/// A step counts for so many of them if no tree of at most [`SMALL`] nodes would pay although logits gave all of them, each
+/// as likely as their best kind is.
 const HOPELESS: u32 = 8;
-const LIKELIEST: f64 = 0.5;
+const SMALL: usize = 16;
 
 /// Parameters of [`LogitSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,17 @@ impl LogitSpec {
     }
 }
 
+impl LogitSpec {
+    /// Whether what logits propose cannot pay for any small tree, for all that is known.
+    fn is_hopeless(&self, price: f64, cost: &PassCost) -> bool {
+        let best = evidence::of_logits().map(|kind| self.rates.of(kind));
+        let best = f64::from(best.fold(0.0, f32::max));
+        let pays =
+            |nodes: usize| (nodes - 1) as f64 * best > price * (cost.bare(nodes) - cost.bare(1));
+        !(2..=SMALL).any(pays)
+    }
+}
+
 impl Drafter for LogitSpec {
     fn name(&self) -> &'static str {
         "logitspec"
@@ -172,9 +183,8 @@ impl Drafter for LogitSpec {
         let of_logits = |node| matches!(tree.source(node), Source::LastLogits | Source::Recycled);
         if (ROOT + 1..tree.len()).any(of_logits) {
             self.useless = 0;
-        } else {
-            let second = input.cost.bare(2) - input.cost.bare(1);
-            let hopeless = self.useless <= PATIENCE && reach.price * second > LIKELIEST;
+        } else if tree.limits().capacity > 1 {
+            let hopeless = self.useless <= PATIENCE && self.is_hopeless(reach.price, input.cost);
             let steps = if hopeless { HOPELESS } else { 1 };
             self.useless = self.useless.saturating_add(steps);
         }
@@ -446,7 +456,7 @@ mod tests {
         };
         let looks = |wanted: &[usize]| wanted.iter().filter(|&&wanted| wanted > 0).count();
         // Logits might pay, but do not; and cannot pay, which is soon clear.
-        for (second, patience) in [(1.3, PATIENCE as usize), (100.0, 5)] {
+        for (second, patience) in [(1.1, PATIENCE as usize), (100.0, 5)] {
             drafter.reset();
             let steep = PassCost::from_times(vec![1.0, second, 200.0]);
             let wanted: Vec<_> = (0..200).map(|_| step(&mut drafter, &steep)).collect();

@@ -11,7 +11,8 @@ use curves::{CPU, CPU_QUANTIZED, GPU, prior};
 /// A pass's time is taken as `speed × prior(n) × correction(n)`. The speed follows whatever hits all passes alike (a
 /// longer context, a busy machine); the corrections are what the prior got wrong about single sizes. Only ratios
 /// between sizes matter to whoever sizes trees, so the speed cancels out. Corrections of sizes not seen for long
-/// fade, so that a size once measured at a bad moment gets another chance.
+/// fade, so that a size once measured at a bad moment gets another chance; passes of one token, which all others are
+/// weighed against, are asked for ([`wants_plain`](Self::wants_plain)).
 ///
 /// A pass shaped like the one before it uses that one's graph; what building one costs is learned from the passes that
 /// had to, beside passes of the same size that had not.
@@ -63,7 +64,8 @@ const SIZES: usize = 256;
 const HICCUP: f64 = 1.6;
 /// llama.cpp pads the length of the cache that a graph is for to a multiple of this.
 const GRAPH_CELLS: usize = 256;
-/// A size is known after so many passes; for what building a graph costs, passes that used one again.
+/// Passes of a size that must have used a graph again before one that did not is compared with them; and over about how
+/// many passes of one token surprises are averaged.
 const KNOWN: u32 = 3;
 /// Of a pass's say in the shares, how much a further pass leaves.
 const SHARE_KEPT: f64 = 0.95;
@@ -76,12 +78,11 @@ const LEAST_CHARGE: f64 = 0.1;
 /// After this many passes one alone changes little, and the sizes are swept only every so many passes.
 const SETTLED: usize = 64;
 const SWEEP: usize = 8;
-/// Passes after which one of one token is due: while few of those were seen or they still surprise, and once they are
-/// known.
+/// Passes after which one of one token is due: while those surprise or none was seen, and once they are as expected.
 const FIRST_PLAIN: usize = 16;
 const NEXT_PLAIN: usize = 256;
 /// Passes of one token that are on average so far from what was expected, as a logarithm, surprise.
-const SURPRISING: f64 = 0.1;
+const SURPRISING: f64 = 0.15;
 
 impl CostModel {
     /// All passes cost the same, and nothing is learned: trees grow as large as they may.
@@ -178,7 +179,7 @@ impl CostModel {
     /// where one token was taken to cost too much, trees are drafted in every step that do not pay, and nothing ever
     /// shows it.
     pub fn wants_plain(&self) -> bool {
-        let seen = self.corrections.first().is_none_or(|it| it.seen >= KNOWN);
+        let seen = self.corrections.first().is_none_or(|it| it.seen > 0);
         let known = seen && self.plain_drift.abs() < SURPRISING;
         !self.fixed && self.since_plain >= if known { NEXT_PLAIN } else { FIRST_PLAIN }
     }
@@ -208,8 +209,9 @@ impl CostModel {
             *share *= SHARE_KEPT;
         }
         self.shares[tokens - 1] += 1.0 - SHARE_KEPT;
-        // That of one token is seen to again and again.
-        for slot in &mut self.corrections[1..] {
+        // That of one token is asked for again and again, so it need not fade while there are none.
+        let first = usize::from(tokens > 1);
+        for slot in &mut self.corrections[first..] {
             slot.log *= FADING;
         }
         let correction = self.correction(tokens);
@@ -237,7 +239,11 @@ impl CostModel {
     fn correct(&mut self, tokens: usize, correction: f64, factor: f64, reusing: bool) {
         let surprise = factor.ln().clamp(-HICCUP.ln(), HICCUP.ln());
         if tokens == 1 {
-            self.plain_drift += (surprise - self.plain_drift) / f64::from(KNOWN);
+            let share = match self.corrections[0].seen {
+                0 => 1.0,
+                _ => 1.0 / f64::from(KNOWN),
+            };
+            self.plain_drift += share * (surprise - self.plain_drift);
         }
         let slot = &mut self.corrections[tokens - 1];
         if slot.seen == 0 {

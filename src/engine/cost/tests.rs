@@ -170,7 +170,9 @@ fn a_session_passes_one_token_now_and_then_if_it_weighs_costs() {
         let sizes = (0..40).map(|_| session.step(1_000).unwrap().unwrap().tree.len());
         sizes.filter(|&size| size == 1).count()
     };
-    assert_eq!((plain_passes(false), plain_passes(true)), (2, 0));
+    // Whether the first is believed depends on how long it took.
+    assert!((1..=2).contains(&plain_passes(false)));
+    assert_eq!(plain_passes(true), 0);
 }
 
 #[test]

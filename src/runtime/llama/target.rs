@@ -56,7 +56,7 @@ impl<'a> LlamaTarget<'a> {
             } else {
                 KvLedger::new(sequences)
             },
-            layout: TreeLayout::of(&DraftTree::new(0, crate::draft::TreeLimits::nodes(1))),
+            layout: TreeLayout::of_root(),
             sequence_ids: ids.collect(),
             ops: Vec::new(),
             kv_time: Duration::ZERO,
@@ -192,6 +192,8 @@ impl TargetModel for LlamaTarget<'_> {
         }
         self.decode()?;
         self.ledger.appended(tokens.len());
+        // The graph of the tree before is gone, so there is nothing to be shaped like.
+        self.layout = TreeLayout::of_root();
         Ok(last)
     }
 
