@@ -272,7 +272,9 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         })
     };
     let mut progress = Progress::new(&names, &set.questions);
-    let finished = run_plan(&plan, lanes, &makers, stop, &mut |event| progress.show(event));
+    let finished = run_plan(&plan, lanes, &makers, stop, &mut |event| {
+        progress.show(event)
+    });
     progress.end();
     let finished = finished?;
     drop(server);

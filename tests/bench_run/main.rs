@@ -100,9 +100,15 @@ impl<'a> Bench<'a> {
             }))
         };
         let told = &mut self.told;
-        run(&plan, lanes, &|| Box::new(&make), &self.stop, &mut |event| {
-            told.push(words(event));
-        })
+        run(
+            &plan,
+            lanes,
+            &|| Box::new(&make),
+            &self.stop,
+            &mut |event| {
+                told.push(words(event));
+            },
+        )
     }
 
     /// What was asked since the last call, warming up included.
