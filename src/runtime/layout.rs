@@ -23,8 +23,9 @@ pub struct TreeLayout {
 impl TreeLayout {
     /// Of a tree that is only a root.
     pub fn of_root() -> Self {
+        let root = 0..1;
         Self {
-            sequences: vec![0..1],
+            sequences: vec![root],
         }
     }
 
