@@ -47,7 +47,7 @@ pub struct CalibrationPlan {
     pub repeats: usize,
     /// A size on which so much time was spent, and that has two samples, is done with.
     pub budget: Duration,
-    /// A size on which less time was spent is measured further, up to [`MOST_REPEATS`] times: the shorter a pass, the
+    /// A size on which less time was spent is measured further, up to 64 times: the shorter a pass, the
     /// more a hiccup of the machine adds to it.
     pub steady: Duration,
     /// Passes that cost so many times as much as one of one token at the shortest context are not measured at longer
