@@ -381,6 +381,7 @@ impl BenchArgs {
         let needed = needed.checked_next_multiple_of(256).unwrap_or(needed);
         Ok(ContextOptions {
             threads: Some(self.threads()),
+            draft_tree_capacity: self.tree.draft_tree_capacity,
             ..self.model.context(engine, needed)
         })
     }
