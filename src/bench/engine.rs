@@ -80,14 +80,13 @@ impl<'e> EngineAnswerer<'e> {
 
 impl Answerer for EngineAnswerer<'_> {
     fn answer(&mut self, turns: &[String], choice: u32) -> Result<Choice, AskError> {
-        let target = Rc::clone(&self.target);
-        let mut target = target.borrow_mut();
-        target.truncate(0);
         let mut options = self.options;
         options.sampling.seed = options.sampling.seed.wrapping_add(choice.into());
         // A session of its own: no pool and no random numbers come over from the question before, unless a history is
         // asked for.
         let drafter = self.next_drafter();
+        let mut target = self.target.borrow_mut();
+        target.truncate(0);
         let mut session = Session::new(Lent(&mut *target), options)
             .with_drafter(drafter)
             .with_cost(self.cost.clone());

@@ -175,9 +175,9 @@ pub struct FinishedLane {
 
 /// Asks everything that the lanes lack.
 ///
-/// `makers` is called once in each thread, [`Plan::jobs`] of them if there is enough to do, and what it gives there makes the
-/// answerer of each method. When `stop` is raised, the answers in progress are finished and kept, and the run ends. In the end, and also after a
-/// stop or a failure, every file is ordered and has one record a question.
+/// `makers` is called once in each thread, [`Plan::jobs`] of them if there is enough to do, and what it gives there makes
+/// the answerer of each method. When `stop` is raised, the answers in progress are finished and kept, and the run ends.
+/// In the end, and also after a stop or a failure, every file is ordered and has one record a question.
 ///
 /// # Errors
 /// The first failure; whatever was answered before it is in the files.

@@ -109,9 +109,7 @@ impl LogitSpec {
         self.memory = memory;
         self
     }
-}
 
-impl LogitSpec {
     /// Whether what logits propose cannot pay for any small tree, for all that is known.
     fn is_hopeless(&self, price: f64, cost: &PassCost) -> bool {
         let best = evidence::of_logits().map(|kind| self.rates.of(kind));

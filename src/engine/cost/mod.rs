@@ -64,8 +64,7 @@ const SIZES: usize = 256;
 const HICCUP: f64 = 1.6;
 /// llama.cpp pads the length of the cache that a graph is for to a multiple of this.
 const GRAPH_CELLS: usize = 256;
-/// Passes of a size that must have used a graph again before one that did not is compared with them; and over about how
-/// many passes of one token surprises are averaged.
+/// Passes of a size that must have used a graph again before one that did not is compared with them.
 const KNOWN: u32 = 3;
 /// Of a pass's say in the shares, how much a further pass leaves.
 const SHARE_KEPT: f64 = 0.95;
@@ -83,6 +82,8 @@ const FIRST_PLAIN: usize = 16;
 const NEXT_PLAIN: usize = 256;
 /// Passes of one token that are on average so far from what was expected, as a logarithm, surprise.
 const SURPRISING: f64 = 0.15;
+/// Of that average, how much is the last of them.
+const DRIFT_SHARE: f64 = 1.0 / 3.0;
 
 impl CostModel {
     /// All passes cost the same, and nothing is learned: trees grow as large as they may.
@@ -239,10 +240,8 @@ impl CostModel {
     fn correct(&mut self, tokens: usize, correction: f64, factor: f64, reusing: bool) {
         let surprise = factor.ln().clamp(-HICCUP.ln(), HICCUP.ln());
         if tokens == 1 {
-            let share = match self.corrections[0].seen {
-                0 => 1.0,
-                _ => 1.0 / f64::from(KNOWN),
-            };
+            let first = self.corrections[0].seen == 0;
+            let share = if first { 1.0 } else { DRIFT_SHARE };
             self.plain_drift += share * (surprise - self.plain_drift);
         }
         let slot = &mut self.corrections[tokens - 1];
