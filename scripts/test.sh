@@ -6,6 +6,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+for arg in "$@"; do
+    case $arg in
+    --yes | -y) ;;
+    *)
+        echo "usage: scripts/test.sh [--yes]" >&2
+        exit 2
+        ;;
+    esac
+done
+
 scripts/setup.sh "$@"
 have_cargo_env="$HOME/.cargo/env"
 command -v cargo >/dev/null || . "$have_cargo_env"

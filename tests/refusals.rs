@@ -125,3 +125,28 @@ fn a_template_that_leaves_out_the_question_is_told() {
     let told = ask("USER: {{ messages[-1].content }} ASSISTANT:");
     assert!(!told.contains("warning"), "{told}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_said_to_be_that_of_standard_output() {
+    use std::fs::{self, File};
+
+    let tiny = model("tiny-llama.gguf");
+    let question = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("one_question.txt");
+    fs::write(&question, "x\n").unwrap();
+    let ask = ["generate", "-t", "1", "-m", &tiny, "-n", "2", "-p", "x"];
+    let chat = ["chat", "-t", "1", "-m", &tiny, "-n", "2"];
+    let inspect = ["inspect", "-m", &tiny];
+    for args in [&ask[..], &chat, &inspect] {
+        for format in [&[][..], &["--json"]] {
+            let full = File::options().write(true).open("/dev/full").unwrap();
+            let mut command = program::command(&[args, format].concat());
+            command.stdin(File::open(&question).unwrap()).stdout(full);
+            let output = command.output().unwrap();
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+            let line = "error: cannot write to standard output: No space left on device";
+            assert!(said.contains(line), "{command:?}: {said}");
+        }
+    }
+}

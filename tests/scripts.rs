@@ -416,6 +416,8 @@ fn tests_need_rustfmt_and_clippy_and_say_so() {
         let output = on_bare_system(&mut command, &copy).output().unwrap();
         assert_refused(&output, &[tool, "rustup component add rustfmt clippy"]);
     }
+    let other = Copy::new().run("test.sh", &["--fast"]);
+    assert_refused(&other, &["usage: scripts/test.sh"]);
 }
 
 #[test]

@@ -4,18 +4,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::time::Duration;
 
-use crate::TokenId;
 use crate::bench::answer::{Choice, RankedTokens, SourceTokens, Timings};
 use crate::bench::prompt::Prompter;
 use crate::bench::run::{Answerer, AskError};
-use crate::draft::{DraftTree, Drafter, Memory, NodeId};
+use crate::draft::{Drafter, Memory};
 use crate::engine::{
     CostModel, FinishReason, GenerateError, Generation, Session, SessionOptions, StepView,
 };
+use crate::runtime::TargetModel;
 use crate::runtime::llama::LlamaTarget;
-use crate::runtime::{DecodeError, TargetModel};
 
 /// A llama.cpp context that several methods use in turn, each for one conversation.
 ///
@@ -87,7 +85,7 @@ impl Answerer for EngineAnswerer<'_> {
         let drafter = self.next_drafter();
         let mut target = self.target.borrow_mut();
         target.truncate(0);
-        let mut session = Session::new(Lent(&mut *target), options)
+        let mut session = Session::new(&mut *target, options)
             .with_drafter(drafter)
             .with_cost(self.cost.clone());
         let answered = converse(
@@ -111,7 +109,7 @@ impl Answerer for EngineAnswerer<'_> {
 
 /// Says each turn and takes the answer, with the `k` best candidates of each step for the record.
 fn converse(
-    session: &mut Session<Lent<'_, LlamaTarget<'_>>>,
+    session: &mut Session<&mut LlamaTarget<'_>>,
     prompter: &Prompter<'_>,
     turns: &[String],
     max_new_tokens: usize,
@@ -236,53 +234,5 @@ impl Recorder {
             sources: Some(self.sources).filter(|sources| !sources.is_empty()),
             ..self.choice
         }
-    }
-}
-
-/// A model that a session has for one conversation only.
-struct Lent<'a, M>(&'a mut M);
-
-impl<M: TargetModel> TargetModel for Lent<'_, M> {
-    fn n_ctx(&self) -> usize {
-        self.0.n_ctx()
-    }
-    fn n_vocab(&self) -> usize {
-        self.0.n_vocab()
-    }
-    fn n_past(&self) -> usize {
-        self.0.n_past()
-    }
-    fn n_batch(&self) -> usize {
-        self.0.n_batch()
-    }
-    fn prompt_piece(&self) -> usize {
-        self.0.prompt_piece()
-    }
-    fn max_leaves(&self) -> usize {
-        self.0.max_leaves()
-    }
-    fn is_end(&self, token: TokenId) -> bool {
-        self.0.is_end(token)
-    }
-    fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError> {
-        self.0.append(tokens)
-    }
-    fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
-        self.0.decode_tree(tree)
-    }
-    fn logits(&self, row: usize) -> &[f32] {
-        self.0.logits(row)
-    }
-    fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
-        self.0.commit(tree, path);
-    }
-    fn kv_time(&self) -> Duration {
-        self.0.kv_time()
-    }
-    fn graphs_reused(&mut self) -> Option<usize> {
-        self.0.graphs_reused()
-    }
-    fn truncate(&mut self, len: usize) {
-        self.0.truncate(len);
     }
 }

@@ -29,6 +29,7 @@ use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::earlier::{EarlierArgs, Remembered};
 use crate::cli::exit::{Outcome, user_error};
+use crate::cli::stdout::stdout;
 use crate::engine::{Method, SessionOptions};
 use crate::runtime::llama::{ContextOptions, Engine, default_threads};
 
@@ -431,7 +432,7 @@ impl BenchArgs {
         questions: &Path,
     ) -> anyhow::Result<()> {
         let summaries = finished.summaries(names);
-        let mut out = io::stdout().lock();
+        let mut out = stdout();
         if self.json {
             let report = json!({
                 "model_id": model_id,

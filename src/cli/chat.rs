@@ -21,6 +21,7 @@ use crate::cli::memory::MemoryArgs;
 use crate::cli::output::{AnswerPrinter, statistics, text_of};
 use crate::cli::prompt::text_of_bytes;
 use crate::cli::questions::{Questions, Waited};
+use crate::cli::stdout::stdout;
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{LlamaTarget, Vocabulary};
 use crate::runtime::{ChatTemplate, Message, Role};
@@ -236,7 +237,7 @@ impl Chat<'_> {
             done => done?,
         }
         let vocabulary = self.vocabulary;
-        let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), io::stdout())
+        let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), stdout())
             .trim_start(true)
             .silent(self.args.json)
             .color_drafts(self.args.color_drafts && has_color(&io::stdout()));
@@ -272,7 +273,7 @@ impl Chat<'_> {
     /// With `--json`, the object of a question.
     fn print_json(&self, object: impl FnOnce(&Reporter<'_>) -> Value) -> anyhow::Result<()> {
         if self.args.json {
-            let mut out = io::stdout().lock();
+            let mut out = stdout();
             writeln!(out, "{}", object(&self.reporter))?;
             out.flush()?;
         }

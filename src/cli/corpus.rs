@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::TokenId;
 use crate::bench::files::folder_of;
 use crate::cli::exit::{Outcome, user_error};
+use crate::cli::stdout::stdout;
 use crate::corpus::{Corpus, CorpusBuilder, CorpusInfo};
 use crate::store::{Kind, begins_as};
 use texts::{Piece, Texts};
@@ -203,7 +204,7 @@ impl<'a> Described<'a> {
     }
 
     fn print(&self, json: bool) -> anyhow::Result<Outcome> {
-        let mut out = io::stdout().lock();
+        let mut out = stdout();
         if json {
             serde_json::to_writer(&mut out, self).map_err(io::Error::from)?;
             writeln!(out)?;

@@ -18,6 +18,7 @@ use crate::cli::exit::{Outcome, user_error};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::output::{AnswerPrinter, statistics};
 use crate::cli::prompt::PromptArgs;
+use crate::cli::stdout::stdout;
 use crate::cli::trace::TraceWriter;
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{Engine, LlamaTarget};
@@ -139,7 +140,7 @@ impl GenerateArgs {
         interrupted: &AtomicBool,
     ) -> anyhow::Result<Outcome> {
         let vocabulary = engine.vocabulary();
-        let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), io::stdout())
+        let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), stdout())
             .trim_start(self.is_templated())
             .silent(self.json)
             .color_drafts(self.color_drafts && has_color(&io::stdout()));
@@ -178,7 +179,7 @@ impl GenerateArgs {
             trace.finish()?;
         }
         if self.json {
-            let mut out = io::stdout().lock();
+            let mut out = stdout();
             writeln!(out, "{}", reporter.answer(&answer, &text, prompt.len()))?;
         } else {
             let method = reporter.options.method;

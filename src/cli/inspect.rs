@@ -8,6 +8,7 @@ use clap::Args;
 use crate::cli::exit::Outcome;
 use crate::cli::generate::watch_for_ctrl_c;
 use crate::cli::model::ModelSource;
+use crate::cli::stdout::stdout;
 use crate::runtime::llama::{Engine, ModelInfo, ModelOptions};
 
 /// Tell what a GGUF is: architecture, size, quantization, vocabulary, chat template, context
@@ -36,7 +37,7 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Outcome> {
         ..ModelOptions::default()
     };
     let info = Engine::load(&path, &options)?.info();
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         serde_json::to_writer(&mut out, &info).map_err(io::Error::from)?;
         writeln!(out)?;

@@ -23,6 +23,7 @@ mod pull;
 mod questions;
 mod report;
 mod simulate;
+mod stdout;
 mod suffix;
 mod trace;
 

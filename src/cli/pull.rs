@@ -1,15 +1,15 @@
 //! `logitspec pull`: a model from the Hub, for later.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 
-use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
 use crate::cli::download;
 use crate::cli::exit::Outcome;
 use crate::cli::generate::watch_for_ctrl_c;
+use crate::cli::stdout::stdout;
 use crate::hub::choose;
 use crate::hub::{Hub, ModelName, RepoFile, Settings};
 
@@ -47,9 +47,7 @@ pub(super) fn run(args: &PullArgs) -> anyhow::Result<Outcome> {
         true => list(args)?,
         false => pull(args)?,
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")?;
+    stdout().write_all(text.as_bytes())?;
     Ok(Outcome::Done)
 }
 

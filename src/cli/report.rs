@@ -1,11 +1,12 @@
 //! `logitspec report`: what answer files say, as a table, JSON, CSV, Markdown or a page.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use crate::cli::exit::{Outcome, user_error};
+use crate::cli::stdout::stdout;
 use crate::report::{Options, Report, csv, html, markdown, table};
 
 /// Compare answer files with those of the plain decoder
@@ -78,13 +79,13 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     } else {
         table::render(&report)
     };
-    let printed = io::stdout().write_all(text.as_bytes());
+    let printed = stdout().write_all(text.as_bytes());
     // After the table, which is there even where the page cannot be; and also if nobody reads on to the table's end.
     if let Some(path) = &args.html {
         std::fs::write(path, html::render(&report))
             .with_context(|| format!("{}: cannot write the page", path.display()))?;
     }
-    printed.context("cannot write to standard output")?;
+    printed?;
     Ok(Outcome::Done)
 }
 

@@ -15,6 +15,7 @@ use crate::bench::category::{row_of, rows};
 use crate::cli::args::{TreeArgs, capacity_within};
 use crate::cli::earlier::{EarlierArgs, Remembered};
 use crate::cli::exit::{Outcome, user_error};
+use crate::cli::stdout::stdout;
 use crate::draft::PassCost;
 use crate::engine::Method;
 use crate::simulate::{Request, Settings, Tally, replay};
@@ -117,7 +118,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
     }
     bar.finish_and_clear();
 
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         let report = serde_json::json!({
             "requests": chosen.len(),

@@ -93,3 +93,134 @@ pub trait TargetModel {
     /// [`n_past`](Self::n_past) tells.
     fn truncate(&mut self, len: usize);
 }
+
+/// A model that is lent: a session has it for one conversation, and gives it back.
+impl<M: TargetModel + ?Sized> TargetModel for &mut M {
+    fn n_ctx(&self) -> usize {
+        (**self).n_ctx()
+    }
+    fn n_vocab(&self) -> usize {
+        (**self).n_vocab()
+    }
+    fn n_past(&self) -> usize {
+        (**self).n_past()
+    }
+    fn n_batch(&self) -> usize {
+        (**self).n_batch()
+    }
+    fn prompt_piece(&self) -> usize {
+        (**self).prompt_piece()
+    }
+    fn max_leaves(&self) -> usize {
+        (**self).max_leaves()
+    }
+    fn is_end(&self, token: TokenId) -> bool {
+        (**self).is_end(token)
+    }
+    fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError> {
+        (**self).append(tokens)
+    }
+    fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
+        (**self).decode_tree(tree)
+    }
+    fn logits(&self, row: usize) -> &[f32] {
+        (**self).logits(row)
+    }
+    fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
+        (**self).commit(tree, path);
+    }
+    fn kv_time(&self) -> Duration {
+        (**self).kv_time()
+    }
+    fn graphs_reused(&mut self) -> Option<usize> {
+        (**self).graphs_reused()
+    }
+    fn truncate(&mut self, len: usize) {
+        (**self).truncate(len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draft::{ROOT, TreeLimits};
+
+    /// Notes what it is asked, and gives another answer than the trait does by itself.
+    struct Witness(Vec<&'static str>);
+
+    impl TargetModel for Witness {
+        fn n_ctx(&self) -> usize {
+            1
+        }
+        fn n_vocab(&self) -> usize {
+            2
+        }
+        fn n_past(&self) -> usize {
+            3
+        }
+        fn n_batch(&self) -> usize {
+            4
+        }
+        fn prompt_piece(&self) -> usize {
+            5
+        }
+        fn max_leaves(&self) -> usize {
+            6
+        }
+        fn is_end(&self, token: TokenId) -> bool {
+            token == 7
+        }
+        fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError> {
+            self.0.push("append");
+            Ok(tokens.len())
+        }
+        fn decode_tree(&mut self, _tree: &DraftTree) -> Result<(), DecodeError> {
+            self.0.push("decode_tree");
+            Err(DecodeError::Aborted)
+        }
+        fn logits(&self, _row: usize) -> &[f32] {
+            &[0.5]
+        }
+        fn commit(&mut self, _tree: &DraftTree, _path: &[NodeId]) {
+            self.0.push("commit");
+        }
+        fn kv_time(&self) -> Duration {
+            Duration::from_secs(8)
+        }
+        fn graphs_reused(&mut self) -> Option<usize> {
+            Some(9)
+        }
+        fn truncate(&mut self, _len: usize) {
+            self.0.push("truncate");
+        }
+    }
+
+    /// All that a model does, through a type that only knows it is one.
+    fn ask(mut model: impl TargetModel) {
+        let tree = DraftTree::new(1, TreeLimits::nodes(2));
+        let sizes = [
+            model.n_ctx(),
+            model.n_vocab(),
+            model.n_past(),
+            model.n_batch(),
+            model.prompt_piece(),
+            model.max_leaves(),
+        ];
+        assert_eq!(sizes, [1, 2, 3, 4, 5, 6]);
+        assert!(model.is_end(7) && !model.is_end(1));
+        assert_eq!(model.append(&[1, 2]), Ok(2));
+        assert_eq!(model.decode_tree(&tree), Err(DecodeError::Aborted));
+        assert_eq!(model.logits(0), [0.5]);
+        model.commit(&tree, &[ROOT]);
+        assert_eq!(model.kv_time(), Duration::from_secs(8));
+        assert_eq!(model.graphs_reused(), Some(9));
+        model.truncate(0);
+    }
+
+    #[test]
+    fn a_model_that_is_lent_does_what_it_does() {
+        let mut witness = Witness(Vec::new());
+        ask(&mut witness);
+        assert_eq!(witness.0, ["append", "decode_tree", "commit", "truncate"]);
+    }
+}

@@ -304,3 +304,47 @@ fn neither_jobs_nor_the_order_change_an_answer() {
         assert_eq!(read("plain"), read("sequential"));
     }
 }
+
+#[test]
+fn a_question_is_drafted_for_as_generate_does() {
+    let set = Set::of(1);
+    for capacity in ["8", "200"] {
+        let tree = ["--draft-tree-capacity", capacity];
+        set.done(&[&["--methods", "logitspec", "--overwrite"], &tree[..]].concat());
+        let answer = &read_answers(set.answers("logitspec")).unwrap().answers[0];
+        let ours = &answer.choices[0];
+
+        let prompt = ["-p", "one two three 0 one two three", "-n", "24"];
+        let same = ["-fa", "off", "--fill-tree", "--json"];
+        let said = program::json(&program::generate(&[&prompt[..], &same, &tree].concat()));
+        let sources = ours.sources.as_ref().unwrap().values();
+        let drafted: u64 = sources.map(|of| of.drafted).sum();
+        let record = json!([
+            ours.token_ids.as_ref().unwrap()[0],
+            ours.accept_lengths,
+            drafted,
+            ours.graphs_reused.as_ref().unwrap()[0],
+        ]);
+        let keys = [
+            "tokens",
+            "accept_lengths",
+            "drafted_tokens",
+            "graphs_reused",
+        ];
+        assert_eq!(record, json!(keys.map(|key| &said[key])), "{capacity}");
+        assert!(record[3].as_u64().unwrap() > 0, "full trees are alike");
+    }
+}
+
+#[test]
+fn methods_take_turns_on_one_context_for_each_thread() {
+    let set = Set::of(2);
+    for jobs in ["1", "2"] {
+        let run = ["--methods", &all_methods(), "--jobs", jobs, "--overwrite"];
+        let output = set.done(&[&run[..], &["--verbose"]].concat());
+        let contexts = stderr(&output)
+            .matches("constructing llama_context")
+            .count();
+        assert_eq!(contexts.to_string(), jobs);
+    }
+}

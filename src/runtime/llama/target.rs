@@ -239,3 +239,41 @@ impl TargetModel for LlamaTarget<'_> {
         self.apply_ops();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::draft::TreeLimits;
+    use crate::runtime::llama::{ContextOptions, Engine, ModelOptions};
+
+    /// Six tokens: the root, `leaves` children, and a chain below the last of them.
+    fn broom(leaves: TokenId) -> DraftTree {
+        let mut tree = DraftTree::new(3, TreeLimits::nodes(6));
+        let mut last = ROOT;
+        for number in 1..6 {
+            let parent = if number <= leaves { ROOT } else { last };
+            last = tree.push(parent, 3 + number).expect("room for six");
+        }
+        tree
+    }
+
+    #[test]
+    fn a_prompt_ends_the_padding_to_the_shape_before() {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/tiny-llama.gguf");
+        let engine = Engine::load(&model, &ModelOptions::default()).unwrap();
+        let mut target = engine.context(&ContextOptions::default()).unwrap();
+        target.append(&[3, 4, 5]).unwrap();
+        let sequences = |target: &mut LlamaTarget<'_>, leaves| {
+            let tree = broom(leaves);
+            target.decode_tree(&tree).unwrap();
+            target.commit(&tree, &[]);
+            target.layout.sequence_count()
+        };
+        assert_eq!(sequences(&mut target, 5), 5);
+        assert_eq!(sequences(&mut target, 2), 5, "as many as before");
+        target.append(&[6]).unwrap();
+        assert_eq!(sequences(&mut target, 2), 2, "as many as it has leaves");
+    }
+}

@@ -1,0 +1,28 @@
+//! Standard output, whose errors say that it is meant.
+
+use std::io::{self, Write};
+
+/// What a subcommand prints to.
+#[derive(Debug)]
+pub(super) struct StandardOutput(io::Stdout);
+
+/// Standard output of this process.
+pub(super) fn stdout() -> StandardOutput {
+    StandardOutput(io::stdout())
+}
+
+impl Write for StandardOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(named)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(named)
+    }
+}
+
+/// The same kind of error: who closed a pipe, or broke in, is told by that.
+fn named(error: io::Error) -> io::Error {
+    let message = format!("cannot write to standard output: {error}");
+    io::Error::new(error.kind(), message)
+}
