@@ -11,7 +11,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::Context;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
@@ -444,8 +443,7 @@ impl BenchArgs {
             writeln!(out)?;
         } else {
             let table = progress::table(&summaries);
-            out.write_all(table.as_bytes())
-                .context("cannot write to standard output")?;
+            out.write_all(table.as_bytes())?;
             if let Some(hint) = progress::report_hint(&summaries) {
                 writeln!(out, "{hint}")?;
             }

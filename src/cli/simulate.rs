@@ -6,7 +6,6 @@ mod output;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
@@ -132,8 +131,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
         writeln!(out)?;
     } else {
         let text = output::table(&tables);
-        out.write_all(text.as_bytes())
-            .context("cannot write to standard output")?;
+        out.write_all(text.as_bytes())?;
     }
     Ok(Outcome::Done)
 }

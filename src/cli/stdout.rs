@@ -21,7 +21,7 @@ impl Write for StandardOutput {
     }
 }
 
-/// The same kind of error: who closed a pipe, or broke in, is told by that.
+/// Keeps the kind: `exit` knows a closed pipe by it, `write_all` an interrupted call.
 fn named(error: io::Error) -> io::Error {
     let message = format!("cannot write to standard output: {error}");
     io::Error::new(error.kind(), message)

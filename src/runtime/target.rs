@@ -145,8 +145,8 @@ mod tests {
     use super::*;
     use crate::draft::{ROOT, TreeLimits};
 
-    /// Notes what it is asked, and gives another answer than the trait does by itself.
-    struct Witness(Vec<&'static str>);
+    /// Notes what it is told to do, and gives other answers than the trait does by itself.
+    struct Witness(Vec<String>);
 
     impl TargetModel for Witness {
         fn n_ctx(&self) -> usize {
@@ -171,18 +171,18 @@ mod tests {
             token == 7
         }
         fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError> {
-            self.0.push("append");
+            self.0.push(format!("append {tokens:?}"));
             Ok(tokens.len())
         }
-        fn decode_tree(&mut self, _tree: &DraftTree) -> Result<(), DecodeError> {
-            self.0.push("decode_tree");
+        fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
+            self.0.push(format!("decode {} nodes", tree.len()));
             Err(DecodeError::Aborted)
         }
-        fn logits(&self, _row: usize) -> &[f32] {
-            &[0.5]
+        fn logits(&self, row: usize) -> &[f32] {
+            &[0.0, 0.5, 1.0][row..]
         }
-        fn commit(&mut self, _tree: &DraftTree, _path: &[NodeId]) {
-            self.0.push("commit");
+        fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
+            self.0.push(format!("commit {path:?} of {}", tree.len()));
         }
         fn kv_time(&self) -> Duration {
             Duration::from_secs(8)
@@ -190,14 +190,15 @@ mod tests {
         fn graphs_reused(&mut self) -> Option<usize> {
             Some(9)
         }
-        fn truncate(&mut self, _len: usize) {
-            self.0.push("truncate");
+        fn truncate(&mut self, len: usize) {
+            self.0.push(format!("keep {len}"));
         }
     }
 
     /// All that a model does, through a type that only knows it is one.
     fn ask(mut model: impl TargetModel) {
-        let tree = DraftTree::new(1, TreeLimits::nodes(2));
+        let mut tree = DraftTree::new(1, TreeLimits::nodes(2));
+        let child = tree.push(ROOT, 2).expect("room for two");
         let sizes = [
             model.n_ctx(),
             model.n_vocab(),
@@ -210,17 +211,23 @@ mod tests {
         assert!(model.is_end(7) && !model.is_end(1));
         assert_eq!(model.append(&[1, 2]), Ok(2));
         assert_eq!(model.decode_tree(&tree), Err(DecodeError::Aborted));
-        assert_eq!(model.logits(0), [0.5]);
-        model.commit(&tree, &[ROOT]);
+        assert_eq!(model.logits(1), [0.5, 1.0]);
+        model.commit(&tree, &[child]);
         assert_eq!(model.kv_time(), Duration::from_secs(8));
         assert_eq!(model.graphs_reused(), Some(9));
-        model.truncate(0);
+        model.truncate(3);
     }
 
     #[test]
     fn a_model_that_is_lent_does_what_it_does() {
         let mut witness = Witness(Vec::new());
         ask(&mut witness);
-        assert_eq!(witness.0, ["append", "decode_tree", "commit", "truncate"]);
+        let told = [
+            "append [1, 2]",
+            "decode 2 nodes",
+            "commit [1] of 2",
+            "keep 3",
+        ];
+        assert_eq!(witness.0, told);
     }
 }

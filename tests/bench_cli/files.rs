@@ -338,7 +338,8 @@ fn a_question_is_drafted_for_as_generate_does() {
 
 #[test]
 fn methods_take_turns_on_one_context_for_each_thread() {
-    let set = Set::of(2);
+    // Enough for either of two threads to get some.
+    let set = Set::of(8);
     for jobs in ["1", "2"] {
         let run = ["--methods", &all_methods(), "--jobs", jobs, "--overwrite"];
         let output = set.done(&[&run[..], &["--verbose"]].concat());
@@ -347,4 +348,19 @@ fn methods_take_turns_on_one_context_for_each_thread() {
             .count();
         assert_eq!(contexts.to_string(), jobs);
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_said_and_the_answers_are_kept() {
+    let set = Set::of(2);
+    for format in [&[][..], &["--json"]] {
+        let run = ["--methods", "baseline", "--overwrite"];
+        program::assert_full_disk_is_said(set.command(&[&run, format].concat()));
+        assert_eq!(timeless(&set.answers("baseline")).len(), 2);
+    }
+    let base = set.answers("baseline");
+    let base = base.to_str().unwrap();
+    let report = ["report", base, "--base", base];
+    program::assert_full_disk_is_said(logitspec(&report, set.0.path()));
 }

@@ -350,3 +350,15 @@ fn bad_input_is_one_line_and_exit_code_2() {
     assert_refused(&["--methods", "nonsense"], &["nonsense", "token-recycling"]);
     assert!(Path::new(questions).exists());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_said() {
+    let folder = Folder::new();
+    let flags = record(&folder);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    for format in [&[][..], &["--json"]] {
+        let args = [&["simulate"], &flags[..], format].concat();
+        program::assert_full_disk_is_said(command(&args));
+    }
+}

@@ -73,7 +73,7 @@ const REBUILD: f64 = 0.02;
 /// A change of shape is charged somewhat more than it was seen to cost, and never less than a part of a pass: what a
 /// larger tree will bring is a guess, that it costs is not. Measured in docs/decisions.md, "A change of shape".
 const CAUTION: f64 = 1.5;
-const LEAST_CHARGE: f64 = 0.1;
+const LEAST_CHARGE: f64 = 0.03;
 /// After this many passes one alone changes little, and the sizes are swept only every so many passes.
 const SETTLED: usize = 64;
 const SWEEP: usize = 8;
