@@ -43,6 +43,8 @@ pub struct KvLedger {
     held: Vec<usize>,
     /// Whether the memory can drop the end of a sequence, and not only everything.
     can_cut: bool,
+    /// Of the tree decoded last, or of a root if other tokens were decoded since.
+    layout: TreeLayout,
 }
 
 impl KvLedger {
@@ -51,6 +53,7 @@ impl KvLedger {
         Self {
             held: vec![0; sequences.max(1)],
             can_cut: true,
+            layout: TreeLayout::of_root(),
         }
     }
 
@@ -77,17 +80,31 @@ impl KvLedger {
         self.held[seq]
     }
 
+    /// How the tree decoded last lies on the sequences.
+    pub fn layout(&self) -> &TreeLayout {
+        &self.layout
+    }
+
     /// Notes that `count` tokens were decoded on sequence 0 alone.
     pub fn appended(&mut self, count: usize) {
         self.held[0] += count;
+        // The graph of the tree before is gone, so there is nothing to be shaped like.
+        self.layout = TreeLayout::of_root();
     }
 
-    /// What to do before a tree is decoded that needs the first `sequences` sequences.
+    /// Lays out the next tree, shaped like the one before where it can be, and says what to do before it is decoded.
+    pub fn lay_out(&mut self, tree: &DraftTree, ops: &mut Vec<KvOp>) {
+        self.before_decode(TreeLayout::following(&self.layout, tree), ops);
+    }
+
+    /// What to do before a tree is decoded that lies like `layout`.
     ///
     /// # Panics
-    /// If there are not so many.
-    pub fn before_decode(&mut self, sequences: usize, ops: &mut Vec<KvOp>) {
+    /// If there are not so many sequences.
+    pub fn before_decode(&mut self, layout: TreeLayout, ops: &mut Vec<KvOp>) {
         let n_past = self.n_past();
+        let sequences = layout.sequence_count();
+        self.layout = layout;
         for (seq, held) in self.held[..sequences].iter_mut().enumerate() {
             if *held < n_past {
                 ops.push(KvOp::Copy {
@@ -101,15 +118,11 @@ impl KvLedger {
         }
     }
 
-    /// What to do after a decoded tree of which the root and `path` (nodes below it, from the top) are kept.
-    pub fn after_decode(
-        &mut self,
-        tree: &DraftTree,
-        layout: &TreeLayout,
-        path: &[NodeId],
-        ops: &mut Vec<KvOp>,
-    ) {
-        let root_pos = self.n_past();
+    /// What to do after the tree laid out last was decoded, if its root and `path` (nodes below it, from the top) are
+    /// kept.
+    pub fn after_decode(&mut self, tree: &DraftTree, path: &[NodeId], ops: &mut Vec<KvOp>) {
+        let layout = &self.layout;
+        let root_pos = self.held[0];
         let committed = root_pos + 1 + path.len();
         let keeper = path.last().map_or(0, |&last| layout.sequences(last).start);
         // Cells deeper than the kept path hang below it only on the sequences that carry all of it; one

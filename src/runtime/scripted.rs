@@ -8,7 +8,6 @@ use rustc_hash::FxHasher;
 use crate::TokenId;
 use crate::draft::{DraftTree, NodeId, ROOT};
 use crate::runtime::kv::{KvLedger, KvOp, SimulatedKv};
-use crate::runtime::layout::TreeLayout;
 use crate::runtime::target::{DecodeError, TargetModel};
 
 /// A failure to play at a later decode.
@@ -39,7 +38,6 @@ pub struct ScriptedModel {
     end: Option<TokenId>,
     cache: SimulatedKv,
     ledger: KvLedger,
-    layout: TreeLayout,
     rows: Vec<Vec<f32>>,
     failures: VecDeque<(usize, Failure)>,
     decodes: usize,
@@ -59,7 +57,6 @@ impl ScriptedModel {
             end: None,
             cache: SimulatedKv::new(n_ctx),
             ledger: KvLedger::new(sequences),
-            layout: TreeLayout::of_root(),
             rows: Vec::new(),
             failures: VecDeque::new(),
             decodes: 0,
@@ -244,15 +241,12 @@ impl TargetModel for ScriptedModel {
             .collect();
         self.decode(&batch)?;
         self.ledger.appended(tokens.len());
-        self.layout = TreeLayout::of_root();
         Ok(tokens.len() - 1)
     }
 
     fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
-        self.layout = TreeLayout::following(&self.layout, tree);
-        let layout = self.layout.clone();
         let mut ops = Vec::new();
-        self.ledger.before_decode(layout.sequence_count(), &mut ops);
+        self.ledger.lay_out(tree, &mut ops);
         self.apply(&ops);
         let start = self.ledger.n_past();
         let batch: Vec<_> = (ROOT..tree.len())
@@ -260,7 +254,7 @@ impl TargetModel for ScriptedModel {
                 (
                     tree.token(node),
                     start + tree.depth(node),
-                    layout.sequences(node),
+                    self.ledger.layout().sequences(node),
                 )
             })
             .collect();
@@ -273,7 +267,7 @@ impl TargetModel for ScriptedModel {
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
         let mut ops = Vec::new();
-        self.ledger.after_decode(tree, &self.layout, path, &mut ops);
+        self.ledger.after_decode(tree, path, &mut ops);
         self.apply(&ops);
     }
 
@@ -306,7 +300,7 @@ mod tests {
             let tree = star(leaves);
             model.decode_tree(&tree).unwrap();
             model.commit(&tree, &[]);
-            model.layout.sequence_count()
+            model.ledger.layout().sequence_count()
         };
         assert_eq!(sequences(&mut model, 5), 5);
         assert_eq!(sequences(&mut model, 2), 5, "as many as before");

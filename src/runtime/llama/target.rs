@@ -9,7 +9,6 @@ use llama_cpp_2::token::LlamaToken;
 use crate::TokenId;
 use crate::draft::{DraftTree, NodeId, ROOT};
 use crate::runtime::kv::{KvLedger, KvOp};
-use crate::runtime::layout::TreeLayout;
 use crate::runtime::llama::log;
 use crate::runtime::llama::vocab::Vocabulary;
 use crate::runtime::target::{DecodeError, TargetModel};
@@ -23,8 +22,6 @@ pub struct LlamaTarget<'a> {
     max_leaves: usize,
     batch: LlamaBatch<'static>,
     ledger: KvLedger,
-    /// Layout of the tree decoded last.
-    layout: TreeLayout,
     /// 0, 1, 2, …: a node's sequences are a slice of it.
     sequence_ids: Vec<i32>,
     ops: Vec<KvOp>,
@@ -56,7 +53,6 @@ impl<'a> LlamaTarget<'a> {
             } else {
                 KvLedger::new(sequences)
             },
-            layout: TreeLayout::of_root(),
             sequence_ids: ids.collect(),
             ops: Vec::new(),
             kv_time: Duration::ZERO,
@@ -192,20 +188,16 @@ impl TargetModel for LlamaTarget<'_> {
         }
         self.decode()?;
         self.ledger.appended(tokens.len());
-        // The graph of the tree before is gone, so there is nothing to be shaped like.
-        self.layout = TreeLayout::of_root();
         Ok(last)
     }
 
     fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
-        self.layout = TreeLayout::following(&self.layout, tree);
-        self.ledger
-            .before_decode(self.layout.sequence_count(), &mut self.ops);
+        self.ledger.lay_out(tree, &mut self.ops);
         self.apply_ops();
         self.batch.clear();
         let start = self.ledger.n_past();
         for node in ROOT..tree.len() {
-            let sequences = self.layout.sequences(node);
+            let sequences = self.ledger.layout().sequences(node);
             self.add(tree.token(node), start + tree.depth(node), sequences, true);
         }
         self.decode()
@@ -217,8 +209,7 @@ impl TargetModel for LlamaTarget<'_> {
     }
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
-        self.ledger
-            .after_decode(tree, &self.layout, path, &mut self.ops);
+        self.ledger.after_decode(tree, path, &mut self.ops);
         self.apply_ops();
     }
 
@@ -237,43 +228,5 @@ impl TargetModel for LlamaTarget<'_> {
     fn truncate(&mut self, len: usize) {
         self.ledger.truncate(len, &mut self.ops);
         self.apply_ops();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::draft::TreeLimits;
-    use crate::runtime::llama::{ContextOptions, Engine, ModelOptions};
-
-    /// Six tokens: the root, `leaves` children, and a chain below the last of them.
-    fn broom(leaves: TokenId) -> DraftTree {
-        let mut tree = DraftTree::new(3, TreeLimits::nodes(6));
-        let mut last = ROOT;
-        for number in 1..6 {
-            let parent = if number <= leaves { ROOT } else { last };
-            last = tree.push(parent, 3 + number).expect("room for six");
-        }
-        tree
-    }
-
-    #[test]
-    fn a_prompt_ends_the_padding_to_the_shape_before() {
-        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/tiny-llama.gguf");
-        let engine = Engine::load(&model, &ModelOptions::default()).unwrap();
-        let mut target = engine.context(&ContextOptions::default()).unwrap();
-        target.append(&[3, 4, 5]).unwrap();
-        let sequences = |target: &mut LlamaTarget<'_>, leaves| {
-            let tree = broom(leaves);
-            target.decode_tree(&tree).unwrap();
-            target.commit(&tree, &[]);
-            target.layout.sequence_count()
-        };
-        assert_eq!(sequences(&mut target, 5), 5);
-        assert_eq!(sequences(&mut target, 2), 5, "as many as before");
-        target.append(&[6]).unwrap();
-        assert_eq!(sequences(&mut target, 2), 2, "as many as it has leaves");
     }
 }

@@ -47,9 +47,10 @@ impl Cache {
     }
 
     /// Brings the sequences of a tree in step, and sees to it that only what was missing is copied.
-    fn prepare(&mut self, sequences: usize) {
+    fn prepare(&mut self, layout: &TreeLayout) {
+        let sequences = layout.sequence_count();
         let mut ops = Vec::new();
-        self.ledger.before_decode(sequences, &mut ops);
+        self.ledger.before_decode(layout.clone(), &mut ops);
         for op in &ops {
             let &KvOp::Copy {
                 source,
@@ -93,7 +94,7 @@ impl Cache {
         let layout =
             TreeLayout::padded(tree, usize::from(turns / 16) % self.ledger.sequences() + 1);
         let n = self.n();
-        self.prepare(layout.sequence_count());
+        self.prepare(&layout);
         if fails {
             for node in 0..usize::from(turns) % tree.len() {
                 self.put(tree, &layout, node);
@@ -116,7 +117,7 @@ impl Cache {
 
         let path = some_path(tree, turns);
         let mut ops = Vec::new();
-        self.ledger.after_decode(tree, &layout, &path, &mut ops);
+        self.ledger.after_decode(tree, &path, &mut ops);
         let committed = n + 1 + path.len();
         assert!(
             ops.len() <= layout.sequence_count() + 2,
