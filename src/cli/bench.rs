@@ -7,7 +7,7 @@ mod server;
 mod settings;
 
 use std::cell::RefCell;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -28,7 +28,7 @@ use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::earlier::{EarlierArgs, Remembered};
 use crate::cli::exit::{Outcome, user_error};
-use crate::cli::stdout::stdout;
+use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{Method, SessionOptions};
 use crate::runtime::llama::{ContextOptions, Engine, default_threads};
 
@@ -431,7 +431,6 @@ impl BenchArgs {
         questions: &Path,
     ) -> anyhow::Result<()> {
         let summaries = finished.summaries(names);
-        let mut out = stdout();
         if self.json {
             let report = json!({
                 "model_id": model_id,
@@ -439,9 +438,9 @@ impl BenchArgs {
                 "interrupted": finished.interrupted,
                 "methods": summaries,
             });
-            serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
-            writeln!(out)?;
+            print_json(&report)?;
         } else {
+            let mut out = stdout();
             let table = progress::table(&summaries);
             out.write_all(table.as_bytes())?;
             if let Some(hint) = progress::report_hint(&summaries) {

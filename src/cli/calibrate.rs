@@ -12,7 +12,7 @@ use crate::bench::sha256_of_file;
 use crate::cli::args::ModelArgs;
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::generate::{flow, watch_for_ctrl_c};
-use crate::cli::stdout::stdout;
+use crate::cli::stdout::{print_json, stdout};
 use crate::engine::calibrate::{
     Calibration, CalibrationKey, CalibrationPlan, PassTimes, calibrate, contradictory, cost_model,
 };
@@ -98,7 +98,6 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
         Some(folder) => Some(calibration.write(&folder)?),
         None => None,
     };
-    let mut out = stdout();
     if args.json {
         let cost = cost_model(&calibration.times);
         let seconds: Vec<f64> = (1..=256).map(|n| cost.cost().bare(n)).collect();
@@ -108,8 +107,9 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
             "seconds": seconds,
             "file": kept,
         });
-        writeln!(out, "{whole}")?;
+        print_json(&whole)?;
     } else {
+        let mut out = stdout();
         write!(out, "{}", table(&calibration.times))?;
         write!(out, "\n{}", plot(&calibration.times))?;
         if let Some(file) = kept {

@@ -1,6 +1,6 @@
 //! `logitspec chat`: a conversation in the terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ use crate::cli::memory::MemoryArgs;
 use crate::cli::output::{AnswerPrinter, statistics, text_of};
 use crate::cli::prompt::text_of_bytes;
 use crate::cli::questions::{Questions, Waited};
-use crate::cli::stdout::stdout;
+use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{LlamaTarget, Vocabulary};
 use crate::runtime::{ChatTemplate, Message, Role};
@@ -273,9 +273,7 @@ impl Chat<'_> {
     /// With `--json`, the object of a question.
     fn print_json(&self, object: impl FnOnce(&Reporter<'_>) -> Value) -> anyhow::Result<()> {
         if self.args.json {
-            let mut out = stdout();
-            writeln!(out, "{}", object(&self.reporter))?;
-            out.flush()?;
+            print_json(&object(&self.reporter))?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 mod texts;
 mod tokens;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::TokenId;
 use crate::bench::files::folder_of;
 use crate::cli::exit::{Outcome, user_error};
-use crate::cli::stdout::stdout;
+use crate::cli::stdout::{print_json, stdout};
 use crate::corpus::{Corpus, CorpusBuilder, CorpusInfo};
 use crate::store::{Kind, begins_as};
 use texts::{Piece, Texts};
@@ -204,12 +204,11 @@ impl<'a> Described<'a> {
     }
 
     fn print(&self, json: bool) -> anyhow::Result<Outcome> {
-        let mut out = stdout();
         if json {
-            serde_json::to_writer(&mut out, self).map_err(io::Error::from)?;
-            writeln!(out)?;
+            print_json(self)?;
             return Ok(Outcome::Done);
         }
+        let mut out = stdout();
         let mib = self.file_size as f64 / f64::from(1 << 20);
         writeln!(out, "corpus      {}", self.file.display())?;
         writeln!(out, "tokens      {}", self.tokens)?;

@@ -1,6 +1,6 @@
 //! `logitspec generate`: one prompt, one answer.
 
-use std::io::{self, Write};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use crate::cli::exit::{Outcome, user_error};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::output::{AnswerPrinter, statistics};
 use crate::cli::prompt::PromptArgs;
-use crate::cli::stdout::stdout;
+use crate::cli::stdout::{print_json, stdout};
 use crate::cli::trace::TraceWriter;
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{Engine, LlamaTarget};
@@ -179,8 +179,7 @@ impl GenerateArgs {
             trace.finish()?;
         }
         if self.json {
-            let mut out = stdout();
-            writeln!(out, "{}", reporter.answer(&answer, &text, prompt.len()))?;
+            print_json(&reporter.answer(&answer, &text, prompt.len()))?;
         } else {
             let method = reporter.options.method;
             let color = self.color_drafts && has_color(&io::stderr());

@@ -1,6 +1,6 @@
 //! `logitspec inspect`: what a GGUF is.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::exit::Outcome;
 use crate::cli::generate::watch_for_ctrl_c;
 use crate::cli::model::ModelSource;
-use crate::cli::stdout::stdout;
+use crate::cli::stdout::{print_json, stdout};
 use crate::runtime::llama::{Engine, ModelInfo, ModelOptions};
 
 /// Tell what a GGUF is: architecture, size, quantization, vocabulary, chat template, context
@@ -37,12 +37,10 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Outcome> {
         ..ModelOptions::default()
     };
     let info = Engine::load(&path, &options)?.info();
-    let mut out = stdout();
     if args.json {
-        serde_json::to_writer(&mut out, &info).map_err(io::Error::from)?;
-        writeln!(out)?;
+        print_json(&info)?;
     } else {
-        write!(out, "{}", describe(&info))?;
+        stdout().write_all(describe(&info).as_bytes())?;
     }
     Ok(Outcome::Done)
 }

@@ -3,7 +3,7 @@
 mod input;
 mod output;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,7 +14,7 @@ use crate::bench::category::{row_of, rows};
 use crate::cli::args::{TreeArgs, capacity_within};
 use crate::cli::earlier::{EarlierArgs, Remembered};
 use crate::cli::exit::{Outcome, user_error};
-use crate::cli::stdout::stdout;
+use crate::cli::stdout::{print_json, stdout};
 use crate::draft::PassCost;
 use crate::engine::Method;
 use crate::simulate::{Request, Settings, Tally, replay};
@@ -117,7 +117,6 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
     }
     bar.finish_and_clear();
 
-    let mut out = stdout();
     if args.json {
         let report = serde_json::json!({
             "requests": chosen.len(),
@@ -127,11 +126,10 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
             "draft_tree_capacity": capacity,
             "methods": tables,
         });
-        serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
-        writeln!(out)?;
+        print_json(&report)?;
     } else {
         let text = output::table(&tables);
-        out.write_all(text.as_bytes())?;
+        stdout().write_all(text.as_bytes())?;
     }
     Ok(Outcome::Done)
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 /// What a subcommand prints to.
 #[derive(Debug)]
 pub(super) struct StandardOutput(io::Stdout);
@@ -9,6 +11,14 @@ pub(super) struct StandardOutput(io::Stdout);
 /// Standard output of this process.
 pub(super) fn stdout() -> StandardOutput {
     StandardOutput(io::stdout())
+}
+
+/// Prints one JSON object, on one line.
+pub(super) fn print_json(object: &impl Serialize) -> io::Result<()> {
+    let mut out = stdout();
+    serde_json::to_writer(&mut out, object)?;
+    writeln!(out)?;
+    out.flush()
 }
 
 impl Write for StandardOutput {
