@@ -124,6 +124,17 @@ fn the_time_to_build_a_graph_is_told_from_the_time_of_the_pass() {
 }
 
 #[test]
+fn a_size_that_brings_nothing_is_not_held_by_the_charge_for_leaving_it() {
+    let mut model = CostModel::learned(vec![Curve {
+        n_past: 0,
+        times: vec![(1, 1.0), (2, 1.1), (8, 2.0)],
+    }]);
+    (0..25).for_each(|_| model.observe(2, 0, 0.11));
+    let cost = model.cost();
+    assert!(cost.of(1) < cost.of(2), "{} {}", cost.of(1), cost.of(2));
+}
+
+#[test]
 fn what_one_token_costs_comes_to_light_although_trees_seem_to_be_free() {
     // Measured at a bad moment: one token seems to cost nearly what eight do, or even more.
     for (one, passes) in [(1.0, 200), (2.0, 500)] {
