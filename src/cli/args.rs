@@ -64,10 +64,9 @@ pub(super) struct ModelArgs {
           value_parser = at_least_one)]
     pub batch_size: u32,
 
-    /// Most tokens computed at once
-    #[arg(long = "ubatch-size", visible_alias = "ub", alias = "ubatch_size", default_value_t = 512, value_name = "N",
-          value_parser = at_least_one)]
-    pub ubatch_size: u32,
+    /// Most tokens computed at once [default: 256, on a GPU 512, and never less than a draft tree]
+    #[arg(long = "ubatch-size", visible_alias = "ub", alias = "ubatch_size", value_name = "N", value_parser = at_least_one)]
+    pub ubatch_size: Option<u32>,
 
     /// How the cache stores keys: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl
     #[arg(

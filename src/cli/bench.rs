@@ -195,7 +195,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let remembered = args.remembered(&engine, &benchers)?;
     // Once, if none of the methods adds to it.
     let shared = remembered.fresh();
-    let server = server::start(args, engine.path(), &context, stop)?;
+    let server = server::start(args, &engine, &context, stop)?;
     let model_id = args.model_id(&engine);
     let settings = Settings::new(args, &engine, &context, &question_file, &server)?;
     let mut lanes = Vec::new();

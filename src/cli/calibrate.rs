@@ -142,7 +142,7 @@ fn key(engine: &Engine, context: &ContextOptions) -> CalibrationKey {
         "threads": context.threads.unwrap_or_else(default_threads),
         "flash_attention": format!("{:?}", engine.flash_attention(context)),
         "cache_types": format!("{} {}", context.cache_type_k, context.cache_type_v),
-        "ubatch": context.n_ubatch,
+        "ubatch": engine.n_ubatch(context),
         "llama_cpp": build(),
     });
     match key {

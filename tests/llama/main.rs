@@ -2,6 +2,7 @@
 #![cfg(feature = "llama")]
 
 mod cache;
+mod quantized;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ fn engine(name: &str) -> Engine {
 const CONTEXT: ContextOptions = ContextOptions {
     n_ctx: Some(1024),
     n_batch: 2048,
-    n_ubatch: 512,
+    n_ubatch: Some(512),
     threads: Some(1),
     flash_attention: FlashAttention::Off,
     cache_type_k: CacheType::F16,
@@ -156,10 +157,33 @@ fn trees_sized_by_cost_say_what_plain_decoding_says() {
 }
 
 #[test]
+fn a_physical_batch_suits_the_device_and_holds_a_whole_tree() {
+    let on_processor = ModelOptions {
+        n_gpu_layers: Some(0),
+        ..ModelOptions::default()
+    };
+    let engine = Engine::load(&model("tiny-llama.gguf"), &on_processor).unwrap();
+    let size = |n_ubatch, draft_tree_capacity| {
+        let context = ContextOptions {
+            n_ubatch,
+            draft_tree_capacity,
+            ..CONTEXT
+        };
+        let target = engine.context(&context).unwrap();
+        assert_eq!(target.prompt_piece(), engine.n_ubatch(&context) as usize);
+        target.prompt_piece()
+    };
+    assert_eq!(size(None, 64), 256);
+    assert_eq!(size(None, 1000), 1000);
+    assert_eq!(size(Some(64), 1000), 64);
+    assert_eq!(size(Some(512), 64), 512);
+}
+
+#[test]
 fn a_long_prompt_can_be_called_off_between_physical_batches() {
     let engine = engine("tiny-llama.gguf");
     let context = ContextOptions {
-        n_ubatch: 64,
+        n_ubatch: Some(64),
         ..CONTEXT
     };
     let prompt: Vec<TokenId> = (0..300).map(|at| 3 + at % 50).collect();
@@ -344,7 +368,7 @@ fn small_batches_and_more_leaves_than_sequences_change_nothing() {
     let expected = plain_answer(&engine, &prompt, 60);
     let small = ContextOptions {
         n_batch: 16,
-        n_ubatch: 4,
+        n_ubatch: Some(4),
         ..CONTEXT
     };
     for (context, capacity) in [(small, 40), (CONTEXT, 600)] {

@@ -70,7 +70,7 @@ impl Settings {
             "template": args.template.template,
             "top-k": sampling.top_k,
             "top-p": sampling.top_p,
-            "ubatch-size": args.model.ubatch_size,
+            "ubatch-size": engine.n_ubatch(context),
             "warmup": args.warmup,
         });
         let suffix = args.tree.method_params().suffix;

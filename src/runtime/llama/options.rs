@@ -105,8 +105,8 @@ pub struct ContextOptions {
     pub n_ctx: Option<u32>,
     /// Most tokens handed to llama.cpp at once; the draft tree's capacity is always granted.
     pub n_batch: u32,
-    /// Most tokens computed at once.
-    pub n_ubatch: u32,
+    /// Most tokens computed at once; `None` for what suits the device ([`Engine::n_ubatch`](super::Engine::n_ubatch)).
+    pub n_ubatch: Option<u32>,
     /// Threads; `None` for one per core.
     pub threads: Option<u32>,
     /// Fused attention.
@@ -127,7 +127,7 @@ impl Default for ContextOptions {
         Self {
             n_ctx: None,
             n_batch: 2048,
-            n_ubatch: 512,
+            n_ubatch: None,
             threads: None,
             flash_attention: FlashAttention::Auto,
             cache_type_k: CacheType::default(),

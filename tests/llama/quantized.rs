@@ -1,0 +1,59 @@
+//! Quantized weights, for which llama.cpp has kernels of their own: other ones for a single token than for a tree, and
+//! other ones on each kind of processor.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+
+use llama_cpp_sys_2 as llama;
+use tempfile::TempDir;
+
+use super::*;
+
+const KINDS: [(&str, llama::llama_ftype); 3] = [
+    ("Q8_0", llama::LLAMA_FTYPE_MOSTLY_Q8_0),
+    ("Q4_0", llama::LLAMA_FTYPE_MOSTLY_Q4_0),
+    ("Q4_K_M", llama::LLAMA_FTYPE_MOSTLY_Q4_K_M),
+];
+
+/// The demo model with its weights quantized: those of the tiny models are too narrow for it.
+fn quantized(folder: &TempDir, name: &str, kind: llama::llama_ftype) -> Engine {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/logitspec-demo.gguf");
+    let path = folder.path().join(format!("{name}.gguf"));
+    let c_string = |path: &Path| CString::new(path.to_str().unwrap()).unwrap();
+    // Starts llama.cpp's backends.
+    let _ = engine("tiny-llama.gguf");
+    // SAFETY: the parameters are llama.cpp's own, and both names outlive the call.
+    let failed = unsafe {
+        let mut params = llama::llama_model_quantize_default_params();
+        params.ftype = kind;
+        params.nthread = 1;
+        llama::llama_model_quantize(
+            c_string(&source).as_ptr(),
+            c_string(&path).as_ptr(),
+            &params,
+        )
+    };
+    assert_eq!(failed, 0, "{name}");
+    let engine = Engine::load(&path, &ModelOptions::default()).unwrap();
+    assert!(engine.info().quantization.starts_with(name));
+    engine
+}
+
+#[test]
+fn quantized_models_say_what_plain_decoding_says() {
+    let folder = TempDir::new().unwrap();
+    for (name, kind) in KINDS {
+        let engine = quantized(&folder, name, kind);
+        for text in PROMPTS {
+            let prompt = engine.vocabulary().tokenize(text);
+            let expected = plain_answer(&engine, &prompt, 80);
+            for capacity in [2, 8, 64] {
+                let options = options(Method::Logitspec, capacity);
+                let mut session = engine.session(&CONTEXT, options).unwrap();
+                let ours = answer(&mut session, &prompt, 80);
+                let what = format!("{name}, {capacity} tokens, on {text:?}");
+                assert_same(&engine, &prompt, &ours, &expected, &what);
+            }
+        }
+    }
+}
