@@ -183,7 +183,7 @@ pub(super) fn known_cost(
 
 fn table(times: &[PassTimes]) -> String {
     let mut text = String::from(
-        "context  tokens   pass ms  per token  times T(1)  graph ms  kv ms  argmax us  top-64 us\n",
+        "context  tokens   pass ms  per token  times T(1)  graph ms  rows ms  kv ms  argmax us  top-64 us\n",
     );
     let mut one = 1.0;
     for it in times {
@@ -191,13 +191,15 @@ fn table(times: &[PassTimes]) -> String {
             one = it.reused;
         }
         text += &format!(
-            "{:>7}  {:>6}  {:>8.2}  {:>9.2}  {:>10.2}  {:>8.2}  {:>5.2}  {:>9.1}  {:>9.1}\n",
+            "{:>7}  {:>6}  {:>8.2}  {:>9.2}  {:>10.2}  {:>8.2}  {:>7.2}  {:>5.2}  {:>9.1}  {:>9.1}\n",
             it.n_past,
             it.tokens,
             1e3 * it.reused,
             1e3 * it.reused / it.tokens as f64,
             it.reused / one,
-            1e3 * (it.rebuilt - it.reused),
+            // Below nothing by noise alone.
+            1e3 * (it.rebuilt - it.reused).max(0.0),
+            1e3 * it.rows,
             1e3 * it.kv,
             1e6 * it.argmax,
             1e6 * it.top_k,
@@ -238,6 +240,7 @@ mod tests {
             reused: 0.01 * tokens as f64,
             fastest: 0.01 * tokens as f64,
             rebuilt: 0.01 * tokens as f64 + 0.001,
+            rows: 0.002 * tokens as f64,
             kv: 0.0001,
             argmax: 3e-6,
             top_k: 9e-6,
@@ -252,7 +255,7 @@ mod tests {
         assert_eq!(
             last,
             [
-                "128", "4", "40.00", "10.00", "4.00", "1.00", "0.10", "3.0", "9.0"
+                "128", "4", "40.00", "10.00", "4.00", "1.00", "8.00", "0.10", "3.0", "9.0"
             ]
         );
     }

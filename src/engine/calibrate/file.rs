@@ -87,7 +87,14 @@ impl Calibration {
     fn check(&self) -> Result<(), String> {
         let mut before: Option<(usize, usize)> = None;
         for time in &self.times {
-            let all = [time.reused, time.rebuilt, time.kv, time.argmax, time.top_k];
+            let all = [
+                time.reused,
+                time.rebuilt,
+                time.rows,
+                time.kv,
+                time.argmax,
+                time.top_k,
+            ];
             if !all
                 .iter()
                 .all(|seconds| seconds.is_finite() && *seconds >= 0.0)
@@ -122,6 +129,7 @@ mod tests {
             fastest: 0.0,
             reused: 0.1,
             rebuilt: 0.2,
+            rows: 0.0,
             kv: 0.0,
             argmax: 0.0,
             top_k: 0.0,

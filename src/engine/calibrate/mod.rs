@@ -28,6 +28,10 @@ pub struct PassTimes {
     pub fastest: f64,
     /// The pass, when the one before had another shape.
     pub rebuilt: f64,
+    /// What asking for the rows of all its tokens, and not of the last alone, adds: the output layer, and copying its
+    /// results out of the device, which llama.cpp does in one.
+    #[serde(default)]
+    pub rows: f64,
     /// Moving cells of the KV cache between sequences, before and after.
     pub kv: f64,
     /// The largest logit of one row.
@@ -129,6 +133,9 @@ pub fn calibrate(
                 }
                 // A graph is built once, and takes about as long for large passes as for small ones.
                 if round == 0 || size <= SMALL {
+                    if size > 1 {
+                        measure_last_row(model, &mut filler, size, samples)?;
+                    }
                     measure(model, &mut filler, size, false, samples)?;
                 }
                 measure(model, &mut filler, size, true, samples)?;
@@ -251,10 +258,31 @@ fn measure(
     Ok(())
 }
 
+/// A pass that gives the row of its last token alone, with the graph of one before. The next pass over a tree has a graph to
+/// build. Nothing of it is kept.
+fn measure_last_row(
+    model: &mut impl TargetModel,
+    filler: &mut Filler,
+    size: usize,
+    samples: &mut Samples,
+) -> Result<(), DecodeError> {
+    let n_past = model.n_past();
+    let tokens: Vec<TokenId> = (0..size).map(|_| filler.token()).collect();
+    model.append(&tokens)?;
+    model.truncate(n_past);
+    let start = Instant::now();
+    let row = model.append(&tokens)?;
+    std::hint::black_box(model.logits(row)[0]);
+    samples.last_row.push(start.elapsed());
+    model.truncate(n_past);
+    Ok(())
+}
+
 #[derive(Clone, Debug, Default)]
 struct Samples {
     reused: Vec<Duration>,
     rebuilt: Vec<Duration>,
+    last_row: Vec<Duration>,
     kv: Vec<Duration>,
     argmax: Vec<Duration>,
     top_k: Vec<Duration>,
@@ -268,6 +296,8 @@ impl Samples {
 
     fn medians(&mut self, n_past: usize, tokens: usize) -> PassTimes {
         let fastest = self.reused.iter().min().copied().unwrap_or_default();
+        let last_row = self.last_row.iter().min().copied().unwrap_or(fastest);
+        let rows = fastest.saturating_sub(last_row);
         let median = |times: &mut Vec<Duration>| {
             times.sort_unstable();
             let middle = times.get(times.len() / 2).copied().unwrap_or_default();
@@ -279,6 +309,7 @@ impl Samples {
             reused: median(&mut self.reused),
             fastest: fastest.as_secs_f64(),
             rebuilt: median(&mut self.rebuilt),
+            rows: rows.as_secs_f64(),
             kv: median(&mut self.kv),
             argmax: median(&mut self.argmax),
             top_k: median(&mut self.top_k),
@@ -392,6 +423,19 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_what_a_pass_takes_beyond_one_that_gives_the_last_row_alone() {
+        let ms = |all: &[u64]| all.iter().copied().map(Duration::from_millis).collect();
+        let mut samples = Samples {
+            reused: ms(&[9, 7, 8]),
+            last_row: ms(&[5, 4]),
+            ..Samples::default()
+        };
+        assert!((samples.medians(0, 4).rows - 0.003).abs() < 1e-9);
+        samples.last_row.clear();
+        assert_eq!(samples.medians(0, 1).rows, 0.0, "its only row");
+    }
+
+    #[test]
     fn a_cost_model_takes_passes_and_graphs_apart() {
         let time = |n_past, tokens, reused, rebuilt| PassTimes {
             n_past,
@@ -399,6 +443,7 @@ mod tests {
             reused,
             fastest: reused,
             rebuilt,
+            rows: 0.0,
             kv: 0.1,
             argmax: 0.0,
             top_k: 0.0,
@@ -452,6 +497,7 @@ mod tests {
             reused,
             fastest: 0.1 * reused,
             rebuilt: reused,
+            rows: 0.0,
             kv: 0.0,
             argmax: 0.0,
             top_k: 0.0,
