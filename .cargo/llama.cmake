@@ -1,21 +1,25 @@
-# Read by CMake while llama.cpp is configured (see config.toml): leaves out its library of helpers for command-line programs
-# (chat parsers, downloads, JSON schemas), of which nothing here calls anything: 54 of 128 files to compile.
-#
-# llama-cpp-2 cannot be told so: it depends on llama-cpp-sys-2 with default features. See docs/decisions.md.
+# Read by CMake while llama.cpp is configured (see config.toml), to change what llama-cpp-2 has no switch for. The reasons are
+# in docs/decisions.md.
+
+# Leaves out llama.cpp's library of helpers for command-line programs (chat parsers, downloads, JSON schemas), of which nothing
+# here calls anything: 54 of 128 files to compile.
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
   set(LLAMA_BUILD_COMMON OFF CACHE BOOL "" FORCE)
 endif()
 
-# GCC older than 14 throws away the stores that fill the table which configures the tile registers of Intel's AMX: its
-# _tile_loadconfig tells the optimizer of the first eight bytes only. A processor with AMX then faults in the first pass
-# over a quantized model (ggml-org/llama.cpp issue 20824 and pull request 26954). Removing no dead stores in the one file
-# that uses tiles keeps the table. Its sources are known at the end of ggml's own CMakeLists.txt.
+# The intrinsic that loads the table of tile sizes for Intel's AMX tells GCC of the table's first eight bytes only (mended in GCC
+# 14 and in the last releases before it), so the stores of the rest go as dead ones, and the first pass of two tokens or more
+# over a quantized model faults. In the one file that uses tiles, dead stores stay.
 if(PROJECT_NAME STREQUAL "ggml" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 14)
-  if(CMAKE_VERSION VERSION_LESS 3.19)
-    add_compile_options(-fno-dse -fno-tree-dse)
+  set(amx "${CMAKE_CURRENT_SOURCE_DIR}/src/ggml-cpu/amx/mmq.cpp")
+  if(NOT EXISTS "${amx}")
+    message(FATAL_ERROR "${amx} is gone: see .cargo/llama.cmake")
+  elseif(CMAKE_VERSION VERSION_LESS 3.19)
+    # No DEFER yet: in all of ggml.
+    add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-fno-dse;-fno-tree-dse>")
   else()
-    cmake_language(DEFER CALL set_source_files_properties
-      "${CMAKE_CURRENT_SOURCE_DIR}/src/ggml-cpu/amx/mmq.cpp" DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/src"
+    # Options can be set in folders only that CMake has been to: at the end of ggml's own file.
+    cmake_language(DEFER CALL set_source_files_properties "${amx}" DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/src"
       PROPERTIES COMPILE_OPTIONS "-fno-dse;-fno-tree-dse")
   endif()
 endif()

@@ -64,7 +64,7 @@ pub(super) struct ModelArgs {
           value_parser = at_least_one)]
     pub batch_size: u32,
 
-    /// Most tokens computed at once [default: 256, on a GPU 512, and never less than a draft tree]
+    /// Most tokens computed at once [default: 256, on a GPU 512]
     #[arg(long = "ubatch-size", visible_alias = "ub", alias = "ubatch_size", value_name = "N", value_parser = at_least_one)]
     pub ubatch_size: Option<u32>,
 

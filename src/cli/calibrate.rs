@@ -261,6 +261,15 @@ mod tests {
     }
 
     #[test]
+    fn noise_does_not_make_a_graph_cost_less_than_nothing() {
+        let mut times = times();
+        times[1].rebuilt = 0.01;
+        let text = table(&times);
+        let last: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
+        assert_eq!(last[5], "0.00");
+    }
+
+    #[test]
     fn bars_grow_with_the_cost() {
         let text = plot(&times());
         let bars: Vec<usize> = text

@@ -133,6 +133,7 @@ fn the_manifest_says_what_a_run_was_made_with() {
         ("seed", json!(7)),
         ("ctx-size", json!(512)),
         ("max-new-tokens", json!(24)),
+        ("ubatch-size", json!(256)),
     ] {
         assert_eq!(plain.flags[flag], value, "{flag}");
     }

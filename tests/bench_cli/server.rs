@@ -71,6 +71,7 @@ fn a_server_is_asked_what_we_are_asked_and_its_own_timings_count() {
         ["-m", &model],
         ["-np", "1"],
         ["-t", "1"],
+        ["-ub", "256"],
         ["-fa", "off"],
         ["--spec-type", "ngram-simple"],
         ["--title", "two words"],

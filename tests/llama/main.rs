@@ -157,15 +157,16 @@ fn trees_sized_by_cost_say_what_plain_decoding_says() {
 }
 
 #[test]
-fn a_physical_batch_suits_the_device_and_holds_a_whole_tree() {
+fn a_physical_batch_suits_the_device_whatever_the_tree() {
     let on_processor = ModelOptions {
         n_gpu_layers: Some(0),
         ..ModelOptions::default()
     };
     let engine = Engine::load(&model("tiny-llama.gguf"), &on_processor).unwrap();
-    let size = |n_ubatch, draft_tree_capacity| {
+    let size = |n_ubatch, n_batch, draft_tree_capacity| {
         let context = ContextOptions {
             n_ubatch,
+            n_batch,
             draft_tree_capacity,
             ..CONTEXT
         };
@@ -173,10 +174,30 @@ fn a_physical_batch_suits_the_device_and_holds_a_whole_tree() {
         assert_eq!(target.prompt_piece(), engine.n_ubatch(&context) as usize);
         target.prompt_piece()
     };
-    assert_eq!(size(None, 64), 256);
-    assert_eq!(size(None, 1000), 1000);
-    assert_eq!(size(Some(64), 1000), 64);
-    assert_eq!(size(Some(512), 64), 512);
+    assert_eq!(size(None, 2048, 64), 256);
+    // One calibration serves all trees, and all methods see the same prompts in the same pieces.
+    assert_eq!(size(None, 2048, 1000), 256);
+    assert_eq!(size(None, 100, 64), 100);
+    assert_eq!(size(Some(0), 2048, 64), 1);
+    assert_eq!(size(Some(512), 2048, 64), 512);
+}
+
+#[test]
+fn prompts_and_trees_of_several_physical_batches_change_nothing() {
+    let engine = engine("tiny-llama.gguf");
+    let context = ContextOptions {
+        n_ubatch: None,
+        ..CONTEXT
+    };
+    let prompt: Vec<TokenId> = (0..600).map(|at| 3 + at * at % 50).collect();
+    let expected = plain_answer(&engine, &prompt, 60);
+    for capacity in [1, 64, 300] {
+        let options = options(Method::Logitspec, capacity);
+        let mut session = engine.session(&context, options).unwrap();
+        let ours = answer(&mut session, &prompt, 60);
+        let what = format!("{capacity} tokens");
+        assert_same(&engine, &prompt, &ours, &expected, &what);
+    }
 }
 
 #[test]

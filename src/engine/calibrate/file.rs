@@ -161,6 +161,21 @@ mod tests {
     }
 
     #[test]
+    fn files_of_before_rows_were_measured_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = sample();
+        let path = ours.write(folder.path()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let old = text.replace("\"rows\":0.0,", "");
+        assert!(!old.contains("rows"), "{old}");
+        std::fs::write(&path, old).unwrap();
+        assert_eq!(
+            Calibration::read(folder.path(), &ours.key).unwrap(),
+            Some(ours)
+        );
+    }
+
+    #[test]
     fn damaged_files_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let ours = sample();
@@ -180,6 +195,10 @@ mod tests {
         refuse(
             text.replace("\"threads\":2", "\"threads\":4"),
             "another model or machine",
+        );
+        refuse(
+            text.replace("\"rows\":0.0", "\"rows\":-1.0"),
+            "a time that is none",
         );
         refuse(
             text.replace("\"rebuilt\":0.2", "\"rebuilt\":-1.0"),

@@ -28,8 +28,10 @@ pub struct PassTimes {
     pub fastest: f64,
     /// The pass, when the one before had another shape.
     pub rebuilt: f64,
-    /// What asking for the rows of all its tokens, and not of the last alone, adds: the output layer, and copying its
-    /// results out of the device, which llama.cpp does in one.
+    /// What asking for the rows of all its tokens adds to a chain of them of which the last row alone is wanted. llama.cpp
+    /// leaves out what no row needs from the last layer's feed-forward part on, so this is that part, the output layer,
+    /// copying its results off the device, and what a tree's mask costs beyond a chain's. 0 in older files, which do not
+    /// say.
     #[serde(default)]
     pub rows: f64,
     /// Moving cells of the KV cache between sequences, before and after.
@@ -49,7 +51,7 @@ pub struct CalibrationPlan {
     pub sizes: Vec<usize>,
     /// How often each is measured, but for those that take long: two samples are enough of a pass that takes a second.
     pub repeats: usize,
-    /// A size on which so much time was spent, and that has two samples, is done with.
+    /// A size on whose trees so much time was spent, and that has two samples, is done with.
     pub budget: Duration,
     /// A size on which less time was spent is measured further, up to 64 times: the shorter a pass, the
     /// more a hiccup of the machine adds to it.
@@ -76,6 +78,8 @@ impl Default for CalibrationPlan {
 
 /// However short a pass, more samples tell nothing new.
 const MOST_REPEATS: usize = 64;
+/// Nothing is decided by what rows cost, so it need not be known as well as the rest.
+const LAST_ROWS: usize = 5;
 
 /// Measures passes over trees of all sizes, round by round, so that a disturbance hits all sizes alike. What does not
 /// fit the context or a batch is left out, and so is everything if the model cannot take tokens back.
@@ -131,11 +135,12 @@ pub fn calibrate(
                 if enough || steady {
                     continue;
                 }
+                let wanted = samples.last_row.len() < LAST_ROWS && samples.spent() <= plan.budget;
+                if size > 1 && wanted {
+                    measure_last_row(model, &mut filler, size, samples)?;
+                }
                 // A graph is built once, and takes about as long for large passes as for small ones.
                 if round == 0 || size <= SMALL {
-                    if size > 1 {
-                        measure_last_row(model, &mut filler, size, samples)?;
-                    }
                     measure(model, &mut filler, size, false, samples)?;
                 }
                 measure(model, &mut filler, size, true, samples)?;
@@ -258,8 +263,8 @@ fn measure(
     Ok(())
 }
 
-/// A pass that gives the row of its last token alone, with the graph of one before. The next pass over a tree has a graph to
-/// build. Nothing of it is kept.
+/// A pass that gives the row of its last token alone, after another that builds the graph. The next pass over a tree has
+/// a graph to build. Nothing of it is kept.
 fn measure_last_row(
     model: &mut impl TargetModel,
     filler: &mut Filler,
@@ -271,8 +276,7 @@ fn measure_last_row(
     model.append(&tokens)?;
     model.truncate(n_past);
     let start = Instant::now();
-    let row = model.append(&tokens)?;
-    std::hint::black_box(model.logits(row)[0]);
+    model.append(&tokens)?;
     samples.last_row.push(start.elapsed());
     model.truncate(n_past);
     Ok(())
@@ -289,27 +293,31 @@ struct Samples {
 }
 
 impl Samples {
-    /// Time spent on passes.
+    /// Time spent on passes over trees.
     fn spent(&self) -> Duration {
         self.reused.iter().chain(&self.rebuilt).sum()
     }
 
     fn medians(&mut self, n_past: usize, tokens: usize) -> PassTimes {
         let fastest = self.reused.iter().min().copied().unwrap_or_default();
-        let last_row = self.last_row.iter().min().copied().unwrap_or(fastest);
-        let rows = fastest.saturating_sub(last_row);
         let median = |times: &mut Vec<Duration>| {
             times.sort_unstable();
             let middle = times.get(times.len() / 2).copied().unwrap_or_default();
             middle.as_secs_f64()
         };
+        let reused = median(&mut self.reused);
+        // Of one token the last row is the only one.
+        let rows = match self.last_row.is_empty() {
+            true => 0.0,
+            false => (reused - median(&mut self.last_row)).max(0.0),
+        };
         PassTimes {
             n_past,
             tokens,
-            reused: median(&mut self.reused),
+            reused,
             fastest: fastest.as_secs_f64(),
             rebuilt: median(&mut self.rebuilt),
-            rows: rows.as_secs_f64(),
+            rows,
             kv: median(&mut self.kv),
             argmax: median(&mut self.argmax),
             top_k: median(&mut self.top_k),
@@ -339,7 +347,7 @@ impl Filler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::ScriptedModel;
+    use crate::runtime::{Failure, ScriptedModel};
 
     #[test]
     fn every_size_that_fits_is_measured_and_nothing_stays() {
@@ -427,12 +435,36 @@ mod tests {
         let ms = |all: &[u64]| all.iter().copied().map(Duration::from_millis).collect();
         let mut samples = Samples {
             reused: ms(&[9, 7, 8]),
-            last_row: ms(&[5, 4]),
+            last_row: ms(&[5, 4, 6]),
             ..Samples::default()
         };
         assert!((samples.medians(0, 4).rows - 0.003).abs() < 1e-9);
+        samples.last_row = ms(&[10]);
+        assert_eq!(samples.medians(0, 4).rows, 0.0, "noise");
         samples.last_row.clear();
         assert_eq!(samples.medians(0, 1).rows, 0.0, "its only row");
+    }
+
+    #[test]
+    fn what_rows_cost_takes_two_more_passes_of_each_size_but_one_token() {
+        let passes = |sizes: &[usize]| {
+            let plan = CalibrationPlan {
+                contexts: vec![4],
+                sizes: sizes.to_vec(),
+                repeats: 1,
+                steady: Duration::ZERO,
+                ..CalibrationPlan::default()
+            };
+            let fails = |at: &usize| {
+                let mut model = ScriptedModel::new(20, 2, 1, 60, 8);
+                model = model.with_failures([(*at, Failure::NoRoom)]);
+                calibrate(&mut model, &plan, &mut |_, _| ControlFlow::Continue(())).is_err()
+            };
+            // The text before them is one.
+            (1..50).take_while(fails).count()
+        };
+        assert_eq!(passes(&[1]), 2);
+        assert_eq!(passes(&[1, 2, 12]), 2 + 4 + 4);
     }
 
     #[test]

@@ -197,13 +197,13 @@ impl Engine {
         }
     }
 
-    /// Most tokens computed at once, with these options: llama.cpp's own 512 on a graphics processor, 256 on others, unless
-    /// they say; a draft tree is never split. No prompt was slower with 256, and a quantized model on a processor with AMX
-    /// is half as fast again.
+    /// Most tokens computed at once, with these options: if they don't say, llama.cpp's own 512 on a graphics processor and
+    /// 256 on others, where 512 took half as long again for prompts of quantized models with AMX and brought nothing elsewhere
+    /// (docs/decisions.md, "256 tokens of a prompt at once").
     pub fn n_ubatch(&self, options: &ContextOptions) -> u32 {
         let suits = if self.is_on_gpu() { 512 } else { 256 };
-        let tree = small(options.draft_tree_capacity);
-        options.n_ubatch.unwrap_or(suits.max(tree))
+        let most = options.n_batch.max(1);
+        options.n_ubatch.unwrap_or(suits).clamp(1, most)
     }
 
     /// Whether some of it is computed on a graphics processor.
@@ -234,7 +234,7 @@ impl Engine {
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(n_ctx))
             .with_n_batch(batch)
-            .with_n_ubatch(self.n_ubatch(options).clamp(1, batch))
+            .with_n_ubatch(self.n_ubatch(options))
             .with_n_seq_max(small(sequences.max(1)))
             .with_kv_unified(true)
             .with_n_threads(threads)
