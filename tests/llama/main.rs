@@ -117,6 +117,21 @@ fn assert_same(
     );
 }
 
+/// Panics unless a session with these options says what is `expected`, the `n` tokens of plain decoding.
+fn assert_session_says(
+    engine: &Engine,
+    context: &ContextOptions,
+    options: SessionOptions,
+    prompt: &[TokenId],
+    n: usize,
+    expected: &[TokenId],
+    what: &str,
+) {
+    let mut session = engine.session(context, options).unwrap();
+    let ours = answer(&mut session, prompt, n);
+    assert_same(engine, prompt, &ours, expected, what);
+}
+
 #[test]
 fn every_method_and_capacity_says_what_plain_decoding_says() {
     let engine = engine("tiny-llama.gguf");
@@ -125,10 +140,9 @@ fn every_method_and_capacity_says_what_plain_decoding_says() {
         let expected = plain_answer(&engine, &prompt, 120);
         for method in Method::ALL {
             for capacity in [1, 2, 8, 64, 300] {
-                let mut session = engine.session(&CONTEXT, options(method, capacity)).unwrap();
-                let ours = answer(&mut session, &prompt, 120);
                 let what = format!("{method} at {capacity} on {text:?}");
-                assert_same(&engine, &prompt, &ours, &expected, &what);
+                let options = options(method, capacity);
+                assert_session_says(&engine, &CONTEXT, options, &prompt, 120, &expected, &what);
             }
         }
     }
@@ -193,10 +207,8 @@ fn prompts_and_trees_of_several_physical_batches_change_nothing() {
     let expected = plain_answer(&engine, &prompt, 60);
     for capacity in [1, 64, 300] {
         let options = options(Method::Logitspec, capacity);
-        let mut session = engine.session(&context, options).unwrap();
-        let ours = answer(&mut session, &prompt, 60);
         let what = format!("{capacity} tokens");
-        assert_same(&engine, &prompt, &ours, &expected, &what);
+        assert_session_says(&engine, &context, options, &prompt, 60, &expected, &what);
     }
 }
 

@@ -50,10 +50,8 @@ fn quantized_models_say_what_plain_decoding_says() {
             let expected = plain_answer(&engine, &prompt, 80);
             for capacity in [2, 8, 64] {
                 let options = options(Method::Logitspec, capacity);
-                let mut session = engine.session(&CONTEXT, options).unwrap();
-                let ours = answer(&mut session, &prompt, 80);
                 let what = format!("{name}, {capacity} tokens, on {text:?}");
-                assert_same(&engine, &prompt, &ours, &expected, &what);
+                assert_session_says(&engine, &CONTEXT, options, &prompt, 80, &expected, &what);
             }
         }
     }

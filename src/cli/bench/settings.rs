@@ -70,7 +70,7 @@ impl Settings {
             "template": args.template.template,
             "top-k": sampling.top_k,
             "top-p": sampling.top_p,
-            // This on the device.
+            // What it came to, too.
             "ubatch-size": engine.n_ubatch(context),
             "warmup": args.warmup,
         });

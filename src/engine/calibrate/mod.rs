@@ -135,8 +135,8 @@ pub fn calibrate(
                 if enough || steady {
                     continue;
                 }
-                let wanted = samples.last_row.len() < LAST_ROWS && samples.spent() <= plan.budget;
-                if size > 1 && wanted {
+                let few = samples.last_row.len() < LAST_ROWS && samples.spent() <= plan.budget;
+                if size > 1 && few {
                     measure_last_row(model, &mut filler, size, samples)?;
                 }
                 // A graph is built once, and takes about as long for large passes as for small ones.
@@ -307,9 +307,10 @@ impl Samples {
         };
         let reused = median(&mut self.reused);
         // Of one token the last row is the only one.
-        let rows = match self.last_row.is_empty() {
-            true => 0.0,
-            false => (reused - median(&mut self.last_row)).max(0.0),
+        let rows = if self.last_row.is_empty() {
+            0.0
+        } else {
+            (reused - median(&mut self.last_row)).max(0.0)
         };
         PassTimes {
             n_past,
@@ -345,218 +346,4 @@ impl Filler {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::runtime::{Failure, ScriptedModel};
-
-    #[test]
-    fn every_size_that_fits_is_measured_and_nothing_stays() {
-        let mut model = ScriptedModel::new(20, 2, 1, 60, 8);
-        let plan = CalibrationPlan {
-            contexts: vec![4, 40, 500],
-            sizes: vec![1, 2, 5, 16, 64],
-            repeats: 2,
-            steady: Duration::ZERO,
-            most_ratio: f64::INFINITY,
-            ..CalibrationPlan::default()
-        };
-        let mut told = Vec::new();
-        let times = calibrate(&mut model, &plan, &mut |done, all| {
-            told.push((done, all));
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-        let measured: Vec<_> = times.iter().map(|t| (t.n_past, t.tokens)).collect();
-        let expected = [
-            (4, 1),
-            (4, 2),
-            (4, 5),
-            (4, 16),
-            (40, 1),
-            (40, 2),
-            (40, 5),
-            (40, 16),
-        ];
-        assert_eq!(measured, expected);
-        assert_eq!(told.last(), Some(&(16, 16)));
-        assert!(times.iter().all(|t| t.reused > 0.0 && t.rebuilt > 0.0));
-        model.assert_cache_holds(&[]);
-    }
-
-    #[test]
-    fn what_takes_long_is_measured_twice_and_not_at_every_length() {
-        let mut model = ScriptedModel::new(20, 2, 1, 60, 16);
-        let plan = CalibrationPlan {
-            contexts: vec![4, 20],
-            sizes: vec![1, 2, 12],
-            repeats: 9,
-            budget: Duration::ZERO,
-            steady: Duration::from_secs(1),
-            most_ratio: 0.0,
-        };
-        let mut told = Vec::new();
-        let times = calibrate(&mut model, &plan, &mut |done, all| {
-            told.push((done, all));
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-        // Two rounds of three sizes, and nothing at the longer context.
-        assert_eq!(told.len(), 2 * 3 + 1, "{told:?}");
-        assert_eq!(times.len(), 3);
-        assert_eq!(told.last(), Some(&(27, 27)));
-    }
-
-    #[test]
-    fn short_passes_are_measured_more_often_than_asked_for() {
-        let passes = |steady: Duration| {
-            let mut model = ScriptedModel::new(20, 2, 1, 60, 16);
-            let plan = CalibrationPlan {
-                contexts: vec![4],
-                sizes: vec![1, 2, 12],
-                repeats: 3,
-                steady,
-                ..CalibrationPlan::default()
-            };
-            let mut told = Vec::new();
-            calibrate(&mut model, &plan, &mut |done, all| {
-                told.push((done, all));
-                ControlFlow::Continue(())
-            })
-            .unwrap();
-            assert!(told.iter().all(|&(done, all)| done <= all), "{told:?}");
-            told.len() - 1
-        };
-        assert_eq!(passes(Duration::ZERO), 3 * 3);
-        assert_eq!(passes(Duration::from_secs(3600)), 3 * MOST_REPEATS);
-    }
-
-    #[test]
-    fn rows_are_what_a_pass_takes_beyond_one_that_gives_the_last_row_alone() {
-        let ms = |all: &[u64]| all.iter().copied().map(Duration::from_millis).collect();
-        let mut samples = Samples {
-            reused: ms(&[9, 7, 8]),
-            last_row: ms(&[5, 4, 6]),
-            ..Samples::default()
-        };
-        assert!((samples.medians(0, 4).rows - 0.003).abs() < 1e-9);
-        samples.last_row = ms(&[10]);
-        assert_eq!(samples.medians(0, 4).rows, 0.0, "noise");
-        samples.last_row.clear();
-        assert_eq!(samples.medians(0, 1).rows, 0.0, "its only row");
-    }
-
-    #[test]
-    fn what_rows_cost_takes_two_more_passes_of_each_size_but_one_token() {
-        let passes = |sizes: &[usize]| {
-            let plan = CalibrationPlan {
-                contexts: vec![4],
-                sizes: sizes.to_vec(),
-                repeats: 1,
-                steady: Duration::ZERO,
-                ..CalibrationPlan::default()
-            };
-            let fails = |at: &usize| {
-                let mut model = ScriptedModel::new(20, 2, 1, 60, 8);
-                model = model.with_failures([(*at, Failure::NoRoom)]);
-                calibrate(&mut model, &plan, &mut |_, _| ControlFlow::Continue(())).is_err()
-            };
-            // The text before them is one.
-            (1..50).take_while(fails).count()
-        };
-        assert_eq!(passes(&[1]), 2);
-        assert_eq!(passes(&[1, 2, 12]), 2 + 4 + 4);
-    }
-
-    #[test]
-    fn a_cost_model_takes_passes_and_graphs_apart() {
-        let time = |n_past, tokens, reused, rebuilt| PassTimes {
-            n_past,
-            tokens,
-            reused,
-            fastest: reused,
-            rebuilt,
-            rows: 0.0,
-            kv: 0.1,
-            argmax: 0.0,
-            top_k: 0.0,
-        };
-        let times = [
-            time(0, 1, 1.0, 1.4),
-            time(0, 4, 2.0, 2.5),
-            time(0, 64, 20.0, 26.0),
-            time(1000, 1, 1.2, 1.6),
-        ];
-        let model = cost_model(&times);
-        let cost = model.cost();
-        assert!((cost.bare(4) / cost.bare(1) - 2.1 / 1.1).abs() < 1e-9);
-        // The median of the small passes, 0.4 of a pass, and half as much again for caution.
-        let rebuild = (cost.time(4) - cost.bare(4)) / cost.bare(1);
-        assert!((rebuild - 0.6).abs() < 1e-9, "{rebuild}");
-    }
-
-    #[test]
-    fn models_that_cannot_take_tokens_back_are_not_measured() {
-        let mut model = ScriptedModel::new(20, 2, 1, 60, 8).uncuttable();
-        let times = calibrate(&mut model, &CalibrationPlan::default(), &mut |_, _| {
-            ControlFlow::Continue(())
-        });
-        assert_eq!(times, Ok(Vec::new()));
-    }
-
-    #[test]
-    fn it_can_be_called_off_and_nothing_stays() {
-        let mut model = ScriptedModel::new(20, 2, 1, 60, 8);
-        let plan = CalibrationPlan {
-            contexts: vec![4],
-            sizes: vec![1, 2],
-            repeats: 2,
-            ..CalibrationPlan::default()
-        };
-        let mut told = 0;
-        let outcome = calibrate(&mut model, &plan, &mut |_, _| {
-            told += 1;
-            ControlFlow::Break(())
-        });
-        assert_eq!((outcome, told), (Err(DecodeError::Aborted), 1));
-        model.assert_cache_holds(&[]);
-    }
-
-    #[test]
-    fn a_large_pass_that_took_no_time_beside_a_small_one_is_noticed() {
-        let time = |n_past, tokens, reused: f64| PassTimes {
-            n_past,
-            tokens,
-            reused,
-            fastest: 0.1 * reused,
-            rebuilt: reused,
-            rows: 0.0,
-            kv: 0.0,
-            argmax: 0.0,
-            top_k: 0.0,
-        };
-        let good = [
-            time(0, 1, 1.0),
-            time(0, 6, 2.9),
-            time(0, 8, 2.7),
-            time(900, 1, 1.4),
-        ];
-        assert!(!contradictory(&good));
-        assert!(contradictory(&[
-            time(0, 1, 1.0),
-            time(0, 32, 90.0),
-            time(0, 96, 3.0)
-        ]));
-        assert!(
-            !contradictory(&[time(0, 8, 9.0), time(900, 16, 1.0)]),
-            "other contexts"
-        );
-        let steady = PassTimes {
-            fastest: 8.5,
-            ..time(0, 48, 9.0)
-        };
-        assert!(
-            !contradictory(&[steady, time(0, 64, 4.0)]),
-            "a faster kernel from 64 tokens on"
-        );
-    }
-}
+mod tests;
