@@ -81,15 +81,34 @@ pub(super) fn prior(curves: &[Curve], n_past: usize, tokens: usize) -> f64 {
     }
 }
 
-/// The time of `tokens`, between the sizes measured; larger ones go on with the last slope.
+/// The time of `tokens`, between the sizes measured; larger ones go on with the slope of the larger half.
 pub(super) fn interpolate(times: &[(usize, f64)], tokens: usize) -> f64 {
     let after = times.partition_point(|&(n, _)| n < tokens);
-    let (a, b) = match times.get(after) {
-        Some(&(n, time)) if n == tokens => return time,
-        Some(&b) => (times[after.max(1) - 1], b),
-        None if times.len() >= 2 => (times[times.len() - 2], times[times.len() - 1]),
-        None => return times[0].1 * tokens as f64,
-    };
-    let slope = (b.1 - a.1) / (b.0 - a.0) as f64;
-    (a.1 + slope * (tokens - a.0) as f64).max(a.1.min(b.1))
+    match times.get(after) {
+        Some(&(n, time)) if n == tokens => time,
+        Some(&larger) => {
+            let smaller = times[after.max(1) - 1];
+            smaller.1 + slope(smaller, larger) * (tokens - smaller.0) as f64
+        }
+        None => {
+            let last = times[times.len() - 1];
+            last.1 + last_slope(times) * (tokens - last.0) as f64
+        }
+    }
+}
+
+/// What a token more takes beyond the sizes measured. Kernels that take four or eight tokens at once make the last step
+/// alone as likely a fall as a rise.
+fn last_slope(times: &[(usize, f64)]) -> f64 {
+    let (first, last) = (times[0], times[times.len() - 1]);
+    if first.0 == last.0 {
+        return last.1 / last.0 as f64;
+    }
+    let upper_half = times.partition_point(|&(n, _)| 2 * n <= last.0);
+    let halfway = times[upper_half.max(1) - 1];
+    slope(halfway, last).max(slope(first, last)).max(0.0)
+}
+
+fn slope(a: (usize, f64), b: (usize, f64)) -> f64 {
+    (b.1 - a.1) / (b.0 - a.0) as f64
 }

@@ -28,6 +28,29 @@ fn sizes_between_those_measured_are_interpolated() {
 }
 
 #[test]
+fn a_last_size_that_kernels_favour_does_not_make_larger_ones_cheap() {
+    // Measured: weights in Q4_0, kernels of four tokens.
+    let times = [
+        (1, 20.8),
+        (2, 34.8),
+        (3, 47.6),
+        (4, 34.3),
+        (5, 45.8),
+        (6, 62.5),
+        (7, 76.5),
+        (8, 59.1),
+    ];
+    let sixty_four = interpolate(&times, 64);
+    assert!(
+        (250.0..450.0).contains(&sixty_four),
+        "{sixty_four}: was 307"
+    );
+    // A last size that is cheaper than all: the mean does not fall, either.
+    assert_eq!(interpolate(&[(1, 5.0), (2, 9.0), (4, 4.0)], 8), 4.0);
+    assert_eq!(interpolate(&[(1, 5.0)], 3), 15.0);
+}
+
+#[test]
 fn a_wrong_prior_is_corrected_where_passes_were_seen_and_around() {
     let mut model = CostModel::cpu(false);
     for i in 0..200 {
