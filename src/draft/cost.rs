@@ -31,7 +31,8 @@ impl PassCost {
         Self::from_times(vec![1.0])
     }
 
-    /// From times of 1, 2, 3, … tokens, in any unit; larger passes than the last go on with its slope.
+    /// From times of 1, 2, 3, … tokens, in any unit; larger passes than the last go on with the
+    /// mean slope of all.
     ///
     /// # Panics
     /// If there is no time, or one is not positive and finite.
@@ -83,7 +84,7 @@ impl PassCost {
             Some(&seconds) => seconds,
             None => {
                 let last = known[known.len() - 1];
-                let per_token = (last - known[0]) / known.len() as f64;
+                let per_token = (last - known[0]) / (known.len() - 1).max(1) as f64;
                 last + per_token.max(0.0) * (tokens - known.len()) as f64
             }
         }

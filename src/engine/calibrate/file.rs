@@ -101,7 +101,7 @@ impl Calibration {
             {
                 return Err("has a time that is none".into());
             }
-            if time.rebuilt <= 0.0 {
+            if time.reused <= 0.0 || time.rebuilt <= 0.0 {
                 return Err("has a pass that took no time".into());
             }
             let place = (time.n_past, time.tokens);
@@ -203,6 +203,10 @@ mod tests {
         refuse(
             text.replace("\"rebuilt\":0.2", "\"rebuilt\":-1.0"),
             "a time that is none",
+        );
+        refuse(
+            text.replace("\"reused\":0.1", "\"reused\":0.0"),
+            "took no time",
         );
         refuse(text.replace("\"tokens\":2", "\"tokens\":1"), "out of order");
         refuse(r#"{"key":{"threads":2},"times":[]}"#.into(), "no times");

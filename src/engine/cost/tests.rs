@@ -27,27 +27,54 @@ fn sizes_between_those_measured_are_interpolated() {
     );
 }
 
+/// Milliseconds measured with weights in Q4_0, whose kernels take four tokens at once. 64 tokens took 307.
+const FOUR_AT_ONCE: [(usize, f64); 8] = [
+    (1, 20.8),
+    (2, 34.8),
+    (3, 47.6),
+    (4, 34.3),
+    (5, 45.8),
+    (6, 62.5),
+    (7, 76.5),
+    (8, 59.1),
+];
+
 #[test]
-fn a_last_size_that_kernels_favour_does_not_make_larger_ones_cheap() {
-    // Measured: weights in Q4_0, kernels of four tokens.
-    let times = [
-        (1, 20.8),
-        (2, 34.8),
-        (3, 47.6),
-        (4, 34.3),
-        (5, 45.8),
-        (6, 62.5),
-        (7, 76.5),
-        (8, 59.1),
-    ];
-    let sixty_four = interpolate(&times, 64);
-    assert!(
-        (250.0..450.0).contains(&sixty_four),
-        "{sixty_four}: was 307"
-    );
-    // A last size that is cheaper than all: the mean does not fall, either.
-    assert_eq!(interpolate(&[(1, 5.0), (2, 9.0), (4, 4.0)], 8), 4.0);
-    assert_eq!(interpolate(&[(1, 5.0)], 3), 15.0);
+fn larger_passes_than_measured_go_on_with_the_slope_of_the_larger_half() {
+    let beyond = |times: &[(usize, f64)], tokens| interpolate(times, tokens);
+    // Not of the last step, which falls, and not the mean, in which the second token counts as much as the rest.
+    let expected = 59.1 + 56.0 * (59.1 - 34.3) / 4.0;
+    assert!((beyond(&FOUR_AT_ONCE, 64) - expected).abs() < 1e-9);
+    // The half by size, not by number.
+    assert_eq!(beyond(&[(1, 1.0), (2, 2.0), (3, 3.0), (8, 4.0)], 13), 5.0);
+    // The larger half falls: the mean. All fall: a little. One size: as if each token took a pass.
+    assert_eq!(beyond(&[(1, 3.0), (2, 9.0), (4, 6.0)], 6), 8.0);
+    assert_eq!(beyond(&[(1, 5.0), (2, 9.0), (4, 4.0)], 8), 4.1);
+    assert_eq!(beyond(&[(1, 5.0)], 3), 15.0);
+}
+
+#[test]
+fn a_longer_context_with_fewer_sizes_goes_on_like_the_shorter_one() {
+    let curve = |n_past, times: &[(usize, f64)]| Curve {
+        n_past,
+        times: times.to_vec(),
+    };
+    let mut model = CostModel::learned(vec![
+        curve(0, &[(1, 1.0), (4, 2.0), (64, 12.0)]),
+        curve(100, &[(1, 1.0), (4, 2.0), (64, 12.0)]),
+        curve(1000, &[(1, 2.0), (4, 5.0)]),
+        curve(2000, &[(1, 3.0)]),
+    ]);
+    model.observe(1, 1000, 2.0);
+    let at_1000 = [4, 64].map(|n| ratio(&model, n));
+    assert!((at_1000[0] - 2.5).abs() < 1e-9);
+    assert!((at_1000[1] - 2.5 * 6.0).abs() < 1e-9, "{at_1000:?}");
+    // Between contexts, and beyond the last.
+    model.observe(1, 1536, 2.536);
+    let expected = (5.0 + 0.536 * 2.5) / 2.536;
+    assert!((ratio(&model, 4) - expected).abs() < 1e-6);
+    model.observe(1, 4096, 3.0);
+    assert!((ratio(&model, 64) - 15.0).abs() < 1e-6);
 }
 
 #[test]
