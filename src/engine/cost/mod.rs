@@ -118,13 +118,19 @@ impl CostModel {
     /// Costs measured before, or guessed: corrected as passes show more.
     ///
     /// # Panics
-    /// If there is no curve, or one has no time of one token, or a time that is not positive.
+    /// If there is no curve, or one has no time of one token, or sizes that do not rise, or a time that is not positive
+    /// and finite.
     pub fn learned(mut curves: Vec<Curve>) -> Self {
         assert!(!curves.is_empty());
         for curve in &curves {
             let sizes = curve.times.iter().map(|&(n, _)| n);
-            assert!(sizes.clone().is_sorted() && sizes.clone().next() == Some(1));
-            assert!(curve.times.iter().all(|&(_, time)| time > 0.0));
+            assert!(sizes.clone().is_sorted_by(|a, b| a < b) && sizes.clone().next() == Some(1));
+            assert!(
+                curve
+                    .times
+                    .iter()
+                    .all(|&(_, time)| time > 0.0 && time.is_finite())
+            );
         }
         curves.sort_by_key(|curve| curve.n_past);
         let mut model = Self {
