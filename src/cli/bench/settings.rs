@@ -70,7 +70,7 @@ impl Settings {
             "template": args.template.template,
             "top-k": sampling.top_k,
             "top-p": sampling.top_p,
-            // What it came to, too.
+            // Its default is the device's.
             "ubatch-size": engine.n_ubatch(context),
             "warmup": args.warmup,
         });

@@ -41,16 +41,18 @@ const FOUR_AT_ONCE: [(usize, f64); 8] = [
 
 #[test]
 fn larger_passes_than_measured_go_on_with_the_slope_of_the_larger_half() {
-    let beyond = |times: &[(usize, f64)], tokens| interpolate(times, tokens);
     // Not of the last step, which falls, and not the mean, in which the second token counts as much as the rest.
     let expected = 59.1 + 56.0 * (59.1 - 34.3) / 4.0;
-    assert!((beyond(&FOUR_AT_ONCE, 64) - expected).abs() < 1e-9);
+    assert!((interpolate(&FOUR_AT_ONCE, 64) - expected).abs() < 1e-9);
     // The half by size, not by number.
-    assert_eq!(beyond(&[(1, 1.0), (2, 2.0), (3, 3.0), (8, 4.0)], 13), 5.0);
+    assert_eq!(
+        interpolate(&[(1, 1.0), (2, 2.0), (3, 3.0), (8, 4.0)], 13),
+        5.0
+    );
     // The larger half falls: the mean. All fall: a little. One size: as if each token took a pass.
-    assert_eq!(beyond(&[(1, 3.0), (2, 9.0), (4, 6.0)], 6), 8.0);
-    assert_eq!(beyond(&[(1, 5.0), (2, 9.0), (4, 4.0)], 8), 4.08);
-    assert_eq!(beyond(&[(1, 5.0)], 3), 15.0);
+    assert_eq!(interpolate(&[(1, 3.0), (2, 9.0), (4, 6.0)], 6), 8.0);
+    assert_eq!(interpolate(&[(1, 5.0), (2, 9.0), (4, 4.0)], 8), 4.08);
+    assert_eq!(interpolate(&[(1, 5.0)], 3), 15.0);
 }
 
 #[test]
@@ -75,6 +77,20 @@ fn a_longer_context_with_fewer_sizes_goes_on_like_the_shorter_one() {
     assert!((ratio(&model, 4) - expected).abs() < 1e-6);
     model.observe(1, 4096, 3.0);
     assert!((ratio(&model, 64) - 15.0).abs() < 1e-6);
+}
+
+#[test]
+fn a_longer_context_that_was_measured_as_far_has_a_slope_of_its_own() {
+    let curve = |n_past, times: [(usize, f64); 3]| Curve {
+        n_past,
+        times: times.to_vec(),
+    };
+    let mut model = CostModel::learned(vec![
+        curve(0, [(1, 1.0), (2, 1.1), (4, 1.3)]),
+        curve(1000, [(1, 1.0), (2, 2.0), (4, 4.0)]),
+    ]);
+    model.observe(1, 1000, 1.0);
+    assert!((ratio(&model, 8) - 8.0).abs() < 1e-9);
 }
 
 #[test]
