@@ -6,9 +6,12 @@
 
 use crate::TokenId;
 
-/// Logits per block. 64 floats are 4 cache lines: large enough for full vectors, small enough that a
-/// 32,000-row has more blocks than any tree has use for candidates.
-const BLOCK: usize = 64;
+/// Logits per block: few enough blocks that their maxima are soon compared, and in a row of 32,000 more of them than
+/// any tree has use for candidates.
+const BLOCK: usize = 128;
+
+/// Logits looked at together: a vector or a few of them on any processor.
+const LANES: usize = 16;
 
 /// A token and its logit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,17 +56,28 @@ pub fn top_k_into(row: &[f32], k: usize, found: &mut Vec<Candidate>) {
     if k == 0 {
         return;
     }
-    let maxima: Vec<f32> = row.chunks(BLOCK).map(block_max).collect();
+    // Of short rows all blocks might be wanted, which would leave no bound.
+    let size = if k < row.len() / BLOCK { BLOCK } else { LANES };
+    let maxima: Vec<f32> = row.chunks(size).map(block_max).collect();
     // The k-th largest block maximum is a bound: k logits are at least as large.
     let bound = kth_largest(maxima.clone(), k);
-    for ((block, &max), index) in row.chunks(BLOCK).zip(&maxima).zip(0..) {
+    for ((block, &max), index) in row.chunks(size).zip(&maxima).zip(0..) {
         if max < bound {
             continue;
         }
-        for (&logit, offset) in block.iter().zip(0..) {
-            if logit >= bound {
-                let token = token_at(index * BLOCK + offset);
-                found.push(Candidate { token, logit });
+        for (chunk, within) in block.chunks(LANES).zip(0..) {
+            // Most have nothing, which vectors tell at once.
+            if !chunk
+                .iter()
+                .fold(false, |any, &logit| any | (logit >= bound))
+            {
+                continue;
+            }
+            for (&logit, offset) in chunk.iter().zip(0..) {
+                if logit >= bound {
+                    let token = token_at(index * size + within * LANES + offset);
+                    found.push(Candidate { token, logit });
+                }
             }
         }
     }
@@ -86,19 +100,29 @@ fn kth_largest(mut values: Vec<f32>, k: usize) -> f32 {
         .1
 }
 
-/// The maximum of a block, NaN left out. Sixteen running maxima keep the loop free of a serial dependency.
+/// The maximum of a block, NaN left out. Running maxima side by side keep the loop free of a serial dependency; halving
+/// them in the end takes a few vector instructions, where one after the other would be a chain of sixteen.
 fn block_max(block: &[f32]) -> f32 {
-    const LANES: usize = 16;
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let mut chunks = block.chunks_exact(LANES);
     for chunk in &mut chunks {
         for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane = if value > *lane { value } else { *lane };
+            *lane = larger(*lane, value);
         }
     }
-    let larger = |a: f32, &b: &f32| if b > a { b } else { a };
-    let rest = chunks.remainder().iter().fold(f32::NEG_INFINITY, larger);
-    lanes.iter().fold(rest, larger)
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (low, high) = lanes.split_at_mut(half);
+        for (lane, &value) in low.iter_mut().zip(&*high) {
+            *lane = larger(*lane, value);
+        }
+        half /= 2;
+    }
+    chunks
+        .remainder()
+        .iter()
+        .fold(lanes[0], |a, &b| larger(a, b))
 }
 
 fn token_at(index: usize) -> TokenId {
