@@ -350,7 +350,9 @@ impl<M: TargetModel> Session<M> {
                 self.next = Some(root);
                 return Err(error);
             }
-            times.decode = watch.lap();
+            let moving = self.model.kv_time().saturating_sub(kv_before);
+            times.decode = watch.lap().saturating_sub(moving);
+            times.commit = moving;
 
             accepted = walk(
                 &tree,
@@ -365,6 +367,8 @@ impl<M: TargetModel> Session<M> {
             );
             times.verify = watch.lap();
 
+            // First the cache, which a model may see to beside what follows. Its rows stay.
+            self.model.commit(&tree, &accepted.path);
             let model = &self.model;
             self.drafter.observe(&Verified {
                 tree: &tree,
@@ -372,7 +376,6 @@ impl<M: TargetModel> Session<M> {
                 next: accepted.next,
                 rows: &|node: NodeId| model.logits(node),
             });
-            self.model.commit(&tree, &accepted.path);
             self.last_row = Some(accepted.last());
         }
         self.next = accepted.next;
@@ -382,7 +385,7 @@ impl<M: TargetModel> Session<M> {
             .collect();
         self.text.extend_from_slice(&committed);
         self.drafter.extend(&self.text, committed.len());
-        times.commit = watch.lap();
+        times.commit += watch.lap();
         if tree.len() < drafted {
             // The time of a failed pass is in it.
             self.cost.interrupted();

@@ -13,9 +13,10 @@ pub struct StepTimes {
     pub decode: Duration,
     /// Walking the tree.
     pub verify: Duration,
-    /// Bringing KV cache and pool up to date.
+    /// Bringing KV cache and pool up to date, before and after the pass.
     pub commit: Duration,
-    /// Of `decode` and `commit`, the part that went into moving cells of the KV cache between sequences.
+    /// Of `commit`, the part that went into moving cells of the KV cache between sequences, or into waiting until they
+    /// were moved.
     pub kv: Duration,
 }
 

@@ -102,10 +102,17 @@ impl KvLedger {
     /// # Panics
     /// If there are not so many sequences.
     pub fn before_decode(&mut self, layout: TreeLayout, ops: &mut Vec<KvOp>) {
-        let n_past = self.n_past();
-        let sequences = layout.sequence_count();
         self.layout = layout;
-        for (seq, held) in self.held[..sequences].iter_mut().enumerate() {
+        self.catch_up(ops);
+    }
+
+    /// What brings the sequences that the tree laid out last lies on in step with what is committed.
+    pub fn catch_up(&mut self, ops: &mut Vec<KvOp>) {
+        let n_past = self.n_past();
+        for (seq, held) in self.held[..self.layout.sequence_count()]
+            .iter_mut()
+            .enumerate()
+        {
             if *held < n_past {
                 ops.push(KvOp::Copy {
                     source: 0,

@@ -68,6 +68,51 @@ fn a_tree_that_llama_cpp_refuses_leaves_the_cache_as_it_was() {
     assert_goes_on(&engine, &mut target, &CONTEXT, &text);
 }
 
+/// With so many leaves, cells are moved beside the thread that decodes.
+#[test]
+fn rows_stay_and_nothing_comes_between_while_cells_are_moved() {
+    let engine = engine("tiny-llama.gguf");
+    let mut target = engine.context(&CONTEXT).unwrap();
+    let mut text: Vec<TokenId> = (0..300).map(|at| 3 + at % 50).collect();
+    target.append(&text).unwrap();
+    for round in 0..40 {
+        let mut tree = bush(20 + round % 30, 5);
+        let mut path = vec![1];
+        for token in 80..80 + round as TokenId % 4 {
+            path.extend(tree.push(path[path.len() - 1], token));
+        }
+        path.truncate(round % 3);
+        target.decode_tree(&tree).unwrap();
+        let read = |target: &LlamaTarget<'_>| {
+            let rows = (0..tree.len()).map(|node| target.logits(node).to_vec());
+            rows.collect::<Vec<_>>()
+        };
+        let before = read(&target);
+        target.commit(&tree, &path);
+        assert!(read(&target) == before, "round {round}");
+        text.push(tree.token(ROOT));
+        text.extend(path.iter().map(|&node| tree.token(node)));
+        match round % 5 {
+            0 => assert_goes_on(&engine, &mut target, &CONTEXT, &text),
+            1 => target.truncate(text.len()),
+            2 => assert!(target.graphs_reused().is_some()),
+            _ => {}
+        }
+        if round % 5 == 0 {
+            text.push(7);
+        }
+    }
+    assert_goes_on(&engine, &mut target, &CONTEXT, &text);
+    // Whoever goes away in the middle of it waits, too.
+    let tree = bush(60, 5);
+    for _ in 0..10 {
+        let mut target = engine.context(&CONTEXT).unwrap();
+        target.append(&text).unwrap();
+        target.decode_tree(&tree).unwrap();
+        target.commit(&tree, &[1]);
+    }
+}
+
 #[test]
 fn memories_that_cannot_be_cut_back_decode_plainly() {
     for (name, swa_full, drafts) in [

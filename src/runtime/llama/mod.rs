@@ -1,5 +1,6 @@
 //! llama.cpp, through `llama-cpp-2`: the only module that names it.
 
+mod beside;
 mod build;
 mod engine;
 mod info;

@@ -9,15 +9,18 @@ use llama_cpp_2::token::LlamaToken;
 use crate::TokenId;
 use crate::draft::{DraftTree, NodeId, ROOT};
 use crate::runtime::kv::{KvLedger, KvOp};
+use crate::runtime::llama::beside::{self, Context};
 use crate::runtime::llama::log;
 use crate::runtime::llama::vocab::Vocabulary;
 use crate::runtime::target::{DecodeError, TargetModel};
 
 /// A llama.cpp context: a KV cache shared by all sequences, and the logits of the last decode.
 pub struct LlamaTarget<'a> {
-    context: LlamaContext<'a>,
+    context: Context<'a>,
     vocabulary: Vocabulary<'a>,
     n_ctx: usize,
+    n_batch: usize,
+    n_ubatch: usize,
     /// 0 if the memory cannot be cut back.
     max_leaves: usize,
     batch: LlamaBatch<'static>,
@@ -27,6 +30,9 @@ pub struct LlamaTarget<'a> {
     ops: Vec<KvOp>,
     kv_time: Duration,
 }
+
+/// Sequences of a tree from which on moving cells after its pass takes so long that it is done beside the decoding thread.
+const MANY: usize = 16;
 
 impl<'a> LlamaTarget<'a> {
     pub(super) fn new(
@@ -45,7 +51,9 @@ impl<'a> LlamaTarget<'a> {
                 i32::try_from(sequences).expect("at most 256"),
             ),
             n_ctx: n_ctx.min(context.n_ctx() as usize),
-            context,
+            n_batch: context.n_batch() as usize,
+            n_ubatch: context.n_ubatch() as usize,
+            context: Context::new(context),
             vocabulary,
             max_leaves,
             ledger: if max_leaves == 0 {
@@ -67,48 +75,31 @@ impl<'a> LlamaTarget<'a> {
     /// Does what the ledger asked for.
     fn apply_ops(&mut self) {
         let start = Instant::now();
-        let as_pos = |pos: usize| u32::try_from(pos).expect("a context is shorter than 2^32");
-        let recurrent = self.max_leaves == 0;
-        for op in self.ops.drain(..) {
-            match op {
-                // Recurrent memories take no other call for this; it also wipes the buffers, which takes time.
+        let context = self.context.get();
+        let empties = |op: &KvOp| {
+            matches!(
+                op,
                 KvOp::Remove {
                     seq: None,
                     from: 0,
-                    to: None,
-                } if recurrent => self.context.clear_kv_cache(),
-                KvOp::Remove { seq, from, to } => {
-                    let removed = match seq {
-                        Some(seq) => {
-                            let seq = self.sequence_ids[seq];
-                            self.context
-                                .kv_cache_seq_rm(seq, Some(as_pos(from)), to.map(as_pos))
-                        }
-                        None => {
-                            self.context
-                                .kv_cache_seq_rm(-1, Some(as_pos(from)), to.map(as_pos))
-                        }
-                    };
-                    // Memories that cannot drop a part are only asked to drop all, which none refuses.
-                    // Going on without would let tokens see what was rejected, and say something else.
-                    assert!(
-                        removed.is_ok(),
-                        "the cache keeps what was taken back: {removed:?}"
-                    );
+                    ..
                 }
-                KvOp::Copy {
-                    source,
-                    seq,
-                    from,
-                    to,
-                } => {
-                    let (source, seq) = (self.sequence_ids[source], self.sequence_ids[seq]);
-                    self.context
-                        .kv_cache_seq_cp(source, seq, Some(as_pos(from)), Some(as_pos(to)))
-                        .expect("positions fit");
-                }
-            }
+            )
+        };
+        if self.max_leaves == 0 && self.ops.iter().any(empties) {
+            // Recurrent memories take no other call, and nothing else is asked of them. It also wipes the buffers,
+            // which takes time.
+            context.clear_kv_cache();
+            self.ops.clear();
         }
+        beside::apply(context, &mut self.ops);
+        self.kv_time += start.elapsed();
+    }
+
+    /// Waits until the cache is as it should be.
+    fn settle(&mut self) {
+        let start = Instant::now();
+        self.context.get();
         self.kv_time += start.elapsed();
     }
 
@@ -129,10 +120,12 @@ impl<'a> LlamaTarget<'a> {
 
         log::take_errors();
         let batch = usize::try_from(self.batch.n_tokens()).unwrap_or(0);
-        let code = match self.context.decode(&mut self.batch) {
+        self.settle();
+        let context = self.context.get();
+        let code = match context.decode(&mut self.batch) {
             Ok(()) => {
                 // Waiting belongs to decoding, not to whoever looks at the logits first.
-                self.context.synchronize();
+                context.synchronize();
                 return Ok(());
             }
             Err(Code::NoKvCacheSlot) => 1,
@@ -167,10 +160,10 @@ impl TargetModel for LlamaTarget<'_> {
         self.ledger.n_past()
     }
     fn n_batch(&self) -> usize {
-        self.context.n_batch() as usize
+        self.n_batch
     }
     fn prompt_piece(&self) -> usize {
-        self.context.n_ubatch().min(self.context.n_batch()) as usize
+        self.n_ubatch.min(self.n_batch)
     }
     fn max_leaves(&self) -> usize {
         self.max_leaves
@@ -204,13 +197,19 @@ impl TargetModel for LlamaTarget<'_> {
     }
 
     fn logits(&self, row: usize) -> &[f32] {
-        self.context
-            .get_logits_ith(i32::try_from(row).expect("a batch is shorter than 2^31"))
+        self.context.row(row)
     }
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
         self.ledger.after_decode(tree, path, &mut self.ops);
-        self.apply_ops();
+        if self.ledger.layout().sequence_count() < MANY {
+            return self.apply_ops();
+        }
+        // The next tree will mostly lie on as many sequences, so they are brought in step along with it.
+        self.ledger.catch_up(&mut self.ops);
+        let start = Instant::now();
+        self.context.hand_over(&mut self.ops, tree.len());
+        self.kv_time += start.elapsed();
     }
 
     fn kv_time(&self) -> Duration {
@@ -219,7 +218,7 @@ impl TargetModel for LlamaTarget<'_> {
 
     fn graphs_reused(&mut self) -> Option<usize> {
         // The wrapper has no getter for this one, but its debug output shows it.
-        let shown = format!("{:?}", self.context.timings());
+        let shown = format!("{:?}", self.context.get().timings());
         let (_, rest) = shown.split_once("n_reused: ")?;
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse().ok()

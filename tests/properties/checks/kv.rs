@@ -46,12 +46,15 @@ impl Cache {
         }
     }
 
-    /// Brings the sequences of a tree in step, and sees to it that only what was missing is copied.
     fn prepare(&mut self, layout: &TreeLayout) {
-        let sequences = layout.sequence_count();
         let mut ops = Vec::new();
         self.ledger.before_decode(layout.clone(), &mut ops);
-        for op in &ops {
+        self.bring_in_step(&ops, layout.sequence_count());
+    }
+
+    /// Carries out calls that bring the first sequences in step, and sees to it that only what was missing is copied.
+    fn bring_in_step(&mut self, ops: &[KvOp], sequences: usize) {
+        for op in ops {
             let &KvOp::Copy {
                 source,
                 seq,
@@ -70,7 +73,7 @@ impl Cache {
             assert!(from < to, "copies nothing");
         }
         assert!(ops.len() < sequences, "at most one call for each branch");
-        self.apply(&ops);
+        self.apply(ops);
         for seq in 0..sequences {
             assert_eq!(
                 self.tokens_of(seq),
@@ -138,6 +141,12 @@ impl Cache {
         self.apply(&ops);
         self.text.push(tree.token(ROOT));
         self.text.extend(path.iter().map(|&node| tree.token(node)));
+        if turns.is_multiple_of(3) {
+            // Ahead of the next tree, which may turn out smaller.
+            let mut ops = Vec::new();
+            self.ledger.catch_up(&mut ops);
+            self.bring_in_step(&ops, layout.sequence_count());
+        }
     }
 
     fn happen(&mut self, (kind, number, growths): &Event) {

@@ -1,0 +1,254 @@
+//! Calls to the KV cache, made beside the decoding thread.
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::model::LlamaModel;
+
+use crate::runtime::kv::KvOp;
+
+/// A llama.cpp context, and a thread that puts its KV cache in order while the decoding thread reads the logits of the
+/// last decode and drafts.
+///
+/// The thread starts with the first calls that are [handed over](Self::hand_over), and ends with the context.
+pub(super) struct Context<'a> {
+    /// `None` while the other thread has it. The lifetime is really `'a`: the context never leaves this struct and
+    /// the thread, which gives it back before the struct goes.
+    here: Option<LlamaContext<'static>>,
+    /// The rows of the last decode, while the other thread has the context.
+    rows: Vec<Row>,
+    helper: Helper,
+    model: PhantomData<&'a LlamaModel>,
+}
+
+/// Where a row of logits lies.
+struct Row {
+    start: NonNull<f32>,
+    len: usize,
+}
+
+enum Helper {
+    NotYet,
+    /// There is one processor, or no thread to be had.
+    Never,
+    Runs {
+        jobs: Sender<Job>,
+        done: Receiver<Job>,
+        thread: JoinHandle<()>,
+    },
+}
+
+/// The context, and what to do with it; given back with nothing left to do.
+struct Job {
+    context: LlamaContext<'static>,
+    ops: Vec<KvOp>,
+    /// The processor that the decoding thread runs on.
+    processor: Option<usize>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(context: LlamaContext<'a>) -> Self {
+        // SAFETY: only the lifetime changes. It says that the model outlives the context, and this struct, which has
+        // the lifetime instead, does not go before the context.
+        let context = unsafe { std::mem::transmute::<LlamaContext<'a>, LlamaContext<'_>>(context) };
+        Self {
+            here: Some(context),
+            rows: Vec::new(),
+            helper: Helper::NotYet,
+            model: PhantomData,
+        }
+    }
+
+    /// The context, as soon as the other thread is done with it.
+    pub(super) fn get(&mut self) -> &mut LlamaContext<'static> {
+        if self.here.is_none() {
+            self.rows.clear();
+            self.take_back();
+        }
+        self.here
+            .as_mut()
+            .expect("the thread that moves cells in the cache failed")
+    }
+
+    fn take_back(&mut self) {
+        if let Helper::Runs { done, .. } = &self.helper {
+            self.here = done.recv().ok().map(|job| job.context);
+        }
+    }
+
+    /// The logits of the token of that number in the last batch.
+    pub(super) fn row(&self, number: usize) -> &[f32] {
+        match &self.here {
+            Some(context) => logits(context, number),
+            None => {
+                let row = &self.rows[number];
+                // SAFETY: the slice was the context's own. It lies in the buffer that decoding puts logits into, which is
+                // written, moved and freed by decoding and with the context alone. Both take `get` or `drop`, which need
+                // `self` for themselves; the thread's calls change the cache's tables only.
+                unsafe { std::slice::from_raw_parts(row.start.as_ptr(), row.len) }
+            }
+        }
+    }
+
+    /// Begins to do what `ops` say, and leaves them empty. The last batch had the logits of its first `rows` tokens
+    /// computed, which can be read in the meantime.
+    pub(super) fn hand_over(&mut self, ops: &mut Vec<KvOp>, rows: usize) {
+        if matches!(self.helper, Helper::NotYet) {
+            self.helper = Helper::start();
+        }
+        let Helper::Runs { jobs, .. } = &self.helper else {
+            return apply(self.get(), ops);
+        };
+        let jobs = jobs.clone();
+        let context = self.get();
+        let rows = (0..rows).map(|number| {
+            let row = logits(context, number);
+            Row {
+                start: NonNull::from(row).cast(),
+                len: row.len(),
+            }
+        });
+        self.rows = rows.collect();
+        let context = self.here.take().expect("`get` has just seen it");
+        let job = Job {
+            context,
+            ops: std::mem::take(ops),
+            processor: processor(),
+        };
+        if let Err(error) = jobs.send(job) {
+            // The thread has gone; on without.
+            let mut job = error.into_inner();
+            apply(&mut job.context, &mut job.ops);
+            self.here = Some(job.context);
+            self.helper = Helper::Never;
+        }
+    }
+}
+
+impl Drop for Context<'_> {
+    fn drop(&mut self) {
+        if self.here.is_none() {
+            self.take_back();
+        }
+        if let Helper::Runs { jobs, thread, .. } =
+            std::mem::replace(&mut self.helper, Helper::Never)
+        {
+            drop(jobs);
+            // If it failed, whoever waited for it has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Helper {
+    fn start() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        if processors < 2 {
+            return Self::Never;
+        }
+        let (jobs, todo) = bounded::<Job>(1);
+        let (finished, done) = bounded(1);
+        let work = move || {
+            let seat = Seat::new();
+            for mut job in todo {
+                seat.leave(job.processor);
+                apply(&mut job.context, &mut job.ops);
+                if finished.send(job).is_err() {
+                    break;
+                }
+            }
+        };
+        let builder = std::thread::Builder::new().name("kv-cache".to_owned());
+        match builder.spawn(work) {
+            Ok(thread) => Self::Runs { jobs, done, thread },
+            Err(_) => Self::Never,
+        }
+    }
+}
+
+fn logits<'c>(context: &'c LlamaContext<'_>, number: usize) -> &'c [f32] {
+    context.get_logits_ith(i32::try_from(number).expect("a batch is shorter than 2^31"))
+}
+
+/// Does what `ops` say, and leaves them empty.
+pub(super) fn apply(context: &mut LlamaContext<'_>, ops: &mut Vec<KvOp>) {
+    let pos = |pos: usize| u32::try_from(pos).expect("a context is shorter than 2^32");
+    let id = |seq: usize| i32::try_from(seq).expect("at most 256 sequences");
+    for op in ops.drain(..) {
+        match op {
+            KvOp::Remove { seq, from, to } => {
+                let seq = seq.map_or(-1, id);
+                let removed = context.kv_cache_seq_rm(seq, Some(pos(from)), to.map(pos));
+                // Memories that cannot drop a part are only asked to drop all, which none refuses.
+                // Going on without would let tokens see what was rejected, and say something else.
+                assert!(
+                    removed.is_ok(),
+                    "the cache keeps what was taken back: {removed:?}"
+                );
+            }
+            KvOp::Copy {
+                source,
+                seq,
+                from,
+                to,
+            } => context
+                .kv_cache_seq_cp(id(source), id(seq), Some(pos(from)), Some(pos(to)))
+                .expect("positions fit"),
+        }
+    }
+}
+
+/// Where the other thread may run.
+///
+/// Beside a pool of threads that wait for work by spinning, as the model's do on a processor, all processors look taken,
+/// and Linux leaves a thread that wakes up on the one where it ran last. Where that is the decoding thread's, the two
+/// take turns instead of running side by side.
+#[cfg(target_os = "linux")]
+struct Seat(Option<rustix::thread::CpuSet>);
+
+#[cfg(target_os = "linux")]
+impl Seat {
+    fn new() -> Self {
+        Self(rustix::thread::sched_getaffinity(None).ok())
+    }
+
+    /// Moves to any other processor than `taken`, if this is it.
+    fn leave(&self, taken: Option<usize>) {
+        let Some(taken) = taken.filter(|&taken| processor() == Some(taken)) else {
+            return;
+        };
+        if let Some(mut others) = self.0 {
+            others.unset(taken);
+            // Refused where there is no other: then it stays.
+            let _ = rustix::thread::sched_setaffinity(None, &others);
+        }
+    }
+}
+
+/// The processor that this thread runs on, where the system tells.
+#[cfg(target_os = "linux")]
+fn processor() -> Option<usize> {
+    let number = rustix::thread::sched_getcpu();
+    (number < rustix::thread::CpuSet::MAX_CPU).then_some(number)
+}
+
+#[cfg(not(target_os = "linux"))]
+struct Seat;
+
+#[cfg(not(target_os = "linux"))]
+impl Seat {
+    fn new() -> Self {
+        Self
+    }
+
+    fn leave(&self, _: Option<usize>) {}
+}
+
+#[cfg(not(target_os = "linux"))]
+fn processor() -> Option<usize> {
+    None
+}
