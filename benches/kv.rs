@@ -55,7 +55,9 @@ fn kv(criterion: &mut Criterion) {
                     let mut spent = Duration::ZERO;
                     for _ in 0..times {
                         let before = target.kv_time();
-                        target.decode_tree(black_box(&tree)).expect("there is room");
+                        target
+                            .decode_tree(&[], black_box(&tree))
+                            .expect("there is room");
                         target.commit(&tree, path);
                         spent += target.kv_time() - before;
                         if target.n_past() + 70 > n_ctx as usize {

@@ -211,7 +211,7 @@ fn layout(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
             bencher.iter(|| {
                 ops.clear();
-                ledger.before_decode(layout.clone(), &mut ops);
+                ledger.before_decode(0, layout.clone(), &mut ops);
                 ledger.after_decode(&tree, &path, &mut ops);
                 ops.len()
             });

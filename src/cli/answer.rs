@@ -82,6 +82,7 @@ impl Reporter<'_> {
                 "kv": median_us(answer, |step| step.kv),
             },
             "graphs_reused": answer.graphs_reused,
+            "decoded_again": answer.decoded_again,
             "sources": sources(answer),
         })
     }

@@ -9,6 +9,8 @@ pub struct PassCost {
     /// `seconds[n - 1]` is the time of `n` tokens.
     seconds: Vec<f64>,
     shapes: Option<Shapes>,
+    /// Tokens that the pass has before those of a tree.
+    ahead: usize,
 }
 
 /// What it costs to change the shape of a pass.
@@ -42,6 +44,7 @@ impl PassCost {
         Self {
             seconds,
             shapes: None,
+            ahead: 0,
         }
     }
 
@@ -54,21 +57,28 @@ impl PassCost {
         self.shapes = Some(shapes);
     }
 
-    /// Cost of a pass over `tokens` tokens (at least one): its time, and the graph that the next pass will have to
-    /// build if it goes back to a shape more usual than this one.
-    pub fn of(&self, tokens: usize) -> f64 {
-        let next = self.shapes.as_ref().map_or(0.0, |shapes| {
-            let share = shapes.shares.get(tokens.max(1) - 1).copied();
-            shapes.rebuild * (1.0 - share.unwrap_or(0.0)).max(0.0)
-        });
-        self.time(tokens) + next
+    /// The next pass has `tokens` tokens ahead of its tree.
+    pub fn set_ahead(&mut self, tokens: usize) {
+        self.ahead = tokens;
     }
 
-    /// Time of a pass over `tokens` tokens (at least one) as things stand: with a graph to build, unless the pass
-    /// before was as large.
-    pub fn time(&self, tokens: usize) -> f64 {
+    /// Cost of a pass over a tree of `nodes` nodes (at least one) and what is ahead of it: its time, and the graph that
+    /// the next pass will have to build if it goes back to a shape more usual than this one.
+    pub fn of(&self, nodes: usize) -> f64 {
+        let next = self.shapes.as_ref().map_or(0.0, |shapes| {
+            let tokens = self.ahead + nodes.max(1);
+            let share = shapes.shares.get(tokens - 1).copied();
+            shapes.rebuild * (1.0 - share.unwrap_or(0.0)).max(0.0)
+        });
+        self.time(nodes) + next
+    }
+
+    /// Time of a pass over a tree of `nodes` nodes (at least one) and what is ahead of it, as things stand: with a graph
+    /// to build, unless the pass before was as large.
+    pub fn time(&self, nodes: usize) -> f64 {
+        let tokens = self.ahead + nodes.max(1);
         let rebuild = self.shapes.as_ref().map_or(0.0, |shapes| {
-            if shapes.last == Some(tokens.max(1)) {
+            if shapes.last == Some(tokens) {
                 0.0
             } else {
                 shapes.rebuild
@@ -77,7 +87,7 @@ impl PassCost {
         self.bare(tokens) + rebuild
     }
 
-    /// Time of a pass over `tokens` tokens (at least one) that has its graph.
+    /// Time of a pass over `tokens` tokens (at least one), with nothing ahead of them, that has its graph.
     pub fn bare(&self, tokens: usize) -> f64 {
         let known = &self.seconds;
         match known.get(tokens.max(1) - 1) {
@@ -116,5 +126,10 @@ mod tests {
             assert!((cost.of(tokens) - expected).abs() < 1e-12, "{tokens}");
         }
         assert!(!cost.is_flat());
+        // A token ahead of the tree counts in all but the bare time.
+        cost.set_ahead(1);
+        assert_eq!([cost.bare(1), cost.bare(2)], [1.0, 1.5]);
+        assert_eq!([cost.time(1), cost.time(2)], [1.5, 2.4]);
+        assert!((cost.of(1) - (1.5 + 0.3)).abs() < 1e-12);
     }
 }

@@ -35,6 +35,8 @@ pub struct Step {
     pub accepted: Vec<TokenId>,
     /// Number of drafted nodes that were verified.
     pub drafted: usize,
+    /// Number of tokens committed before that were decoded again in this step's pass, ahead of the tree.
+    pub decoded_again: usize,
     /// Where those nodes came from.
     pub sources: StepSources,
     /// Where the time went.
@@ -90,6 +92,8 @@ pub struct Generation {
     pub step_times: Vec<StepTimes>,
     /// Nodes drafted over all steps.
     pub drafted: usize,
+    /// Tokens decoded once more over all steps.
+    pub decoded_again: usize,
     /// Where they came from.
     pub sources: StepSources,
     /// Passes that could use the computation graph of the pass before, where the model keeps count.
@@ -108,6 +112,7 @@ impl Generation {
             accept_lengths: Vec::new(),
             step_times: Vec::new(),
             drafted: 0,
+            decoded_again: 0,
             sources: StepSources::default(),
             graphs_reused: None,
             finish,

@@ -13,6 +13,9 @@ use crate::engine::stats::{StepTimes, Stopwatch};
 use crate::runtime::{DecodeError, TargetModel};
 use crate::verify::{Accepted, Greedy, Sampler, Select, top_k, walk};
 
+/// Of a pass, at most one token in so many is decoded again.
+const AGAIN: usize = 8;
+
 /// A model, the conversation so far, and what is needed to go on.
 pub struct Session<M> {
     model: M,
@@ -21,7 +24,8 @@ pub struct Session<M> {
     cost: CostModel,
     selector: Box<dyn Select>,
     /// The committed text. The model's cache holds all of it but, at times, the last tokens: a step whose
-    /// outcome is known needs no pass, and what it committed is decoded with the next prompt.
+    /// outcome is known needs no pass, and what it committed is decoded with the next prompt; and where that is
+    /// cheaper than moving cells, an accepted path is decoded again with the next tree.
     text: Vec<TokenId>,
     /// Row of the last committed token's logits, while the cache is in step with the text.
     last_row: Option<usize>,
@@ -251,6 +255,7 @@ impl<M: TargetModel> Session<M> {
             answer.tokens.extend_from_slice(&step.accepted);
             answer.accept_lengths.push(step.accepted.len());
             answer.drafted += step.drafted;
+            answer.decoded_again += step.decoded_again;
             answer.sources.drafted.add_all(&step.sources.drafted);
             answer.sources.accepted.add_all(&step.sources.accepted);
             answer.timings.add(&step.times);
@@ -319,10 +324,12 @@ impl<M: TargetModel> Session<M> {
         let wanted = self.drafter.candidates(limits.capacity);
         let wanted = if limits.capacity > 1 { wanted } else { 0 }.max(self.options.ranked);
         let ranked = top_k(self.model.logits(row), wanted);
-        let room = self.model.n_ctx() - self.model.n_past();
+        let missing = self.text.len() - self.model.n_past();
+        let room = self.model.n_ctx() - self.text.len();
         let known = left == 1 || room == 0 || self.model.is_end(root);
         let skip = known && (room == 0 || !self.options.method.verifies_last_step());
         if !skip {
+            self.cost.set_ahead(missing);
             let input = DraftInput {
                 text: &self.text,
                 root,
@@ -368,7 +375,12 @@ impl<M: TargetModel> Session<M> {
             times.verify = watch.lap();
 
             // First the cache, which a model may see to beside what follows. Its rows stay.
-            self.model.commit(&tree, &accepted.path);
+            let kept = if self.had_better_be_decoded_again(&tree, &accepted.path, missing) {
+                &[]
+            } else {
+                accepted.path.as_slice()
+            };
+            self.model.commit(&tree, kept);
             let model = &self.model;
             self.drafter.observe(&Verified {
                 tree: &tree,
@@ -393,7 +405,8 @@ impl<M: TargetModel> Session<M> {
             // All that a tree of this size costs, not only its pass: beside a small model that is much.
             let n_past = self.text.len() - committed.len();
             let seconds = (times.draft + times.decode + times.verify + times.commit).as_secs_f64();
-            self.cost.observe(tree.len(), n_past, seconds);
+            self.cost
+                .observe(missing + tree.len(), n_past - missing, seconds);
         }
         times.commit += watch.lap();
         times.kv = self.model.kv_time().saturating_sub(kv_before);
@@ -405,6 +418,7 @@ impl<M: TargetModel> Session<M> {
         let step = Step {
             accepted: committed,
             drafted: tree.drafted(),
+            decoded_again: if skip { 0 } else { missing },
             sources,
             times,
         };
@@ -420,14 +434,17 @@ impl<M: TargetModel> Session<M> {
     fn limits(&self, left: usize) -> TreeLimits {
         let model = &self.model;
         let leaves = model.max_leaves();
-        let room = model.n_ctx() - model.n_past();
+        let room = model.n_ctx() - self.text.len();
+        let missing = self.text.len() - model.n_past();
         let capacity = match leaves {
             0 => 1,
             _ if self.options.weighs_cost() && self.cost.wants_plain() => 1,
-            _ => self.options.draft_tree_capacity,
+            // The pass is no larger for what is decoded again, so that it keeps its shape.
+            _ => self.options.draft_tree_capacity.saturating_sub(missing),
         };
+        let batch = model.n_batch().saturating_sub(missing);
         TreeLimits {
-            capacity: capacity.min(room).min(model.n_batch()).max(1),
+            capacity: capacity.min(room).min(batch).max(1),
             leaves: leaves.max(1),
             // Deeper nodes could never be committed.
             depth: if self.options.method.verifies_last_step() {
@@ -438,12 +455,36 @@ impl<M: TargetModel> Session<M> {
         }
     }
 
+    /// Whether an accepted path had better be decoded again, with the next tree, than be kept in the cache. Keeping it
+    /// takes two calls for each branch that parts from it, each of which scans the cache.
+    fn had_better_be_decoded_again(
+        &self,
+        tree: &DraftTree,
+        path: &[NodeId],
+        missing: usize,
+    ) -> bool {
+        let capacity = self.options.draft_tree_capacity.min(self.model.n_batch());
+        if !self.options.method.weighs_cost() || path.is_empty() {
+            return false;
+        }
+        // It takes the place of guesses: of the unlikeliest, if there are few.
+        if AGAIN * path.len() > capacity || (self.options.weighs_cost() && self.cost.wants_plain())
+        {
+            return false;
+        }
+        let tokens = missing + tree.len();
+        let more = if tokens >= capacity { 0 } else { path.len() };
+        let moving = self.model.commit_delay(path).as_secs_f64();
+        moving > self.cost.seconds_of(more, tokens)
+    }
+
     /// Decodes the tree; if the cache has no room for it (fragmented, or smaller than it says), the bare root.
     fn decode(&mut self, tree: &mut DraftTree) -> Result<(), GenerateError> {
-        match self.model.decode_tree(tree) {
+        let missing = &self.text[self.model.n_past()..];
+        match self.model.decode_tree(missing, tree) {
             Err(DecodeError::NoRoom { .. }) if tree.drafted() > 0 => {
                 tree.truncate(1);
-                Ok(self.model.decode_tree(tree)?)
+                Ok(self.model.decode_tree(missing, tree)?)
             }
             done => Ok(done?),
         }

@@ -36,7 +36,8 @@ pub enum KvOp {
 /// catches up only when a tree needs it, so a step costs calls for the sequences it uses, not for all there
 /// are, and copies only what was committed since a sequence was used last.
 ///
-/// Between steps the cache holds the committed tokens and nothing else.
+/// Between steps the cache holds the committed tokens and nothing else; but for the last ones, if whoever commits
+/// would rather decode them again with the next tree than have them moved ([`calls_for`](Self::calls_for)).
 #[derive(Clone, Debug)]
 pub struct KvLedger {
     /// `held[s]` is the number of committed tokens in sequence `s`.
@@ -45,6 +46,10 @@ pub struct KvLedger {
     can_cut: bool,
     /// Of the tree decoded last, or of a root if other tokens were decoded since.
     layout: TreeLayout,
+    /// Tokens of the text decoded along with that tree, before its root.
+    missing: usize,
+    /// Tokens of that batch.
+    batch: usize,
 }
 
 impl KvLedger {
@@ -54,6 +59,8 @@ impl KvLedger {
             held: vec![0; sequences.max(1)],
             can_cut: true,
             layout: TreeLayout::of_root(),
+            missing: 0,
+            batch: 0,
         }
     }
 
@@ -90,19 +97,30 @@ impl KvLedger {
         self.held[0] += count;
         // The graph of the tree before is gone, so there is nothing to be shaped like.
         self.layout = TreeLayout::of_root();
+        self.batch = 0;
     }
 
-    /// Lays out the next tree, shaped like the one before where it can be, and says what to do before it is decoded.
-    pub fn lay_out(&mut self, tree: &DraftTree, ops: &mut Vec<KvOp>) {
-        self.before_decode(TreeLayout::following(&self.layout, tree), ops);
+    /// Lays out the next tree, shaped like the one before where it can be, and says what to do before it is decoded,
+    /// with `missing` tokens of the text ahead of it.
+    pub fn lay_out(&mut self, missing: usize, tree: &DraftTree, ops: &mut Vec<KvOp>) {
+        let batch = missing + tree.len();
+        let sequences = if batch == self.batch {
+            self.layout.sequence_count()
+        } else {
+            1
+        };
+        self.batch = batch;
+        self.before_decode(missing, TreeLayout::padded(tree, sequences), ops);
     }
 
-    /// What to do before a tree is decoded that lies like `layout`.
+    /// What to do before a tree is decoded that lies like `layout`, after `missing` tokens of the text on all its
+    /// sequences.
     ///
     /// # Panics
     /// If there are not so many sequences.
-    pub fn before_decode(&mut self, layout: TreeLayout, ops: &mut Vec<KvOp>) {
+    pub fn before_decode(&mut self, missing: usize, layout: TreeLayout, ops: &mut Vec<KvOp>) {
         self.layout = layout;
+        self.missing = missing;
         self.catch_up(ops);
     }
 
@@ -129,7 +147,7 @@ impl KvLedger {
     /// kept.
     pub fn after_decode(&mut self, tree: &DraftTree, path: &[NodeId], ops: &mut Vec<KvOp>) {
         let layout = &self.layout;
-        let root_pos = self.held[0];
+        let root_pos = self.held[0] + self.missing;
         let committed = root_pos + 1 + path.len();
         let keeper = path.last().map_or(0, |&last| layout.sequences(last).start);
         // Cells deeper than the kept path hang below it only on the sequences that carry all of it; one
@@ -167,6 +185,14 @@ impl KvLedger {
             });
             self.held[0] = committed;
         }
+    }
+
+    /// Calls that it takes to keep `path` of the tree laid out last and to bring all its sequences in step again, and
+    /// that keeping the root alone does not take: two for each sequence that parts from the path.
+    pub fn calls_for(&self, path: &[NodeId]) -> usize {
+        let of = |node| self.layout.sequences(node).len();
+        path.last()
+            .map_or(0, |&last| 2 * (self.layout.sequence_count() - of(last)))
     }
 
     /// What to do after a decode that failed half-way: drop whatever it left, keep all that was committed.

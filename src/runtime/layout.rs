@@ -34,13 +34,6 @@ impl TreeLayout {
         Self::padded(tree, 1)
     }
 
-    /// Lays out the tree decoded after the one laid out `before`: on as many sequences, if it is as large and its
-    /// leaves are no more. Only then does llama.cpp use the graph of the pass before.
-    pub fn following(before: &Self, tree: &DraftTree) -> Self {
-        let as_large = before.sequences.len() == tree.len();
-        Self::padded(tree, if as_large { before.sequence_count() } else { 1 })
-    }
-
     /// Lays out a tree on `sequences` sequences, or on as many as it has leaves if those are more.
     ///
     /// Those that the tree does not need go along with leaf 0, whose path is the likeliest to be kept, so that they
@@ -111,10 +104,6 @@ mod tests {
         assert_eq!(ranges, [0..5, 0..4, 4..5, 4..5, 0..3, 3..4]);
         assert_eq!(layout.sequence_count(), 5);
         assert_eq!(TreeLayout::padded(&tree, 2), TreeLayout::of(&tree));
-        assert_eq!(TreeLayout::following(&layout, &tree), layout);
-        let mut chain = DraftTree::new(0, TreeLimits::nodes(16));
-        let _ = chain.grow(ROOT, 1);
-        assert_eq!(TreeLayout::following(&layout, &chain).sequence_count(), 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 use rustc_hash::FxHasher;
 
@@ -39,6 +40,9 @@ pub struct ScriptedModel {
     cache: SimulatedKv,
     ledger: KvLedger,
     rows: Vec<Vec<f32>>,
+    /// The row of the root, or the first of all.
+    first_row: usize,
+    call_time: Duration,
     failures: VecDeque<(usize, Failure)>,
     decodes: usize,
     can_draft: bool,
@@ -58,6 +62,8 @@ impl ScriptedModel {
             cache: SimulatedKv::new(n_ctx),
             ledger: KvLedger::new(sequences),
             rows: Vec::new(),
+            first_row: 0,
+            call_time: Duration::ZERO,
             failures: VecDeque::new(),
             decodes: 0,
             can_draft: true,
@@ -73,6 +79,12 @@ impl ScriptedModel {
     /// Ends its answers with `token`.
     pub fn with_end(mut self, token: TokenId) -> Self {
         self.end = Some(token);
+        self
+    }
+
+    /// Says that each call to the cache takes so long.
+    pub fn with_call_time(mut self, call_time: Duration) -> Self {
+        self.call_time = call_time;
         self
     }
 
@@ -240,35 +252,42 @@ impl TargetModel for ScriptedModel {
             .map(|(pos, &t)| (t, pos, 0..1))
             .collect();
         self.decode(&batch)?;
+        self.first_row = 0;
         self.ledger.appended(tokens.len());
         Ok(tokens.len() - 1)
     }
 
-    fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
+    fn decode_tree(&mut self, missing: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
         let mut ops = Vec::new();
-        self.ledger.lay_out(tree, &mut ops);
+        self.ledger.lay_out(missing.len(), tree, &mut ops);
         self.apply(&ops);
+        let layout = self.ledger.layout();
         let start = self.ledger.n_past();
-        let batch: Vec<_> = (ROOT..tree.len())
-            .map(|node| {
-                (
-                    tree.token(node),
-                    start + tree.depth(node),
-                    self.ledger.layout().sequences(node),
-                )
-            })
-            .collect();
-        self.decode(&batch)
+        let root = start + missing.len();
+        let ahead = (start..).zip(missing);
+        let ahead = ahead.map(|(pos, &token)| (token, pos, layout.sequences(ROOT)));
+        let nodes = (ROOT..tree.len()).map(|node| {
+            let pos = root + tree.depth(node);
+            (tree.token(node), pos, layout.sequences(node))
+        });
+        let batch: Vec<_> = ahead.chain(nodes).collect();
+        self.decode(&batch)?;
+        self.first_row = missing.len();
+        Ok(())
     }
 
     fn logits(&self, row: usize) -> &[f32] {
-        &self.rows[row]
+        &self.rows[self.first_row + row]
     }
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
         let mut ops = Vec::new();
         self.ledger.after_decode(tree, path, &mut ops);
         self.apply(&ops);
+    }
+
+    fn commit_delay(&self, path: &[NodeId]) -> Duration {
+        self.call_time * u32::try_from(self.ledger.calls_for(path)).expect("few sequences")
     }
 
     fn truncate(&mut self, len: usize) {
@@ -284,27 +303,29 @@ mod tests {
     use crate::draft::TreeLimits;
 
     #[test]
-    fn a_prompt_ends_the_padding_to_the_shape_before() {
+    fn batches_as_large_as_the_one_before_lie_on_as_many_sequences_until_a_prompt() {
         let mut model = ScriptedModel::new(20, 2, 1, 60, 8);
-        let star = |leaves| {
+        let star = |leaves, drafted| {
             let mut tree = DraftTree::new(0, TreeLimits::nodes(6));
             let mut last = ROOT;
-            for token in 1..6 {
+            for token in 1..=drafted {
                 let parent = if token <= leaves { ROOT } else { last };
                 last = tree.push(parent, token).unwrap();
             }
             tree
         };
         model.append(&[1, 2, 3]).unwrap();
-        let sequences = |model: &mut ScriptedModel, leaves| {
-            let tree = star(leaves);
-            model.decode_tree(&tree).unwrap();
+        // Six tokens each: of the text, the root, drafted.
+        let after = |model: &mut ScriptedModel, missing: &[TokenId], leaves| {
+            let tree = star(leaves, 5 - missing.len() as TokenId);
+            model.decode_tree(missing, &tree).unwrap();
             model.commit(&tree, &[]);
             model.ledger.layout().sequence_count()
         };
-        assert_eq!(sequences(&mut model, 5), 5);
-        assert_eq!(sequences(&mut model, 2), 5, "as many as before");
+        assert_eq!(after(&mut model, &[], 5), 5);
+        assert_eq!(after(&mut model, &[], 2), 5, "as many as before");
+        assert_eq!(after(&mut model, &[7, 8], 2), 5, "text counts");
         model.append(&[4]).unwrap();
-        assert_eq!(sequences(&mut model, 2), 2, "as many as it has leaves");
+        assert_eq!(after(&mut model, &[], 2), 2, "as many as it has leaves");
     }
 }

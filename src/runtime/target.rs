@@ -67,17 +67,25 @@ pub trait TargetModel {
     /// See [`DecodeError`]; nothing of it is kept then.
     fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError>;
 
-    /// Decodes a tree, its root right after the cached text. Row `i` is then the logits of node `i`.
+    /// Decodes `missing`, the end of the text that the cache does not hold (both together at most
+    /// [`n_batch`](Self::n_batch)), and a tree, its root right after it. Row `i` is then the logits of node `i`.
     ///
     /// # Errors
-    /// See [`DecodeError`]; nothing of the tree is kept then.
-    fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError>;
+    /// See [`DecodeError`]; nothing of either is kept then.
+    fn decode_tree(&mut self, missing: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError>;
 
     /// The logits of a row of the last decode, borrowed until the next.
     fn logits(&self, row: usize) -> &[f32];
 
-    /// Keeps the root and `path` of the tree decoded last, drops the rest.
+    /// Keeps what was missing before the tree decoded last, its root and `path`, drops the rest.
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]);
+
+    /// About how much longer the next decode has to wait for the cache if `path` is [committed](Self::commit) than if
+    /// the root alone is, as far as the model knows. The rest of the path is then missing before the next tree.
+    fn commit_delay(&self, path: &[NodeId]) -> Duration {
+        let _ = path;
+        Duration::ZERO
+    }
 
     /// Time spent so far on moving cells of the cache between sequences, if the model keeps count.
     fn kv_time(&self) -> Duration {
@@ -120,14 +128,17 @@ impl<M: TargetModel + ?Sized> TargetModel for &mut M {
     fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError> {
         (**self).append(tokens)
     }
-    fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
-        (**self).decode_tree(tree)
+    fn decode_tree(&mut self, missing: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
+        (**self).decode_tree(missing, tree)
     }
     fn logits(&self, row: usize) -> &[f32] {
         (**self).logits(row)
     }
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
         (**self).commit(tree, path);
+    }
+    fn commit_delay(&self, path: &[NodeId]) -> Duration {
+        (**self).commit_delay(path)
     }
     fn kv_time(&self) -> Duration {
         (**self).kv_time()
@@ -174,8 +185,13 @@ mod tests {
             self.0.push(format!("append {tokens:?}"));
             Ok(tokens.len())
         }
-        fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
-            self.0.push(format!("decode {} nodes", tree.len()));
+        fn decode_tree(
+            &mut self,
+            missing: &[TokenId],
+            tree: &DraftTree,
+        ) -> Result<(), DecodeError> {
+            self.0
+                .push(format!("decode {missing:?} and {} nodes", tree.len()));
             Err(DecodeError::Aborted)
         }
         fn logits(&self, row: usize) -> &[f32] {
@@ -183,6 +199,9 @@ mod tests {
         }
         fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
             self.0.push(format!("commit {path:?} of {}", tree.len()));
+        }
+        fn commit_delay(&self, path: &[NodeId]) -> Duration {
+            Duration::from_secs(path.len() as u64)
         }
         fn kv_time(&self) -> Duration {
             Duration::from_secs(8)
@@ -210,9 +229,10 @@ mod tests {
         assert_eq!(sizes, [1, 2, 3, 4, 5, 6]);
         assert!(model.is_end(7) && !model.is_end(1));
         assert_eq!(model.append(&[1, 2]), Ok(2));
-        assert_eq!(model.decode_tree(&tree), Err(DecodeError::Aborted));
+        assert_eq!(model.decode_tree(&[9], &tree), Err(DecodeError::Aborted));
         assert_eq!(model.logits(1), [0.5, 1.0]);
         model.commit(&tree, &[child]);
+        assert_eq!(model.commit_delay(&[child]), Duration::from_secs(1));
         assert_eq!(model.kv_time(), Duration::from_secs(8));
         assert_eq!(model.graphs_reused(), Some(9));
         model.truncate(3);
@@ -224,7 +244,7 @@ mod tests {
         ask(&mut witness);
         let told = [
             "append [1, 2]",
-            "decode 2 nodes",
+            "decode [9] and 2 nodes",
             "commit [1] of 2",
             "keep 3",
         ];

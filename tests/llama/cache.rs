@@ -45,7 +45,7 @@ fn a_tree_without_room_leaves_the_cache_as_it_was() {
     let mut target = engine.context(&context).unwrap();
     let text: Vec<TokenId> = (0..245).map(|at| 3 + at % 50).collect();
     target.append(&text).unwrap();
-    let outcome = target.decode_tree(&bush(20, 5));
+    let outcome = target.decode_tree(&[], &bush(20, 5));
     assert!(
         matches!(outcome, Err(DecodeError::NoRoom { batch: 21 })),
         "{outcome:?}"
@@ -60,7 +60,7 @@ fn a_tree_that_llama_cpp_refuses_leaves_the_cache_as_it_was() {
     let text: Vec<TokenId> = (0..40).map(|at| 3 + at % 20).collect();
     target.append(&text).unwrap();
     let beyond = target.n_vocab() as TokenId;
-    let outcome = target.decode_tree(&bush(6, beyond - 2));
+    let outcome = target.decode_tree(&[], &bush(6, beyond - 2));
     let Err(DecodeError::Failed { code, .. }) = &outcome else {
         panic!("{outcome:?}");
     };
@@ -75,40 +75,45 @@ fn rows_stay_and_nothing_comes_between_while_cells_are_moved() {
     let mut target = engine.context(&CONTEXT).unwrap();
     let mut text: Vec<TokenId> = (0..300).map(|at| 3 + at % 50).collect();
     target.append(&text).unwrap();
-    for round in 0..40 {
+    let mut missing = Vec::new();
+    for round in 0..42 {
         let mut tree = bush(20 + round % 30, 5);
         let mut path = vec![1];
         for token in 80..80 + round as TokenId % 4 {
             path.extend(tree.push(path[path.len() - 1], token));
         }
         path.truncate(round % 3);
-        target.decode_tree(&tree).unwrap();
+        target.decode_tree(&missing, &tree).unwrap();
         let read = |target: &LlamaTarget<'_>| {
             let rows = (0..tree.len()).map(|node| target.logits(node).to_vec());
             rows.collect::<Vec<_>>()
         };
         let before = read(&target);
-        target.commit(&tree, &path);
+        let kept = if round % 4 == 1 { &[] } else { &path[..] };
+        target.commit(&tree, kept);
         assert!(read(&target) == before, "round {round}");
         text.push(tree.token(ROOT));
         text.extend(path.iter().map(|&node| tree.token(node)));
+        // What was not kept is decoded with the next tree.
+        missing = text[target.n_past()..].to_vec();
         match round % 5 {
-            0 => assert_goes_on(&engine, &mut target, &CONTEXT, &text),
-            1 => target.truncate(text.len()),
+            0 if missing.is_empty() => {
+                assert_goes_on(&engine, &mut target, &CONTEXT, &text);
+                text.push(7);
+            }
+            1 => target.truncate(target.n_past()),
             2 => assert!(target.graphs_reused().is_some()),
             _ => {}
         }
-        if round % 5 == 0 {
-            text.push(7);
-        }
     }
+    target.append(&missing).unwrap();
     assert_goes_on(&engine, &mut target, &CONTEXT, &text);
     // Whoever goes away in the middle of it waits, too.
     let tree = bush(60, 5);
     for _ in 0..10 {
         let mut target = engine.context(&CONTEXT).unwrap();
         target.append(&text).unwrap();
-        target.decode_tree(&tree).unwrap();
+        target.decode_tree(&[], &tree).unwrap();
         target.commit(&tree, &[1]);
     }
 }

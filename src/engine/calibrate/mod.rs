@@ -239,7 +239,7 @@ fn measure(
     }
     let kv_before = model.kv_time();
     let start = Instant::now();
-    model.decode_tree(&tree)?;
+    model.decode_tree(&[], &tree)?;
     let pass = start.elapsed();
     let kv_within = model.kv_time().saturating_sub(kv_before);
     let searched = Instant::now();

@@ -37,6 +37,8 @@ pub struct CostModel {
     since_plain: usize,
     plain_drift: f64,
     rebuild: Rebuild,
+    /// Tokens that the next pass has ahead of its tree.
+    ahead: usize,
     /// Tokens of the pass before and the number of its graph's cells, while its graph can be used again.
     last: Option<(usize, usize)>,
     /// The part of the recent passes that had `1..` tokens.
@@ -110,6 +112,7 @@ impl CostModel {
                 ratio: REBUILD,
                 seen: 0,
             },
+            ahead: 0,
             last: None,
             shares: Vec::new(),
         }
@@ -170,6 +173,24 @@ impl CostModel {
     /// What passes cost now.
     pub fn cost(&self) -> &PassCost {
         &self.current
+    }
+
+    /// Seconds that a pass of `tokens` tokens takes longer with `more` tokens beside them, as far as is known; infinite if
+    /// the costs are known in another unit.
+    pub fn seconds_of(&self, more: usize, tokens: usize) -> f64 {
+        if self.current.is_flat() {
+            0.0
+        } else if self.fixed {
+            f64::INFINITY
+        } else {
+            self.current.bare(tokens + more) - self.current.bare(tokens)
+        }
+    }
+
+    /// The next pass has `tokens` tokens ahead of its tree.
+    pub fn set_ahead(&mut self, tokens: usize) {
+        self.ahead = tokens;
+        self.current.set_ahead(tokens);
     }
 
     /// Tells that the model did something else than these passes: the next one has its graph to build.
@@ -310,6 +331,7 @@ impl CostModel {
             times.push((self.priors[at] + self.speed + correction).exp());
         }
         self.current = PassCost::from_times(times);
+        self.current.set_ahead(self.ahead);
         self.refresh_shapes();
     }
 

@@ -4,6 +4,7 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use llama_cpp_2::context::LlamaContext;
@@ -22,8 +23,24 @@ pub(super) struct Context<'a> {
     /// The rows of the last decode, while the other thread has the context.
     rows: Vec<Row>,
     helper: Helper,
+    times: Times,
     model: PhantomData<&'a LlamaModel>,
 }
+
+/// What calls take, as far as is known, and what is done in the meantime.
+struct Times {
+    /// Seconds of a call.
+    call: f64,
+    /// Seconds from handing calls over to having to wait for them.
+    meantime: f64,
+    /// When calls were handed over last.
+    handed_over: Instant,
+}
+
+/// Fewer calls at once don't tell what one takes: some look at the cache, some move many cells.
+const TELLING: usize = 16;
+/// What the latest of several times weighs.
+const SHARE: f64 = 0.1;
 
 /// Where a row of logits lies.
 struct Row {
@@ -46,6 +63,9 @@ enum Helper {
 struct Job {
     context: LlamaContext<'static>,
     ops: Vec<KvOp>,
+    /// How many calls it was, and how long they took.
+    calls: usize,
+    spent: Duration,
     /// The processor that the decoding thread runs on.
     processor: Option<usize>,
 }
@@ -59,6 +79,11 @@ impl<'a> Context<'a> {
             here: Some(context),
             rows: Vec::new(),
             helper: Helper::NotYet,
+            times: Times {
+                call: 0.0,
+                meantime: 0.0,
+                handed_over: Instant::now(),
+            },
             model: PhantomData,
         }
     }
@@ -75,8 +100,13 @@ impl<'a> Context<'a> {
     }
 
     fn take_back(&mut self) {
-        if let Helper::Runs { done, .. } = &self.helper {
-            self.here = done.recv().ok().map(|job| job.context);
+        let Helper::Runs { done, .. } = &self.helper else {
+            return;
+        };
+        let meantime = self.times.handed_over.elapsed();
+        if let Ok(job) = done.recv() {
+            self.times.learn(&job, meantime);
+            self.here = Some(job.context);
         }
     }
 
@@ -100,10 +130,6 @@ impl<'a> Context<'a> {
         if matches!(self.helper, Helper::NotYet) {
             self.helper = Helper::start();
         }
-        let Helper::Runs { jobs, .. } = &self.helper else {
-            return apply(self.get(), ops);
-        };
-        let jobs = jobs.clone();
         let context = self.get();
         let rows = (0..rows).map(|number| {
             let row = logits(context, number);
@@ -113,18 +139,53 @@ impl<'a> Context<'a> {
             }
         });
         self.rows = rows.collect();
-        let context = self.here.take().expect("`get` has just seen it");
         let job = Job {
-            context,
+            context: self.here.take().expect("`get` has just seen it"),
             ops: std::mem::take(ops),
+            calls: 0,
+            spent: Duration::ZERO,
             processor: processor(),
         };
-        if let Err(error) = jobs.send(job) {
-            // The thread has gone; on without.
-            let mut job = error.into_inner();
-            apply(&mut job.context, &mut job.ops);
-            self.here = Some(job.context);
+        let refused = match &self.helper {
+            Helper::Runs { jobs, .. } => jobs.send(job).err().map(|error| error.0),
+            Helper::NotYet | Helper::Never => Some(job),
+        };
+        self.times.handed_over = Instant::now();
+        if let Some(mut job) = refused {
             self.helper = Helper::Never;
+            job.run();
+            self.times.learn(&job, Duration::ZERO);
+            self.here = Some(job.context);
+        }
+    }
+
+    /// About how much longer than without them one has to wait for so many calls that are handed over.
+    pub(super) fn delay_of(&self, calls: usize) -> Duration {
+        let seconds = calls as f64 * self.times.call - self.times.meantime;
+        Duration::from_secs_f64(seconds.max(0.0))
+    }
+}
+
+impl Job {
+    fn run(&mut self) {
+        let start = Instant::now();
+        self.calls = self.ops.len();
+        apply(&mut self.context, &mut self.ops);
+        self.spent = start.elapsed();
+    }
+}
+
+impl Times {
+    /// Learns from calls that were made, and from what was done in the meantime.
+    fn learn(&mut self, job: &Job, meantime: Duration) {
+        let blend = |known: &mut f64, seen: f64| {
+            let share = if *known > 0.0 { SHARE } else { 1.0 };
+            *known += share * (seen - *known);
+        };
+        blend(&mut self.meantime, meantime.as_secs_f64());
+        if job.calls >= TELLING {
+            let call = job.spent.as_secs_f64() / job.calls as f64;
+            blend(&mut self.call, call);
         }
     }
 }
@@ -156,7 +217,7 @@ impl Helper {
             let seat = Seat::new();
             for mut job in todo {
                 seat.leave(job.processor);
-                apply(&mut job.context, &mut job.ops);
+                job.run();
                 if finished.send(job).is_err() {
                     break;
                 }

@@ -29,6 +29,8 @@ pub struct LlamaTarget<'a> {
     sequence_ids: Vec<i32>,
     ops: Vec<KvOp>,
     kv_time: Duration,
+    /// The row of the root, or the first of all.
+    first_row: usize,
 }
 
 /// Sequences of a tree from which on moving cells after its pass takes so long that it is done beside the decoding thread.
@@ -64,6 +66,7 @@ impl<'a> LlamaTarget<'a> {
             sequence_ids: ids.collect(),
             ops: Vec::new(),
             kv_time: Duration::ZERO,
+            first_row: 0,
         }
     }
 
@@ -180,24 +183,33 @@ impl TargetModel for LlamaTarget<'_> {
             self.add(token, start + index, 0..1, index == last);
         }
         self.decode()?;
+        self.first_row = 0;
         self.ledger.appended(tokens.len());
         Ok(last)
     }
 
-    fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
-        self.ledger.lay_out(tree, &mut self.ops);
+    fn decode_tree(&mut self, missing: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
+        self.ledger.lay_out(missing.len(), tree, &mut self.ops);
         self.apply_ops();
         self.batch.clear();
         let start = self.ledger.n_past();
+        for (index, &token) in missing.iter().enumerate() {
+            let sequences = self.ledger.layout().sequences(ROOT);
+            // Nobody reads these rows, but a graph serves again only for as many rows as before.
+            self.add(token, start + index, sequences, true);
+        }
+        let root = start + missing.len();
         for node in ROOT..tree.len() {
             let sequences = self.ledger.layout().sequences(node);
-            self.add(tree.token(node), start + tree.depth(node), sequences, true);
+            self.add(tree.token(node), root + tree.depth(node), sequences, true);
         }
-        self.decode()
+        self.decode()?;
+        self.first_row = missing.len();
+        Ok(())
     }
 
     fn logits(&self, row: usize) -> &[f32] {
-        self.context.row(row)
+        self.context.row(self.first_row + row)
     }
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
@@ -208,8 +220,17 @@ impl TargetModel for LlamaTarget<'_> {
         // The next tree will mostly lie on as many sequences, so they are brought in step along with it.
         self.ledger.catch_up(&mut self.ops);
         let start = Instant::now();
-        self.context.hand_over(&mut self.ops, tree.len());
+        self.context
+            .hand_over(&mut self.ops, self.first_row + tree.len());
         self.kv_time += start.elapsed();
+    }
+
+    fn commit_delay(&self, path: &[NodeId]) -> Duration {
+        let layout = self.ledger.layout();
+        if layout.sequence_count() < MANY {
+            return Duration::ZERO;
+        }
+        self.context.delay_of(self.ledger.calls_for(path))
     }
 
     fn kv_time(&self) -> Duration {

@@ -1,8 +1,10 @@
 //! The KV ledger's calls, carried out on a simulated cache.
 
+use std::ops::Range;
+
 use logitspec::TokenId;
 use logitspec::draft::{DraftTree, NodeId, ROOT, TreeLimits};
-use logitspec::runtime::{KvLedger, KvOp, SimulatedKv, TreeLayout};
+use logitspec::runtime::{KvLedger, KvOp, SeqId, SimulatedKv, TreeLayout};
 
 use super::tree::{self, Growth};
 
@@ -46,9 +48,9 @@ impl Cache {
         }
     }
 
-    fn prepare(&mut self, layout: &TreeLayout) {
+    fn prepare(&mut self, missing: usize, layout: &TreeLayout) {
         let mut ops = Vec::new();
-        self.ledger.before_decode(layout.clone(), &mut ops);
+        self.ledger.before_decode(missing, layout.clone(), &mut ops);
         self.bring_in_step(&ops, layout.sequence_count());
     }
 
@@ -83,32 +85,40 @@ impl Cache {
         }
     }
 
-    fn put(&mut self, tree: &DraftTree, layout: &TreeLayout, node: NodeId) {
-        let pos = self.n() + tree.depth(node);
-        assert!(
-            self.cells
-                .put(tree.token(node), pos, layout.sequences(node))
-        );
+    fn put(&mut self, token: TokenId, pos: usize, sequences: Range<SeqId>) {
+        assert!(self.cells.put(token, pos, sequences));
     }
 
-    /// Decodes a tree on some sequences more than it needs, and keeps the path that `turns` leads down; or, if `fails`,
-    /// breaks off half-way.
-    fn step(&mut self, tree: &DraftTree, turns: u8, fails: bool) {
+    /// Decodes a tree on some sequences more than it needs, `missing` tokens of the text ahead of it, and keeps the path
+    /// that `turns` leads down; or, if `fails`, breaks off half-way.
+    fn step(&mut self, missing: &[TokenId], tree: &DraftTree, turns: u8, fails: bool) {
         let layout =
             TreeLayout::padded(tree, usize::from(turns / 16) % self.ledger.sequences() + 1);
-        let n = self.n();
-        self.prepare(&layout);
+        self.prepare(missing.len(), &layout);
+        let start = self.n();
+        let n = start + missing.len();
+        let mut batch: Vec<_> = (start..)
+            .zip(missing)
+            .map(|(pos, &token)| (token, pos, layout.sequences(ROOT)))
+            .collect();
+        batch.extend((ROOT..tree.len()).map(|node| {
+            let pos = n + tree.depth(node);
+            (tree.token(node), pos, layout.sequences(node))
+        }));
         if fails {
-            for node in 0..usize::from(turns) % tree.len() {
-                self.put(tree, &layout, node);
-            }
+            batch.truncate(usize::from(turns) % batch.len());
+        }
+        for (token, pos, sequences) in batch {
+            self.put(token, pos, sequences);
+        }
+        if fails {
             let mut ops = Vec::new();
             self.ledger.after_failure(&mut ops);
             return self.apply(&ops);
         }
-        (ROOT..tree.len()).for_each(|node| self.put(tree, &layout, node));
         for node in ROOT..tree.len() {
             let mut expected = self.text.clone();
+            expected.extend(missing);
             expected.push(tree.token(ROOT));
             expected.extend(tree.path_to(node).iter().map(|&id| tree.token(id)));
             let seen = self
@@ -119,7 +129,11 @@ impl Cache {
         }
 
         let path = some_path(tree, turns);
+        let mut root_alone = Vec::new();
+        self.ledger.clone().after_decode(tree, &[], &mut root_alone);
+        assert!(root_alone.len() <= 1, "one call drops a tree");
         let mut ops = Vec::new();
+        let more = self.ledger.calls_for(&path);
         self.ledger.after_decode(tree, &path, &mut ops);
         let committed = n + 1 + path.len();
         assert!(
@@ -139,6 +153,8 @@ impl Cache {
             }
         }
         self.apply(&ops);
+        self.text.extend(missing);
+        self.assert_calls(more, &ops, layout.sequence_count());
         self.text.push(tree.token(ROOT));
         self.text.extend(path.iter().map(|&node| tree.token(node)));
         if turns.is_multiple_of(3) {
@@ -147,6 +163,17 @@ impl Cache {
             self.ledger.catch_up(&mut ops);
             self.bring_in_step(&ops, layout.sequence_count());
         }
+    }
+
+    /// The calls foretold for a path are those that drop what parts from it, and as many to bring each of the `sequences`
+    /// in step again, but that sequence 0 is so already.
+    fn assert_calls(&self, foretold: usize, ops: &[KvOp], sequences: usize) {
+        let drops = |op: &&KvOp| matches!(op, KvOp::Remove { seq: Some(_), .. });
+        let drops = ops.iter().filter(drops).count();
+        let copied = matches!(ops.last(), Some(KvOp::Copy { .. }));
+        let behind = (0..sequences).filter(|&seq| self.ledger.held(seq) < self.ledger.n_past());
+        let copies = behind.count() + usize::from(copied);
+        assert_eq!(foretold, drops + copies);
     }
 
     fn happen(&mut self, (kind, number, growths): &Event) {
@@ -173,8 +200,15 @@ impl Cache {
                     leaves: self.ledger.sequences(),
                     depth: usize::MAX,
                 };
+                let missing = [30, 31, 32].into_iter().take(usize::from(kind) - 2);
+                let missing: Vec<_> = missing.take(limits.capacity.saturating_sub(1)).collect();
+                let limits = TreeLimits {
+                    capacity: limits.capacity - missing.len(),
+                    ..limits
+                };
                 if limits.capacity > 0 {
-                    self.step(&tree::grown(limits, growths), *number, kind == 2);
+                    let tree = tree::grown(limits, growths);
+                    self.step(&missing, &tree, *number, *number % 5 == 0);
                 }
             }
         }

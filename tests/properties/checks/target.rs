@@ -1,5 +1,7 @@
 //! A model that watches how it is used.
 
+use std::time::Duration;
+
 use logitspec::TokenId;
 use logitspec::draft::{DraftTree, NodeId, ROOT};
 use logitspec::runtime::{DecodeError, ScriptedModel, TargetModel};
@@ -19,7 +21,8 @@ pub struct Watched {
     /// Memory that cannot be cut back: nothing may be drafted.
     plain: bool,
     text: Vec<TokenId>,
-    uncommitted: Option<DraftTree>,
+    /// A tree, and the tokens decoded ahead of it.
+    uncommitted: Option<(Vec<TokenId>, DraftTree)>,
     /// The rows of the last decode.
     rows: std::ops::Range<usize>,
     pub last_failure: Option<Call>,
@@ -98,25 +101,25 @@ impl TargetModel for Watched {
         Ok(self.rows.start)
     }
 
-    fn decode_tree(&mut self, tree: &DraftTree) -> Result<(), DecodeError> {
+    fn decode_tree(&mut self, missing: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
         self.settled();
         tree::assert_valid(tree);
-        assert!(tree.len() <= self.n_batch());
+        assert!(missing.len() + tree.len() <= self.n_batch());
         assert!((0..tree.len()).all(|node| (tree.token(node) as usize) < self.n_vocab()));
         assert!(tree.leaf_count() <= self.max_leaves().max(1));
         assert!(
             !self.plain || tree.drafted() == 0,
             "drafted what cannot be taken back"
         );
-        assert!(self.text.len() + tree.len() <= self.n_ctx());
+        assert!(self.text.len() + missing.len() + tree.len() <= self.n_ctx());
         self.rows = 0..0;
-        if let Err(error) = self.model.decode_tree(tree) {
+        if let Err(error) = self.model.decode_tree(missing, tree) {
             self.last_failure = Some(Call::DecodeTree);
             self.forget_what_the_failure_took();
             return Err(error);
         }
         self.rows = 0..tree.len();
-        self.uncommitted = Some(tree.clone());
+        self.uncommitted = Some((missing.to_vec(), tree.clone()));
         Ok(())
     }
 
@@ -126,14 +129,20 @@ impl TargetModel for Watched {
     }
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
-        assert_eq!(self.uncommitted.take().as_ref(), Some(tree));
+        let (missing, decoded) = self.uncommitted.take().expect("a tree was decoded");
+        assert_eq!(&decoded, tree);
         if let Some(&last) = path.last() {
             assert_eq!(path, tree.path_to(last), "not a path from the root");
         }
         self.model.commit(tree, path);
+        self.text.extend(missing);
         self.text
             .extend([ROOT].iter().chain(path).map(|&node| tree.token(node)));
         self.settled();
+    }
+
+    fn commit_delay(&self, path: &[NodeId]) -> Duration {
+        self.model.commit_delay(path)
     }
 
     fn truncate(&mut self, len: usize) {
