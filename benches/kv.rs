@@ -59,6 +59,8 @@ fn kv(criterion: &mut Criterion) {
                             .decode_tree(&[], black_box(&tree))
                             .expect("there is room");
                         target.commit(&tree, path);
+                        // Nothing is done meanwhile: wait.
+                        black_box(target.graphs_reused());
                         spent += target.kv_time() - before;
                         if target.n_past() + 70 > n_ctx as usize {
                             target.truncate(half);

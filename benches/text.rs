@@ -5,7 +5,7 @@
 //!
 //! A thread must be told, over a channel, and that is what remains on the decoding thread. Everything is timed after a
 //! pause, as after a pass of the model: caches are cold, and the other thread is asleep. See "No second thread for
-//! model" in `docs/decisions.md`.
+//! text" in `docs/decisions.md`.
 
 use std::fs::File;
 use std::hint::black_box;

@@ -27,7 +27,7 @@ pub struct Session<M> {
     /// outcome is known needs no pass, and what it committed is decoded with the next prompt; and where that is
     /// cheaper than moving cells, an accepted path is decoded again with the next tree.
     text: Vec<TokenId>,
-    /// Row of the last committed token's logits, while the cache is in step with the text.
+    /// Row of the last committed token's logits, while they are at hand.
     last_row: Option<usize>,
     /// The next root, when a walk has already selected it.
     next: Option<TokenId>,
@@ -108,7 +108,7 @@ impl<M: TargetModel> Session<M> {
         &self.model
     }
 
-    /// The logits of the last committed token, if the cache is in step with the text.
+    /// The logits of the last committed token, if they are at hand: after a prompt, and after a step that needed a pass.
     pub fn last_logits(&self) -> Option<&[f32]> {
         self.last_row.map(|row| self.model.logits(row))
     }
@@ -375,7 +375,7 @@ impl<M: TargetModel> Session<M> {
             times.verify = watch.lap();
 
             // First the cache, which a model may see to beside what follows. Its rows stay.
-            let kept = if self.had_better_be_decoded_again(&tree, &accepted.path, missing) {
+            let kept = if self.had_better_be_decoded_again(&tree, &accepted, missing) {
                 &[]
             } else {
                 accepted.path.as_slice()
@@ -438,7 +438,7 @@ impl<M: TargetModel> Session<M> {
         let missing = self.text.len() - model.n_past();
         let capacity = match leaves {
             0 => 1,
-            _ if self.options.weighs_cost() && self.cost.wants_plain() => 1,
+            _ if missing == 0 && self.wants_plain() => 1,
             // The pass is no larger for what is decoded again, so that it keeps its shape.
             _ => self.options.draft_tree_capacity.saturating_sub(missing),
         };
@@ -455,26 +455,32 @@ impl<M: TargetModel> Session<M> {
         }
     }
 
-    /// Whether an accepted path had better be decoded again, with the next tree, than be kept in the cache. Keeping it
-    /// takes two calls for each branch that parts from it, each of which scans the cache.
+    fn wants_plain(&self) -> bool {
+        self.options.weighs_cost() && self.cost.wants_plain()
+    }
+
+    /// Whether what was accepted of a tree had better be decoded again, with the next tree, than be kept in the cache.
+    /// Keeping it takes two calls for each branch that parts from it, each of which scans the cache.
     fn had_better_be_decoded_again(
         &self,
         tree: &DraftTree,
-        path: &[NodeId],
+        accepted: &Accepted,
         missing: usize,
     ) -> bool {
         let capacity = self.options.draft_tree_capacity.min(self.model.n_batch());
-        if !self.options.method.weighs_cost() || path.is_empty() {
-            return false;
-        }
-        // It takes the place of guesses: of the unlikeliest, if there are few.
-        if AGAIN * path.len() > capacity || (self.options.weighs_cost() && self.cost.wants_plain())
+        let count = accepted.path.len();
+        // It takes the place of guesses: of the unlikeliest, if there are few. And there must be a next tree.
+        if !self.options.method.weighs_cost()
+            || count == 0
+            || AGAIN * count > capacity
+            || accepted.next.is_none()
+            || self.wants_plain()
         {
             return false;
         }
         let tokens = missing + tree.len();
-        let more = if tokens >= capacity { 0 } else { path.len() };
-        let moving = self.model.commit_delay(path).as_secs_f64();
+        let more = if tokens >= capacity { 0 } else { count };
+        let moving = self.model.commit_delay(&accepted.path).as_secs_f64();
         moving > self.cost.seconds_of(more, tokens)
     }
 

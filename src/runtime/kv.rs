@@ -32,7 +32,7 @@ pub enum KvOp {
 
 /// Knows what every sequence of the cache holds, and says which calls bring it to where it should be.
 ///
-/// Sequence 0 always holds all committed tokens. Each other sequence holds the first so many of them and
+/// Sequence 0 always holds all committed tokens that the cache holds. Each other sequence holds the first so many of them and
 /// catches up only when a tree needs it, so a step costs calls for the sequences it uses, not for all there
 /// are, and copies only what was committed since a sequence was used last.
 ///

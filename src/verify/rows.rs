@@ -152,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn top_k_equals_a_full_sort(row in prop::collection::vec(logit(), 0..700), k in 0usize..300) {
+        fn top_k_equals_a_full_sort(row in prop::collection::vec(logit(), 0..700), k in prop_oneof![0usize..6, 0usize..300]) {
             let tokens: Vec<_> = top_k(&row, k).iter().map(|c| c.token).collect();
             prop_assert_eq!(tokens, naive_top_k(&row, k));
         }

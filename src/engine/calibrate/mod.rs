@@ -250,7 +250,8 @@ fn measure(
     let top_k_time = searched.elapsed();
     model.commit(&tree, &[]);
     model.truncate(n_past);
-    // Of truncating, mostly the wait for what the commit began.
+    // Of truncating, mostly the wait for what the commit began. An engine does something meanwhile, and learns that it
+    // waits less.
     let kv = model.kv_time().saturating_sub(kv_before);
     let side = if reused {
         &mut samples.reused

@@ -175,15 +175,15 @@ impl CostModel {
         &self.current
     }
 
-    /// Seconds that a pass of `tokens` tokens takes longer with `more` tokens beside them, as far as is known; infinite if
-    /// the costs are known in another unit.
+    /// Seconds that a pass of `tokens` tokens takes longer with `more` tokens beside them; infinite if that is not known.
     pub fn seconds_of(&self, more: usize, tokens: usize) -> f64 {
-        if self.current.is_flat() {
+        if more == 0 {
             0.0
         } else if self.fixed {
             f64::INFINITY
         } else {
-            self.current.bare(tokens + more) - self.current.bare(tokens)
+            // Some sizes cost less than smaller ones, which is no reason to fill a pass up.
+            (self.current.bare(tokens + more) - self.current.bare(tokens)).max(0.0)
         }
     }
 

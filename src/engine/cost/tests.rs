@@ -253,6 +253,51 @@ fn a_session_passes_one_token_now_and_then_if_it_weighs_costs() {
 }
 
 #[test]
+fn more_tokens_never_cost_less_and_what_they_cost_may_be_unknown() {
+    let times = FOUR_AT_ONCE.to_vec();
+    let model = CostModel::learned(vec![Curve { n_past: 0, times }]);
+    assert!((model.seconds_of(1, 1) - 14.0).abs() < 1e-9);
+    assert!((model.seconds_of(2, 4) - 28.2).abs() < 1e-9);
+    assert_eq!(model.seconds_of(1, 7), 0.0, "eight take less than seven");
+    assert_eq!(model.seconds_of(0, 7), 0.0);
+    let unknown = CostModel::flat();
+    assert_eq!(unknown.seconds_of(0, 7), 0.0);
+    assert_eq!(unknown.seconds_of(1, 7), f64::INFINITY);
+}
+
+#[test]
+fn accepted_tokens_are_decoded_again_if_calls_to_the_cache_take_longer() {
+    use std::time::Duration;
+    for (cost, fill_tree) in [(CostModel::gpu(), false), (CostModel::flat(), true)] {
+        for seconds in [0, 10] {
+            let model =
+                ScriptedModel::new(9, 2, 1, 2_000, 16).with_call_time(Duration::from_secs(seconds));
+            let options = SessionOptions {
+                fill_tree,
+                draft_tree_capacity: 16,
+                ..SessionOptions::default()
+            };
+            let mut session = Session::new(model.clone(), options).with_cost(cost.clone());
+            let prompt = [1, 2, 3, 4];
+            session
+                .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
+                .unwrap();
+            let answer = session
+                .generate(400, &mut |_| ControlFlow::Continue(()))
+                .unwrap();
+            // No pass takes ten seconds here, and calls that take no time keep nobody waiting.
+            assert_eq!(answer.decoded_again > 0, seconds > 0);
+            let mut text = prompt.to_vec();
+            for &token in &answer.tokens {
+                let row = model.logits_after(&text);
+                assert_eq!(token, crate::verify::argmax(&row));
+                text.push(token);
+            }
+        }
+    }
+}
+
+#[test]
 fn known_costs_stay_as_they_are() {
     let mut model = CostModel::flat();
     model.observe(9, 0, 5.0);

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,7 +19,8 @@ use crate::runtime::kv::KvOp;
 /// The thread starts with the first calls that are [handed over](Self::hand_over), and ends with the context.
 pub(super) struct Context<'a> {
     /// `None` while the other thread has it. The lifetime is really `'a`: the context never leaves this struct and
-    /// the thread, which gives it back before the struct goes.
+    /// the thread, which gives it back before the struct goes. (If the struct is forgotten instead, so is the context, and
+    /// the calls under way touch nothing that goes with the model.)
     here: Option<LlamaContext<'static>>,
     /// The rows of the last decode, while the other thread has the context.
     rows: Vec<Row>,
@@ -39,13 +41,29 @@ struct Times {
 
 /// Fewer calls at once don't tell what one takes: some look at the cache, some move many cells.
 const TELLING: usize = 16;
-/// What the latest of several times weighs.
+/// What the latest of several times weighs: of the time in between, and of a call, which is seldom timed where accepted tokens
+/// are decoded again.
 const SHARE: f64 = 0.1;
+const SHARE_OF_CALL: f64 = 0.5;
+/// What is left of the time of a call after each commit that doesn't tell it, so that it is asked for again.
+const FADING: f64 = 0.99;
 
 /// Where a row of logits lies.
 struct Row {
     start: NonNull<f32>,
     len: usize,
+}
+
+// SAFETY: it stands for a shared slice of floats.
+unsafe impl Send for Row {}
+
+impl Row {
+    fn of(row: &[f32]) -> Self {
+        Self {
+            start: NonNull::from(row).cast(),
+            len: row.len(),
+        }
+    }
 }
 
 enum Helper {
@@ -116,9 +134,9 @@ impl<'a> Context<'a> {
             Some(context) => logits(context, number),
             None => {
                 let row = &self.rows[number];
-                // SAFETY: the slice was the context's own. It lies in the buffer that decoding puts logits into, which is
-                // written, moved and freed by decoding and with the context alone. Both take `get` or `drop`, which need
-                // `self` for themselves; the thread's calls change the cache's tables only.
+                // SAFETY: the slice was the context's own. It lies in the buffer that decoding puts logits into, which only
+                // decoding writes and moves, and which goes with the context. Decoding takes `get`, which needs `self` for
+                // itself; the other thread changes the cache's tables only, and gives the context back or forgets it.
                 unsafe { std::slice::from_raw_parts(row.start.as_ptr(), row.len) }
             }
         }
@@ -127,36 +145,34 @@ impl<'a> Context<'a> {
     /// Begins to do what `ops` say, and leaves them empty. The last batch had the logits of its first `rows` tokens
     /// computed, which can be read in the meantime.
     pub(super) fn hand_over(&mut self, ops: &mut Vec<KvOp>, rows: usize) {
+        self.get();
         if matches!(self.helper, Helper::NotYet) {
             self.helper = Helper::start();
         }
-        let context = self.get();
-        let rows = (0..rows).map(|number| {
-            let row = logits(context, number);
-            Row {
-                start: NonNull::from(row).cast(),
-                len: row.len(),
-            }
-        });
-        self.rows = rows.collect();
-        let job = Job {
-            context: self.here.take().expect("`get` has just seen it"),
+        let Some(context) = self.here.take() else {
+            return;
+        };
+        let mut job = Job {
+            context,
             ops: std::mem::take(ops),
             calls: 0,
             spent: Duration::ZERO,
             processor: processor(),
         };
-        let refused = match &self.helper {
-            Helper::Runs { jobs, .. } => jobs.send(job).err().map(|error| error.0),
-            Helper::NotYet | Helper::Never => Some(job),
-        };
-        self.times.handed_over = Instant::now();
-        if let Some(mut job) = refused {
+        if let Helper::Runs { jobs, .. } = &self.helper {
+            let rows = (0..rows).map(|number| Row::of(logits(&job.context, number)));
+            self.rows = rows.collect();
+            self.times.handed_over = Instant::now();
+            match jobs.send(job) {
+                Ok(()) => return,
+                Err(error) => job = error.into_inner(),
+            }
+            self.rows.clear();
             self.helper = Helper::Never;
-            job.run();
-            self.times.learn(&job, Duration::ZERO);
-            self.here = Some(job.context);
         }
+        job.run();
+        self.times.learn(&job, Duration::ZERO);
+        self.here = Some(job.context);
     }
 
     /// About how much longer than without them one has to wait for so many calls that are handed over.
@@ -178,16 +194,20 @@ impl Job {
 impl Times {
     /// Learns from calls that were made, and from what was done in the meantime.
     fn learn(&mut self, job: &Job, meantime: Duration) {
-        let blend = |known: &mut f64, seen: f64| {
-            let share = if *known > 0.0 { SHARE } else { 1.0 };
-            *known += share * (seen - *known);
-        };
-        blend(&mut self.meantime, meantime.as_secs_f64());
+        blend(&mut self.meantime, SHARE, meantime.as_secs_f64());
         if job.calls >= TELLING {
             let call = job.spent.as_secs_f64() / job.calls as f64;
-            blend(&mut self.call, call);
+            blend(&mut self.call, SHARE_OF_CALL, call);
+        } else {
+            self.call *= FADING;
         }
     }
+}
+
+/// Brings a mean up to date; the first value is one.
+fn blend(mean: &mut f64, share: f64, latest: f64) {
+    let share = if *mean > 0.0 { share } else { 1.0 };
+    *mean += share * (latest - *mean);
 }
 
 impl Drop for Context<'_> {
@@ -207,6 +227,7 @@ impl Drop for Context<'_> {
 
 impl Helper {
     fn start() -> Self {
+        // A thread that is bound to one processor counts one.
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         if processors < 2 {
             return Self::Never;
@@ -217,7 +238,11 @@ impl Helper {
             let seat = Seat::new();
             for mut job in todo {
                 seat.leave(job.processor);
-                job.run();
+                if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
+                    // Whoever reads rows meanwhile must not find them freed. The closed channel tells.
+                    std::mem::forget(job);
+                    break;
+                }
                 if finished.send(job).is_err() {
                     break;
                 }

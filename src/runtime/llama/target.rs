@@ -36,6 +36,12 @@ pub struct LlamaTarget<'a> {
 /// Sequences of a tree from which on moving cells after its pass takes so long that it is done beside the decoding thread.
 const MANY: usize = 16;
 
+/// A conversation may go on in another thread.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<LlamaTarget<'_>>();
+};
+
 impl<'a> LlamaTarget<'a> {
     pub(super) fn new(
         context: LlamaContext<'a>,
@@ -238,6 +244,7 @@ impl TargetModel for LlamaTarget<'_> {
     }
 
     fn graphs_reused(&mut self) -> Option<usize> {
+        self.settle();
         // The wrapper has no getter for this one, but its debug output shows it.
         let shown = format!("{:?}", self.context.get().timings());
         let (_, rest) = shown.split_once("n_reused: ")?;
