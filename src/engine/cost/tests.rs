@@ -283,7 +283,10 @@ fn accepted_tokens_are_decoded_again_if_calls_to_the_cache_take_longer() {
                 .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
                 .unwrap();
             let answer = session
-                .generate(400, &mut |_| ControlFlow::Continue(()))
+                .generate(400, &mut |view| {
+                    assert!(view.step.decoded_again + view.tree.len() <= 16);
+                    ControlFlow::Continue(())
+                })
                 .unwrap();
             // No pass takes ten seconds here, and calls that take no time keep nobody waiting.
             assert_eq!(answer.decoded_again > 0, seconds > 0);
@@ -295,6 +298,27 @@ fn accepted_tokens_are_decoded_again_if_calls_to_the_cache_take_longer() {
             }
         }
     }
+}
+
+#[test]
+fn tokens_decoded_again_are_part_of_the_pass_that_is_paid_for() {
+    let model =
+        ScriptedModel::new(9, 2, 1, 2_000, 16).with_call_time(std::time::Duration::from_secs(10));
+    let mut session = Session::new(model, SessionOptions::default()).with_cost(CostModel::gpu());
+    session
+        .prefill(&[1, 2, 3, 4], &mut |_, _| ControlFlow::Continue(()))
+        .unwrap();
+    let mut seen = 0;
+    for _ in 0..100 {
+        let stepped = session.step(1_000).unwrap().unwrap();
+        let (again, nodes) = (stepped.step.decoded_again, stepped.tree.len());
+        let cost = session.cost().cost();
+        // Another tree as large, with as much ahead of it, would find its graph.
+        assert_eq!(cost.time(nodes), cost.bare(again + nodes));
+        assert_ne!(cost.time(nodes + 1), cost.bare(again + nodes + 1));
+        seen += again;
+    }
+    assert!(seen > 0);
 }
 
 #[test]
