@@ -72,6 +72,8 @@ enum Helper {
     Never,
     Runs {
         jobs: Sender<Job>,
+        /// The same jobs, as long as the thread has not begun with them.
+        todo: Receiver<Job>,
         done: Receiver<Job>,
         thread: JoinHandle<()>,
     },
@@ -118,11 +120,20 @@ impl<'a> Context<'a> {
     }
 
     fn take_back(&mut self) {
-        let Helper::Runs { done, .. } = &self.helper else {
+        let Helper::Runs { todo, done, .. } = &self.helper else {
             return;
         };
-        let meantime = self.times.handed_over.elapsed();
-        if let Ok(job) = done.recv() {
+        let mut meantime = self.times.handed_over.elapsed();
+        let job = match todo.try_recv() {
+            // The thread has not had its turn, and whether it will soon is for the scheduler to say.
+            Ok(mut job) => {
+                job.run();
+                meantime = Duration::ZERO;
+                Some(job)
+            }
+            Err(_) => done.recv().ok(),
+        };
+        if let Some(job) = job {
             self.times.learn(&job, meantime);
             self.here = Some(job.context);
         }
@@ -163,12 +174,7 @@ impl<'a> Context<'a> {
             let rows = (0..rows).map(|number| Row::of(logits(&job.context, number)));
             self.rows = rows.collect();
             self.times.handed_over = Instant::now();
-            match jobs.send(job) {
-                Ok(()) => return,
-                Err(error) => job = error.into_inner(),
-            }
-            self.rows.clear();
-            self.helper = Helper::Never;
+            return jobs.send(job).expect("`todo` keeps the channel open");
         }
         job.run();
         self.times.learn(&job, Duration::ZERO);
@@ -212,13 +218,12 @@ fn blend(mean: &mut f64, share: f64, latest: f64) {
 
 impl Drop for Context<'_> {
     fn drop(&mut self) {
-        if self.here.is_none() {
-            self.take_back();
-        }
-        if let Helper::Runs { jobs, thread, .. } =
-            std::mem::replace(&mut self.helper, Helper::Never)
+        if let Helper::Runs {
+            jobs, todo, thread, ..
+        } = std::mem::replace(&mut self.helper, Helper::Never)
         {
-            drop(jobs);
+            // What the thread has not begun with is left undone. With what it has, it ends first.
+            drop((todo.try_recv(), jobs));
             // If it failed, whoever waited for it has said so.
             let _ = thread.join();
         }
@@ -233,10 +238,11 @@ impl Helper {
             return Self::Never;
         }
         let (jobs, todo) = bounded::<Job>(1);
+        let orders = todo.clone();
         let (finished, done) = bounded(1);
         let work = move || {
             let seat = Seat::new();
-            for mut job in todo {
+            for mut job in orders {
                 seat.leave(job.processor);
                 if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
                     // Whoever reads rows meanwhile must not find them freed. The closed channel tells.
@@ -250,7 +256,12 @@ impl Helper {
         };
         let builder = std::thread::Builder::new().name("kv-cache".to_owned());
         match builder.spawn(work) {
-            Ok(thread) => Self::Runs { jobs, done, thread },
+            Ok(thread) => Self::Runs {
+                jobs,
+                todo,
+                done,
+                thread,
+            },
             Err(_) => Self::Never,
         }
     }
