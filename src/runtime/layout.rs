@@ -63,6 +63,11 @@ impl TreeLayout {
         Self { sequences }
     }
 
+    /// Number of nodes.
+    pub fn node_count(&self) -> usize {
+        self.sequences.len()
+    }
+
     /// Number of sequences: one per leaf, and the padding.
     pub fn sequence_count(&self) -> usize {
         self.sequences[ROOT].len()

@@ -5,7 +5,6 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use llama_cpp_2::context::LlamaContext;
@@ -25,28 +24,8 @@ pub(super) struct Context<'a> {
     /// The rows of the last decode, while the other thread has the context.
     rows: Vec<Row>,
     helper: Helper,
-    times: Times,
     model: PhantomData<&'a LlamaModel>,
 }
-
-/// What calls take, as far as is known, and what is done in the meantime.
-struct Times {
-    /// Seconds of a call.
-    call: f64,
-    /// Seconds from handing calls over to having to wait for them.
-    meantime: f64,
-    /// When calls were handed over last.
-    handed_over: Instant,
-}
-
-/// Fewer calls at once don't tell what one takes: some look at the cache, some move many cells.
-const TELLING: usize = 16;
-/// What the latest of several times weighs: of the time in between, and of a call, which is seldom timed where accepted tokens
-/// are decoded again.
-const SHARE: f64 = 0.1;
-const SHARE_OF_CALL: f64 = 0.5;
-/// What is left of the time of a call after each commit that doesn't tell it, so that it is asked for again.
-const FADING: f64 = 0.99;
 
 /// Where a row of logits lies.
 struct Row {
@@ -83,9 +62,6 @@ enum Helper {
 struct Job {
     context: LlamaContext<'static>,
     ops: Vec<KvOp>,
-    /// How many calls it was, and how long they took.
-    calls: usize,
-    spent: Duration,
     /// The processor that the decoding thread runs on.
     processor: Option<usize>,
 }
@@ -99,44 +75,27 @@ impl<'a> Context<'a> {
             here: Some(context),
             rows: Vec::new(),
             helper: Helper::NotYet,
-            times: Times {
-                call: 0.0,
-                meantime: 0.0,
-                handed_over: Instant::now(),
-            },
             model: PhantomData,
         }
     }
 
     /// The context, as soon as the other thread is done with it.
     pub(super) fn get(&mut self) -> &mut LlamaContext<'static> {
-        if self.here.is_none() {
+        if let (None, Helper::Runs { todo, done, .. }) = (&self.here, &self.helper) {
             self.rows.clear();
-            self.take_back();
+            let job = match todo.try_recv() {
+                // The thread has not had its turn, and whether it will soon is for the scheduler to say.
+                Ok(mut job) => {
+                    job.run();
+                    Some(job)
+                }
+                Err(_) => done.recv().ok(),
+            };
+            self.here = job.map(|job| job.context);
         }
         self.here
             .as_mut()
             .expect("the thread that moves cells in the cache failed")
-    }
-
-    fn take_back(&mut self) {
-        let Helper::Runs { todo, done, .. } = &self.helper else {
-            return;
-        };
-        let mut meantime = self.times.handed_over.elapsed();
-        let job = match todo.try_recv() {
-            // The thread has not had its turn, and whether it will soon is for the scheduler to say.
-            Ok(mut job) => {
-                job.run();
-                meantime = Duration::ZERO;
-                Some(job)
-            }
-            Err(_) => done.recv().ok(),
-        };
-        if let Some(job) = job {
-            self.times.learn(&job, meantime);
-            self.here = Some(job.context);
-        }
     }
 
     /// The logits of the token of that number in the last batch.
@@ -166,54 +125,22 @@ impl<'a> Context<'a> {
         let mut job = Job {
             context,
             ops: std::mem::take(ops),
-            calls: 0,
-            spent: Duration::ZERO,
             processor: processor(),
         };
         if let Helper::Runs { jobs, .. } = &self.helper {
             let rows = (0..rows).map(|number| Row::of(logits(&job.context, number)));
             self.rows = rows.collect();
-            self.times.handed_over = Instant::now();
             return jobs.send(job).expect("`todo` keeps the channel open");
         }
         job.run();
-        self.times.learn(&job, Duration::ZERO);
         self.here = Some(job.context);
-    }
-
-    /// About how much longer than without them one has to wait for so many calls that are handed over.
-    pub(super) fn delay_of(&self, calls: usize) -> Duration {
-        let seconds = calls as f64 * self.times.call - self.times.meantime;
-        Duration::from_secs_f64(seconds.max(0.0))
     }
 }
 
 impl Job {
     fn run(&mut self) {
-        let start = Instant::now();
-        self.calls = self.ops.len();
         apply(&mut self.context, &mut self.ops);
-        self.spent = start.elapsed();
     }
-}
-
-impl Times {
-    /// Learns from calls that were made, and from what was done in the meantime.
-    fn learn(&mut self, job: &Job, meantime: Duration) {
-        blend(&mut self.meantime, SHARE, meantime.as_secs_f64());
-        if job.calls >= TELLING {
-            let call = job.spent.as_secs_f64() / job.calls as f64;
-            blend(&mut self.call, SHARE_OF_CALL, call);
-        } else {
-            self.call *= FADING;
-        }
-    }
-}
-
-/// Brings a mean up to date; the first value is one.
-fn blend(mean: &mut f64, share: f64, latest: f64) {
-    let share = if *mean > 0.0 { share } else { 1.0 };
-    *mean += share * (latest - *mean);
 }
 
 impl Drop for Context<'_> {
