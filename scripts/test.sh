@@ -50,4 +50,5 @@ if [ -f fuzz/Cargo.toml ]; then
 fi
 
 step "tests"
-cargo test --release --locked
+# All of them, so that one run tells all that is wrong.
+cargo test --release --locked --no-fail-fast

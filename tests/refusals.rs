@@ -145,3 +145,34 @@ fn a_full_disk_is_said_to_be_that_of_standard_output() {
         }
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_is_lost_where_standard_error_takes_nothing() {
+    use std::fs::{self, File};
+
+    let tiny = model("tiny-llama.gguf");
+    let lines = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("two_lines.txt");
+    fs::write(&lines, "x\n/stats\n/nonsense\n").unwrap();
+    let ask = ["generate", "-t", "1", "-m", &tiny, "-n", "2", "-p", "x"];
+    let chat = ["chat", "-t", "1", "-m", &tiny, "-n", "2"];
+    for args in [&ask[..], &chat] {
+        let mut command = program::command(args);
+        let mut said = |deaf: bool| {
+            command.stdin(File::open(&lines).unwrap());
+            if deaf {
+                let full = File::options().write(true).open("/dev/full");
+                command.stderr(full.unwrap());
+            }
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{args:?}");
+            assert!(!output.stdout.is_empty());
+            output.stdout
+        };
+        assert_eq!(said(false), said(true), "{args:?}");
+    }
+    let mut wrong = program::command(&["generate", "-m", "nowhere.gguf", "-p", "x"]);
+    let full = File::options().write(true).open("/dev/full");
+    let status = wrong.stderr(full.unwrap()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}

@@ -230,7 +230,7 @@ pub(super) struct SamplingArgs {
     )]
     pub repeat_penalty: f64,
 
-    /// Seed of the random numbers: the same seed gives the same answer with every method
+    /// Seed of the random numbers: the same seed gives the same answer with every method, as far as rounding lets it
     #[arg(short = 's', long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
 }

@@ -189,7 +189,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let context = args.context(&engine, &prompter, &set)?;
     args.slice(&mut set)?;
     if let Some(reason) = engine.cannot_draft(&context) {
-        eprintln!("note: every method decodes plainly, nothing can be drafted: {reason}");
+        tell_line!("note: every method decodes plainly, nothing can be drafted: {reason}");
     }
 
     let remembered = args.remembered(&engine, &benchers)?;
@@ -214,16 +214,16 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
                 lane.skip(Skip::from(skipped))?;
             }
             if args.earlier.history && lane.answered() > 0 {
-                eprintln!(
+                tell_line!(
                     "note: {}: the questions answered before are not in the history; --overwrite asks them again",
                     path.display()
                 );
             }
             for notice in &lane.notices {
-                eprintln!("note: {notice}");
+                tell_line!("note: {notice}");
             }
             if let Some(commit) = &lane.other_commit {
-                eprintln!("note: {}: resumed although {commit}", path.display());
+                tell_line!("note: {}: resumed although {commit}", path.display());
             }
             lanes.push(lane);
         }
@@ -314,7 +314,7 @@ impl BenchArgs {
     fn remembered(&self, engine: &Engine, benchers: &[Bencher]) -> anyhow::Result<Remembered> {
         let drafts = benchers.iter().any(Bencher::drafts);
         if self.ranked > 0 && drafts {
-            eprintln!(
+            tell_line!(
                 "note: --ranked records candidates where steps begin: of methods that draft, some tokens have none"
             );
         }
@@ -347,7 +347,7 @@ impl BenchArgs {
             _ => error.into(),
         })?;
         for skipped in &set.skipped {
-            eprintln!("note: {skipped}");
+            tell_line!("note: {skipped}");
         }
         Ok(set)
     }
@@ -452,7 +452,7 @@ impl BenchArgs {
                 true => " without --overwrite",
                 false => "",
             };
-            eprintln!("stopped; the same command{how} goes on where it stopped");
+            tell_line!("stopped; the same command{how} goes on where it stopped");
         }
         Ok(())
     }

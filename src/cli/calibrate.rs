@@ -73,7 +73,7 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
     bar.finish_and_clear();
     let times = match times {
         Err(DecodeError::Aborted) => {
-            eprintln!("stopped; nothing is kept");
+            tell_line!("stopped; nothing is kept");
             return Ok(Outcome::Interrupted);
         }
         other => other?,
@@ -89,7 +89,7 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
     };
     let doubtful = contradictory(&calibration.times);
     if doubtful {
-        eprintln!(
+        tell_line!(
             "warning: larger passes took less time than smaller ones, so the machine was busy with something else; \
              nothing is kept: run it again when it is quiet"
         );
@@ -113,7 +113,7 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
         write!(out, "{}", table(&calibration.times))?;
         write!(out, "\n{}", plot(&calibration.times))?;
         if let Some(file) = kept {
-            eprintln!("kept in {}", file.display());
+            tell_line!("kept in {}", file.display());
         }
     }
     Ok(Outcome::Done)
@@ -175,7 +175,7 @@ pub(super) fn known_cost(
         Ok(Some(calibration)) => cost_model(&calibration.times),
         Ok(None) => engine.cost_model(options),
         Err(error) => {
-            eprintln!("warning: {error}");
+            tell_line!("warning: {error}");
             engine.cost_model(options)
         }
     }

@@ -86,7 +86,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
     let template = args.template.choose(&engine)?;
     let context = args.model.context(&engine, DEFAULT_CTX);
     if let Some(reason) = engine.cannot_draft(&context) {
-        eprintln!("note: decoding plainly, nothing can be drafted: {reason}");
+        tell_line!("note: decoding plainly, nothing can be drafted: {reason}");
     }
     let memory = args.memory.open(&engine, args.draft.method)?;
     let mut chat = Chat {
@@ -129,9 +129,9 @@ struct Chat<'a> {
 
 impl Chat<'_> {
     fn converse_in_terminal(&mut self) -> anyhow::Result<Outcome> {
-        eprintln!("Ctrl-C stops an answer, Ctrl-D ends the conversation, /help lists commands.");
+        tell_line!("Ctrl-C stops an answer, Ctrl-D ends the conversation, /help lists commands.");
         if self.args.color_drafts && has_color(&io::stderr()) {
-            eprintln!("Colours of accepted drafts: {}.", legend());
+            tell_line!("Colours of accepted drafts: {}.", legend());
         }
         let mut editor = DefaultEditor::new()?;
         let history = history_file();
@@ -148,7 +148,7 @@ impl Chat<'_> {
                         break;
                     }
                 }
-                Err(ReadlineError::Interrupted) => eprintln!("(Ctrl-D or /exit ends)"),
+                Err(ReadlineError::Interrupted) => tell_line!("(Ctrl-D or /exit ends)"),
                 Err(ReadlineError::Eof) => break,
                 Err(error) => return Err(error.into()),
             }
@@ -181,7 +181,7 @@ impl Chat<'_> {
         match line.trim() {
             "" => {}
             "/exit" | "/quit" => return Ok(ControlFlow::Break(())),
-            "/help" => eprintln!("{HELP}"),
+            "/help" => tell_line!("{HELP}"),
             "/reset" => {
                 if self.args.memory.remembers() {
                     self.session.end_request();
@@ -189,18 +189,18 @@ impl Chat<'_> {
                     self.session.reset();
                 }
                 self.messages = opening(self.args.template.system.as_deref());
-                eprintln!("(a new conversation)");
+                tell_line!("(a new conversation)");
             }
             "/stats" => match &self.last {
                 Some((answer, prompt)) => {
                     let method = self.args.draft.method;
                     let color = self.args.color_drafts && has_color(&io::stderr());
-                    eprint!("{}", statistics(answer, *prompt, method, self.load, color));
+                    tell!("{}", statistics(answer, *prompt, method, self.load, color));
                 }
-                None => eprintln!("(no answer yet)"),
+                None => tell_line!("(no answer yet)"),
             },
             command if command.starts_with('/') && !command.contains(' ') => {
-                eprintln!("unknown command {command}\n{HELP}");
+                tell_line!("unknown command {command}\n{HELP}");
             }
             question => self.turn(question)?,
         }
@@ -226,12 +226,12 @@ impl Chat<'_> {
         match prefilled {
             Err(GenerateError::Cancelled) => {
                 self.forget_ctrl_c();
-                eprintln!("(stopped)");
+                tell_line!("(stopped)");
                 let stopped = Generation::empty(FinishReason::Cancelled);
                 return self.print_json(|told| told.answer(&stopped, "", prompt.len()));
             }
             Err(error) if error.is_input_error() => {
-                eprintln!("{error}, or /reset the conversation");
+                tell_line!("{error}, or /reset the conversation");
                 return self.print_json(|told| told.refusal(&error, prompt.len()));
             }
             done => done?,

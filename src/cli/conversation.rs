@@ -49,7 +49,7 @@ impl TemplateArgs {
     pub(super) fn note_if_left_out(&self, prompt: &str, text: &str) {
         if !prompt.contains(text.trim()) {
             let of = self.template.as_deref().unwrap_or("of the model");
-            eprintln!(
+            tell_line!(
                 "warning: the chat template {of} leaves out or changes what was asked; check it, or choose another with --template"
             );
         }

@@ -94,7 +94,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<Outcome> {
     let (builder, left_out) = tokenize(texts, &tokens)?;
     let tokenize_seconds = begun.elapsed().as_secs_f64();
     for (path, wrong) in &left_out {
-        eprintln!("note: {}: left out: {wrong}", path.display());
+        tell_line!("note: {}: left out: {wrong}", path.display());
     }
     if builder.documents() == 0 {
         return Err(user_error(

@@ -33,11 +33,11 @@ pub(super) fn fetch(
     progress.bar.finish_and_clear();
     let fetched = fetched?;
     if let Some(outage) = &fetched.outage {
-        eprintln!("note: using what is in the cache: {outage}");
+        tell_line!("note: using what is in the cache: {outage}");
     }
     for it in &fetched.files {
         if it.fetched && it.file.sha256.is_none() {
-            eprintln!(
+            tell_line!(
                 "note: the server gives no sha256 for {}, only its size was checked",
                 it.file.name
             );
@@ -119,17 +119,17 @@ impl Progress {
             // Speed and time left are reckoned from here on.
             self.bar.reset_eta();
             if !self.terminal {
-                eprintln!("fetching {}, {}", self.file, HumanBytes(self.size));
+                tell_line!("fetching {}, {}", self.file, HumanBytes(self.size));
             }
         }
         self.bar.set_position(done);
         if !self.terminal && self.said.elapsed() >= EVERY {
             self.said = Instant::now();
-            eprintln!("{} of {}", HumanBytes(done), HumanBytes(self.size));
+            tell_line!("{} of {}", HumanBytes(done), HumanBytes(self.size));
         }
     }
 
     fn line(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| tell_line!("{text}"));
     }
 }

@@ -48,7 +48,7 @@ impl EarlierArgs {
             let idle = methods.iter().filter(|it| !it.uses_memory());
             let idle: Vec<_> = idle.map(|method| method.name()).collect();
             if !idle.is_empty() {
-                eprintln!("note: {flag} does nothing for {}", idle.join(", "));
+                tell_line!("note: {flag} does nothing for {}", idle.join(", "));
             }
         }
         let mut remembered = Remembered {

@@ -100,7 +100,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     let context = args.model.context(&engine, needed);
     check_fit(prompt.len(), context.n_ctx, &engine)?;
     if let Some(reason) = engine.cannot_draft(&context) {
-        eprintln!("note: decoding plainly, nothing can be drafted: {reason}");
+        tell_line!("note: decoding plainly, nothing can be drafted: {reason}");
     }
     let memory = args.memory.open(&engine, args.draft.method)?;
     let mut session = engine
@@ -184,7 +184,7 @@ impl GenerateArgs {
             let method = reporter.options.method;
             let color = self.color_drafts && has_color(&io::stderr());
             let told = statistics(&answer, prompt.len(), method, answer.timings.load, color);
-            eprint!("\n{told}");
+            tell!("\n{told}");
         }
         match answer.finish {
             FinishReason::Stop | FinishReason::Length => Ok(Outcome::Done),
@@ -237,7 +237,7 @@ fn check_fit(prompt: usize, n_ctx: Option<u32>, engine: &Engine) -> anyhow::Resu
     let trained = engine.n_ctx_train();
     let n_ctx = n_ctx.unwrap_or(trained);
     if n_ctx > trained {
-        eprintln!(
+        tell_line!(
             "note: -c {n_ctx} is more than the {trained} tokens the model was trained on; expect nonsense beyond"
         );
     }

@@ -97,7 +97,7 @@ impl MemoryArgs {
         ];
         for (flag, is_named) in files {
             if is_named && !method.uses_memory() {
-                eprintln!(
+                tell_line!(
                     "note: {flag} does nothing with --method {method}; logitspec copies from it"
                 );
             }
@@ -137,7 +137,7 @@ impl MemoryArgs {
         let Err(error) = saved else { return done };
         match done {
             Err(failure) if !is_broken_pipe(&failure) => {
-                eprintln!("note: {error}");
+                tell_line!("note: {error}");
                 Err(failure)
             }
             // A closed pipe is an ordinary end.

@@ -2,6 +2,10 @@
 //!
 //! One file per subcommand. Nothing deeper in the crate reads a flag or prints.
 
+// First, since its macros are known from there on.
+#[macro_use]
+mod stderr;
+
 mod answer;
 mod args;
 mod bench;

@@ -121,7 +121,7 @@ impl ModelSource {
                 "no model: name a GGUF file with -m FILE or {VARIABLE}, or one on the Hub with -hf USER/REPO (the demo model {DEMO} is not here either)"
             )));
         };
-        eprintln!(
+        tell_line!(
             "note: no model was named, using the demo model {}",
             path.display()
         );

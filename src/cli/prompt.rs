@@ -67,7 +67,7 @@ impl PromptArgs {
 /// The text of bytes from `source`; a note tells if not all of them are text.
 pub(super) fn text_of_bytes(bytes: Vec<u8>, source: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| {
-        eprintln!(
+        tell_line!(
             "note: the prompt from {source} is not valid UTF-8; invalid bytes were replaced by U+FFFD"
         );
         String::from_utf8_lossy(error.as_bytes()).into_owned()

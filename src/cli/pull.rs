@@ -93,7 +93,7 @@ fn list(args: &PullArgs) -> anyhow::Result<String> {
         return Ok(format!("{report}\n"));
     }
     if models.is_empty() {
-        eprintln!("note: {repo} holds no GGUF file");
+        tell_line!("note: {repo} holds no GGUF file");
     }
     let line = |parts: &Vec<RepoFile>| {
         let more = match parts.len() {

@@ -68,7 +68,7 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     }
     let report = Report::new(&args.answers, &args.base, &options)?;
     for notice in &report.notices {
-        eprintln!("note: {}", table::printable(notice));
+        tell_line!("note: {}", table::printable(notice));
     }
     let text = if args.json {
         serde_json::to_string_pretty(&report).context("the report has no JSON")? + "\n"

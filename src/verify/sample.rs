@@ -41,6 +41,10 @@ impl Default for SamplingParams {
 /// One random number is used for each token of the answer, in order, however the tokens are drafted. So the
 /// same seed gives the same answer with any drafter and with none, and the accepted text has exactly the
 /// model's distribution: a drafted token is kept only if it is the very token that was drawn.
+///
+/// Every candidate has a number of its own in each draw, and the one whose number says so first wins (the "Gumbel-max
+/// trick", as an exponential race). Logits that are rounded otherwise, as those of a pass of another size, then change an answer
+/// only where two candidates are nearly first; on one cumulated line they would push each other along.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     params: SamplingParams,
@@ -88,7 +92,7 @@ impl Sampler {
         if temperature <= 0.0 {
             return argmax(row);
         }
-        let uniform = self.random.f64();
+        let draw = self.random.u64(..);
         let mut kept = top_k(row, if k == 0 { row.len() } else { k });
         if kept.is_empty() {
             return argmax(row);
@@ -107,13 +111,23 @@ impl Sampler {
             kept.retain(|candidate| candidate.logit >= bound);
         }
         let weights = softmax(&kept, temperature);
-        let mut rest = uniform;
-        let drawn = weights.iter().position(|weight| {
-            rest -= weight;
-            rest < 0.0
-        });
-        kept[drawn.unwrap_or(kept.len() - 1)].token
+        // Of times that pass until something happens at these rates, each is the shortest with its probability.
+        let time = |(candidate, weight): (&Candidate, f64)| {
+            (
+                -uniform(draw, candidate.token).ln() / weight,
+                candidate.token,
+            )
+        };
+        let times = kept.iter().zip(weights).map(time);
+        let first = times.min_by(|a, b| a.0.total_cmp(&b.0));
+        first.map_or(kept[0].token, |(_, token)| token)
     }
+}
+
+/// A number between 0 and 1, neither of them, that belongs to a token in one draw.
+fn uniform(draw: u64, token: TokenId) -> f64 {
+    let bits = twox_hash::xxhash3_64::Hasher::oneshot_with_seed(draw, &token.to_le_bytes());
+    ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64
 }
 
 /// The candidates' probabilities at `temperature`; they sum to 1. Best first, so the first is the largest.
@@ -139,6 +153,22 @@ impl Select for Sampler {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounding_that_swaps_two_candidates_leaves_the_draws_alone() {
+        let params = SamplingParams {
+            temperature: 1.0,
+            top_p: 1.0,
+            min_p: 0.0,
+            ..SamplingParams::default()
+        };
+        let draws = |row: &[f32]| {
+            let mut sampler = Sampler::new(params);
+            let draws = (0..1000).map(|_| sampler.select(row, &[], &[]));
+            draws.collect::<Vec<_>>()
+        };
+        assert_eq!(draws(&[1.0, 1.00001, 0.5]), draws(&[1.00001, 1.0, 0.5]));
+    }
 
     fn counts(params: SamplingParams, row: &[f32], draws: usize) -> Vec<f64> {
         let mut sampler = Sampler::new(params);

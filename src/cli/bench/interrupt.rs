@@ -28,7 +28,7 @@ pub(super) fn watch_for_ctrl_c() -> &'static AtomicBool {
             }
             std::process::exit(130);
         }
-        eprintln!(
+        tell_line!(
             "stopping after the answers in progress; Ctrl-C again ends at once, and then loses those"
         );
     });

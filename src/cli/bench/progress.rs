@@ -93,7 +93,7 @@ impl<'a> Progress<'a> {
             let done = self.bar.position();
             let each = self.begun.elapsed() / u32::try_from(done - self.done_before).unwrap_or(1);
             let left = each * u32::try_from(self.total.saturating_sub(done)).unwrap_or(u32::MAX);
-            eprintln!(
+            tell_line!(
                 "{done}/{} answers, {} left, {}",
                 self.total,
                 HumanDuration(left),
@@ -117,7 +117,7 @@ impl<'a> Progress<'a> {
     }
 
     fn line(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| tell_line!("{text}"));
     }
 }
 

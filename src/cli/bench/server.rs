@@ -68,7 +68,7 @@ pub(super) fn start(
     let own = args.llama_server_args.as_deref().unwrap_or_default();
     flags.extend(split(own)?.into_iter().map(OsString::from));
 
-    eprintln!("starting {}", program.display());
+    tell_line!("starting {}", program.display());
     let mut server = LlamaServer::start(program, &flags)?;
     remember_server(&server);
     server.wait_until_ready(LOAD_LIMIT, stop)?;

@@ -40,7 +40,7 @@ impl Settings {
         let path = engine.path();
         let info = engine.info();
         if info.size >= LARGE {
-            eprintln!("computing the SHA-256 of {}", path.display());
+            tell_line!("computing the SHA-256 of {}", path.display());
         }
         let sha256 = |path: &Path| {
             sha256_of_file(path).with_context(|| format!("cannot read {}", path.display()))

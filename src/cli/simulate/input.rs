@@ -178,7 +178,7 @@ impl InputArgs {
                 Some(name) => format!("--template {name}"),
                 None => "no --template".to_owned(),
             };
-            eprintln!(
+            tell_line!(
                 "note: {}: made with {}, read with {}",
                 answers.display(),
                 name(made_with),
@@ -189,7 +189,7 @@ impl InputArgs {
         if let Some(model) = model
             && file_of(model) != file_of(&manifest.model.path)
         {
-            eprintln!(
+            tell_line!(
                 "note: {}: made with {}, read with {}",
                 answers.display(),
                 manifest.model.path.display(),
@@ -224,7 +224,7 @@ impl InputArgs {
             (Some(questions), Some(answers), _) => {
                 let set = read_questions(questions)?;
                 for skipped in &set.skipped {
-                    eprintln!("note: {skipped}");
+                    tell_line!("note: {skipped}");
                 }
                 let skipped = set.skipped.iter().map(|it| it.question_id);
                 let all: Vec<i64> = set
