@@ -3,8 +3,9 @@
 //! Runs a question set (all turns, greedy) without drafts and then with each method at each tree capacity, and
 //! compares token ids. Where one differs, the two logits in question are computed afresh and shown: a relative gap
 //! below 1e-3 is a rounding tie (kernels for other batch sizes round differently). A larger one is a tie only if it is
-//! shown to be: the same text is decoded without drafts, the answer in pieces of 1, 2, 3, 4 and 8 tokens, and how far one
-//! logit is ahead of the other has to change by as much as is left of it. Anything else is a failure.
+//! shown to be: the same conversation is decoded without drafts, answers in pieces of 1 (as plain decoding does), 2, 3, 4
+//! and 8 tokens, and how far one logit is ahead of the other has to change by as much as is left of it. Anything else is a
+//! failure.
 //! Trees are filled to their capacity, whatever that costs, unless `--sized-trees` is given.
 //! With `--history` every method remembers the questions before, with `--poison` it begins with a memory of spoiled
 //! questions, and with `--corpus` it copies from a corpus, each as far as it can.
@@ -399,10 +400,15 @@ fn compare(
         if let (false, Some(&plain), Some(&ours)) =
             (tie, turn.answer.get(common), answer.get(common))
         {
-            let heard = text.len() - common;
+            let earlier = turns
+                .iter()
+                .take_while(|earlier| earlier.start < turn.start)
+                .map(|earlier| (&earlier.prompt[..], &earlier.answer[..]));
+            let said: Vec<_> = earlier
+                .chain([(&turn.prompt[..], &turn.answer[..common])])
+                .collect();
             for size in PIECES {
-                let lead = lead(referee, &text, heard, size, (plain, ours))?;
-                leads.push(lead);
+                leads.push(lead(referee, &said, size, (plain, ours))?);
             }
             let most = leads.iter().copied().fold(f32::MIN, f32::max);
             let least = leads.iter().copied().fold(f32::MAX, f32::min);
@@ -432,19 +438,20 @@ fn compare(
 /// Sizes of pieces that a text is decoded in to see how much its last row depends on them.
 const PIECES: [usize; 5] = [1, 2, 3, 4, 8];
 
-/// How far the logit of the first of two tokens is ahead of the second's after `text`, of which the first `heard` tokens are
-/// decoded as a prompt and the others in pieces.
+/// How far the logit of the first of two tokens is ahead of the second's after a conversation of prompts, decoded at once,
+/// and answers, decoded in pieces.
 fn lead(
     referee: &mut Session<LlamaTarget<'_>>,
-    text: &[TokenId],
-    heard: usize,
+    said: &[(&[TokenId], &[TokenId])],
     size: usize,
     (first, second): (TokenId, TokenId),
 ) -> anyhow::Result<f32> {
     referee.reset();
-    referee.prefill(&text[..heard], &mut go_on)?;
-    for piece in text[heard..].chunks(size) {
-        referee.prefill(piece, &mut go_on)?;
+    for (prompt, answer) in said {
+        referee.prefill(prompt, &mut go_on)?;
+        for piece in answer.chunks(size) {
+            referee.prefill(piece, &mut go_on)?;
+        }
     }
     let row = referee.last_logits().context("a row after prefill")?;
     Ok(row[first as usize] - row[second as usize])
