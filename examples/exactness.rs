@@ -348,10 +348,10 @@ fn compare(
     tally: &mut Tally,
     name: &str,
 ) -> anyhow::Result<()> {
-    let before: Vec<TokenId> = turns
-        .iter()
-        .take_while(|earlier| earlier.start < turn.start)
-        .flat_map(|earlier| earlier.prompt.iter().chain(&earlier.answer).copied())
+    let earlier = turns.iter().take_while(|it| it.start < turn.start);
+    let before: Vec<TokenId> = earlier
+        .clone()
+        .flat_map(|it| it.prompt.iter().chain(&it.answer).copied())
         .collect();
     let prompt = if session.text() == before {
         turn.prompt.clone()
@@ -396,31 +396,21 @@ fn compare(
         let (plain, ours) = (logit(&turn.answer), logit(&answer));
         let gap = (plain - ours).abs() / plain.abs().max(ours.abs());
         let mut tie = gap < 1e-3;
-        let mut leads = Vec::new();
         if let (false, Some(&plain), Some(&ours)) =
             (tie, turn.answer.get(common), answer.get(common))
         {
-            let earlier = turns
-                .iter()
-                .take_while(|earlier| earlier.start < turn.start)
-                .map(|earlier| (&earlier.prompt[..], &earlier.answer[..]));
-            let said: Vec<_> = earlier
-                .chain([(&turn.prompt[..], &turn.answer[..common])])
-                .collect();
-            for size in PIECES {
-                leads.push(lead(referee, &said, size, (plain, ours))?);
-            }
+            let said = earlier.map(|it| (&it.prompt[..], &it.answer[..]));
+            let said = said.chain([(&turn.prompt[..], &turn.answer[..common])]);
+            let leads = leads(referee, said, (plain, ours))?;
+            println!(
+                "\n{name}: in pieces of {PIECES:?} tokens, without drafts, plain's logit is ahead by {leads:.4?}"
+            );
             let most = leads.iter().copied().fold(f32::MIN, f32::max);
             let least = leads.iter().copied().fold(f32::MAX, f32::min);
             tie = least <= most - least;
         }
         tally.ties += usize::from(tie);
         tally.failures += usize::from(!tie);
-        if !leads.is_empty() {
-            println!(
-                "\n{name}: in pieces of {PIECES:?} tokens, without drafts, plain's logit is ahead by {leads:.4?}"
-            );
-        }
         println!(
             "\n{name}: token {common} is {:?} (logit {ours}), plain {:?} (logit {plain}), relative gap {gap:.1e}: {}",
             answer.get(common),
@@ -439,22 +429,25 @@ fn compare(
 const PIECES: [usize; 5] = [1, 2, 3, 4, 8];
 
 /// How far the logit of the first of two tokens is ahead of the second's after a conversation of prompts, decoded at once,
-/// and answers, decoded in pieces.
-fn lead(
+/// and answers, decoded in pieces of each size.
+fn leads<'a>(
     referee: &mut Session<LlamaTarget<'_>>,
-    said: &[(&[TokenId], &[TokenId])],
-    size: usize,
+    said: impl Iterator<Item = (&'a [TokenId], &'a [TokenId])> + Clone,
     (first, second): (TokenId, TokenId),
-) -> anyhow::Result<f32> {
-    referee.reset();
-    for (prompt, answer) in said {
-        referee.prefill(prompt, &mut go_on)?;
-        for piece in answer.chunks(size) {
-            referee.prefill(piece, &mut go_on)?;
+) -> anyhow::Result<Vec<f32>> {
+    let mut leads = Vec::new();
+    for size in PIECES {
+        referee.reset();
+        for (prompt, answer) in said.clone() {
+            referee.prefill(prompt, &mut go_on)?;
+            for piece in answer.chunks(size) {
+                referee.prefill(piece, &mut go_on)?;
+            }
         }
+        let row = referee.last_logits().context("a row after prefill")?;
+        leads.push(row[first as usize] - row[second as usize]);
     }
-    let row = referee.last_logits().context("a row after prefill")?;
-    Ok(row[first as usize] - row[second as usize])
+    Ok(leads)
 }
 
 /// Compares the last row with that of a fresh decode of the committed tokens.

@@ -126,21 +126,28 @@ fn a_template_that_leaves_out_the_question_is_told() {
     assert!(!told.contains("warning"), "{told}");
 }
 
+/// `generate` and `chat`, which is told `lines`.
+#[cfg(target_os = "linux")]
+fn talks(lines: &str, options: &[&str]) -> [std::process::Command; 2] {
+    let name = format!("{}_lines.txt", lines.len());
+    let told = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&told, lines).unwrap();
+    let tiny = model("tiny-llama.gguf");
+    let common = ["-t", "1", "-m", &tiny, "-n", "2"];
+    [&["generate", "-p", "x"][..], &["chat"]].map(|args| {
+        let mut command = program::command(&[args, &common, options].concat());
+        command.stdin(std::fs::File::open(&told).unwrap());
+        command
+    })
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_said_to_be_that_of_standard_output() {
-    use std::fs::{self, File};
-
-    let tiny = model("tiny-llama.gguf");
-    let question = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("one_question.txt");
-    fs::write(&question, "x\n").unwrap();
-    let ask = ["generate", "-t", "1", "-m", &tiny, "-n", "2", "-p", "x"];
-    let chat = ["chat", "-t", "1", "-m", &tiny, "-n", "2"];
-    let inspect = ["inspect", "-m", &tiny];
-    for args in [&ask[..], &chat, &inspect] {
-        for format in [&[][..], &["--json"]] {
-            let mut command = program::command(&[args, format].concat());
-            command.stdin(File::open(&question).unwrap());
+    for format in [&[][..], &["--json"]] {
+        let inspect = ["inspect", "-m", &model("tiny-llama.gguf")];
+        let inspect = program::command(&[&inspect[..], format].concat());
+        for command in talks("x\n", format).into_iter().chain([inspect]) {
             program::assert_full_disk_is_said(command);
         }
     }
@@ -149,30 +156,18 @@ fn a_full_disk_is_said_to_be_that_of_standard_output() {
 #[cfg(target_os = "linux")]
 #[test]
 fn nothing_is_lost_where_standard_error_takes_nothing() {
-    use std::fs::{self, File};
-
-    let tiny = model("tiny-llama.gguf");
-    let lines = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("two_lines.txt");
-    fs::write(&lines, "x\n/stats\n/nonsense\n").unwrap();
-    let ask = ["generate", "-t", "1", "-m", &tiny, "-n", "2", "-p", "x"];
-    let chat = ["chat", "-t", "1", "-m", &tiny, "-n", "2"];
-    for args in [&ask[..], &chat] {
-        let mut command = program::command(args);
-        let mut said = |deaf: bool| {
-            command.stdin(File::open(&lines).unwrap());
-            if deaf {
-                let full = File::options().write(true).open("/dev/full");
-                command.stderr(full.unwrap());
-            }
-            let output = command.output().unwrap();
-            assert_eq!(output.status.code(), Some(0), "{args:?}");
-            assert!(!output.stdout.is_empty());
-            output.stdout
-        };
-        assert_eq!(said(false), said(true), "{args:?}");
+    let lines = "x\n/stats\n/nonsense\n";
+    let said = |mut command: std::process::Command| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{command:?}");
+        assert!(!output.stdout.is_empty());
+        output.stdout
+    };
+    for (heard, mut unheard) in talks(lines, &[]).into_iter().zip(talks(lines, &[])) {
+        unheard.stderr(program::full_disk());
+        assert_eq!(said(heard), said(unheard));
     }
     let mut wrong = program::command(&["generate", "-m", "nowhere.gguf", "-p", "x"]);
-    let full = File::options().write(true).open("/dev/full");
-    let status = wrong.stderr(full.unwrap()).status().unwrap();
+    let status = wrong.stderr(program::full_disk()).status().unwrap();
     assert_eq!(status.code(), Some(2));
 }

@@ -39,13 +39,23 @@ impl PassCost {
     /// # Panics
     /// If there is no time, or one is not positive and finite.
     pub fn from_times(seconds: Vec<f64>) -> Self {
-        let good = |t: &f64| t.is_finite() && *t > 0.0;
-        assert!(!seconds.is_empty() && seconds.iter().all(good));
-        Self {
-            seconds,
+        let mut cost = Self {
+            seconds: Vec::new(),
             shapes: None,
             ahead: 0,
-        }
+        };
+        cost.set_times(seconds);
+        cost
+    }
+
+    /// Other times, as in [`from_times`](Self::from_times), and all else as it was.
+    ///
+    /// # Panics
+    /// If there is no time, or one is not positive and finite.
+    pub fn set_times(&mut self, seconds: Vec<f64>) {
+        let good = |t: &f64| t.is_finite() && *t > 0.0;
+        assert!(!seconds.is_empty() && seconds.iter().all(good));
+        self.seconds = seconds;
     }
 
     /// Charges for changes of shape from now on.

@@ -324,7 +324,7 @@ impl<M: TargetModel> Session<M> {
         let wanted = self.drafter.candidates(limits.capacity);
         let wanted = if limits.capacity > 1 { wanted } else { 0 }.max(self.options.ranked);
         let ranked = top_k(self.model.logits(row), wanted);
-        let missing = self.text.len() - self.model.n_past();
+        let missing = self.missing();
         let room = self.model.n_ctx() - self.text.len();
         let known = left == 1 || room == 0 || self.model.is_end(root);
         let skip = known && (room == 0 || !self.options.method.verifies_last_step());
@@ -435,7 +435,7 @@ impl<M: TargetModel> Session<M> {
         let model = &self.model;
         let leaves = model.max_leaves();
         let room = model.n_ctx() - self.text.len();
-        let missing = self.text.len() - model.n_past();
+        let missing = self.missing();
         let capacity = match leaves {
             0 => 1,
             _ if missing == 0 && self.wants_plain() => 1,
@@ -453,6 +453,11 @@ impl<M: TargetModel> Session<M> {
                 left - 1
             },
         }
+    }
+
+    /// Tokens of the text that the cache does not hold.
+    fn missing(&self) -> usize {
+        self.text.len() - self.model.n_past()
     }
 
     fn wants_plain(&self) -> bool {

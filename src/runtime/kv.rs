@@ -1,8 +1,10 @@
 //! Keeping the KV cache in step.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use crate::draft::{DraftTree, NodeId};
+use crate::TokenId;
+use crate::draft::{DraftTree, NodeId, ROOT};
 use crate::runtime::layout::{SeqId, TreeLayout};
 
 /// One call to the cache. Positions are half-open; each call scans all cells once.
@@ -92,9 +94,32 @@ impl KvLedger {
         &self.layout
     }
 
+    /// Number of tokens of the text that were decoded ahead of the tree laid out last; none if others were since. So many
+    /// rows are before the root's.
+    pub fn ahead(&self) -> usize {
+        self.missing
+    }
+
+    /// The batch of the tree laid out last, after the tokens that were `missing`: token, position and sequences.
+    pub fn batch<'a>(
+        &'a self,
+        missing: &'a [TokenId],
+        tree: &'a DraftTree,
+    ) -> impl Iterator<Item = (TokenId, usize, Range<SeqId>)> + 'a {
+        let start = self.n_past();
+        let root = start + missing.len();
+        let ahead = (start..).zip(missing);
+        let ahead = ahead.map(|(pos, &token)| (token, pos, self.layout.sequences(ROOT)));
+        ahead.chain((ROOT..tree.len()).map(move |node| {
+            let pos = root + tree.depth(node);
+            (tree.token(node), pos, self.layout.sequences(node))
+        }))
+    }
+
     /// Notes that `count` tokens were decoded on sequence 0 alone.
     pub fn appended(&mut self, count: usize) {
         self.held[0] += count;
+        self.missing = 0;
         // The graph of the tree before is gone, so there is nothing to be shaped like.
         self.layout = TreeLayout::of_root();
         self.batch = 0;
@@ -221,7 +246,7 @@ pub struct SimulatedKv {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cell {
-    token: crate::TokenId,
+    token: TokenId,
     pos: usize,
     sequences: BTreeSet<SeqId>,
 }
@@ -284,7 +309,7 @@ impl SimulatedKv {
     /// Puts a token into a free cell. `false` if there is none.
     pub fn put(
         &mut self,
-        token: crate::TokenId,
+        token: TokenId,
         pos: usize,
         sequences: impl IntoIterator<Item = SeqId>,
     ) -> bool {
@@ -312,7 +337,7 @@ impl SimulatedKv {
     }
 
     /// What a token at `pos` whose first sequence is `seq` sees: position and token of each cell, by position.
-    pub fn visible(&self, seq: SeqId, pos: usize) -> Vec<(usize, crate::TokenId)> {
+    pub fn visible(&self, seq: SeqId, pos: usize) -> Vec<(usize, TokenId)> {
         let mut seen: Vec<_> = self
             .cells
             .iter()

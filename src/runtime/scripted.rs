@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustc_hash::FxHasher;
 
 use crate::TokenId;
-use crate::draft::{DraftTree, NodeId, ROOT};
+use crate::draft::{DraftTree, NodeId};
 use crate::runtime::kv::{KvLedger, KvOp, SimulatedKv};
 use crate::runtime::target::{DecodeError, TargetModel};
 
@@ -40,8 +40,6 @@ pub struct ScriptedModel {
     cache: SimulatedKv,
     ledger: KvLedger,
     rows: Vec<Vec<f32>>,
-    /// The row of the root, or the first of all.
-    first_row: usize,
     call_time: Duration,
     failures: VecDeque<(usize, Failure)>,
     decodes: usize,
@@ -62,7 +60,6 @@ impl ScriptedModel {
             cache: SimulatedKv::new(n_ctx),
             ledger: KvLedger::new(sequences),
             rows: Vec::new(),
-            first_row: 0,
             call_time: Duration::ZERO,
             failures: VecDeque::new(),
             decodes: 0,
@@ -252,7 +249,6 @@ impl TargetModel for ScriptedModel {
             .map(|(pos, &t)| (t, pos, 0..1))
             .collect();
         self.decode(&batch)?;
-        self.first_row = 0;
         self.ledger.appended(tokens.len());
         Ok(tokens.len() - 1)
     }
@@ -261,23 +257,12 @@ impl TargetModel for ScriptedModel {
         let mut ops = Vec::new();
         self.ledger.lay_out(missing.len(), tree, &mut ops);
         self.apply(&ops);
-        let layout = self.ledger.layout();
-        let start = self.ledger.n_past();
-        let root = start + missing.len();
-        let ahead = (start..).zip(missing);
-        let ahead = ahead.map(|(pos, &token)| (token, pos, layout.sequences(ROOT)));
-        let nodes = (ROOT..tree.len()).map(|node| {
-            let pos = root + tree.depth(node);
-            (tree.token(node), pos, layout.sequences(node))
-        });
-        let batch: Vec<_> = ahead.chain(nodes).collect();
-        self.decode(&batch)?;
-        self.first_row = missing.len();
-        Ok(())
+        let batch: Vec<_> = self.ledger.batch(missing, tree).collect();
+        self.decode(&batch)
     }
 
     fn logits(&self, row: usize) -> &[f32] {
-        &self.rows[self.first_row + row]
+        &self.rows[self.ledger.ahead() + row]
     }
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
@@ -300,7 +285,7 @@ impl TargetModel for ScriptedModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draft::TreeLimits;
+    use crate::draft::{ROOT, TreeLimits};
 
     #[test]
     fn batches_as_large_as_the_one_before_lie_on_as_many_sequences_until_a_prompt() {

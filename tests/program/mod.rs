@@ -71,11 +71,17 @@ pub fn assert_refused(output: &Output, words: &[&str]) {
     assert!(output.stdout.is_empty());
 }
 
+/// Where every write fails for lack of room.
+#[cfg(target_os = "linux")]
+pub fn full_disk() -> std::fs::File {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    full.unwrap()
+}
+
 /// Prints to a full disk: exit code 1, and a last line that names standard output, once.
 #[cfg(target_os = "linux")]
 pub fn assert_full_disk_is_said(mut command: Command) {
-    let full = std::fs::File::options().write(true).open("/dev/full");
-    let output = command.stdout(full.unwrap()).output().unwrap();
+    let output = command.stdout(full_disk()).output().unwrap();
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
     let line = "error: cannot write to standard output: No space left on device";

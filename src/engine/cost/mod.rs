@@ -37,8 +37,6 @@ pub struct CostModel {
     since_plain: usize,
     plain_drift: f64,
     rebuild: Rebuild,
-    /// Tokens that the next pass has ahead of its tree.
-    ahead: usize,
     /// Tokens of the pass before and the number of its graph's cells, while its graph can be used again.
     last: Option<(usize, usize)>,
     /// The part of the recent passes that had `1..` tokens.
@@ -112,7 +110,6 @@ impl CostModel {
                 ratio: REBUILD,
                 seen: 0,
             },
-            ahead: 0,
             last: None,
             shares: Vec::new(),
         }
@@ -189,7 +186,6 @@ impl CostModel {
 
     /// The next pass has `tokens` tokens ahead of its tree.
     pub fn set_ahead(&mut self, tokens: usize) {
-        self.ahead = tokens;
         self.current.set_ahead(tokens);
     }
 
@@ -330,8 +326,7 @@ impl CostModel {
             let correction = self.between(below, above, at + 1);
             times.push((self.priors[at] + self.speed + correction).exp());
         }
-        self.current = PassCost::from_times(times);
-        self.current.set_ahead(self.ahead);
+        self.current.set_times(times);
         self.refresh_shapes();
     }
 

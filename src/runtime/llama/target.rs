@@ -7,7 +7,7 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::token::LlamaToken;
 
 use crate::TokenId;
-use crate::draft::{DraftTree, NodeId, ROOT};
+use crate::draft::{DraftTree, NodeId};
 use crate::runtime::kv::{KvLedger, KvOp};
 use crate::runtime::llama::beside::{self, Context};
 use crate::runtime::llama::log;
@@ -31,8 +31,6 @@ pub struct LlamaTarget<'a> {
     sequence_ids: Vec<i32>,
     ops: Vec<KvOp>,
     kv_time: Duration,
-    /// The row of the root, or the first of all.
-    first_row: usize,
 }
 
 /// Sequences of a tree from which on moving cells after its pass takes so long that it is done beside the decoding thread.
@@ -82,7 +80,6 @@ impl<'a> LlamaTarget<'a> {
             sequence_ids: ids.collect(),
             ops: Vec::new(),
             kv_time: Duration::ZERO,
-            first_row: 0,
         }
     }
 
@@ -122,17 +119,6 @@ impl<'a> LlamaTarget<'a> {
         self.kv_time += start.elapsed();
     }
 
-    fn add(&mut self, token: TokenId, pos: usize, sequences: std::ops::Range<usize>, output: bool) {
-        self.batch
-            .add(
-                LlamaToken(token.cast_signed()),
-                i32::try_from(pos).expect("a context is shorter than 2^31"),
-                &self.sequence_ids[sequences],
-                output,
-            )
-            .expect("batches are cut to n_batch");
-    }
-
     /// Decodes the batch; on failure puts the cache back to the last commit.
     fn decode(&mut self) -> Result<(), DecodeError> {
         use llama_cpp_2::DecodeError as Code;
@@ -168,6 +154,13 @@ impl<'a> LlamaTarget<'a> {
     }
 }
 
+fn add(batch: &mut LlamaBatch<'_>, token: TokenId, pos: usize, sequences: &[i32], wants_row: bool) {
+    let pos = i32::try_from(pos).expect("a context is shorter than 2^31");
+    batch
+        .add(LlamaToken(token.cast_signed()), pos, sequences, wants_row)
+        .expect("batches are cut to n_batch");
+}
+
 impl TargetModel for LlamaTarget<'_> {
     fn n_ctx(&self) -> usize {
         self.n_ctx
@@ -196,10 +189,10 @@ impl TargetModel for LlamaTarget<'_> {
         let start = self.ledger.n_past();
         let last = tokens.len() - 1;
         for (index, &token) in tokens.iter().enumerate() {
-            self.add(token, start + index, 0..1, index == last);
+            let ids = &self.sequence_ids[..1];
+            add(&mut self.batch, token, start + index, ids, index == last);
         }
         self.decode()?;
-        self.first_row = 0;
         self.ledger.appended(tokens.len());
         Ok(last)
     }
@@ -208,24 +201,16 @@ impl TargetModel for LlamaTarget<'_> {
         self.ledger.lay_out(missing.len(), tree, &mut self.ops);
         self.apply_ops();
         self.batch.clear();
-        let start = self.ledger.n_past();
-        for (index, &token) in missing.iter().enumerate() {
-            let sequences = self.ledger.layout().sequences(ROOT);
-            // Nobody reads these rows, but a graph serves again only for as many rows as before.
-            self.add(token, start + index, sequences, true);
+        for (token, pos, sequences) in self.ledger.batch(missing, tree) {
+            // Nobody reads the rows of what was missing, but a graph serves again only for as many rows as before.
+            let ids = &self.sequence_ids[sequences];
+            add(&mut self.batch, token, pos, ids, true);
         }
-        let root = start + missing.len();
-        for node in ROOT..tree.len() {
-            let sequences = self.ledger.layout().sequences(node);
-            self.add(tree.token(node), root + tree.depth(node), sequences, true);
-        }
-        self.decode()?;
-        self.first_row = missing.len();
-        Ok(())
+        self.decode()
     }
 
     fn logits(&self, row: usize) -> &[f32] {
-        self.context.row(self.first_row + row)
+        self.context.row(self.ledger.ahead() + row)
     }
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
@@ -237,7 +222,7 @@ impl TargetModel for LlamaTarget<'_> {
         self.ledger.catch_up(&mut self.ops);
         let start = Instant::now();
         self.context
-            .hand_over(&mut self.ops, self.first_row + tree.len());
+            .hand_over(&mut self.ops, self.ledger.ahead() + tree.len());
         self.kv_time += start.elapsed();
     }
 
