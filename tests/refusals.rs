@@ -3,7 +3,7 @@
 
 mod program;
 
-use program::{assert_refused, generate, json, model, run, stderr};
+use program::{assert_refused, command, generate, json, model, run, stderr};
 
 #[test]
 fn bad_input_is_refused_in_one_line_that_names_the_mend() {
@@ -72,6 +72,7 @@ fn numbers_that_would_crash_are_out_of_range() {
             ["--num-pred-tokens", "0..=65536"],
         ),
         ("-n", "-2", ["--max-new-tokens", "-1 for no limit"]),
+        ("-c", "-3", ["--ctx-size", "0 for as many"]),
     ] {
         let output = generate(&["-p", "x", flag, value]);
         assert_refused(&output, &[&named[..], &[value]].concat());
@@ -170,4 +171,60 @@ fn nothing_is_lost_where_standard_error_takes_nothing() {
     let mut wrong = program::command(&["generate", "-m", "nowhere.gguf", "-p", "x"]);
     let status = wrong.stderr(program::full_disk()).status().unwrap();
     assert_eq!(status.code(), Some(2));
+}
+
+#[test]
+fn a_trace_writes_over_nothing_that_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompt = folder.path().join("prompt.txt");
+    std::fs::write(&prompt, "Once upon a time").unwrap();
+    let prompt = prompt.to_str().unwrap();
+    let output = generate(&["-f", prompt, "--trace", prompt]);
+    assert_refused(&output, &["--trace", prompt, "the prompt"]);
+    let copy = folder.path().join("model.gguf");
+    std::fs::copy(model("tiny-llama.gguf"), &copy).unwrap();
+    let mut named = command(&["generate", "-p", "x", "--trace", copy.to_str().unwrap()]);
+    let output = named.env("LOGITSPEC_MODEL", &copy).output().unwrap();
+    assert_refused(&output, &["--trace", "the model"]);
+    assert_eq!(std::fs::read_to_string(prompt).unwrap(), "Once upon a time");
+    let weights = std::fs::read(model("tiny-llama.gguf")).unwrap();
+    assert_eq!(std::fs::read(&copy).unwrap(), weights);
+}
+
+#[test]
+fn an_answer_that_the_context_cuts_off_says_so() {
+    let note = |args: &[&str]| {
+        let output = generate(&[&["-p", "Once upon a time", "-c", "32"], args].concat());
+        assert_eq!(output.status.code(), Some(0));
+        stderr(&output).contains("context of 32 tokens is full: raise -c")
+    };
+    assert!(note(&["-n", "100"]));
+    assert!(!note(&["-n", "4"]), "there is room for that");
+    assert!(!note(&["-n", "-1"]), "as many as there is room for");
+}
+
+#[test]
+fn a_flag_of_another_method_is_told() {
+    let output = generate(&[
+        "-p",
+        "x",
+        "-n",
+        "1",
+        "--method",
+        "suffix",
+        "--leave-out",
+        "text",
+    ]);
+    assert!(stderr(&output).contains("--leave-out does nothing with --method suffix"));
+    let output = generate(&["-p", "x", "-n", "1", "--leave-out", "text"]);
+    assert!(!stderr(&output).contains("does nothing"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_no_success() {
+    let mut help = command(&["generate", "--help"]);
+    let output = help.stdout(program::full_disk()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot write to standard output"));
 }

@@ -38,7 +38,14 @@ pub(super) struct ModelArgs {
 
     /// Tokens the context holds, prompt and answer together; 0 for as many as the model was trained on
     /// [default: as many as this run can need, up to that]
-    #[arg(short = 'c', long = "ctx-size", alias = "ctx_size", value_name = "N")]
+    #[arg(
+        short = 'c',
+        long = "ctx-size",
+        alias = "ctx_size",
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = context_size
+    )]
     pub ctx_size: Option<u32>,
 
     /// Threads to compute with [default: one per core]
@@ -272,6 +279,12 @@ pub(super) fn token_limit(text: &str) -> Result<usize, String> {
     }
 }
 
+fn context_size(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| {
+        "give a whole number of tokens, or 0 for as many as the model was trained on".into()
+    })
+}
+
 impl ModelArgs {
     /// Loads the model, which is fetched first if need be, unless Ctrl-C raises `interrupted`.
     pub(super) fn load(&self, interrupted: &AtomicBool) -> anyhow::Result<Engine> {
@@ -348,6 +361,12 @@ pub(super) fn session_options(
             "{flag} {value} is out of range: give {low} to {high}"
         )))
     };
+    if draft.method != Method::Logitspec && !draft.tree.leave_out.is_empty() {
+        tell_line!(
+            "note: --leave-out does nothing with --method {}; logitspec has those sources",
+            draft.method
+        );
+    }
     Ok(SessionOptions {
         method: draft.method,
         method_params: draft.tree.method_params(),

@@ -28,6 +28,7 @@ use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::earlier::{EarlierArgs, Remembered};
 use crate::cli::exit::{Outcome, user_error};
+use crate::cli::files::is_same_file;
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{Method, SessionOptions};
 use crate::runtime::llama::{ContextOptions, Engine, default_threads};
@@ -283,11 +284,6 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         true => Outcome::Interrupted,
         false => Outcome::Done,
     })
-}
-
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    let place = |path: &Path| path.canonicalize().ok();
-    place(a).is_some() && place(a) == place(b)
 }
 
 impl BenchArgs {

@@ -18,13 +18,13 @@ use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::Outcome;
 use crate::cli::generate::{prefill_bar, watch_for_ctrl_c};
 use crate::cli::memory::MemoryArgs;
-use crate::cli::output::{AnswerPrinter, statistics, text_of};
+use crate::cli::output::{AnswerPrinter, statistics, tell_if_cut, text_of};
 use crate::cli::prompt::text_of_bytes;
 use crate::cli::questions::{Questions, Waited};
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{LlamaTarget, Vocabulary};
-use crate::runtime::{ChatTemplate, Message, Role};
+use crate::runtime::{ChatTemplate, Message, Role, TargetModel};
 
 /// Talk with a model
 ///
@@ -258,6 +258,9 @@ impl Chat<'_> {
         answer.timings.load = self.load;
         let text = printer.finish()?;
         self.print_json(|told| told.answer(&answer, &text, prompt.len()))?;
+        let n_ctx = self.session.model().n_ctx();
+        let mend = "/reset the conversation, or begin one with a larger -c";
+        tell_if_cut(&answer, self.args.max_new_tokens, n_ctx, mend);
         if let FinishReason::Failed(error) = &answer.finish {
             return Err(error.clone().into());
         }

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
+
 use crate::bench::QuestionError;
 use crate::bench::run::RunError;
 use crate::bench::server::ServerError;
@@ -54,9 +56,7 @@ pub(super) fn report(done: anyhow::Result<Outcome>) -> ExitCode {
 /// Help and version go to standard output; a usage error becomes one line.
 pub(super) fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // A closed pipe is no failure here either.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return report(print_help(error).map(|()| Outcome::Done));
     }
     let text = error.render().to_string();
     let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
@@ -74,6 +74,12 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
     }
     say(&line);
     ExitCode::from(2)
+}
+
+fn print_help(help: &clap::Error) -> anyhow::Result<()> {
+    help.print()
+        .and_then(|()| io::stdout().flush())
+        .context("cannot write to standard output")
 }
 
 fn say(line: &str) {

@@ -15,14 +15,15 @@ use crate::cli::calibrate::known_cost;
 use crate::cli::colors::has_color;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
+use crate::cli::files::is_same_file;
 use crate::cli::memory::MemoryArgs;
-use crate::cli::output::{AnswerPrinter, statistics};
+use crate::cli::output::{AnswerPrinter, statistics, tell_if_cut};
 use crate::cli::prompt::PromptArgs;
 use crate::cli::stdout::{print_json, stdout};
 use crate::cli::trace::TraceWriter;
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{Engine, LlamaTarget};
-use crate::runtime::{Message, Role};
+use crate::runtime::{Message, Role, TargetModel};
 
 /// Answer one prompt
 ///
@@ -186,6 +187,9 @@ impl GenerateArgs {
             let told = statistics(&answer, prompt.len(), method, answer.timings.load, color);
             tell!("\n{told}");
         }
+        let n_ctx = session.model().n_ctx();
+        let mend = more_context(n_ctx, engine);
+        tell_if_cut(&answer, self.max_new_tokens, n_ctx, &mend);
         match answer.finish {
             FinishReason::Stop | FinishReason::Length => Ok(Outcome::Done),
             FinishReason::Cancelled => Ok(Outcome::Interrupted),
@@ -193,18 +197,38 @@ impl GenerateArgs {
         }
     }
 
-    /// The JSON object is alone on standard output.
+    /// The JSON object is alone on standard output, and no file that is read is written over.
     fn check_trace(&self) -> anyhow::Result<()> {
         const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
-        match &self.trace {
-            Some(path) if self.json && STDOUT.iter().any(|name| path == Path::new(name)) => {
-                Err(user_error(format!(
-                    "--trace {} would mix with what --json prints there: trace into a file, or leave out --json",
-                    path.display()
-                )))
-            }
-            _ => Ok(()),
+        let Some(trace) = &self.trace else {
+            return Ok(());
+        };
+        if self.json && STDOUT.iter().any(|name| trace == Path::new(name)) {
+            return Err(user_error(format!(
+                "--trace {} would mix with what --json prints there: trace into a file, or leave out --json",
+                trace.display()
+            )));
         }
+        let model = self.model.source.file();
+        let read = [
+            ("the prompt", self.prompt.file()),
+            ("the model", model.as_deref()),
+            (
+                "the template",
+                self.template.template.as_deref().map(Path::new),
+            ),
+            ("the --pool-file", self.memory.pool_file()),
+            ("the --corpus", self.memory.corpus()),
+        ];
+        for (what, path) in read {
+            if path.is_some_and(|path| is_same_file(trace, path)) {
+                return Err(user_error(format!(
+                    "--trace {} would write over {what}: name another file",
+                    trace.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn is_templated(&self) -> bool {
@@ -244,14 +268,20 @@ fn check_fit(prompt: usize, n_ctx: Option<u32>, engine: &Engine) -> anyhow::Resu
     if prompt <= n_ctx as usize {
         return Ok(());
     }
-    let mend = if n_ctx < trained {
-        format!("raise -c (up to {trained}, what the model was trained on) or shorten the prompt")
-    } else {
-        "shorten the prompt".to_owned()
-    };
+    let mend = more_context(n_ctx as usize, engine);
     Err(user_error(format!(
         "the prompt has {prompt} tokens, the context holds {n_ctx}: {mend}"
     )))
+}
+
+/// What to do where `n_ctx` tokens are too few.
+fn more_context(n_ctx: usize, engine: &Engine) -> String {
+    let trained = engine.n_ctx_train();
+    if n_ctx < trained as usize {
+        format!("raise -c (up to {trained}, what the model was trained on) or shorten the prompt")
+    } else {
+        "shorten the prompt".to_owned()
+    }
 }
 
 pub(super) fn flow(stop: bool) -> ControlFlow<()> {

@@ -84,6 +84,16 @@ pub(super) struct MemoryArgs {
 }
 
 impl MemoryArgs {
+    /// The file that earlier requests are kept in.
+    pub(super) fn pool_file(&self) -> Option<&Path> {
+        self.pool_file.as_deref()
+    }
+
+    /// The corpus's file.
+    pub(super) fn corpus(&self) -> Option<&Path> {
+        self.texts.corpus()
+    }
+
     /// Whether earlier requests are remembered at all.
     pub(super) fn remembers(&self) -> bool {
         !self.no_shared_pool

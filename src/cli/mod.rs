@@ -17,6 +17,7 @@ mod corpus;
 mod download;
 mod earlier;
 mod exit;
+mod files;
 mod generate;
 mod inspect;
 mod memory;

@@ -60,8 +60,7 @@ fn named(
         let fetched = download::fetch(name, false, interrupted)?;
         return Ok(Some(fetched.model().into()));
     }
-    let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
-    let path = path.map(PathBuf::from);
+    let path = from_environment();
     // Whoever gave no -m may not remember the variable.
     if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {
         return Err(user_error(format!(
@@ -69,6 +68,11 @@ fn named(
         )));
     }
     Ok(path)
+}
+
+fn from_environment() -> Option<PathBuf> {
+    let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
+    path.map(PathBuf::from)
 }
 
 /// Whose vocabulary, where no weights are needed and none is usual.
@@ -101,6 +105,11 @@ impl VocabularySource {
 }
 
 impl ModelSource {
+    /// The file that is named, if the model is a file.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        self.model_path.clone().or_else(from_environment)
+    }
+
     /// The model's file, which is fetched first if need be. `file` is one given in yet another way.
     ///
     /// # Errors

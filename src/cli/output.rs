@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 
 use crate::TokenId;
+use crate::cli::args::NO_LIMIT;
 use crate::cli::colors::painted;
 use crate::draft::Source;
-use crate::engine::{Generation, Method, StepView, TextStream};
+use crate::engine::{FinishReason, Generation, Method, StepView, TextStream};
 use crate::runtime::llama::Vocabulary;
 
 /// Prints an answer as it comes, and keeps its text.
@@ -140,21 +141,38 @@ pub(super) fn statistics(
         true => from,
         false => format!("from      {from}\n"),
     };
-    format!(
+    let begun = format!(
         "method    {method}\n\
          load      {load:.2} s\n\
-         prefill   {prompt_tokens} tokens in {:.2} s{}\n\
+         prefill   {prompt_tokens} tokens in {:.2} s{}\n",
+        timings.prefill,
+        rate(prompt_tokens, timings.prefill),
+    );
+    if steps == 0 {
+        return begun;
+    }
+    format!(
+        "{begun}\
          decode    {} tokens in {looped:.2} s{}, {steps} steps\n\
          accepted  {:.2} tokens per step on average, {} drafted\n\
          {from}\
          per step  {parts}\n",
-        timings.prefill,
-        rate(prompt_tokens, timings.prefill),
         answer.tokens.len(),
         rate(answer.tokens.len(), looped),
         answer.mean_accepted_tokens(),
         answer.drafted,
     )
+}
+
+/// Tells of an answer that ended because no more tokens have room; `mend` says what to do. An answer that was to take all
+/// there is needs no word.
+pub(super) fn tell_if_cut(answer: &Generation, max_new_tokens: usize, n_ctx: usize, mend: &str) {
+    let is_cut = answer.finish == FinishReason::Length && answer.tokens.len() < max_new_tokens;
+    if is_cut && max_new_tokens != NO_LIMIT {
+        tell_line!(
+            "note: the answer ends here because the context of {n_ctx} tokens is full: {mend}"
+        );
+    }
 }
 
 /// The text of tokens.
@@ -166,7 +184,6 @@ pub(super) fn text_of(vocabulary: Vocabulary<'_>, tokens: &[TokenId]) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::FinishReason;
 
     const TEXT: Option<Source> = Some(Source::Text);
     const RUNNER_UP: Option<Source> = Some(Source::LastLogits);
@@ -218,9 +235,11 @@ mod tests {
             !told.contains("tokens/s") && !told.contains("inf"),
             "{told}"
         );
+        assert!(!told.contains("per step"), "nor any step: {told}");
         answer.timings.prefill = 2.0;
         answer.timings.decode = 0.5;
         answer.tokens = vec![0; 10];
+        answer.accept_lengths = vec![5, 5];
         let told = statistics(&answer, 500, Method::Logitspec, 0.5, false);
         assert!(
             told.contains("500 tokens in 2.00 s, 250.0 tokens/s"),
@@ -236,6 +255,7 @@ mod tests {
     fn the_statistics_are_the_legend() {
         let mut answer = Generation::empty(FinishReason::Stop);
         answer.sources.drafted.add(Source::Recycled);
+        answer.accept_lengths = vec![1];
         let told = |color| statistics(&answer, 5, Method::Logitspec, 0.5, color);
         assert!(told(false).contains("from      recycled 0 of 1\n"));
         assert!(told(true).contains("from      \x1b[35mrecycled\x1b[0m 0 of 1\n"));

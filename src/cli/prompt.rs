@@ -1,7 +1,7 @@
 //! Where a prompt comes from.
 
 use std::io::{self, IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -27,6 +27,11 @@ pub(super) struct PromptArgs {
 }
 
 impl PromptArgs {
+    /// The file that the prompt is read from.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// The prompt's text. If `question`, white space alone is no prompt: chat templates ask about nothing then.
     ///
     /// # Errors

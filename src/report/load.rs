@@ -82,7 +82,12 @@ pub(super) fn methods(
     notices: &mut Vec<String>,
 ) -> Result<Vec<Method>, ReportError> {
     let mut methods: Vec<Method> = Vec::new();
-    for path in paths {
+    // Whoever writes `answers/*` names these, too.
+    let mut files: Vec<&PathBuf> = paths.iter().filter(|path| !lies_beside(path)).collect();
+    if files.is_empty() {
+        files = paths.iter().collect();
+    }
+    for path in files {
         let log = read_answers(path)?;
         notices.extend(log.notices.iter().map(ToString::to_string));
         notices.extend(left_out(path, &skips_beside(path)?));
@@ -125,6 +130,14 @@ pub(super) fn methods(
         methods[index].manifests.push(manifest);
     }
     Ok(methods)
+}
+
+/// Whether a run wrote the file beside an answer file: a manifest, or a list of questions left out.
+fn lies_beside(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    [".manifest.json", ".skipped.json"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 /// Says which questions a run left out, and why; the first few, as there may be many.

@@ -1,6 +1,6 @@
 //! Files in every arrangement, and those that make no report.
 
-use logitspec::bench::Timings;
+use logitspec::bench::{Manifest, Timings};
 use logitspec::report::identity::Unit;
 
 use super::*;
@@ -404,4 +404,21 @@ fn notices_of_the_files_are_passed_on() {
     assert_eq!(report.notices.len(), 2);
     assert!(report.notices[0].contains("bad.jsonl:2: question 1 is on line 1 too"));
     assert!(report.notices[1].contains("bad.jsonl:3: the last line is half a record (30 bytes)"));
+}
+
+#[test]
+fn what_lies_beside_answer_files_may_be_named_with_them() {
+    let files = Files::new();
+    let one = [answer(1, "qa", &[1], 1.0)];
+    let (a, b) = (files.answers("a", &one), files.answers("b", &one));
+    let beside = ["a.manifest.json", "a.skipped.json"].map(|name| files.path(name));
+    Manifest::default().write(&beside[0]).unwrap();
+    std::fs::write(&beside[1], "[]").unwrap();
+    let all = [&[a.clone()], &beside[..]].concat();
+    let named = report(&all, &[b.clone(), beside[0].clone()]).unwrap();
+    assert_eq!(named.methods.len(), 1);
+    assert_eq!(row(&named.methods[0], "overall").questions, 1);
+    // Alone they are a mistake.
+    let error = report(&beside[..1], &[b]).unwrap_err();
+    assert!(error.to_string().contains("a.manifest.json"), "{error}");
 }
