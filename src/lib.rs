@@ -24,6 +24,8 @@
 //! Everything but `runtime::llama` is pure, safe Rust on token ids and logit rows; with
 //! `--no-default-features` it builds without llama.cpp.
 
+mod files;
+
 pub mod bench;
 pub mod corpus;
 pub mod draft;

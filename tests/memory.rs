@@ -309,6 +309,23 @@ fn calibration_is_kept_and_used_and_a_damaged_one_is_named() {
     let file = PathBuf::from(measured["file"].as_str().unwrap());
     assert!(file.starts_with(cache.path()) && file.exists());
 
+    // What cannot be kept is shown all the same.
+    let nowhere = program::command(&["calibrate", "--json", "--repeats", "1", "--max-tokens", "3"])
+        .args(["-t", "1", "-c", "64", "-m"])
+        .arg(model("tiny-llama.gguf"))
+        .env("LOGITSPEC_CACHE", "/dev/null/cache")
+        .output()
+        .unwrap();
+    assert_eq!(nowhere.status.code(), Some(2));
+    let shown: Value = serde_json::from_slice(&nowhere.stdout).unwrap();
+    let shown: Vec<_> = shown["times"].as_array().unwrap().iter().collect();
+    assert_eq!(shown.len(), 3, "after 16 tokens");
+    let line = String::from_utf8_lossy(&nowhere.stderr).into_owned();
+    assert!(
+        line.contains("/dev/null/cache") && line.contains("nothing is kept"),
+        "{line}"
+    );
+
     let asked = ["generate", "-p", PROMPT, "-n", "8", "--json"];
     let quiet = run(&asked);
     assert!(
@@ -316,6 +333,19 @@ fn calibration_is_kept_and_used_and_a_damaged_one_is_named() {
         "{}",
         String::from_utf8_lossy(&quiet.stderr)
     );
+    // What it says of two tokens decides whether anything is drafted.
+    let drafted = |of_two: f64| {
+        let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        for time in kept["times"].as_array_mut().unwrap() {
+            let dear = time["tokens"].as_u64() > Some(1);
+            time["reused"] = (1e-3 * if dear { of_two } else { 1.0 }).into();
+        }
+        std::fs::write(&file, kept.to_string()).unwrap();
+        json(&run(&["generate", "-p", PROMPT, "-n", "4", "--json"]))["drafted_tokens"].clone()
+    };
+    assert_eq!(drafted(1000.0), 0);
+    assert!(drafted(1.0).as_u64() > Some(0));
+
     std::fs::write(&file, "{").unwrap();
     let warned = run(&asked);
     assert_eq!(json(&warned)["tokens"], json(&quiet)["tokens"]);

@@ -11,7 +11,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::answer::Answer;
-use super::files::{self, folder_of, json_reason, write_atomically};
+use crate::files::{self, folder_of, json_reason, write_atomically};
 
 /// Something about an answer file that the user should see, though it stops nothing. Its `Display` is one line that
 /// names the file.

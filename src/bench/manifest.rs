@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::files::{json_reason, write_atomically};
+use crate::files::{json_reason, write_atomically};
 
 /// What one answer file was made with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -25,8 +25,6 @@ pub mod prompt;
 #[cfg(feature = "cli")]
 pub mod server;
 
-pub(crate) mod files;
-
 pub use answer::{Answer, Choice, RankedTokens, SourceTokens, Timings};
 pub use answer_file::{AnswerError, AnswerFile, AnswerLog, AnswerNotice, read_answers};
 pub use manifest::{Difference, Manifest, ManifestError, ModelFile, sha256_of_file};

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::files::{is_no_file, json_reason, lines};
+use crate::files::{is_no_file, json_reason, lines};
 
 /// One question: a conversation of one or more user turns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -28,9 +28,9 @@ use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::earlier::{EarlierArgs, Remembered};
 use crate::cli::exit::{Outcome, user_error};
-use crate::cli::files::is_same_file;
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{Method, SessionOptions};
+use crate::files::is_same_file;
 use crate::runtime::llama::{ContextOptions, Engine, default_threads};
 
 /// Measure methods on a question set

@@ -16,9 +16,9 @@ use crate::cli::stdout::{print_json, stdout};
 use crate::engine::calibrate::{
     Calibration, CalibrationKey, CalibrationPlan, PassTimes, calibrate, contradictory, cost_model,
 };
-use crate::engine::{CostModel, SessionOptions};
+use crate::engine::{CostModel, MOST_TOKENS, SessionOptions};
 use crate::runtime::DecodeError;
-use crate::runtime::llama::{ContextOptions, Engine, build, default_threads, devices};
+use crate::runtime::llama::{ContextOptions, Engine, build, default_threads, devices, system};
 
 /// Measure what a pass over so many tokens costs, for a model on this machine, and keep it
 ///
@@ -35,7 +35,7 @@ pub(super) struct CalibrateArgs {
     repeats: u16,
 
     /// Largest pass
-    #[arg(long, alias = "max_tokens", default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, alias = "max_tokens", default_value_t = MOST_TOKENS as u16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_TOKENS as i64))]
     max_tokens: u16,
 
     /// Print one JSON object; its "seconds" are what simulate --cost takes
@@ -50,12 +50,19 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
         repeats: args.repeats.into(),
         ..CalibrationPlan::default()
     };
-    plan.sizes.retain(|&size| size <= args.max_tokens.into());
-    let longest = plan.contexts.last().copied().unwrap_or(0) + 256;
+    let largest = usize::from(args.max_tokens);
+    plan.sizes.retain(|&size| size < largest);
+    plan.sizes.push(largest);
+    let longest = plan.contexts.last().copied().unwrap_or(0) + MOST_TOKENS;
     let context = ContextOptions {
-        draft_tree_capacity: args.max_tokens.into(),
+        draft_tree_capacity: largest,
         ..args.model.context(&engine, longest)
     };
+    let n_ctx = context.n_ctx.unwrap_or(engine.n_ctx_train()) as usize;
+    if plan.contexts.iter().all(|&n_past| n_past >= n_ctx) {
+        // For short texts only: measured after a quarter of one.
+        plan.contexts = vec![n_ctx / 4];
+    }
     if let Some(reason) = engine.cannot_draft(&context) {
         return Err(user_error(format!(
             "nothing to calibrate: this model decodes plainly, since {reason}"
@@ -94,13 +101,17 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
              nothing is kept: run it again when it is quiet"
         );
     }
-    let kept = match folder().filter(|_| !doubtful) {
-        Some(folder) => Some(calibration.write(&folder)?),
-        None => None,
-    };
+    let folder = folder();
+    if folder.is_none() {
+        tell_line!("note: nothing is kept, as there is no cache folder; LOGITSPEC_CACHE names one");
+    }
+    let folder = folder.filter(|_| !doubtful);
+    // What was measured is shown even if it cannot be kept.
+    let written = folder.map(|folder| calibration.write(&folder));
+    let kept = written.as_ref().and_then(|written| written.as_ref().ok());
     if args.json {
         let cost = cost_model(&calibration.times);
-        let seconds: Vec<f64> = (1..=256).map(|n| cost.cost().bare(n)).collect();
+        let seconds: Vec<f64> = (1..=MOST_TOKENS).map(|n| cost.cost().bare(n)).collect();
         let whole = json!({
             "key": calibration.key,
             "times": calibration.times,
@@ -116,7 +127,10 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
             tell_line!("kept in {}", file.display());
         }
     }
-    Ok(Outcome::Done)
+    match written {
+        Some(Err(error)) => Err(error.into()),
+        _ => Ok(Outcome::Done),
+    }
 }
 
 /// Where measurements are kept; `None` if this user has no such place.
@@ -144,6 +158,7 @@ fn key(engine: &Engine, context: &ContextOptions) -> CalibrationKey {
         "cache_types": format!("{} {}", context.cache_type_k, context.cache_type_v),
         "ubatch": engine.n_ubatch(context),
         "llama_cpp": build(),
+        "system": system(),
     });
     match key {
         serde_json::Value::Object(map) => map.into_iter().collect(),
@@ -169,14 +184,14 @@ pub(super) fn known_cost(
     options: &SessionOptions,
 ) -> CostModel {
     let Some(folder) = folder().filter(|_| options.weighs_cost()) else {
-        return engine.cost_model(options);
+        return engine.cost_model();
     };
     match Calibration::read(&folder, &key(engine, context)) {
         Ok(Some(calibration)) => cost_model(&calibration.times),
-        Ok(None) => engine.cost_model(options),
+        Ok(None) => engine.cost_model(),
         Err(error) => {
             tell_line!("warning: {error}");
-            engine.cost_model(options)
+            engine.cost_model()
         }
     }
 }

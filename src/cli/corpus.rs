@@ -13,10 +13,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::TokenId;
-use crate::bench::files::folder_of;
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::stdout::{print_json, stdout};
 use crate::corpus::{Corpus, CorpusBuilder, CorpusInfo};
+use crate::files::folder_of;
 use crate::store::{Kind, begins_as};
 use texts::{Piece, Texts};
 pub(super) use tokens::Tokens;

@@ -9,6 +9,7 @@ use crate::bench::QuestionError;
 use crate::bench::run::RunError;
 use crate::bench::server::ServerError;
 use crate::engine::GenerateError;
+use crate::engine::calibrate::CalibrationError;
 use crate::hub::HubError;
 use crate::report::ReportError;
 use crate::runtime::TemplateError;
@@ -108,6 +109,7 @@ fn is_users(error: &anyhow::Error) -> bool {
             || cause.is::<TokenFileError>()
             || cause.is::<QuestionError>()
             || cause.is::<InputError>()
+            || cause.is::<CalibrationError>()
             || cause
                 .downcast_ref::<RunError>()
                 .is_some_and(RunError::is_input_error)

@@ -15,13 +15,13 @@ use crate::cli::calibrate::known_cost;
 use crate::cli::colors::has_color;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
-use crate::cli::files::is_same_file;
 use crate::cli::memory::MemoryArgs;
 use crate::cli::output::{AnswerPrinter, statistics, tell_if_cut};
 use crate::cli::prompt::PromptArgs;
 use crate::cli::stdout::{print_json, stdout};
 use crate::cli::trace::TraceWriter;
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
+use crate::files::is_same_file;
 use crate::runtime::llama::{Engine, LlamaTarget};
 use crate::runtime::{Message, Role, TargetModel};
 

@@ -17,7 +17,6 @@ mod corpus;
 mod download;
 mod earlier;
 mod exit;
-mod files;
 mod generate;
 mod inspect;
 mod memory;

@@ -15,7 +15,7 @@ mod stats;
 mod stream;
 
 pub use answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
-pub use cost::{CostModel, Curve};
+pub use cost::{CostModel, Curve, MOST_TOKENS, Pass};
 pub use error::GenerateError;
 pub use method::{Method, MethodParams, UnknownMethod};
 pub use options::SessionOptions;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::TokenId;
 use crate::draft::{DraftInput, DraftTree, Drafter, Memory, NodeId, ROOT, TreeLimits, Verified};
-use crate::engine::CostModel;
 use crate::engine::answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
 use crate::engine::stats::{StepTimes, Stopwatch};
+use crate::engine::{CostModel, Pass};
 use crate::runtime::{DecodeError, TargetModel};
 use crate::verify::{Accepted, Greedy, Sampler, Select, top_k, walk};
 
@@ -87,9 +87,11 @@ impl<M: TargetModel> Session<M> {
     }
 
     /// Tells what a pass of the model costs, so that trees are no larger than pays. Without, they grow as large as
-    /// they may.
+    /// they may, and so they do where the options say that nothing depends on it.
     pub fn with_cost(mut self, cost: CostModel) -> Self {
-        self.cost = cost;
+        if self.options.weighs_cost() {
+            self.cost = cost;
+        }
         self
     }
 
@@ -348,7 +350,8 @@ impl<M: TargetModel> Session<M> {
         times.draft = watch.lap();
 
         let mut accepted = Accepted::default();
-        let drafted = tree.len();
+        let decoded = tree.len();
+        let mut sequences = 1;
         if skip {
             self.last_row = None;
         } else {
@@ -357,6 +360,7 @@ impl<M: TargetModel> Session<M> {
                 self.next = Some(root);
                 return Err(error);
             }
+            sequences = self.model.sequences();
             let moving = self.model.kv_time().saturating_sub(kv_before);
             times.decode = watch.lap().saturating_sub(moving);
             times.commit = moving;
@@ -398,15 +402,19 @@ impl<M: TargetModel> Session<M> {
         self.text.extend_from_slice(&committed);
         self.drafter.extend(&self.text, committed.len());
         times.commit += watch.lap();
-        if tree.len() < drafted {
+        if tree.len() < decoded {
             // The time of a failed pass is in it.
             self.cost.interrupted();
         } else if !skip {
             // All that a tree of this size costs, not only its pass: beside a small model that is much.
             let n_past = self.text.len() - committed.len();
             let seconds = (times.draft + times.decode + times.verify + times.commit).as_secs_f64();
-            self.cost
-                .observe(missing + tree.len(), n_past - missing, seconds);
+            let pass = Pass {
+                tokens: missing + tree.len(),
+                sequences,
+                n_past: n_past - missing,
+            };
+            self.cost.observe(pass, seconds);
         }
         times.commit += watch.lap();
         times.kv = self.model.kv_time().saturating_sub(kv_before);
@@ -438,7 +446,7 @@ impl<M: TargetModel> Session<M> {
         let missing = self.missing();
         let capacity = match leaves {
             0 => 1,
-            _ if missing == 0 && self.wants_plain() => 1,
+            _ if missing == 0 && self.cost.wants_plain() => 1,
             // The pass is no larger for what is decoded again, so that it keeps its shape.
             _ => self.options.draft_tree_capacity.saturating_sub(missing),
         };
@@ -460,10 +468,6 @@ impl<M: TargetModel> Session<M> {
         self.text.len() - self.model.n_past()
     }
 
-    fn wants_plain(&self) -> bool {
-        self.options.weighs_cost() && self.cost.wants_plain()
-    }
-
     /// Whether what was accepted of a tree had better be decoded again, with the next tree, than be kept in the cache.
     /// Keeping it takes two calls for each branch that parts from it, each of which scans the cache.
     fn had_better_be_decoded_again(
@@ -479,7 +483,7 @@ impl<M: TargetModel> Session<M> {
             || count == 0
             || AGAIN * count > capacity
             || accepted.next.is_none()
-            || self.wants_plain()
+            || self.cost.wants_plain()
         {
             return false;
         }

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::TokenId;
-use crate::bench::files::{FOR_OWNER, check_writable, write_atomically_with};
+use crate::files::{FOR_OWNER, check_writable, write_atomically_with};
 use crate::pool::SharedPool;
 use crate::store::{
     Checksum, HEADER_BYTES, Header, Kind, TokenFileError, VocabFingerprint, check_is_file, word,

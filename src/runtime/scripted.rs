@@ -164,10 +164,15 @@ impl ScriptedModel {
         }
     }
 
-    fn fail(&mut self, batch: usize, code: i32, log: &str) -> DecodeError {
+    /// What follows every failure.
+    fn put_back(&mut self) {
         let mut ops = Vec::new();
         self.ledger.after_failure(&mut ops);
         self.apply(&ops);
+    }
+
+    fn fail(&mut self, batch: usize, code: i32, log: &str) -> DecodeError {
+        self.put_back();
         DecodeError::Failed {
             batch,
             code,
@@ -186,6 +191,7 @@ impl ScriptedModel {
         );
         let failure = self.planned_failure();
         if failure == Some(Failure::NoRoom) || batch.len() > self.cache.free() {
+            self.put_back();
             return Err(DecodeError::NoRoom { batch: batch.len() });
         }
         for (_, pos, sequences) in batch {
@@ -269,6 +275,10 @@ impl TargetModel for ScriptedModel {
         let mut ops = Vec::new();
         self.ledger.after_decode(tree, path, &mut ops);
         self.apply(&ops);
+    }
+
+    fn sequences(&self) -> usize {
+        self.ledger.layout().sequence_count()
     }
 
     fn commit_delay(&self, path: &[NodeId]) -> Duration {

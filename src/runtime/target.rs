@@ -32,8 +32,9 @@ pub enum DecodeError {
 /// A language model with a KV cache: llama.cpp, or a [`ScriptedModel`](crate::runtime::ScriptedModel).
 ///
 /// The cache holds a prefix of the committed text. [`decode_tree`](Self::decode_tree) adds a tree to it and
-/// [`commit`](Self::commit) reduces that to the accepted path; in between nothing else is called but
-/// [`logits`](Self::logits).
+/// [`commit`](Self::commit) reduces that to the accepted path. In between only [`logits`](Self::logits) is called,
+/// [`commit_delay`](Self::commit_delay), which makes sense only there, and what takes `&self` and tells of the model rather than
+/// of the cache.
 pub trait TargetModel {
     /// Most tokens the cache holds.
     fn n_ctx(&self) -> usize;
@@ -60,7 +61,7 @@ pub trait TargetModel {
     /// Whether the model ends its answer with this token.
     fn is_end(&self, token: TokenId) -> bool;
 
-    /// Decodes `tokens` (at most [`n_batch`](Self::n_batch)) after the cached text and keeps them. Returns the
+    /// Decodes `tokens` (one at least, at most [`n_batch`](Self::n_batch)) after the cached text and keeps them. Returns the
     /// row of the last one.
     ///
     /// # Errors
@@ -80,11 +81,16 @@ pub trait TargetModel {
     /// Keeps what was missing before the tree decoded last, its root and `path`, drops the rest.
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]);
 
-    /// About how much longer the next decode has to wait for the cache if `path` is [committed](Self::commit) than if
-    /// the root alone is, as far as the model knows. The rest of the path is then missing before the next tree.
+    /// Asked before a tree is [committed](Self::commit): about how much longer the next decode has to wait for the cache if
+    /// `path` is than if the root alone is, as far as the model knows. The rest of the path is then missing before the next tree.
     fn commit_delay(&self, path: &[NodeId]) -> Duration {
         let _ = path;
         Duration::ZERO
+    }
+
+    /// Distinct sequences of the batch decoded last, which a computation graph is made for as it is for tokens and rows.
+    fn sequences(&self) -> usize {
+        1
     }
 
     /// Time spent so far on moving cells of the cache between sequences, if the model keeps count.
@@ -139,6 +145,9 @@ impl<M: TargetModel + ?Sized> TargetModel for &mut M {
     }
     fn commit_delay(&self, path: &[NodeId]) -> Duration {
         (**self).commit_delay(path)
+    }
+    fn sequences(&self) -> usize {
+        (**self).sequences()
     }
     fn kv_time(&self) -> Duration {
         (**self).kv_time()
@@ -203,6 +212,9 @@ mod tests {
         fn commit_delay(&self, path: &[NodeId]) -> Duration {
             Duration::from_secs(path.len() as u64)
         }
+        fn sequences(&self) -> usize {
+            10
+        }
         fn kv_time(&self) -> Duration {
             Duration::from_secs(8)
         }
@@ -233,6 +245,7 @@ mod tests {
         assert_eq!(model.logits(1), [0.5, 1.0]);
         model.commit(&tree, &[child]);
         assert_eq!(model.commit_delay(&[child]), Duration::from_secs(1));
+        assert_eq!(model.sequences(), 10);
         assert_eq!(model.kv_time(), Duration::from_secs(8));
         assert_eq!(model.graphs_reused(), Some(9));
         model.truncate(3);

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::TokenId;
-use crate::bench::files::{json_reason, lines};
 use crate::bench::{Question, RankedTokens};
+use crate::files::{json_reason, lines};
 use crate::runtime::{ChatTemplate, Message, Role, TemplateError};
 use crate::simulate::{Request, Turn};
 use crate::verify::Candidate;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::bench::files::is_no_file;
+use crate::files::is_no_file;
 
 /// What a file of tokens holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,11 +10,11 @@ pub struct SamplingParams {
     pub temperature: f32,
     /// Keep this many of the largest logits; 0 keeps all.
     pub top_k: usize,
-    /// Keep the fewest tokens whose probabilities reach this sum; 1 keeps all.
+    /// Keep the fewest tokens whose probabilities reach this sum, the best at least; 1 or more keeps all.
     pub top_p: f32,
-    /// Keep tokens at least this many times as probable as the best; 0 keeps all.
+    /// Keep tokens at least this many times as probable as the best; 0 or less keeps all, 1 or more only the best.
     pub min_p: f32,
-    /// Divides positive and multiplies negative logits of tokens seen lately; 1 does nothing.
+    /// Divides positive and multiplies negative logits of tokens seen lately, and is positive; 1 does nothing.
     pub repeat_penalty: f32,
     /// How many of the latest tokens the penalty sees.
     pub repeat_last_n: usize,
@@ -107,7 +107,8 @@ impl Sampler {
             kept.truncate(enough.map_or(kept.len(), |last| last + 1));
         }
         if min_p > 0.0 {
-            let bound = kept[0].logit + min_p.ln();
+            // The best is always kept.
+            let bound = kept[0].logit + min_p.min(1.0).ln();
             kept.retain(|candidate| candidate.logit >= bound);
         }
         let weights = softmax(&kept, temperature);
@@ -224,6 +225,7 @@ mod tests {
             3
         );
         assert_eq!(kept(SamplingParams { min_p: 0.2, ..OPEN }), 3);
+        assert_eq!(kept(SamplingParams { min_p: 2.0, ..OPEN }), 1, "the best");
         assert_eq!(
             kept(SamplingParams {
                 temperature: 0.0,

@@ -207,3 +207,27 @@ fn recurrent_models_start_over_when_a_prompt_is_called_off() {
     let ours = [first, more.tokens].concat();
     assert_same(&engine, &prompt, &ours, &expected, "started over");
 }
+
+/// A thread that is bound to one processor has nobody to move cells beside it.
+#[cfg(target_os = "linux")]
+#[test]
+fn on_one_processor_every_call_keeps_the_next_pass_waiting() {
+    let bound = std::thread::spawn(|| {
+        let ours = rustix::thread::sched_getaffinity(None).unwrap();
+        let first = (0..).find(|&at| ours.is_set(at)).unwrap();
+        let mut one = rustix::thread::CpuSet::new();
+        one.set(first);
+        rustix::thread::sched_setaffinity(None, &one).unwrap();
+        let engine = engine("tiny-llama.gguf");
+        let mut target = engine.context(&CONTEXT).unwrap();
+        let mut text: Vec<TokenId> = (0..200).map(|at| 3 + at % 50).collect();
+        target.append(&text).unwrap();
+        let tree = bush(60, 5);
+        target.decode_tree(&[], &tree).unwrap();
+        assert!(target.commit_delay(&[1]) > std::time::Duration::ZERO);
+        target.commit(&tree, &[1]);
+        text.extend([5, 6]);
+        assert_goes_on(&engine, &mut target, &CONTEXT, &text);
+    });
+    bound.join().unwrap();
+}

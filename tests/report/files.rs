@@ -414,7 +414,7 @@ fn what_lies_beside_answer_files_may_be_named_with_them() {
     let beside = ["a.manifest.json", "a.skipped.json"].map(|name| files.path(name));
     Manifest::default().write(&beside[0]).unwrap();
     std::fs::write(&beside[1], "[]").unwrap();
-    let all = [&[a.clone()], &beside[..]].concat();
+    let all = [a, beside[0].clone(), beside[1].clone()];
     let named = report(&all, &[b.clone(), beside[0].clone()]).unwrap();
     assert_eq!(named.methods.len(), 1);
     assert_eq!(row(&named.methods[0], "overall").questions, 1);

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{FinishedLane, RunError};
 use crate::bench::answer::Answer;
 use crate::bench::answer_file::{AnswerFile, AnswerNotice};
-use crate::bench::files::write_atomically;
 use crate::bench::manifest::{Difference, Manifest};
 use crate::bench::question::SkippedQuestion;
+use crate::files::write_atomically;
 
 /// A question left out of a run, as it stands in `<answer file>.skipped.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

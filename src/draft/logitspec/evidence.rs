@@ -100,9 +100,10 @@ impl Evidence {
     }
 }
 
-/// The kinds of what logits alone propose.
-pub(super) fn of_logits() -> std::ops::Range<Kind> {
-    RETRIEVING * RETRIEVED..ALONE
+/// The kinds of what logits propose, alone or with others.
+pub(super) fn of_logits() -> impl Iterator<Item = Kind> {
+    let alone = RETRIEVING * RETRIEVED..ALONE;
+    alone.clone().chain(alone.map(|kind| kind + ALONE))
 }
 
 fn length_class(len: usize) -> usize {
@@ -225,13 +226,17 @@ mod tests {
 
     #[test]
     fn the_kinds_of_logits_are_those_that_no_text_has() {
-        let logits = of_logits();
-        for rank in 0..70 {
-            assert!(logits.contains(&Evidence::LastLogits { rank }.kind(false)));
-            for probability in [0.01, 0.1, 0.3, 0.6, 0.9] {
-                assert!(logits.contains(&Evidence::Recycled { rank, probability }.kind(false)));
+        let logits: HashSet<Kind> = of_logits().collect();
+        let mut seen = HashSet::new();
+        for seconded in [false, true] {
+            for rank in 0..70 {
+                seen.insert(Evidence::LastLogits { rank }.kind(seconded));
+                for probability in [0.01, 0.1, 0.3, 0.6, 0.9] {
+                    seen.insert(Evidence::Recycled { rank, probability }.kind(seconded));
+                }
             }
         }
+        assert_eq!(seen, logits);
         let corpus = Evidence::Retrieved {
             source: Source::Corpus,
             len: 40,
@@ -239,8 +244,7 @@ mod tests {
             count: 1,
             total: 3,
         };
-        assert_eq!(corpus.kind(false) + 1, logits.start);
-        assert_eq!(logits.end, KINDS / 2);
+        assert!(!logits.contains(&corpus.kind(false)) && !logits.contains(&corpus.kind(true)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::PassTimes;
-use crate::bench::files::write_atomically;
+use crate::files::write_atomically;
 
 /// What a measurement depends on: the model's shape, how its weights are stored, devices, threads, llama.cpp's build.
 /// Not the weights themselves: they do not change what a pass costs.
@@ -24,13 +24,30 @@ pub struct Calibration {
     pub times: Vec<PassTimes>,
 }
 
-/// Why kept measurements are of no use.
+/// Why kept measurements are of no use, or cannot be kept.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}; run logitspec calibrate again, or remove the file", path.display())]
-pub struct CalibrationError {
-    path: PathBuf,
-    reason: String,
+pub enum CalibrationError {
+    /// A file that is no calibration of this model on this machine, or cannot be read.
+    #[error("{}: {reason}; run logitspec calibrate again, or remove the file", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that the disk does not take.
+    #[error("{}: cannot be written, so nothing is kept: {error}; LOGITSPEC_CACHE names another folder", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        error: io::Error,
+    },
 }
+
+/// Bounds of what a clock may have told of a pass, in seconds; sums and ratios of such times are finite.
+const SHORTEST: f64 = 1e-9;
+const LONGEST: f64 = 86_400.0;
 
 impl Calibration {
     /// Where the measurements for `key` are kept below `folder`.
@@ -47,7 +64,7 @@ impl Calibration {
     /// If the file cannot be read, is damaged, or is of another key.
     pub fn read(folder: &Path, key: &CalibrationKey) -> Result<Option<Self>, CalibrationError> {
         let path = Self::path(folder, key);
-        let failed = |reason: String| CalibrationError {
+        let failed = |reason: String| CalibrationError::Unusable {
             path: path.clone(),
             reason,
         };
@@ -76,10 +93,7 @@ impl Calibration {
             .and_then(|text| write_atomically(&path, &text));
         match written {
             Ok(()) => Ok(path),
-            Err(error) => Err(CalibrationError {
-                path,
-                reason: format!("cannot be written: {error}"),
-            }),
+            Err(error) => Err(CalibrationError::Unwritable { path, error }),
         }
     }
 
@@ -101,7 +115,10 @@ impl Calibration {
             {
                 return Err("has a time that is none".into());
             }
-            if time.reused <= 0.0 || time.rebuilt <= 0.0 {
+            if all.iter().any(|&seconds| seconds > LONGEST) {
+                return Err("has a time of more than a day".into());
+            }
+            if time.reused < SHORTEST || time.rebuilt < SHORTEST {
                 return Err("has a pass that took no time".into());
             }
             let place = (time.n_past, time.tokens);
@@ -204,9 +221,15 @@ mod tests {
             text.replace("\"rebuilt\":0.2", "\"rebuilt\":-1.0"),
             "a time that is none",
         );
+        for time in ["0.0", "1e-300"] {
+            refuse(
+                text.replace("\"reused\":0.1", &format!("\"reused\":{time}")),
+                "took no time",
+            );
+        }
         refuse(
-            text.replace("\"reused\":0.1", "\"reused\":0.0"),
-            "took no time",
+            text.replace("\"kv\":0.0", "\"kv\":1e308"),
+            "more than a day",
         );
         refuse(text.replace("\"tokens\":2", "\"tokens\":1"), "out of order");
         refuse(r#"{"key":{"threads":2},"times":[]}"#.into(), "no times");

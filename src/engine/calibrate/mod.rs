@@ -87,69 +87,46 @@ const LAST_ROWS: usize = 5;
 /// `progress` is told how many passes of how many are done, and may call it off.
 ///
 /// # Errors
-/// If the model fails, or [`DecodeError::Aborted`] if it was called off.
+/// If the model fails, or [`DecodeError::Aborted`] if it was called off. The model's cache is empty then, too.
 pub fn calibrate(
     model: &mut impl TargetModel,
     plan: &CalibrationPlan,
     progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Vec<PassTimes>, DecodeError> {
-    let largest = model.n_batch();
-    let fits = |n_past: usize, size: usize| {
-        size <= largest && model.max_leaves() > 0 && n_past + size <= model.n_ctx()
-    };
+    model.truncate(0);
+    let measured = measure_all(&mut Passes::of(model), plan, progress);
+    model.truncate(0);
+    measured
+}
+
+fn measure_all(
+    passes: &mut Passes<'_, impl TargetModel>,
+    plan: &CalibrationPlan,
+    progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Vec<PassTimes>, DecodeError> {
     let mut wanted: Vec<(usize, Vec<usize>)> = Vec::new();
     for &n_past in &plan.contexts {
-        let sizes = plan
-            .sizes
-            .iter()
-            .copied()
-            .filter(|&size| fits(n_past, size));
-        let sizes: Vec<usize> = sizes.collect();
+        let sizes = plan.sizes.iter().copied();
+        let sizes: Vec<usize> = sizes.filter(|&size| passes.fits(n_past, size)).collect();
         if !sizes.is_empty() {
             wanted.push((n_past, sizes));
         }
     }
-    let mut all = wanted.iter().map(|(_, sizes)| sizes.len()).sum::<usize>() * plan.repeats;
-    let mut done = 0;
-    let mut filler = Filler::new(model.n_vocab());
+    let all = wanted.iter().map(|(_, sizes)| sizes.len()).sum::<usize>() * plan.repeats;
+    let mut count = Count {
+        done: 0,
+        all,
+        progress,
+    };
     let mut times: Vec<PassTimes> = Vec::new();
     // The largest size worth measuring.
     let mut most = usize::MAX;
-    model.truncate(0);
     for (n_past, sizes) in &wanted {
-        while model.n_past() < *n_past {
-            let piece = (n_past - model.n_past()).min(largest);
-            let tokens: Vec<TokenId> = (0..piece).map(|_| filler.token()).collect();
-            model.append(&tokens)?;
-        }
+        passes.fill(*n_past, &mut count)?;
         let of_interest = sizes.iter().filter(|&&size| size <= most).count();
-        all -= (sizes.len() - of_interest) * plan.repeats;
+        count.all -= (sizes.len() - of_interest) * plan.repeats;
         let sizes = &sizes[..of_interest];
-        let mut samples = vec![Samples::default(); sizes.len()];
-        for round in 0..plan.repeats.max(MOST_REPEATS) {
-            for (&size, samples) in sizes.iter().zip(&mut samples) {
-                // Rounds beyond those asked for are short.
-                done += usize::from(round < plan.repeats);
-                let enough = samples.spent() > plan.budget && samples.reused.len() > 1;
-                let steady = round >= plan.repeats && samples.spent() >= plan.steady;
-                if enough || steady {
-                    continue;
-                }
-                let few = samples.last_row.len() < LAST_ROWS && samples.spent() <= plan.budget;
-                if size > 1 && few {
-                    measure_last_row(model, &mut filler, size, samples)?;
-                }
-                // A graph is built once, and takes about as long for large passes as for small ones.
-                if round == 0 || size <= SMALL {
-                    measure(model, &mut filler, size, false, samples)?;
-                }
-                measure(model, &mut filler, size, true, samples)?;
-                if progress(done, all).is_break() {
-                    model.truncate(0);
-                    return Err(DecodeError::Aborted);
-                }
-            }
-        }
+        let mut samples = measure_sizes(passes, plan, sizes, &mut count)?;
         let medians = sizes.iter().zip(&mut samples);
         times.extend(medians.map(|(&size, samples)| samples.medians(*n_past, size)));
         if most == usize::MAX {
@@ -159,9 +136,55 @@ pub fn calibrate(
         }
     }
     // Too late to call it off.
-    let _ = progress(all, all);
-    model.truncate(0);
+    let _ = (count.progress)(count.all, count.all);
     Ok(times)
+}
+
+/// Measures passes of these sizes after the text that the cache holds.
+fn measure_sizes(
+    passes: &mut Passes<'_, impl TargetModel>,
+    plan: &CalibrationPlan,
+    sizes: &[usize],
+    count: &mut Count<'_>,
+) -> Result<Vec<Samples>, DecodeError> {
+    let mut samples = vec![Samples::default(); sizes.len()];
+    for round in 0..plan.repeats.max(MOST_REPEATS) {
+        for (&size, samples) in sizes.iter().zip(&mut samples) {
+            // Rounds beyond those asked for are short.
+            count.done += usize::from(round < plan.repeats);
+            let enough = samples.spent() > plan.budget && samples.reused.len() > 1;
+            let steady = round >= plan.repeats && samples.spent() >= plan.steady;
+            if enough || steady {
+                continue;
+            }
+            let few = samples.last_row.len() < LAST_ROWS && samples.spent() <= plan.budget;
+            if size > 1 && few {
+                passes.last_row(size, samples)?;
+            }
+            // Of two passes alike the second has a graph to use.
+            if passes.tree(size, samples)? == Graph::Rebuilt {
+                passes.tree(size, samples)?;
+            }
+            count.tell()?;
+        }
+    }
+    Ok(samples)
+}
+
+/// How many passes are done, of how many, and who wants to know.
+struct Count<'a> {
+    done: usize,
+    all: usize,
+    progress: &'a mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+}
+
+impl Count<'_> {
+    fn tell(&mut self) -> Result<(), DecodeError> {
+        match (self.progress)(self.done, self.all) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(DecodeError::Aborted),
+        }
+    }
 }
 
 /// Whether a pass took much less time than one over fewer tokens that was as fast at its best: the machine was too busy
@@ -182,10 +205,11 @@ const LEAST_RISE: f64 = 0.6;
 /// Smaller passes are so short that a hiccup proves nothing.
 const TELLING: usize = 8;
 
-/// What a [`CostModel`] starts from.
+/// What a [`CostModel`] starts from: `times` context by context, at each from one token on with sizes that rise, as
+/// [`calibrate`] gives them and [`Calibration::read`] checks.
 ///
 /// # Panics
-/// If there are no times.
+/// If there are no times, or such as a [`CostModel`] does not take.
 pub fn cost_model(times: &[PassTimes]) -> CostModel {
     let mut curves: Vec<Curve> = Vec::new();
     for time in times {
@@ -199,7 +223,7 @@ pub fn cost_model(times: &[PassTimes]) -> CostModel {
         }
     }
     // What building a graph takes hardly depends on the size. Large passes vary by more than that.
-    let small = times.iter().filter(|time| time.tokens <= SMALL);
+    let small = times.iter().filter(|time| time.tokens <= SHORT);
     let mut rebuilds: Vec<f64> = small.map(|time| time.rebuilt - time.reused).collect();
     rebuilds.sort_by(f64::total_cmp);
     let rebuild = rebuilds.get(rebuilds.len() / 2).copied().unwrap_or(0.0);
@@ -207,20 +231,106 @@ pub fn cost_model(times: &[PassTimes]) -> CostModel {
 }
 
 /// Passes of at most this many tokens tell what building a graph takes.
-const SMALL: usize = 8;
+const SHORT: usize = 8;
 
-/// One pass over a tree like those that drafters grow: half chain, half bush. Nothing of it is kept.
-fn measure(
-    model: &mut impl TargetModel,
-    filler: &mut Filler,
-    size: usize,
-    reused: bool,
-    samples: &mut Samples,
-) -> Result<(), DecodeError> {
-    let n_past = model.n_past();
+/// Whether a pass could use the computation graph of the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Graph {
+    Reused,
+    Rebuilt,
+}
+
+/// Passes of a model after the text in its cache. Nothing of them is kept.
+struct Passes<'m, M> {
+    model: &'m mut M,
+    filler: Filler,
+    /// Size of the tree of the pass before, if that was one over a tree and the text is still the same.
+    before: Option<usize>,
+}
+
+impl<'m, M: TargetModel> Passes<'m, M> {
+    fn of(model: &'m mut M) -> Self {
+        let filler = Filler::new(model.n_vocab());
+        Self {
+            model,
+            filler,
+            before: None,
+        }
+    }
+
+    fn fits(&self, n_past: usize, size: usize) -> bool {
+        let model = &self.model;
+        size <= model.n_batch() && model.max_leaves() > 0 && n_past + size <= model.n_ctx()
+    }
+
+    /// Fills the cache up to `n_past` tokens.
+    fn fill(&mut self, n_past: usize, count: &mut Count<'_>) -> Result<(), DecodeError> {
+        self.before = None;
+        let most = self.model.prompt_piece().max(1);
+        while self.model.n_past() < n_past {
+            count.tell()?;
+            let piece = (n_past - self.model.n_past()).min(most);
+            let tokens = self.filler.tokens(piece);
+            self.model.append(&tokens)?;
+        }
+        Ok(())
+    }
+
+    /// One pass over a tree like those that drafters grow: half chain, half bush.
+    fn tree(&mut self, size: usize, samples: &mut Samples) -> Result<Graph, DecodeError> {
+        let model = &mut *self.model;
+        let n_past = model.n_past();
+        let tree = sample_tree(&mut self.filler, size, model.max_leaves());
+        let kv_before = model.kv_time();
+        let start = Instant::now();
+        model.decode_tree(&[], &tree)?;
+        let pass = start.elapsed();
+        let kv_within = model.kv_time().saturating_sub(kv_before);
+        let searched = Instant::now();
+        std::hint::black_box(argmax(model.logits(ROOT)));
+        let argmax_time = searched.elapsed();
+        let searched = Instant::now();
+        std::hint::black_box(top_k(model.logits(tree.len() - 1), 64));
+        let top_k_time = searched.elapsed();
+        model.commit(&tree, &[]);
+        model.truncate(n_past);
+        // Of truncating, mostly the wait for what the commit began. An engine does something meanwhile, and learns that
+        // it waits less.
+        let kv = model.kv_time().saturating_sub(kv_before);
+        let graph = match self.before.replace(size) == Some(size) {
+            true => Graph::Reused,
+            false => Graph::Rebuilt,
+        };
+        let passes = match graph {
+            Graph::Reused => &mut samples.reused,
+            Graph::Rebuilt => &mut samples.rebuilt,
+        };
+        passes.push(pass.saturating_sub(kv_within));
+        samples.kv.push(kv);
+        samples.argmax.push(argmax_time);
+        samples.top_k.push(top_k_time);
+        Ok(graph)
+    }
+
+    /// A pass that gives the row of its last token alone, after another that builds the graph.
+    fn last_row(&mut self, size: usize, samples: &mut Samples) -> Result<(), DecodeError> {
+        self.before = None;
+        let n_past = self.model.n_past();
+        let tokens = self.filler.tokens(size);
+        self.model.append(&tokens)?;
+        self.model.truncate(n_past);
+        let start = Instant::now();
+        self.model.append(&tokens)?;
+        samples.last_row.push(start.elapsed());
+        self.model.truncate(n_past);
+        Ok(())
+    }
+}
+
+fn sample_tree(filler: &mut Filler, size: usize, leaves: usize) -> DraftTree {
     let limits = TreeLimits {
         capacity: size,
-        leaves: model.max_leaves().max(1),
+        leaves: leaves.max(1),
         depth: usize::MAX,
     };
     let mut tree = DraftTree::new(filler.token(), limits);
@@ -237,51 +347,7 @@ fn measure(
             tree.push(deepest.unwrap_or(ROOT), token);
         }
     }
-    let kv_before = model.kv_time();
-    let start = Instant::now();
-    model.decode_tree(&[], &tree)?;
-    let pass = start.elapsed();
-    let kv_within = model.kv_time().saturating_sub(kv_before);
-    let searched = Instant::now();
-    std::hint::black_box(argmax(model.logits(ROOT)));
-    let argmax_time = searched.elapsed();
-    let searched = Instant::now();
-    std::hint::black_box(top_k(model.logits(tree.len() - 1), 64));
-    let top_k_time = searched.elapsed();
-    model.commit(&tree, &[]);
-    model.truncate(n_past);
-    // Of truncating, mostly the wait for what the commit began. An engine does something meanwhile, and learns that it
-    // waits less.
-    let kv = model.kv_time().saturating_sub(kv_before);
-    let side = if reused {
-        &mut samples.reused
-    } else {
-        &mut samples.rebuilt
-    };
-    side.push(pass.saturating_sub(kv_within));
-    samples.kv.push(kv);
-    samples.argmax.push(argmax_time);
-    samples.top_k.push(top_k_time);
-    Ok(())
-}
-
-/// A pass that gives the row of its last token alone, after another that builds the graph. The next pass over a tree has
-/// a graph to build. Nothing of it is kept.
-fn measure_last_row(
-    model: &mut impl TargetModel,
-    filler: &mut Filler,
-    size: usize,
-    samples: &mut Samples,
-) -> Result<(), DecodeError> {
-    let n_past = model.n_past();
-    let tokens: Vec<TokenId> = (0..size).map(|_| filler.token()).collect();
-    model.append(&tokens)?;
-    model.truncate(n_past);
-    let start = Instant::now();
-    model.append(&tokens)?;
-    samples.last_row.push(start.elapsed());
-    model.truncate(n_past);
-    Ok(())
+    tree
 }
 
 #[derive(Clone, Debug, Default)]
@@ -340,6 +406,10 @@ impl Filler {
             random: fastrand::Rng::with_seed(0),
             n_vocab,
         }
+    }
+
+    fn tokens(&mut self, count: usize) -> Vec<TokenId> {
+        (0..count).map(|_| self.token()).collect()
     }
 
     fn token(&mut self) -> TokenId {

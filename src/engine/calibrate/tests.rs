@@ -52,8 +52,8 @@ fn what_takes_long_is_measured_twice_and_not_at_every_length() {
         ControlFlow::Continue(())
     })
     .unwrap();
-    // Two rounds of three sizes, and nothing at the longer context.
-    assert_eq!(told.len(), 2 * 3 + 1, "{told:?}");
+    // The text before, two rounds of three sizes, nothing at the longer context but its text, and the end.
+    assert_eq!(told.len(), 1 + 2 * 3 + 1 + 1, "{told:?}");
     assert_eq!(times.len(), 3);
     assert_eq!(told.last(), Some(&(27, 27)));
 }
@@ -76,7 +76,8 @@ fn short_passes_are_measured_more_often_than_asked_for() {
         })
         .unwrap();
         assert!(told.iter().all(|&(done, all)| done <= all), "{told:?}");
-        told.len() - 1
+        // But for the text before and the end.
+        told.len() - 2
     };
     assert_eq!(passes(Duration::ZERO), 3 * 3);
     assert_eq!(passes(Duration::from_secs(3600)), 3 * MOST_REPEATS);
@@ -157,20 +158,78 @@ fn models_that_cannot_take_tokens_back_are_not_measured() {
 
 #[test]
 fn it_can_be_called_off_and_nothing_stays() {
+    // In the text before, which takes three pieces, or after so many passes.
+    for last in 1..8 {
+        let mut model = ScriptedModel::new(20, 2, 1, 60, 8);
+        let plan = CalibrationPlan {
+            contexts: vec![20],
+            sizes: vec![1, 2],
+            repeats: 9,
+            ..CalibrationPlan::default()
+        };
+        let mut told = 0;
+        let outcome = calibrate(&mut model, &plan, &mut |_, _| {
+            told += 1;
+            match told < last {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        });
+        assert_eq!((outcome, told), (Err(DecodeError::Aborted), last));
+        model.assert_cache_holds(&[]);
+    }
+}
+
+#[test]
+fn a_pass_has_a_graph_to_use_only_after_one_of_the_same_shape() {
     let mut model = ScriptedModel::new(20, 2, 1, 60, 8);
-    let plan = CalibrationPlan {
-        contexts: vec![4],
-        sizes: vec![1, 2],
-        repeats: 2,
-        ..CalibrationPlan::default()
+    let mut passes = Passes::of(&mut model);
+    let mut samples = Samples::default();
+    let mut go_on = |_: usize, _: usize| ControlFlow::Continue(());
+    let mut count = Count {
+        done: 0,
+        all: 0,
+        progress: &mut go_on,
     };
-    let mut told = 0;
-    let outcome = calibrate(&mut model, &plan, &mut |_, _| {
-        told += 1;
-        ControlFlow::Break(())
-    });
-    assert_eq!((outcome, told), (Err(DecodeError::Aborted), 1));
-    model.assert_cache_holds(&[]);
+    passes.fill(4, &mut count).unwrap();
+    let mut graph = |passes: &mut Passes<'_, _>, size| passes.tree(size, &mut samples).unwrap();
+    use Graph::{Rebuilt, Reused};
+    assert_eq!(graph(&mut passes, 3), Rebuilt, "the first");
+    assert_eq!(graph(&mut passes, 3), Reused);
+    assert_eq!(graph(&mut passes, 2), Rebuilt, "another size");
+    assert_eq!(graph(&mut passes, 3), Rebuilt);
+    passes.last_row(3, &mut Samples::default()).unwrap();
+    assert_eq!(graph(&mut passes, 3), Rebuilt, "another number of rows");
+    passes.fill(6, &mut count).unwrap();
+    assert_eq!(graph(&mut passes, 3), Rebuilt, "another text");
+    assert_eq!(graph(&mut passes, 3), Reused);
+    assert_eq!((samples.reused.len(), samples.rebuilt.len()), (2, 5));
+}
+
+#[test]
+fn every_round_has_a_pass_with_its_graph_and_one_without() {
+    let samples = |sizes: &[usize]| {
+        let mut model = ScriptedModel::new(20, 2, 1, 60, 16);
+        let plan = CalibrationPlan {
+            repeats: 4,
+            steady: Duration::ZERO,
+            ..CalibrationPlan::default()
+        };
+        let mut count = Count {
+            done: 0,
+            all: 0,
+            progress: &mut |_, _| ControlFlow::Continue(()),
+        };
+        let measured = measure_sizes(&mut Passes::of(&mut model), &plan, sizes, &mut count);
+        let measured = measured.unwrap();
+        let lens = measured
+            .iter()
+            .map(|it| (it.reused.len(), it.rebuilt.len()));
+        lens.collect::<Vec<_>>()
+    };
+    assert_eq!(samples(&[1, 2, 12]), [(4, 4); 3]);
+    // Of one token there is no last row to measure, so nothing comes in between.
+    assert_eq!(samples(&[1]), [(4, 1)]);
 }
 
 #[test]

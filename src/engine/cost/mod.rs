@@ -37,10 +37,40 @@ pub struct CostModel {
     since_plain: usize,
     plain_drift: f64,
     rebuild: Rebuild,
-    /// Tokens of the pass before and the number of its graph's cells, while its graph can be used again.
-    last: Option<(usize, usize)>,
+    /// The shape of the pass before, while its graph can be used again.
+    last: Option<Shape>,
     /// The part of the recent passes that had `1..` tokens.
     shares: Vec<f64>,
+}
+
+/// What a pass was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Its tokens.
+    pub tokens: usize,
+    /// The distinct sequences they lie on.
+    pub sequences: usize,
+    /// Tokens in the cache before it.
+    pub n_past: usize,
+}
+
+/// What llama.cpp's graph of a pass is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    tokens: usize,
+    sequences: usize,
+    /// Number of pieces of the cache that it reads.
+    pieces: usize,
+}
+
+impl Pass {
+    fn shape(self) -> Shape {
+        Shape {
+            tokens: self.tokens,
+            sequences: self.sequences,
+            pieces: (self.n_past + self.tokens).div_ceil(GRAPH_CELLS),
+        }
+    }
 }
 
 /// Time to build a graph, in passes of one token.
@@ -58,8 +88,8 @@ struct Correction {
     reusing: u32,
 }
 
-/// No tree is larger than pays beyond this many tokens.
-const SIZES: usize = 256;
+/// Tokens of the largest pass whose cost is learned: no tree that pays is larger.
+pub const MOST_TOKENS: usize = 256;
 /// A surprise larger than this factor is a hiccup of the machine, and counts as this much.
 const HICCUP: f64 = 1.6;
 /// llama.cpp pads the length of the cache that a graph is for to a multiple of this.
@@ -102,7 +132,7 @@ impl CostModel {
             n_past: 0,
             priors: Vec::new(),
             priors_of: 0,
-            log_sizes: (1..=SIZES).map(|n| (n as f64).ln()).collect(),
+            log_sizes: (1..=MOST_TOKENS).map(|n| (n as f64).ln()).collect(),
             passes: 0,
             since_plain: 0,
             plain_drift: 0.0,
@@ -135,8 +165,8 @@ impl CostModel {
         curves.sort_by_key(|curve| curve.n_past);
         let mut model = Self {
             curves,
-            corrections: vec![Correction::default(); SIZES],
-            shares: vec![0.0; SIZES],
+            corrections: vec![Correction::default(); MOST_TOKENS],
+            shares: vec![0.0; MOST_TOKENS],
             fixed: false,
             ..Self::flat()
         };
@@ -172,11 +202,12 @@ impl CostModel {
         &self.current
     }
 
-    /// Seconds that a pass of `tokens` tokens takes longer with `more` tokens beside them; infinite if that is not known.
+    /// Seconds that a pass of `tokens` tokens takes longer with `more` tokens beside them; infinite as long as that is not
+    /// known, as before the first pass.
     pub fn seconds_of(&self, more: usize, tokens: usize) -> f64 {
         if more == 0 {
             0.0
-        } else if self.fixed {
+        } else if self.fixed || self.passes == 0 {
             f64::INFINITY
         } else {
             // Some sizes cost less than smaller ones, which is no reason to fill a pass up.
@@ -208,16 +239,17 @@ impl CostModel {
         !self.fixed && self.since_plain >= if known { NEXT_PLAIN } else { FIRST_PLAIN }
     }
 
-    /// Tells that a pass over `tokens` tokens, with `n_past` in the cache before it, took `seconds`.
-    pub fn observe(&mut self, tokens: usize, n_past: usize, seconds: f64) {
+    /// Tells that a pass took `seconds`. A time that is none teaches nothing.
+    pub fn observe(&mut self, pass: Pass, seconds: f64) {
         if self.fixed {
             return;
         }
-        let shape = (tokens, (n_past + tokens).div_ceil(GRAPH_CELLS));
+        let Pass { tokens, n_past, .. } = pass;
+        let shape = pass.shape();
         let reusing = self.last.replace(shape) == Some(shape);
         self.n_past = n_past;
         self.since_plain = if tokens == 1 { 0 } else { self.since_plain + 1 };
-        if !(1..=SIZES).contains(&tokens) || seconds <= 0.0 || seconds.is_nan() {
+        if !(1..=MOST_TOKENS).contains(&tokens) || seconds <= 0.0 || !seconds.is_finite() {
             self.refresh_shapes();
             return;
         }
@@ -274,7 +306,7 @@ impl CostModel {
         slot.seen = slot.seen.saturating_add(1);
         slot.reusing = slot.reusing.saturating_add(u32::from(reusing));
         // The first passes of a size teach most of it; the speed takes a small part of every surprise.
-        let share = (1.0 / f64::from(slot.seen + 1)).max(0.05);
+        let share = share_of_next(slot.seen);
         slot.log += share * surprise;
         self.speed += 0.05 * surprise;
     }
@@ -283,7 +315,7 @@ impl CostModel {
     fn correction(&self, tokens: usize) -> f64 {
         let seen = |at: &usize| self.corrections[*at].seen > 0;
         let below = (0..tokens).rev().find(seen);
-        let above = (tokens - 1..SIZES).find(seen);
+        let above = (tokens - 1..MOST_TOKENS).find(seen);
         self.between(below, above, tokens)
     }
 
@@ -306,19 +338,19 @@ impl CostModel {
     fn refresh(&mut self) {
         let bucket = self.n_past / 64;
         if self.priors.is_empty() || bucket != self.priors_of {
-            self.priors = (1..=SIZES)
+            self.priors = (1..=MOST_TOKENS)
                 .map(|n| prior(&self.curves, self.n_past, n).ln())
                 .collect();
             self.priors_of = bucket;
         }
-        let mut times = Vec::with_capacity(SIZES);
+        let mut times = Vec::with_capacity(MOST_TOKENS);
         let seen = |at: &usize| self.corrections[*at].seen > 0;
         let mut below = None;
-        let mut above = (0..SIZES).find(seen);
-        for at in 0..SIZES {
+        let mut above = (0..MOST_TOKENS).find(seen);
+        for at in 0..MOST_TOKENS {
             if above.is_some_and(|above| above < at) {
                 below = above;
-                above = (at..SIZES).find(seen);
+                above = (at..MOST_TOKENS).find(seen);
             }
             if above == Some(at) {
                 below = above;
@@ -333,7 +365,7 @@ impl CostModel {
     /// Brings the part of `current` up to date that every pass changes.
     fn refresh_shapes(&mut self) {
         let shapes = Shapes {
-            last: self.last.map(|(tokens, _)| tokens),
+            last: self.last.map(|shape| shape.tokens),
             rebuild: (CAUTION * self.rebuild.ratio).max(LEAST_CHARGE) * self.current.bare(1),
             shares: self.shares.clone(),
         };
@@ -346,9 +378,15 @@ impl Rebuild {
     /// difference of two noisy times: it may be less than nothing, and counts as such, or the mean would be too high.
     fn learn(&mut self, extra: f64) {
         self.seen = self.seen.saturating_add(1);
-        let share = (1.0 / f64::from(self.seen + 1)).max(0.05);
+        let share = share_of_next(self.seen);
         self.ratio += share * (extra.clamp(-HICCUP, HICCUP) - self.ratio);
     }
+}
+
+/// The say of a surprise, of which `seen` are known with it: that of one in a mean with what was expected, and never less
+/// than a twentieth.
+fn share_of_next(seen: u32) -> f64 {
+    (1.0 / f64::from(seen + 1)).max(0.05)
 }
 
 /// What is left of every correction after a further pass.

@@ -7,6 +7,15 @@ use super::*;
 use crate::engine::{Method, Session, SessionOptions};
 use crate::runtime::{Failure, ScriptedModel};
 
+/// A pass on one sequence.
+fn pass(tokens: usize, n_past: usize) -> Pass {
+    Pass {
+        tokens,
+        sequences: 1,
+        n_past,
+    }
+}
+
 fn ratio(model: &CostModel, n: usize) -> f64 {
     model.cost().bare(n) / model.cost().bare(1)
 }
@@ -67,15 +76,15 @@ fn a_longer_context_with_fewer_sizes_goes_on_like_the_shorter_one() {
         curve(1000, &[(1, 2.0), (4, 5.0)]),
         curve(2000, &[(1, 3.0)]),
     ]);
-    model.observe(1, 1000, 2.0);
+    model.observe(pass(1, 1000), 2.0);
     let at_1000 = [4, 64].map(|n| ratio(&model, n));
     assert!((at_1000[0] - 2.5).abs() < 1e-9);
     assert!((at_1000[1] - 2.5 * 6.0).abs() < 1e-9, "{at_1000:?}");
     // Between contexts, and beyond the last.
-    model.observe(1, 1536, 2.536);
+    model.observe(pass(1, 1536), 2.536);
     let expected = (5.0 + 0.536 * 2.5) / 2.536;
     assert!((ratio(&model, 4) - expected).abs() < 1e-6);
-    model.observe(1, 4096, 3.0);
+    model.observe(pass(1, 4096), 3.0);
     assert!((ratio(&model, 64) - 15.0).abs() < 1e-6);
 }
 
@@ -89,7 +98,7 @@ fn a_longer_context_that_was_measured_as_far_has_a_slope_of_its_own() {
         curve(0, [(1, 1.0), (2, 1.1), (4, 1.3)]),
         curve(1000, [(1, 1.0), (2, 2.0), (4, 4.0)]),
     ]);
-    model.observe(1, 1000, 1.0);
+    model.observe(pass(1, 1000), 1.0);
     assert!((ratio(&model, 8) - 8.0).abs() < 1e-9);
 }
 
@@ -99,7 +108,10 @@ fn a_wrong_prior_is_corrected_where_passes_were_seen_and_around() {
     for i in 0..200 {
         let n = [1, 4, 1, 8][i % 4];
         let truth = [0.0, 0.05, 0.0, 0.0, 0.12, 0.0, 0.0, 0.0, 0.2][n];
-        model.observe(n, 100, truth * (1.0 + 0.05 * ((i * 7 % 5) as f64 - 2.0)));
+        model.observe(
+            pass(n, 100),
+            truth * (1.0 + 0.05 * ((i * 7 % 5) as f64 - 2.0)),
+        );
     }
     assert!(
         (ratio(&model, 4) / 2.4 - 1.0).abs() < 0.1,
@@ -118,21 +130,21 @@ fn a_wrong_prior_is_corrected_where_passes_were_seen_and_around() {
 fn a_slower_machine_changes_no_ratio_and_a_hiccup_little() {
     let mut model = CostModel::cpu(true);
     let truth = |n: usize| 0.01 * interpolate(&[(1, 1.0), (4, 2.0), (8, 3.0)], n);
-    (0..300).for_each(|i| model.observe([1, 4, 8][i % 3], 0, truth([1, 4, 8][i % 3])));
+    (0..300).for_each(|i| model.observe(pass([1, 4, 8][i % 3], 0), truth([1, 4, 8][i % 3])));
     let before = ratio(&model, 4);
-    (0..300).for_each(|i| model.observe([1, 4, 8][i % 3], 0, 3.0 * truth([1, 4, 8][i % 3])));
+    (0..300).for_each(|i| model.observe(pass([1, 4, 8][i % 3], 0), 3.0 * truth([1, 4, 8][i % 3])));
     assert!((ratio(&model, 4) / before - 1.0).abs() < 0.05);
-    model.observe(4, 0, 100.0 * truth(4));
+    model.observe(pass(4, 0), 100.0 * truth(4));
     assert!((ratio(&model, 4) / before - 1.0).abs() < 0.06);
 }
 
 #[test]
 fn a_size_measured_at_a_bad_moment_gets_another_chance() {
     let mut model = CostModel::cpu(false);
-    model.observe(1, 0, 0.01);
-    (0..3).for_each(|_| model.observe(4, 0, 0.1));
+    model.observe(pass(1, 0), 0.01);
+    (0..3).for_each(|_| model.observe(pass(4, 0), 0.1));
     let bad = ratio(&model, 4);
-    (0..2000).for_each(|_| model.observe(1, 0, 0.01));
+    (0..2000).for_each(|_| model.observe(pass(1, 0), 0.01));
     assert!(ratio(&model, 4) < 0.8 * bad, "{} {bad}", ratio(&model, 4));
 }
 
@@ -143,9 +155,9 @@ fn context_lengths_are_interpolated() {
         times: vec![(1, 1.0), (2, 1.0 + slope)],
     };
     let mut model = CostModel::learned(vec![curve(0, 0.2), curve(1000, 0.6)]);
-    model.observe(1, 500, 1.0);
+    model.observe(pass(1, 500), 1.0);
     assert!((ratio(&model, 2) - 1.4).abs() < 1e-6);
-    model.observe(1, 9000, 1.0);
+    model.observe(pass(1, 9000), 1.0);
     assert!((ratio(&model, 2) - 1.6).abs() < 0.05);
 }
 
@@ -153,9 +165,9 @@ fn context_lengths_are_interpolated() {
 fn the_sweep_gives_what_each_size_gives_alone() {
     let mut model = CostModel::cpu(true);
     for (i, n) in [3, 17, 3, 64, 1, 200].into_iter().enumerate() {
-        model.observe(n, 10 * i, 0.01 * (n + i) as f64);
+        model.observe(pass(n, 10 * i), 0.01 * (n + i) as f64);
         model.refresh();
-        for n in 1..=SIZES {
+        for n in 1..=MOST_TOKENS {
             let alone =
                 (prior(&model.curves, model.n_past, n).ln() + model.speed + model.correction(n))
                     .exp();
@@ -174,7 +186,7 @@ fn the_time_to_build_a_graph_is_told_from_the_time_of_the_pass() {
         let n = sizes[i % sizes.len()];
         let noise = 1.0 + 0.02 * ((i * 7 % 11) as f64 - 5.0);
         let rebuild = if n == last { 0.0 } else { 0.0003 };
-        model.observe(n, 100, truth(n) * noise + rebuild);
+        model.observe(pass(n, 100), truth(n) * noise + rebuild);
         last = n;
     }
     let cost = model.cost();
@@ -195,7 +207,7 @@ fn a_size_that_brings_nothing_is_not_held_by_the_charge_for_leaving_it() {
         n_past: 0,
         times: vec![(1, 1.0), (2, 1.1), (8, 2.0)],
     }]);
-    (0..25).for_each(|_| model.observe(2, 0, 0.11));
+    (0..25).for_each(|_| model.observe(pass(2, 0), 0.11));
     let cost = model.cost();
     assert!(cost.of(1) < cost.of(2), "{} {}", cost.of(1), cost.of(2));
 }
@@ -209,7 +221,7 @@ fn what_one_token_costs_comes_to_light_although_trees_seem_to_be_free() {
         let mut plain = 0;
         let mut pass = |model: &mut CostModel| {
             let n = if model.wants_plain() { 1 } else { 8 };
-            model.observe(n, 100, [1.0, 4.0][usize::from(n == 8)]);
+            model.observe(pass(n, 100), [1.0, 4.0][usize::from(n == 8)]);
             plain += usize::from(n == 1);
         };
         (0..passes).for_each(|_| pass(&mut model));
@@ -220,10 +232,10 @@ fn what_one_token_costs_comes_to_light_although_trees_seem_to_be_free() {
     }
     let mut model = CostModel::cpu(false);
     // Who decodes plainly anyway is not told to, nor is one who has nothing to learn.
-    (0..1000).for_each(|_| model.observe(1, 100, 1.0));
+    (0..1000).for_each(|_| model.observe(pass(1, 100), 1.0));
     assert!(!model.wants_plain());
     let mut flat = CostModel::flat();
-    (0..1000).for_each(|_| flat.observe(8, 100, 1.0));
+    (0..1000).for_each(|_| flat.observe(pass(8, 100), 1.0));
     assert!(!flat.wants_plain());
 }
 
@@ -255,7 +267,10 @@ fn a_session_passes_one_token_now_and_then_if_it_weighs_costs() {
 #[test]
 fn more_tokens_never_cost_less_and_what_they_cost_may_be_unknown() {
     let times = FOUR_AT_ONCE.to_vec();
-    let model = CostModel::learned(vec![Curve { n_past: 0, times }]);
+    let mut model = CostModel::learned(vec![Curve { n_past: 0, times }]).with_rebuild(0.0);
+    assert_eq!(model.seconds_of(1, 1), f64::INFINITY, "in no unit yet");
+    let one = model.cost().bare(1);
+    model.observe(pass(1, 0), one);
     assert!((model.seconds_of(1, 1) - 14.0).abs() < 1e-9);
     assert!((model.seconds_of(2, 4) - 28.2).abs() < 1e-9);
     assert_eq!(model.seconds_of(1, 7), 0.0, "eight take less than seven");
@@ -324,7 +339,7 @@ fn tokens_decoded_again_are_part_of_the_pass_that_is_paid_for() {
 #[test]
 fn known_costs_stay_as_they_are() {
     let mut model = CostModel::flat();
-    model.observe(9, 0, 5.0);
+    model.observe(pass(9, 0), 5.0);
     assert!(model.cost().is_flat());
 }
 
@@ -349,4 +364,42 @@ fn a_session_tells_when_a_graph_is_gone() {
     session.prefill(&[1], go_on).unwrap();
     let any = (1..100).any(|tokens| has_graph(&session, tokens));
     assert!(!any, "the prompt's pass came in between");
+}
+
+#[test]
+fn trees_to_be_filled_are_filled_whatever_a_pass_is_said_to_cost() {
+    let largest = |fill_tree| {
+        let options = SessionOptions {
+            fill_tree,
+            draft_tree_capacity: 16,
+            ..SessionOptions::default()
+        };
+        let model = ScriptedModel::new(9, 2, 1, 2_000, 16);
+        let dear = PassCost::from_times(vec![1.0, 1000.0]);
+        let mut session = Session::new(model, options).with_cost(CostModel::fixed(dear));
+        session
+            .prefill(&[1, 2, 3, 4], &mut |_, _| ControlFlow::Continue(()))
+            .unwrap();
+        let sizes = (0..40).map(|_| session.step(1_000).unwrap().unwrap().tree.len());
+        sizes.max()
+    };
+    assert_eq!(largest(false), Some(1));
+    assert_eq!(largest(true), Some(16));
+}
+
+#[test]
+fn a_pass_on_more_sequences_has_a_graph_to_build() {
+    let shape = |sequences| Pass {
+        tokens: 8,
+        sequences,
+        n_past: 100,
+    };
+    let mut model = CostModel::gpu().with_rebuild(0.0);
+    for step in 0..400 {
+        // Every other pass lies on as many sequences as the one before, and takes half as long.
+        let sequences = [2, 2, 5, 5][step % 4];
+        model.observe(shape(sequences), [0.2, 0.1][step % 2]);
+    }
+    let cost = model.cost();
+    assert!((cost.bare(8) / 0.1 - 1.0).abs() < 0.1, "{}", cost.bare(8));
 }

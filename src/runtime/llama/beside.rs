@@ -74,9 +74,14 @@ impl<'a> Context<'a> {
         Self {
             here: Some(context),
             rows: Vec::new(),
-            helper: Helper::NotYet,
+            helper: Helper::unless_alone(),
             model: PhantomData,
         }
+    }
+
+    /// Whether there is no other thread, so that whatever is handed over is done at once.
+    pub(super) fn is_alone(&self) -> bool {
+        matches!(self.helper, Helper::Never)
     }
 
     /// The context, as soon as the other thread is done with it.
@@ -119,9 +124,7 @@ impl<'a> Context<'a> {
         if matches!(self.helper, Helper::NotYet) {
             self.helper = Helper::start();
         }
-        let Some(context) = self.here.take() else {
-            return;
-        };
+        let context = self.here.take().expect("it was waited for");
         let mut job = Job {
             context,
             ops: std::mem::take(ops),
@@ -158,12 +161,15 @@ impl Drop for Context<'_> {
 }
 
 impl Helper {
-    fn start() -> Self {
+    fn unless_alone() -> Self {
         // A thread that is bound to one processor counts one.
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        if processors < 2 {
-            return Self::Never;
+        match std::thread::available_parallelism().map_or(1, usize::from) {
+            1 => Self::Never,
+            _ => Self::NotYet,
         }
+    }
+
+    fn start() -> Self {
         let (jobs, todo) = bounded::<Job>(1);
         let orders = todo.clone();
         let (finished, done) = bounded(1);

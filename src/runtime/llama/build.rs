@@ -1,5 +1,10 @@
 //! Which llama.cpp this is, and what it runs on.
 
+use std::ffi::CStr;
+use std::sync::LazyLock;
+
+use llama_cpp_sys_2 as sys;
+
 /// The version of the crate that llama.cpp comes in; its sources are in it.
 const SYS_VERSION: &str = "0.1.161";
 
@@ -20,6 +25,20 @@ pub fn devices() -> Vec<String> {
         .collect()
 }
 
+/// What llama.cpp's backends were built for, in its own words: instruction sets, OpenMP, kernels of its own. Programs that
+/// differ in it differ in what a pass costs.
+pub fn system() -> &'static str {
+    // llama.cpp puts it together in one buffer for all callers.
+    static SYSTEM: LazyLock<String> = LazyLock::new(|| {
+        super::engine::backend();
+        // SAFETY: a string that ends, and lasts until the next call, which nobody makes.
+        #[allow(unsafe_code)]
+        let text = unsafe { CStr::from_ptr(sys::llama_print_system_info()) };
+        text.to_string_lossy().trim().to_owned()
+    });
+    &SYSTEM
+}
+
 /// The threads that a context gets if its options name no number: one per core that this process may use.
 pub fn default_threads() -> u32 {
     super::engine::cores()
@@ -34,6 +53,11 @@ mod tests {
         let lock = include_str!("../../../Cargo.lock");
         let entry = format!("name = \"llama-cpp-sys-2\"\nversion = \"{SYS_VERSION}\"");
         assert!(lock.contains(&entry), "update SYS_VERSION");
+    }
+
+    #[test]
+    fn the_system_names_its_backends() {
+        assert!(system().contains("CPU"), "{}", system());
     }
 
     #[test]

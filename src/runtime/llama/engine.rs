@@ -281,14 +281,12 @@ impl Engine {
             draft_tree_capacity: options.draft_tree_capacity,
             ..*context
         };
-        Ok(Session::new(self.context(&context)?, options).with_cost(self.cost_model(&options)))
+        Ok(Session::new(self.context(&context)?, options).with_cost(self.cost_model()))
     }
 
     /// What is known of the cost of a pass before the first: a guess by the kind of device and of weights.
-    pub fn cost_model(&self, options: &SessionOptions) -> CostModel {
-        if !options.weighs_cost() {
-            CostModel::flat()
-        } else if self.is_on_gpu() {
+    pub fn cost_model(&self) -> CostModel {
+        if self.is_on_gpu() {
             CostModel::gpu()
         } else {
             let unquantized = ["F32", "F16", "BF16"];

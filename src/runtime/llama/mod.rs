@@ -9,7 +9,7 @@ mod options;
 mod target;
 mod vocab;
 
-pub use build::{build, default_threads, devices};
+pub use build::{build, default_threads, devices, system};
 pub use engine::{Engine, LoadError};
 pub use info::ModelInfo;
 pub use log::set_verbose;

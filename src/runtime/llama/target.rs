@@ -112,6 +112,11 @@ impl<'a> LlamaTarget<'a> {
         self.kv_time += start.elapsed();
     }
 
+    /// Whether a commit of the tree decoded last moves cells beside the decoding thread.
+    fn moves_beside(&self) -> bool {
+        self.sequences() >= MANY && !self.context.is_alone()
+    }
+
     /// Waits until the cache is as it should be.
     fn settle(&mut self) {
         let start = Instant::now();
@@ -215,7 +220,7 @@ impl TargetModel for LlamaTarget<'_> {
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
         self.ledger.after_decode(tree, path, &mut self.ops);
-        if self.ledger.layout().sequence_count() < MANY {
+        if !self.moves_beside() {
             return self.apply_ops();
         }
         // The next tree will mostly lie on as many sequences, so they are brought in step along with it.
@@ -227,14 +232,20 @@ impl TargetModel for LlamaTarget<'_> {
     }
 
     fn commit_delay(&self, path: &[NodeId]) -> Duration {
-        let layout = self.ledger.layout();
-        if layout.sequence_count() < MANY {
+        if self.sequences() < MANY {
             return Duration::ZERO;
         }
         // By rule and not by the clock, so that the same text is drafted for in the same way again.
         let moving = self.ledger.calls_for(path) as f64 * (CALL + CELL * self.cells as f64);
-        let meantime = layout.node_count() as f64 * NODE;
+        let meantime = match self.moves_beside() {
+            true => self.ledger.layout().node_count() as f64 * NODE,
+            false => 0.0,
+        };
         Duration::from_secs_f64((moving - meantime).max(0.0) / 1e9)
+    }
+
+    fn sequences(&self) -> usize {
+        self.ledger.layout().sequence_count()
     }
 
     fn kv_time(&self) -> Duration {

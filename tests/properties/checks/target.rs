@@ -47,7 +47,8 @@ impl Watched {
 
     /// A memory that cannot be cut back is empty after a failure; any other is as it was.
     fn forget_what_the_failure_took(&mut self) {
-        if self.plain && self.model.n_past() == 0 {
+        if self.plain {
+            assert_eq!(self.model.n_past(), 0);
             self.text.clear();
         }
         self.settled();
@@ -141,7 +142,12 @@ impl TargetModel for Watched {
         self.settled();
     }
 
+    fn sequences(&self) -> usize {
+        self.model.sequences()
+    }
+
     fn commit_delay(&self, path: &[NodeId]) -> Duration {
+        assert!(self.uncommitted.is_some(), "no tree waits for a commit");
         self.model.commit_delay(path)
     }
 

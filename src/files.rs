@@ -18,6 +18,13 @@ pub(crate) fn is_no_file(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|it| !it.is_file())
 }
 
+/// Whether both names lead to one file that is there.
+#[cfg(feature = "cli")]
+pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| path.canonicalize().ok();
+    place(a).is_some() && place(a) == place(b)
+}
+
 /// Writes `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the new one and
 /// never a half of either: a temporary file beside it, flushed to the disk, then renamed over it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
