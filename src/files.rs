@@ -65,6 +65,19 @@ fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
         .prefix(".logitspec-")
         .suffix(".tmp")
         .tempfile_in(folder)
+        .map_err(without_its_name)
+}
+
+/// The system's word alone: nobody knows the temporary file that the error names.
+fn without_its_name(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|named| named.source());
+    match cause.and_then(|cause| cause.downcast_ref::<io::Error>()) {
+        Some(cause) => match cause.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(cause.kind(), cause.to_string()),
+        },
+        None => error,
+    }
 }
 
 /// Temporary files are private to their owner; what replaces a shared file has to stay as readable as it was.

@@ -17,6 +17,10 @@ fn converse(args: &[&str], questions: &[u8]) -> Output {
 /// The objects that `--json` prints, one a line.
 fn objects(output: &Output) -> Vec<Value> {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    lines(output)
+}
+
+fn lines(output: &Output) -> Vec<Value> {
     let text = stdout(output);
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -72,8 +76,12 @@ fn every_question_has_an_object_with_all_that_generate_tells() {
     let long = "word ".repeat(2000);
     let questions = format!("Who are you?\n{long}\nAnd who am I?\n");
     let args = ["--json", "-c", "512", "--method", "prompt-lookup"];
-    let turns = objects(&converse(&args, questions.as_bytes()));
+    let output = converse(&args, questions.as_bytes());
+    let turns = lines(&output);
     assert_eq!(turns.len(), 3);
+    assert_eq!(output.status.code(), Some(2), "one has no answer");
+    let told = stderr(&output);
+    assert!(told.contains("one question was not answered"), "{told}");
     for turn in &turns {
         let lengths = turn["accept_lengths"].as_array().unwrap();
         let sum: u64 = lengths.iter().map(|n| n.as_u64().unwrap()).sum();

@@ -73,12 +73,16 @@ fn numbers_that_would_crash_are_out_of_range() {
         ),
         ("-n", "-2", ["--max-new-tokens", "-1 for no limit"]),
         ("-c", "-3", ["--ctx-size", "0 for as many"]),
+        ("--top-k", "-1", ["--top-k", "digit"]),
+        ("-s", "-1", ["--seed", "digit"]),
+        ("-ngl", "-1", ["--n-gpu-layers", "-1"]),
+        ("--pool-max-tokens", "-1", ["--pool-max-tokens", "1..="]),
     ] {
         let output = generate(&["-p", "x", flag, value]);
         assert_refused(&output, &[&named[..], &[value]].concat());
     }
     let tiny = model("tiny-llama.gguf");
-    for threads in ["0", "513", "100000"] {
+    for threads in ["-1", "0", "513", "100000"] {
         let output = run(&["generate", "-m", &tiny, "-p", "x", "-t", threads]);
         assert_refused(&output, &["--threads", threads, "1..=512"]);
     }
@@ -92,7 +96,7 @@ fn flags_that_cannot_go_together_are_refused() {
     );
     let halves = ["-p", "x", "-n", "2", "--json", "-ctv", "f16", "-fa", "off"];
     json(&generate(&halves));
-    for trace in ["-", "/dev/stdout"] {
+    for trace in ["/dev/stdout", "/dev/fd/1"] {
         let output = generate(&["-p", "x", "--json", "--trace", trace]);
         assert_refused(&output, &["--trace", trace, "--json"]);
     }
@@ -174,21 +178,32 @@ fn nothing_is_lost_where_standard_error_takes_nothing() {
 }
 
 #[test]
-fn a_trace_writes_over_nothing_that_is_read() {
+fn a_trace_writes_over_nothing_but_traces() {
     let folder = tempfile::tempdir().unwrap();
-    let prompt = folder.path().join("prompt.txt");
-    std::fs::write(&prompt, "Once upon a time").unwrap();
-    let prompt = prompt.to_str().unwrap();
-    let output = generate(&["-f", prompt, "--trace", prompt]);
-    assert_refused(&output, &["--trace", prompt, "the prompt"]);
-    let copy = folder.path().join("model.gguf");
-    std::fs::copy(model("tiny-llama.gguf"), &copy).unwrap();
-    let mut named = command(&["generate", "-p", "x", "--trace", copy.to_str().unwrap()]);
-    let output = named.env("LOGITSPEC_MODEL", &copy).output().unwrap();
-    assert_refused(&output, &["--trace", "the model"]);
-    assert_eq!(std::fs::read_to_string(prompt).unwrap(), "Once upon a time");
+    let file = folder.path().join("file");
+    let name = file.to_str().unwrap();
     let weights = std::fs::read(model("tiny-llama.gguf")).unwrap();
-    assert_eq!(std::fs::read(&copy).unwrap(), weights);
+    for foreign in [&b"Once upon a time"[..], b"{", &weights] {
+        std::fs::write(&file, foreign).unwrap();
+        let output = generate(&["-p", "x", "--trace", name]);
+        assert_refused(&output, &["--trace", name, "no trace", "another file"]);
+        assert_eq!(std::fs::read(&file).unwrap(), foreign);
+    }
+    // Whatever the flags call it.
+    let mut named = command(&["generate", "-p", "x", "--trace", name]);
+    let output = named.env("LOGITSPEC_MODEL", &file).output().unwrap();
+    assert_refused(&output, &["--trace", name]);
+    let new = folder.path().join("new");
+    let new = new.to_str().unwrap();
+    let output = generate(&["-p", "x", "--trace", new, "--pool-file", new]);
+    assert_refused(&output, &["--trace", new, "--pool-file"]);
+    assert_refused(&generate(&["-p", "x", "--trace", "-"]), &["--trace -"]);
+    std::fs::write(&file, "").unwrap();
+    for _ in 0..2 {
+        let output = generate(&["-p", "x", "-n", "2", "--trace", name]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(std::fs::read(&file).unwrap().ends_with(b"}\n"));
+    }
 }
 
 #[test]
@@ -227,4 +242,30 @@ fn help_that_cannot_be_written_is_no_success() {
     let output = help.stdout(program::full_disk()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cannot write to standard output"));
+}
+
+#[test]
+fn a_bare_word_is_told_from_a_flag() {
+    assert_refused(&generate(&["hi there"]), &["hi there", "-p TEXT"]);
+    assert_refused(&generate(&["--prompd", "x"]), &["--prompd", "--help"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_read_is_no_reason_to_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let pipe = pipe.to_str().unwrap();
+    assert_refused(&run(&["inspect", pipe]), &[pipe, "not a GGUF"]);
+    assert_refused(&run(&["generate", "-m", pipe, "-p", "x"]), &[pipe]);
+    for subcommand in ["generate", "chat"] {
+        let here = std::fs::File::open(folder.path()).unwrap();
+        let output = program::tiny(subcommand, &["-n", "1", "--template", "vicuna"])
+            .stdin(here)
+            .output()
+            .unwrap();
+        assert_refused(&output, &["standard input", "directory"]);
+    }
 }

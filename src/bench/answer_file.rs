@@ -51,7 +51,7 @@ pub enum AnswerError {
         path: PathBuf,
     },
     /// The file is not there or cannot be read.
-    #[error("{}: cannot read the answer file: {error}", path.display())]
+    #[error("{}: cannot read the answer file: {error}; check the path", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -65,6 +65,20 @@ pub enum AnswerError {
         path: PathBuf,
         /// What the system said.
         error: io::Error,
+    },
+    /// The file cannot be made or opened for writing.
+    #[error("{}: cannot be written as an answer file: {error}; name another with --answer-file or --answer-dir", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// To be started afresh, but there is something else in it.
+    #[error("{}: is no answer file, so it is left as it is; name another file, or remove it", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
     },
     /// A line is no answer record.
     #[error("{}:{line}: not an answer record: {reason}; mend or remove that line, or name another file", path.display())]
@@ -120,6 +134,10 @@ pub fn read_answers(path: impl AsRef<Path>) -> Result<AnswerLog, AnswerError> {
     Ok(Records::parse(path, &bytes)?.into_log(path))
 }
 
+/// What records have and questions have not, and within how many bytes.
+const KEY: &[u8] = b"\"choices\"";
+const LONG_ENOUGH: u64 = 4096;
+
 /// An answer file that a run is adding to. The file is locked while this lives.
 ///
 /// ```
@@ -154,12 +172,27 @@ pub struct AnswerFile {
 }
 
 impl AnswerFile {
-    /// Starts the file afresh: what was in it is gone.
+    /// Starts the file afresh: the answers that were in it are gone.
     ///
     /// # Errors
-    /// A file that cannot be written or that another run is writing.
+    /// A file that cannot be written, that another run is writing, or that holds something else.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, AnswerError> {
-        let mut this = Self::open(path.as_ref())?;
+        let path = path.as_ref();
+        let mut this = Self::open(path)?;
+        let mut start = Vec::new();
+        this.file
+            .rewind()
+            .and_then(|()| (&this.file).take(LONG_ENOUGH).read_to_end(&mut start))
+            .map_err(|error| AnswerError::Read {
+                path: path.into(),
+                error,
+            })?;
+        // A file of answers that is damaged may be started afresh, too.
+        let start = start.trim_ascii();
+        let has_answers = start.starts_with(b"{") && memchr::memmem::find(start, KEY).is_some();
+        if !start.is_empty() && !has_answers {
+            return Err(AnswerError::Foreign { path: path.into() });
+        }
         this.cut(0)?;
         Ok(this)
     }
@@ -262,7 +295,7 @@ impl AnswerFile {
     }
 
     fn open(path: &Path) -> Result<Self, AnswerError> {
-        let failed = |error| AnswerError::Write {
+        let failed = |error| AnswerError::Open {
             path: path.into(),
             error,
         };

@@ -43,7 +43,6 @@ pub(super) struct ModelArgs {
         long = "ctx-size",
         alias = "ctx_size",
         value_name = "N",
-        allow_negative_numbers = true,
         value_parser = context_size
     )]
     pub ctx_size: Option<u32>,
@@ -195,13 +194,7 @@ impl TreeArgs {
 #[command(next_help_heading = "Sampling")]
 pub(super) struct SamplingArgs {
     /// 0 always takes the most probable token; more makes answers more varied
-    #[arg(
-        long,
-        alias = "temp",
-        allow_negative_numbers = true,
-        default_value_t = 0.0,
-        value_name = "T"
-    )]
+    #[arg(long, alias = "temp", default_value_t = 0.0, value_name = "T")]
     pub temperature: f64,
 
     /// Draw from the K most probable tokens; 0 for all
@@ -209,23 +202,11 @@ pub(super) struct SamplingArgs {
     pub top_k: usize,
 
     /// Draw from the fewest tokens whose probabilities sum to P
-    #[arg(
-        long,
-        alias = "top_p",
-        allow_negative_numbers = true,
-        default_value_t = 0.95,
-        value_name = "P"
-    )]
+    #[arg(long, alias = "top_p", default_value_t = 0.95, value_name = "P")]
     pub top_p: f64,
 
     /// Leave out tokens less than P times as probable as the best
-    #[arg(
-        long,
-        alias = "min_p",
-        allow_negative_numbers = true,
-        default_value_t = 0.05,
-        value_name = "P"
-    )]
+    #[arg(long, alias = "min_p", default_value_t = 0.05, value_name = "P")]
     pub min_p: f64,
 
     /// Make tokens of the last 64 less probable; 1 does nothing

@@ -28,6 +28,7 @@ use crate::cli::calibrate::known_cost;
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::earlier::{EarlierArgs, Remembered};
 use crate::cli::exit::{Outcome, user_error};
+use crate::cli::model::data_folders;
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{Method, SessionOptions};
 use crate::files::is_same_file;
@@ -51,14 +52,9 @@ pub(super) struct BenchArgs {
     #[arg(long, alias = "bench_name", value_name = "NAME")]
     bench_name: Option<String>,
 
-    /// Folder of the question sets
-    #[arg(
-        long,
-        alias = "data_dir",
-        default_value = "data",
-        value_name = "FOLDER"
-    )]
-    data_dir: PathBuf,
+    /// Folder of the question sets [default: data, here or where the program was built]
+    #[arg(long, alias = "data_dir", value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
 
     /// A question file, instead of --bench-name
     #[arg(long, value_name = "FILE", conflicts_with = "bench_name")]
@@ -327,18 +323,36 @@ impl BenchArgs {
     fn question_file(&self) -> anyhow::Result<PathBuf> {
         match (&self.questions, &self.bench_name) {
             (Some(file), _) => Ok(file.clone()),
-            (None, Some(name)) => Ok(self.data_dir.join(name).join("question.jsonl")),
+            (None, Some(name)) => Ok(self.question_set(name)),
             (None, None) => Err(user_error(
                 "no questions: name a set with --bench-name NAME, or a file with --questions FILE",
             )),
         }
     }
 
+    fn question_set(&self, name: &str) -> PathBuf {
+        let file = |folder: PathBuf| folder.join(name).join("question.jsonl");
+        let here = file(self.data_dir());
+        if self.data_dir.is_some() || here.exists() {
+            return here;
+        }
+        let program = std::env::current_exe().ok();
+        let built = data_folders(program.as_deref()).into_iter().map(file);
+        built
+            .into_iter()
+            .find(|file| file.is_file())
+            .unwrap_or(here)
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| "data".into())
+    }
+
     fn read_questions(&self, file: &Path) -> anyhow::Result<QuestionSet> {
         let set = read_questions(file).map_err(|error| match (&error, &self.bench_name) {
             (QuestionError::Read { .. }, Some(name)) => user_error(format!(
                 "{error}; is there a question set {name} in --data-dir {}? (scripts/fetch_data.sh gets those that papers use)",
-                self.data_dir.display()
+                self.data_dir().display()
             )),
             _ => error.into(),
         })?;

@@ -24,7 +24,8 @@ use crate::runtime::llama::{ContextOptions, Engine, build, default_threads, devi
 ///
 /// Every later run of the model with the same settings starts from these measurements; without them it starts from a
 /// guess. Either way it goes on learning from its own passes, so this is never needed, but spares a short while of
-/// trees that are too large or too small. Run it when the machine has nothing else to do.
+/// trees that are too large or too small. Run it when the machine has nothing else to do. LOGITSPEC_CACHE names the folder
+/// to keep them in, instead of the user's cache folder.
 #[derive(Debug, Args)]
 pub(super) struct CalibrateArgs {
     #[command(flatten)]
@@ -122,6 +123,9 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
     } else {
         let mut out = stdout();
         write!(out, "{}", table(&calibration.times))?;
+        if let Some(note) = left_out(&calibration.times) {
+            writeln!(out, "{note}")?;
+        }
         write!(out, "\n{}", plot(&calibration.times))?;
         if let Some(file) = kept {
             tell_line!("kept in {}", file.display());
@@ -223,6 +227,21 @@ fn table(times: &[PassTimes]) -> String {
     text
 }
 
+/// Says why longer contexts have fewer sizes, if so.
+fn left_out(times: &[PassTimes]) -> Option<String> {
+    let largest = |n_past: usize| {
+        let of_context = times.iter().filter(|it| it.n_past == n_past);
+        of_context.map(|it| it.tokens).max().unwrap_or(0)
+    };
+    let (first, last) = (times.first()?.n_past, times.last()?.n_past);
+    (largest(last) < largest(first)).then(|| {
+        format!(
+            "After longer texts no passes of more than {} tokens: they do not fit, or cost so much that no tree gets there.",
+            largest(last)
+        )
+    })
+}
+
 /// The cost of a pass by its size, as bars, at the shortest context measured.
 fn plot(times: &[PassTimes]) -> String {
     const WIDTH: f64 = 48.0;
@@ -282,6 +301,21 @@ mod tests {
         let text = table(&times);
         let last: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
         assert_eq!(last[5], "0.00");
+    }
+
+    #[test]
+    fn sizes_that_longer_texts_lack_are_told() {
+        let time = |n_past, tokens| PassTimes {
+            n_past,
+            tokens,
+            ..times()[0]
+        };
+        assert_eq!(
+            left_out(&[time(1, 1), time(1, 4), time(9, 1), time(9, 4)]),
+            None
+        );
+        let note = left_out(&[time(1, 1), time(1, 4), time(9, 1)]).unwrap();
+        assert!(note.contains("more than 1 tokens"), "{note}");
     }
 
     #[test]

@@ -15,11 +15,11 @@ use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options, toke
 use crate::cli::calibrate::known_cost;
 use crate::cli::colors::{has_color, legend};
 use crate::cli::conversation::{TemplateArgs, opening};
-use crate::cli::exit::Outcome;
+use crate::cli::exit::{Outcome, user_error};
 use crate::cli::generate::{prefill_bar, watch_for_ctrl_c};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::output::{AnswerPrinter, statistics, tell_if_cut, text_of};
-use crate::cli::prompt::text_of_bytes;
+use crate::cli::prompt::{text_of_bytes, unreadable_input};
 use crate::cli::questions::{Questions, Waited};
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
@@ -40,7 +40,6 @@ pub(super) struct ChatArgs {
         alias = "max_new_tokens",
         default_value_t = 1024,
         value_name = "N",
-        allow_negative_numbers = true,
         value_parser = token_limit
     )]
     max_new_tokens: usize,
@@ -104,6 +103,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
         template,
         messages: opening(args.template.system.as_deref()),
         last: None,
+        refused: 0,
         load: engine.load_time().as_secs_f64(),
     };
     let done = if io::stdin().is_terminal() && !args.json {
@@ -124,6 +124,8 @@ struct Chat<'a> {
     /// The conversation so far, the last answer included.
     messages: Vec<Message>,
     last: Option<(Generation, usize)>,
+    /// Questions that there was no room for.
+    refused: usize,
     load: f64,
 }
 
@@ -166,14 +168,22 @@ impl Chat<'_> {
         let questions = Questions::from_stdin();
         let interrupted = watch_for_ctrl_c();
         loop {
-            let line = match questions.next(interrupted)? {
+            let line = match questions.next(interrupted).map_err(unreadable_input)? {
                 Waited::Line(line) => text_of_bytes(line, "standard input"),
-                Waited::End => return Ok(Outcome::Done),
+                Waited::End => break,
                 Waited::Interrupted => return Ok(Outcome::Interrupted),
             };
             if self.command_or_turn(&line)?.is_break() {
-                return Ok(Outcome::Done);
+                break;
             }
+        }
+        match self.refused {
+            0 => Ok(Outcome::Done),
+            // Each has its line already; a script looks at the exit code.
+            1 => Err(user_error("one question was not answered: see above")),
+            many => Err(user_error(format!(
+                "{many} questions were not answered: see above"
+            ))),
         }
     }
 
@@ -232,6 +242,7 @@ impl Chat<'_> {
             }
             Err(error) if error.is_input_error() => {
                 tell_line!("{error}, or /reset the conversation");
+                self.refused += 1;
                 return self.print_json(|told| told.refusal(&error, prompt.len()));
             }
             done => done?,

@@ -70,11 +70,21 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         line = "error: say what to do: logitspec generate, chat, inspect, pull, bench, report, simulate, corpus or calibrate (logitspec --help shows all)".into();
+    } else if is_bare_word(error) && std::env::args().nth(1).is_some_and(|it| it == "generate") {
+        line += "; a prompt is given with -p TEXT";
     } else {
         line += "; --help shows all flags";
     }
     say(&line);
     ExitCode::from(2)
+}
+
+/// Whether what was not expected looks like no flag.
+fn is_bare_word(error: &clap::Error) -> bool {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let argument = error.get(ContextKind::InvalidArg);
+    error.kind() == ErrorKind::UnknownArgument
+        && matches!(argument, Some(ContextValue::String(word)) if !word.starts_with('-'))
 }
 
 fn print_help(help: &clap::Error) -> anyhow::Result<()> {

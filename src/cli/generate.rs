@@ -19,9 +19,8 @@ use crate::cli::memory::MemoryArgs;
 use crate::cli::output::{AnswerPrinter, statistics, tell_if_cut};
 use crate::cli::prompt::PromptArgs;
 use crate::cli::stdout::{print_json, stdout};
-use crate::cli::trace::TraceWriter;
+use crate::cli::trace::{TraceWriter, may_be_replaced};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
-use crate::files::is_same_file;
 use crate::runtime::llama::{Engine, LlamaTarget};
 use crate::runtime::{Message, Role, TargetModel};
 
@@ -47,12 +46,11 @@ pub(super) struct GenerateArgs {
         alias = "max_new_tokens",
         default_value_t = 1024,
         value_name = "N",
-        allow_negative_numbers = true,
         value_parser = token_limit
     )]
     max_new_tokens: usize,
 
-    /// Ask as in a chat: put the prompt into the model's chat template
+    /// Ask as in a chat: put the prompt into the model's chat template. --template and --system ask so, too
     #[arg(long)]
     chat: bool,
 
@@ -199,34 +197,24 @@ impl GenerateArgs {
 
     /// The JSON object is alone on standard output, and no file that is read is written over.
     fn check_trace(&self) -> anyhow::Result<()> {
-        const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+        const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
         let Some(trace) = &self.trace else {
             return Ok(());
         };
-        if self.json && STDOUT.iter().any(|name| trace == Path::new(name)) {
-            return Err(user_error(format!(
-                "--trace {} would mix with what --json prints there: trace into a file, or leave out --json",
-                trace.display()
-            )));
+        let refused = |why: &str| Err(user_error(format!("--trace {} {why}", trace.display())));
+        if trace == Path::new("-") {
+            return refused("would be mixed with the answer: trace into a file");
         }
-        let model = self.model.source.file();
-        let read = [
-            ("the prompt", self.prompt.file()),
-            ("the model", model.as_deref()),
-            (
-                "the template",
-                self.template.template.as_deref().map(Path::new),
-            ),
-            ("the --pool-file", self.memory.pool_file()),
-            ("the --corpus", self.memory.corpus()),
-        ];
-        for (what, path) in read {
-            if path.is_some_and(|path| is_same_file(trace, path)) {
-                return Err(user_error(format!(
-                    "--trace {} would write over {what}: name another file",
-                    trace.display()
-                )));
-            }
+        if self.json && STDOUT.iter().any(|name| trace == Path::new(name)) {
+            return refused(
+                "would mix with what --json prints there: trace into a file, or leave out --json",
+            );
+        }
+        if self.memory.pool_file() == Some(trace.as_path()) {
+            return refused("is the --pool-file, too: name another file");
+        }
+        if !may_be_replaced(trace) {
+            return refused("is there already and is no trace: name another file, or remove it");
         }
         Ok(())
     }

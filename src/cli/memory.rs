@@ -89,11 +89,6 @@ impl MemoryArgs {
         self.pool_file.as_deref()
     }
 
-    /// The corpus's file.
-    pub(super) fn corpus(&self) -> Option<&Path> {
-        self.texts.corpus()
-    }
-
     /// Whether earlier requests are remembered at all.
     pub(super) fn remembers(&self) -> bool {
         !self.no_shared_pool

@@ -33,7 +33,7 @@ mod trace;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Faster llama.cpp answers, word for word the same.
 ///
@@ -65,11 +65,23 @@ enum Command {
     Corpus(corpus::CorpusArgs),
 }
 
+/// Lets every flag take a negative number, so that whoever gives one to a flag that has no use for it is told by that flag.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let takes_one = arg.get_action().takes_values() && !arg.is_positional();
+            arg.allow_negative_numbers(takes_one)
+        })
+        .mut_subcommands(with_negative_numbers)
+}
+
 /// Runs the command line of this process.
 ///
 /// Exit codes: 0 done; 2 bad usage or bad input; 130 interrupted by Ctrl-C; 1 anything else.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(args::rewrite_llama_cpp_flags(std::env::args_os())) {
+    let args = args::rewrite_llama_cpp_flags(std::env::args_os());
+    let matches = with_negative_numbers(Cli::command()).try_get_matches_from(args);
+    let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };

@@ -60,7 +60,8 @@ fn named(
         let fetched = download::fetch(name, false, interrupted)?;
         return Ok(Some(fetched.model().into()));
     }
-    let path = from_environment();
+    let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
+    let path = path.map(PathBuf::from);
     // Whoever gave no -m may not remember the variable.
     if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {
         return Err(user_error(format!(
@@ -68,11 +69,6 @@ fn named(
         )));
     }
     Ok(path)
-}
-
-fn from_environment() -> Option<PathBuf> {
-    let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
-    path.map(PathBuf::from)
 }
 
 /// Whose vocabulary, where no weights are needed and none is usual.
@@ -105,11 +101,6 @@ impl VocabularySource {
 }
 
 impl ModelSource {
-    /// The file that is named, if the model is a file.
-    pub(super) fn file(&self) -> Option<PathBuf> {
-        self.model_path.clone().or_else(from_environment)
-    }
-
     /// The model's file, which is fetched first if need be. `file` is one given in yet another way.
     ///
     /// # Errors
@@ -141,17 +132,24 @@ impl ModelSource {
 /// Where the demo model can be: beside the program, in the source tree the program was built in, or in the user's
 /// data folder.
 fn demo_places(program: Option<&Path>, data: Option<&Path>) -> Vec<PathBuf> {
-    let program = program.map(|path| path.canonicalize().unwrap_or_else(|_| path.into()));
-    let folders: Vec<&Path> = program
-        .iter()
-        .flat_map(|path| path.ancestors())
-        .skip(1)
-        .collect();
-    let beside = folders.first().map(|folder| folder.join(DEMO));
-    let in_tree = folders.iter().skip(1).take(ABOVE);
-    let in_tree = in_tree.map(|folder| folder.join("data").join("models").join(DEMO));
+    let beside = program.and_then(|program| Some(whole(program).parent()?.join(DEMO)));
+    let in_tree = data_folders(program)
+        .into_iter()
+        .map(|folder| folder.join("models").join(DEMO));
     let installed = data.map(|folder| folder.join("logitspec").join(DEMO));
     beside.into_iter().chain(in_tree).chain(installed).collect()
+}
+
+/// Where the source tree's data can be, if the program was built in it: the nearest folder first.
+pub(super) fn data_folders(program: Option<&Path>) -> Vec<PathBuf> {
+    let program = program.map(whole);
+    let above = program.iter().flat_map(|path| path.ancestors());
+    let folders = above.skip(2).take(ABOVE);
+    folders.map(|folder| folder.join("data")).collect()
+}
+
+fn whole(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.into())
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! Where a prompt comes from.
 
 use std::io::{self, IsTerminal, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 
 use crate::cli::exit::user_error;
@@ -27,11 +26,6 @@ pub(super) struct PromptArgs {
 }
 
 impl PromptArgs {
-    /// The file that the prompt is read from.
-    pub(super) fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
-    }
-
     /// The prompt's text. If `question`, white space alone is no prompt: chat templates ask about nothing then.
     ///
     /// # Errors
@@ -56,7 +50,7 @@ impl PromptArgs {
                 let mut bytes = Vec::new();
                 io::stdin()
                     .read_to_end(&mut bytes)
-                    .context("cannot read standard input")?;
+                    .map_err(unreadable_input)?;
                 (bytes, "standard input".to_owned())
             }
         };
@@ -67,6 +61,13 @@ impl PromptArgs {
         }
         Ok(text_of_bytes(bytes, &source))
     }
+}
+
+/// Standard input that is a folder, or fails.
+pub(super) fn unreadable_input(error: io::Error) -> anyhow::Error {
+    user_error(format!(
+        "cannot read standard input: {error}; check what it is redirected from"
+    ))
 }
 
 /// The text of bytes from `source`; a note tells if not all of them are text.

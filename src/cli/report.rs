@@ -82,8 +82,12 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     let printed = stdout().write_all(text.as_bytes());
     // After the table, which is there even where the page cannot be; and also if nobody reads on to the table's end.
     if let Some(path) = &args.html {
-        std::fs::write(path, html::render(&report))
-            .with_context(|| format!("{}: cannot write the page", path.display()))?;
+        std::fs::write(path, html::render(&report)).map_err(|error| {
+            user_error(format!(
+                "--html {}: cannot write the page: {error}; name another file",
+                path.display()
+            ))
+        })?;
     }
     printed?;
     Ok(Outcome::Done)

@@ -14,7 +14,6 @@ pub(super) struct SuffixArgs {
         alias = "max_spec_factor",
         default_value_t = 1.0,
         value_name = "X",
-        allow_negative_numbers = true,
         value_parser = not_negative
     )]
     max_spec_factor: f32,
@@ -25,7 +24,6 @@ pub(super) struct SuffixArgs {
         alias = "max_spec_offset",
         default_value_t = 0.0,
         value_name = "X",
-        allow_negative_numbers = true,
         value_parser = finite
     )]
     max_spec_offset: f32,

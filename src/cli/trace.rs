@@ -1,8 +1,8 @@
 //! `--trace FILE`: every step as a line of JSON.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::json;
@@ -12,17 +12,38 @@ use crate::cli::exit::UserError;
 use crate::draft::ROOT;
 use crate::engine::{SessionOptions, StepView};
 
+/// Whether a trace may be written there: no file is, or an empty one, or an older trace.
+pub(super) fn may_be_replaced(path: &Path) -> bool {
+    // Devices and pipes hold nothing that could be lost; what cannot be read is for the writer to say.
+    if !path.is_file() {
+        return true;
+    }
+    let mut start = [0; HEADER.len()];
+    match File::open(path).and_then(|mut file| file.read(&mut start)) {
+        Ok(count) => count == 0 || start == *HEADER,
+        Err(_) => true,
+    }
+}
+
+/// How a header begins.
+const HEADER: &[u8; 9] = b"{\"model\":";
+
 /// A trace being written: a header line, then one line a step.
 pub(super) struct TraceWriter {
     out: BufWriter<File>,
+    path: PathBuf,
 }
 
 impl TraceWriter {
     pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
-        let file = File::create(path)
-            .map_err(|error| UserError(format!("cannot write --trace {path:?}: {error}")))?;
+        let file = File::create(path).map_err(|error| {
+            UserError(format!(
+                "cannot write --trace {path:?}: {error}; name another file"
+            ))
+        })?;
         Ok(Self {
             out: BufWriter::new(file),
+            path: path.into(),
         })
     }
 
@@ -69,7 +90,7 @@ impl TraceWriter {
     }
 
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
-        self.out.flush().context("cannot write the trace")
+        self.out.flush().with_context(|| self.failed())
     }
 
     fn line(&mut self, value: &serde_json::Value) -> anyhow::Result<()> {
@@ -77,7 +98,11 @@ impl TraceWriter {
             serde_json::to_writer(&mut *out, value)?;
             writeln!(out)
         };
-        write(&mut self.out).context("cannot write the trace")
+        write(&mut self.out).with_context(|| self.failed())
+    }
+
+    fn failed(&self) -> String {
+        format!("cannot write the trace {:?}", self.path)
     }
 }
 

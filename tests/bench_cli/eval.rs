@@ -76,7 +76,7 @@ fn the_table_is_there_even_if_the_page_cannot_be() {
     let files = [ours.to_str().unwrap(), "--base", base.to_str().unwrap()];
     let args = [&["report"], &files[..], &["--html", "no/such/folder.html"]].concat();
     let output = logitspec(&args, set.0.path()).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(stdout(&output).contains("logitspec against baseline"));
     let said = stderr(&output);
     assert!(

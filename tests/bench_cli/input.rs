@@ -176,3 +176,57 @@ fn flags_that_make_no_run_are_refused() {
         .unwrap();
     assert_refused(&nothing, &["--bench-name", "--questions"]);
 }
+
+#[test]
+fn places_for_answers_that_are_none_are_refused() {
+    let set = Set::with(GOOD);
+    let folder = set.path("data/set/question.jsonl");
+    assert_refused(
+        &set.bench(&["--answer-dir", folder.to_str().unwrap()]),
+        &["question.jsonl", "--answer-dir"],
+    );
+    let diary = set.path("diary");
+    std::fs::write(&diary, "Dear diary,").unwrap();
+    let name = diary.to_str().unwrap();
+    assert_refused(
+        &set.bench(&[
+            "--methods",
+            "baseline",
+            "--answer-file",
+            name,
+            "--overwrite",
+        ]),
+        &[name, "no answer file", "another file"],
+    );
+    assert_eq!(std::fs::read(&diary).unwrap(), b"Dear diary,");
+}
+
+#[test]
+fn question_sets_are_found_where_the_program_was_built() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let bench = |args: &[&str]| {
+        let mut command = program::command(&["bench", "--bench-name", "demo_bench", "-n", "2"]);
+        command
+            .args(["-t", "1", "--question-end", "1", "--methods", "baseline"])
+            .args(args)
+            .current_dir(elsewhere.path())
+            .output()
+            .unwrap()
+    };
+    let output = bench(&["--answer-dir", "answers"]);
+    // A program that was built into another folder finds none, and says where it looked.
+    if output.status.code() == Some(0) {
+        assert_eq!(
+            std::fs::read_dir(elsewhere.path().join("answers"))
+                .unwrap()
+                .count(),
+            2
+        );
+    } else {
+        assert_refused(&output, &["data/demo_bench/question.jsonl", "--data-dir"]);
+    }
+    assert_refused(
+        &bench(&["--data-dir", "here"]),
+        &["here/demo_bench", "--data-dir here"],
+    );
+}

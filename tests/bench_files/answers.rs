@@ -285,3 +285,21 @@ proptest! {
         prop_assert_eq!(fs::read(&path).unwrap(), fs::read(&undisturbed).unwrap());
     }
 }
+
+#[test]
+fn only_answers_are_started_afresh() {
+    let question = br#"{"question_id": 1, "category": "qa", "turns": ["x"]}"#;
+    for foreign in [&b"GGUF\x03\0\0\0"[..], b"Dear diary,", question, b"[]"] {
+        let (_folder, path) = file_with(foreign);
+        let error = AnswerFile::create(&path).unwrap_err();
+        assert!(matches!(error, AnswerError::Foreign { .. }), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), foreign);
+    }
+    // Of a damaged one something may be left.
+    let whole = line(7, "yes");
+    for ours in ["", "\n", &whole, &whole[..whole.len() / 2 + 40]] {
+        let (_folder, path) = file_with(ours.as_bytes());
+        AnswerFile::create(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+}

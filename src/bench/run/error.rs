@@ -93,6 +93,8 @@ impl RunError {
                     error,
                     AnswerError::Line { .. }
                         | AnswerError::InUse { .. }
+                        | AnswerError::Open { .. }
+                        | AnswerError::Foreign { .. }
                         | AnswerError::NotAFile { .. }
                 )
             }

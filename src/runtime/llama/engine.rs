@@ -365,11 +365,16 @@ fn check_magic(path: &Path) -> Result<(), LoadError> {
         path: path.into(),
         error,
     };
-    let mut magic = [0; 4];
-    let mut file = std::fs::File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.is_dir() {
+    let kind = std::fs::metadata(path).map_err(unreadable)?;
+    if kind.is_dir() {
         return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
     }
+    if !kind.is_file() {
+        // A pipe may never have anything to read.
+        return Err(LoadError::NotGguf { path: path.into() });
+    }
+    let mut magic = [0; 4];
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
     match file.read_exact(&mut magic) {
         Ok(()) if &magic == b"GGUF" => Ok(()),
         Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(unreadable(error)),
