@@ -18,6 +18,18 @@ pub(crate) fn is_no_file(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|it| !it.is_file())
 }
 
+/// Whether both names lead to one place, if there is a file or not yet.
+#[cfg(feature = "cli")]
+pub(crate) fn is_same_place(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| {
+        Some((
+            folder_of(path).canonicalize().ok()?,
+            path.file_name()?.to_owned(),
+        ))
+    };
+    is_same_file(a, b) || place(a).is_some() && place(a) == place(b)
+}
+
 /// Whether both names lead to one file that is there.
 #[cfg(feature = "cli")]
 pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {

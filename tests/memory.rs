@@ -313,7 +313,7 @@ fn calibration_is_kept_and_used_and_a_damaged_one_is_named() {
     let nowhere = program::command(&["calibrate", "--json", "--repeats", "1", "--max-tokens", "3"])
         .args(["-t", "1", "-c", "64", "-m"])
         .arg(model("tiny-llama.gguf"))
-        .env("LOGITSPEC_CACHE", "/dev/null/cache")
+        .env("LOGITSPEC_CACHE", file.join("cache"))
         .output()
         .unwrap();
     assert_eq!(nowhere.status.code(), Some(2));
@@ -322,9 +322,20 @@ fn calibration_is_kept_and_used_and_a_damaged_one_is_named() {
     assert_eq!(shown.len(), 3, "after 16 tokens");
     let line = String::from_utf8_lossy(&nowhere.stderr).into_owned();
     assert!(
-        line.contains("/dev/null/cache") && line.contains("nothing is kept"),
+        line.contains(file.to_str().unwrap()) && line.contains("nothing is kept"),
         "{line}"
     );
+
+    // A context that hardly holds the shortest text of the plan still holds large passes after a shorter one.
+    let narrow = ["calibrate", "--json", "--repeats", "1"];
+    let largest = |n_ctx: &str| {
+        let measured = json(&run(&[&narrow[..], &["-c", n_ctx]].concat()));
+        let times = measured["times"].as_array().unwrap().clone();
+        let tokens = times.iter().map(|time| time["tokens"].as_u64().unwrap());
+        (tokens.max().unwrap(), measured["file"].is_string())
+    };
+    assert_eq!(largest("129").0, 96);
+    assert_eq!(largest("6"), (5, false), "too little to keep");
 
     let asked = ["generate", "-p", PROMPT, "-n", "8", "--json"];
     let quiet = run(&asked);

@@ -183,7 +183,8 @@ fn a_trace_writes_over_nothing_but_traces() {
     let file = folder.path().join("file");
     let name = file.to_str().unwrap();
     let weights = std::fs::read(model("tiny-llama.gguf")).unwrap();
-    for foreign in [&b"Once upon a time"[..], b"{", &weights] {
+    let request = br#"{"model": "gpt", "messages": [{"role": "user", "content": "x"}]}"#;
+    for foreign in [&b"Once upon a time"[..], b"{", request, &weights] {
         std::fs::write(&file, foreign).unwrap();
         let output = generate(&["-p", "x", "--trace", name]);
         assert_refused(&output, &["--trace", name, "no trace", "another file"]);
@@ -196,6 +197,10 @@ fn a_trace_writes_over_nothing_but_traces() {
     let new = folder.path().join("new");
     let new = new.to_str().unwrap();
     let output = generate(&["-p", "x", "--trace", new, "--pool-file", new]);
+    assert_refused(&output, &["--trace", new, "--pool-file"]);
+    let roundabout = folder.path().join(".").join("new");
+    let roundabout = roundabout.to_str().unwrap();
+    let output = generate(&["-p", "x", "--trace", new, "--pool-file", roundabout]);
     assert_refused(&output, &["--trace", new, "--pool-file"]);
     assert_refused(&generate(&["-p", "x", "--trace", "-"]), &["--trace -"]);
     std::fs::write(&file, "").unwrap();

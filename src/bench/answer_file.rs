@@ -134,9 +134,33 @@ pub fn read_answers(path: impl AsRef<Path>) -> Result<AnswerLog, AnswerError> {
     Ok(Records::parse(path, &bytes)?.into_log(path))
 }
 
-/// What records have and questions have not, and within how many bytes.
-const KEY: &[u8] = b"\"choices\"";
-const LONG_ENOUGH: u64 = 4096;
+/// Whether [`AnswerFile::create`] would start `path` afresh: there is no file, an empty one, or one of answers, be it damaged.
+///
+/// # Errors
+/// A file that holds something else, or cannot be read.
+pub fn check_replaceable(path: &Path) -> Result<(), AnswerError> {
+    // Every record has them, in the first few hundred bytes.
+    const KEYS: [&[u8]; 3] = [b"\"question_id\"", b"\"answer_id\"", b"\"choices\""];
+    const FAR_ENOUGH: u64 = 4096;
+    must_be_a_file(path)?;
+    let mut start = Vec::new();
+    match File::open(path).and_then(|file| file.take(FAR_ENOUGH).read_to_end(&mut start)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(AnswerError::Open {
+                path: path.into(),
+                error,
+            });
+        }
+    }
+    let start = start.trim_ascii();
+    let has = |key: &&[u8]| memchr::memmem::find(start, key).is_some();
+    match start.is_empty() || start.starts_with(b"{") && KEYS.iter().all(has) {
+        true => Ok(()),
+        false => Err(AnswerError::Foreign { path: path.into() }),
+    }
+}
 
 /// An answer file that a run is adding to. The file is locked while this lives.
 ///
@@ -178,21 +202,8 @@ impl AnswerFile {
     /// A file that cannot be written, that another run is writing, or that holds something else.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, AnswerError> {
         let path = path.as_ref();
+        check_replaceable(path)?;
         let mut this = Self::open(path)?;
-        let mut start = Vec::new();
-        this.file
-            .rewind()
-            .and_then(|()| (&this.file).take(LONG_ENOUGH).read_to_end(&mut start))
-            .map_err(|error| AnswerError::Read {
-                path: path.into(),
-                error,
-            })?;
-        // A file of answers that is damaged may be started afresh, too.
-        let start = start.trim_ascii();
-        let has_answers = start.starts_with(b"{") && memchr::memmem::find(start, KEY).is_some();
-        if !start.is_empty() && !has_answers {
-            return Err(AnswerError::Foreign { path: path.into() });
-        }
         this.cut(0)?;
         Ok(this)
     }

@@ -26,6 +26,8 @@ pub mod prompt;
 pub mod server;
 
 pub use answer::{Answer, Choice, RankedTokens, SourceTokens, Timings};
-pub use answer_file::{AnswerError, AnswerFile, AnswerLog, AnswerNotice, read_answers};
+pub use answer_file::{
+    AnswerError, AnswerFile, AnswerLog, AnswerNotice, check_replaceable, read_answers,
+};
 pub use manifest::{Difference, Manifest, ManifestError, ModelFile, sha256_of_file};
 pub use question::{Question, QuestionError, QuestionSet, SkippedQuestion, read_questions};

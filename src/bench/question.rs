@@ -54,7 +54,7 @@ pub struct SkippedQuestion {
 #[derive(Debug, thiserror::Error)]
 pub enum QuestionError {
     /// The file is not there or cannot be read.
-    #[error("{}: cannot read the question file: {error}; check the path", path.display())]
+    #[error("{}: cannot read the question file: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,

@@ -17,9 +17,9 @@ use serde_json::json;
 
 use crate::bench::engine::{EngineAnswerer, SharedTarget};
 use crate::bench::prompt::Prompter;
-use crate::bench::run::{Finished, Lane, Maker, Order, Plan, Skip, run as run_plan};
+use crate::bench::run::{Finished, Lane, Maker, Order, Plan, RunError, Skip, run as run_plan};
 use crate::bench::server::ServerAnswerer;
-use crate::bench::{QuestionError, QuestionSet, read_questions};
+use crate::bench::{QuestionError, QuestionSet, check_replaceable, read_questions};
 use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, TreeArgs, session_options};
 use crate::cli::bench::methods::{Bencher, NamedMethod};
 use crate::cli::bench::progress::Progress;
@@ -195,16 +195,26 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let server = server::start(args, &engine, &context, stop)?;
     let model_id = args.model_id(&engine);
     let settings = Settings::new(args, &engine, &context, &question_file, &server)?;
+    let beside = args.answers_beside(&question_file);
     let mut lanes = Vec::new();
+    // All of them before any is begun with: none is lost if one cannot be.
     for repeat in 0..args.repeat {
-        for (number, bencher) in benchers.iter().enumerate() {
-            let path = args.answer_path(&question_file, &model_id, &bencher.name(), repeat);
+        for bencher in &benchers {
+            let path = args.answer_path(&beside, &model_id, &bencher.name(), repeat);
             if is_same_file(&path, &question_file) {
                 return Err(user_error(format!(
                     "--answer-file {}: that is the question file; name another",
                     path.display()
                 )));
             }
+            if args.overwrite {
+                check_replaceable(&path).map_err(RunError::from)?;
+            }
+        }
+    }
+    for repeat in 0..args.repeat {
+        for (number, bencher) in benchers.iter().enumerate() {
+            let path = args.answer_path(&beside, &model_id, &bencher.name(), repeat);
             let manifest = settings.manifest(bencher, options);
             let mut lane = Lane::open(&path, &manifest, args.overwrite, number, repeat)?;
             for skipped in &set.skipped {
@@ -337,11 +347,17 @@ impl BenchArgs {
             return here;
         }
         let program = std::env::current_exe().ok();
-        let built = data_folders(program.as_deref()).into_iter().map(file);
-        built
-            .into_iter()
-            .find(|file| file.is_file())
-            .unwrap_or(here)
+        let mut built = data_folders(program.as_deref()).into_iter().map(file);
+        built.find(|file| file.is_file()).unwrap_or(here)
+    }
+
+    /// The file that answers lie beside if nothing else is said: of a set by its name, that in the data folder here, wherever
+    /// its questions were found.
+    fn answers_beside(&self, question_file: &Path) -> PathBuf {
+        match (&self.questions, &self.bench_name) {
+            (None, Some(name)) => self.data_dir().join(name).join("question.jsonl"),
+            _ => question_file.into(),
+        }
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -351,9 +367,16 @@ impl BenchArgs {
     fn read_questions(&self, file: &Path) -> anyhow::Result<QuestionSet> {
         let set = read_questions(file).map_err(|error| match (&error, &self.bench_name) {
             (QuestionError::Read { .. }, Some(name)) => user_error(format!(
-                "{error}; is there a question set {name} in --data-dir {}? (scripts/fetch_data.sh gets those that papers use)",
-                self.data_dir().display()
+                "{error}; is there a question set {name} in --data-dir {}{}? (scripts/fetch_data.sh gets those that papers use)",
+                self.data_dir().display(),
+                match self.data_dir {
+                    Some(_) => "",
+                    None => ", or where the program was built",
+                }
             )),
+            (QuestionError::Read { .. }, None) => {
+                user_error(format!("{error}; check --questions"))
+            }
             _ => error.into(),
         })?;
         for skipped in &set.skipped {

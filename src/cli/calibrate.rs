@@ -60,8 +60,8 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
         ..args.model.context(&engine, longest)
     };
     let n_ctx = context.n_ctx.unwrap_or(engine.n_ctx_train()) as usize;
-    if plan.contexts.iter().all(|&n_past| n_past >= n_ctx) {
-        // For short texts only: measured after a quarter of one.
+    if plan.contexts.iter().all(|&n_past| n_past + largest > n_ctx) {
+        // For short texts only: measured after a quarter of one, so that large passes fit, too.
         plan.contexts = vec![n_ctx / 4];
     }
     if let Some(reason) = engine.cannot_draft(&context) {
@@ -106,7 +106,14 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
     if folder.is_none() {
         tell_line!("note: nothing is kept, as there is no cache folder; LOGITSPEC_CACHE names one");
     }
-    let folder = folder.filter(|_| !doubtful);
+    let measured = calibration.times.iter().map(|it| it.tokens).max();
+    let few = measured < Some(largest.min(FEW));
+    if few {
+        tell_line!(
+            "note: nothing is kept, as passes of fewer than {FEW} tokens do not tell what trees cost: raise -c/--ctx-size"
+        );
+    }
+    let folder = folder.filter(|_| !doubtful && !few);
     // What was measured is shown even if it cannot be kept.
     let written = folder.map(|folder| calibration.write(&folder));
     let kept = written.as_ref().and_then(|written| written.as_ref().ok());
@@ -136,6 +143,9 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
         _ => Ok(Outcome::Done),
     }
 }
+
+/// A calibration with fewer sizes says too little of larger ones, unless it was asked for.
+const FEW: usize = 8;
 
 /// Where measurements are kept; `None` if this user has no such place.
 fn folder() -> Option<PathBuf> {

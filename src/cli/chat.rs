@@ -124,7 +124,7 @@ struct Chat<'a> {
     /// The conversation so far, the last answer included.
     messages: Vec<Message>,
     last: Option<(Generation, usize)>,
-    /// Questions that there was no room for.
+    /// Questions that were refused.
     refused: usize,
     load: f64,
 }

@@ -70,7 +70,11 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         line = "error: say what to do: logitspec generate, chat, inspect, pull, bench, report, simulate, corpus or calibrate (logitspec --help shows all)".into();
-    } else if is_bare_word(error) && std::env::args().nth(1).is_some_and(|it| it == "generate") {
+    } else if is_bare_word(error)
+        && std::env::args_os()
+            .nth(1)
+            .is_some_and(|it| it == "generate")
+    {
         line += "; a prompt is given with -p TEXT";
     } else {
         line += "; --help shows all flags";

@@ -21,6 +21,7 @@ use crate::cli::prompt::PromptArgs;
 use crate::cli::stdout::{print_json, stdout};
 use crate::cli::trace::{TraceWriter, may_be_replaced};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
+use crate::files::is_same_place;
 use crate::runtime::llama::{Engine, LlamaTarget};
 use crate::runtime::{Message, Role, TargetModel};
 
@@ -210,7 +211,11 @@ impl GenerateArgs {
                 "would mix with what --json prints there: trace into a file, or leave out --json",
             );
         }
-        if self.memory.pool_file() == Some(trace.as_path()) {
+        if self
+            .memory
+            .pool_file()
+            .is_some_and(|pool| is_same_place(pool, trace))
+        {
             return refused("is the --pool-file, too: name another file");
         }
         if !may_be_replaced(trace) {

@@ -1,11 +1,11 @@
 //! `--trace FILE`: every step as a line of JSON.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::TokenId;
 use crate::cli::exit::UserError;
@@ -14,19 +14,24 @@ use crate::engine::{SessionOptions, StepView};
 
 /// Whether a trace may be written there: no file is, or an empty one, or an older trace.
 pub(super) fn may_be_replaced(path: &Path) -> bool {
-    // Devices and pipes hold nothing that could be lost; what cannot be read is for the writer to say.
+    // Devices and pipes hold nothing that could be lost.
     if !path.is_file() {
         return true;
     }
-    let mut start = [0; HEADER.len()];
-    match File::open(path).and_then(|mut file| file.read(&mut start)) {
-        Ok(count) => count == 0 || start == *HEADER,
-        Err(_) => true,
+    let mut header = String::new();
+    let read = File::open(path)
+        .and_then(|file| BufReader::new(file.take(LONGEST_HEADER)).read_line(&mut header));
+    match read {
+        Ok(0) => true,
+        Ok(_) => serde_json::from_str::<Value>(&header)
+            .is_ok_and(|header| HEADER.iter().all(|key| header.get(key).is_some())),
+        Err(_) => false,
     }
 }
 
-/// How a header begins.
-const HEADER: &[u8; 9] = b"{\"model\":";
+/// The keys of a header, and a bound of its length: a prompt of a million tokens.
+const HEADER: [&str; 4] = ["model", "method", "parameters", "prompt"];
+const LONGEST_HEADER: u64 = 16 << 20;
 
 /// A trace being written: a header line, then one line a step.
 pub(super) struct TraceWriter {

@@ -32,9 +32,8 @@ pub enum DecodeError {
 /// A language model with a KV cache: llama.cpp, or a [`ScriptedModel`](crate::runtime::ScriptedModel).
 ///
 /// The cache holds a prefix of the committed text. [`decode_tree`](Self::decode_tree) adds a tree to it and
-/// [`commit`](Self::commit) reduces that to the accepted path. In between only [`logits`](Self::logits) is called,
-/// [`commit_delay`](Self::commit_delay), which makes sense only there, and what takes `&self` and tells of the model rather than
-/// of the cache.
+/// [`commit`](Self::commit) reduces that to the accepted path. In between only what takes `&self` is called, of which
+/// [`sequences`](Self::sequences) and [`commit_delay`](Self::commit_delay) make sense only there.
 pub trait TargetModel {
     /// Most tokens the cache holds.
     fn n_ctx(&self) -> usize;
@@ -88,7 +87,8 @@ pub trait TargetModel {
         Duration::ZERO
     }
 
-    /// Distinct sequences of the batch decoded last, which a computation graph is made for as it is for tokens and rows.
+    /// Distinct sequences of the tree decoded last, asked before it is committed. A computation graph is made for so many, as
+    /// it is for tokens and rows.
     fn sequences(&self) -> usize {
         1
     }

@@ -213,20 +213,29 @@ fn question_sets_are_found_where_the_program_was_built() {
             .output()
             .unwrap()
     };
-    let output = bench(&["--answer-dir", "answers"]);
-    // A program that was built into another folder finds none, and says where it looked.
-    if output.status.code() == Some(0) {
-        assert_eq!(
-            std::fs::read_dir(elsewhere.path().join("answers"))
-                .unwrap()
-                .count(),
-            2
-        );
+    let output = bench(&[]);
+    let built = std::path::Path::new(env!("CARGO_BIN_EXE_logitspec")).canonicalize();
+    let tree = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize();
+    // A program that was built into a folder elsewhere has none beside it.
+    if built.unwrap().starts_with(tree.unwrap()) {
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let answers = elsewhere.path().join("data/demo_bench/model_answer");
+        let files = std::fs::read_dir(answers).unwrap().count();
+        assert_eq!(files, 2, "here, not beside the questions");
     } else {
-        assert_refused(&output, &["data/demo_bench/question.jsonl", "--data-dir"]);
+        assert_refused(&output, &["data/demo_bench", "where the program was built"]);
     }
-    assert_refused(
-        &bench(&["--data-dir", "here"]),
-        &["here/demo_bench", "--data-dir here"],
-    );
+    let output = bench(&["--data-dir", "here"]);
+    assert_refused(&output, &["here/demo_bench", "--data-dir here?"]);
+}
+
+#[test]
+fn no_answers_are_lost_if_another_file_cannot_be_started_afresh() {
+    let set = Set::of(1);
+    set.done(&[]);
+    let [base, ours] = ["baseline", "logitspec"].map(|method| set.answers(method));
+    let kept = std::fs::read(&base).unwrap();
+    std::fs::write(&ours, "Dear diary,").unwrap();
+    assert_refused(&set.bench(&["--overwrite"]), &["no answer file"]);
+    assert_eq!(std::fs::read(&base).unwrap(), kept);
 }

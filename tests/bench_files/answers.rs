@@ -289,7 +289,16 @@ proptest! {
 #[test]
 fn only_answers_are_started_afresh() {
     let question = br#"{"question_id": 1, "category": "qa", "turns": ["x"]}"#;
-    for foreign in [&b"GGUF\x03\0\0\0"[..], b"Dear diary,", question, b"[]"] {
+    let response = br#"{"id": "x", "object": "chat.completion", "choices": [{"index": 0}]}"#;
+    let choices = br#"{"question_id": 1, "question": "x", "choices": ["a", "b"]}"#;
+    for foreign in [
+        &b"GGUF\x03\0\0\0"[..],
+        b"Dear diary,",
+        b"[]",
+        question,
+        response,
+        choices,
+    ] {
         let (_folder, path) = file_with(foreign);
         let error = AnswerFile::create(&path).unwrap_err();
         assert!(matches!(error, AnswerError::Foreign { .. }), "{error}");

@@ -167,7 +167,7 @@ impl Scenario {
         }
     }
 
-    /// Flat, so steep that hardly anything pays, or learned on the way.
+    /// Flat, so steep that hardly anything pays, or learned on the way, from times that no two runs share.
     fn cost(&self) -> CostModel {
         match self.seed % 4 {
             0 => CostModel::flat(),
