@@ -300,7 +300,7 @@ fn the_demo_model_is_used_where_no_model_is_named() {
     // Away from the source tree, which has one.
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("logitspec");
-    std::fs::copy(env!("CARGO_BIN_EXE_logitspec"), &program).unwrap();
+    program::copy_to(&program);
     let data = folder.path().join("share");
     let run = |args: &[&str]| {
         Command::new(&program)

@@ -42,7 +42,7 @@ fn the_manifest_has_the_commit_of_the_build() {
     // The same program in a checkout of another commit.
     let elsewhere = checkout("another");
     let program = elsewhere.path().join("logitspec");
-    std::fs::copy(env!("CARGO_BIN_EXE_logitspec"), &program).unwrap();
+    program::copy_to(&program);
     let here = set.command(&["--overwrite"]);
     let output = Command::new(program)
         .args(here.get_args())
