@@ -1,7 +1,7 @@
 //! Small pieces of file handling that the formats share.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The folder that holds `path`; `.` where the path is a bare file name.
@@ -22,19 +22,26 @@ pub(crate) fn is_no_file(path: &Path) -> bool {
 #[cfg(feature = "cli")]
 pub(crate) fn is_same_place(a: &Path, b: &Path) -> bool {
     let place = |path: &Path| {
-        Some((
-            folder_of(path).canonicalize().ok()?,
-            path.file_name()?.to_owned(),
-        ))
+        let folder = folder_of(path).canonicalize().ok()?;
+        Some((folder, path.file_name()?.to_owned()))
     };
-    is_same_file(a, b) || place(a).is_some() && place(a) == place(b)
+    is_same_file(a, b) || place(a).is_some_and(|a| place(b) == Some(a))
 }
 
 /// Whether both names lead to one file that is there.
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "hub"))]
 pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
     let place = |path: &Path| path.canonicalize().ok();
-    place(a).is_some() && place(a) == place(b)
+    place(a).is_some_and(|a| place(b) == Some(a))
+}
+
+/// The first `most` bytes of what writing to `path` would replace: nothing where there is no file, or a pipe or a device.
+pub(crate) fn start_of(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    if path.is_file() {
+        File::open(path)?.take(most).read_to_end(&mut start)?;
+    }
+    Ok(start)
 }
 
 /// Writes `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the new one and

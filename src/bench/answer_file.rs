@@ -143,17 +143,10 @@ pub fn check_replaceable(path: &Path) -> Result<(), AnswerError> {
     const KEYS: [&[u8]; 3] = [b"\"question_id\"", b"\"answer_id\"", b"\"choices\""];
     const FAR_ENOUGH: u64 = 4096;
     must_be_a_file(path)?;
-    let mut start = Vec::new();
-    match File::open(path).and_then(|file| file.take(FAR_ENOUGH).read_to_end(&mut start)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => {
-            return Err(AnswerError::Open {
-                path: path.into(),
-                error,
-            });
-        }
-    }
+    let start = files::start_of(path, FAR_ENOUGH).map_err(|error| AnswerError::Open {
+        path: path.into(),
+        error,
+    })?;
     let start = start.trim_ascii();
     let has = |key: &&[u8]| memchr::memmem::find(start, key).is_some();
     match start.is_empty() || start.starts_with(b"{") && KEYS.iter().all(has) {

@@ -196,44 +196,46 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let model_id = args.model_id(&engine);
     let settings = Settings::new(args, &engine, &context, &question_file, &server)?;
     let beside = args.answers_beside(&question_file);
-    let mut lanes = Vec::new();
-    // All of them before any is begun with: none is lost if one cannot be.
-    for repeat in 0..args.repeat {
-        for bencher in &benchers {
-            let path = args.answer_path(&beside, &model_id, &bencher.name(), repeat);
-            if is_same_file(&path, &question_file) {
-                return Err(user_error(format!(
-                    "--answer-file {}: that is the question file; name another",
-                    path.display()
-                )));
-            }
-            if args.overwrite {
-                check_replaceable(&path).map_err(RunError::from)?;
-            }
-        }
-    }
+    let mut places = Vec::new();
     for repeat in 0..args.repeat {
         for (number, bencher) in benchers.iter().enumerate() {
             let path = args.answer_path(&beside, &model_id, &bencher.name(), repeat);
-            let manifest = settings.manifest(bencher, options);
-            let mut lane = Lane::open(&path, &manifest, args.overwrite, number, repeat)?;
-            for skipped in &set.skipped {
-                lane.skip(Skip::from(skipped))?;
-            }
-            if args.earlier.history && lane.answered() > 0 {
-                tell_line!(
-                    "note: {}: the questions answered before are not in the history; --overwrite asks them again",
-                    path.display()
-                );
-            }
-            for notice in &lane.notices {
-                tell_line!("note: {notice}");
-            }
-            if let Some(commit) = &lane.other_commit {
-                tell_line!("note: {}: resumed although {commit}", path.display());
-            }
-            lanes.push(lane);
+            places.push((repeat, number, path));
         }
+    }
+    // All of them before any is begun with: none is lost if one cannot be.
+    for (_, _, path) in &places {
+        if is_same_file(path, &question_file) {
+            return Err(user_error(format!(
+                "--answer-file {}: that is the question file; name another",
+                path.display()
+            )));
+        }
+        if args.overwrite {
+            check_replaceable(path).map_err(RunError::from)?;
+        }
+    }
+    let mut lanes = Vec::new();
+    for (repeat, number, path) in places {
+        let bencher = &benchers[number];
+        let manifest = settings.manifest(bencher, options);
+        let mut lane = Lane::open(&path, &manifest, args.overwrite, number, repeat)?;
+        for skipped in &set.skipped {
+            lane.skip(Skip::from(skipped))?;
+        }
+        if args.earlier.history && lane.answered() > 0 {
+            tell_line!(
+                "note: {}: the questions answered before are not in the history; --overwrite asks them again",
+                path.display()
+            );
+        }
+        for notice in &lane.notices {
+            tell_line!("note: {notice}");
+        }
+        if let Some(commit) = &lane.other_commit {
+            tell_line!("note: {}: resumed although {commit}", path.display());
+        }
+        lanes.push(lane);
     }
 
     let names: Vec<String> = benchers.iter().map(Bencher::name).collect();

@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::stdout::stdout;
+use crate::files::start_of;
 use crate::report::{Options, Report, csv, html, markdown, table};
 
 /// Compare answer files with those of the plain decoder
@@ -95,9 +96,7 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
 
 /// Whether a page may be written there: no file is, or an older page.
 fn may_be_replaced(path: &Path) -> bool {
-    if !path.is_file() {
-        return true;
-    }
-    let bytes = std::fs::read(path).unwrap_or_default();
-    bytes.is_empty() || bytes.starts_with(b"<!doctype html")
+    const PAGE: &[u8] = b"<!doctype html";
+    let start = start_of(path, PAGE.len() as u64).unwrap_or_default();
+    start.is_empty() || start == PAGE
 }

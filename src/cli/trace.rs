@@ -1,7 +1,7 @@
 //! `--trace FILE`: every step as a line of JSON.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,22 +11,22 @@ use crate::TokenId;
 use crate::cli::exit::UserError;
 use crate::draft::ROOT;
 use crate::engine::{SessionOptions, StepView};
+use crate::files::start_of;
 
 /// Whether a trace may be written there: no file is, or an empty one, or an older trace.
 pub(super) fn may_be_replaced(path: &Path) -> bool {
-    // Devices and pipes hold nothing that could be lost.
-    if !path.is_file() {
-        return true;
-    }
-    let mut header = String::new();
-    let read = File::open(path)
-        .and_then(|file| BufReader::new(file.take(LONGEST_HEADER)).read_line(&mut header));
-    match read {
-        Ok(0) => true,
-        Ok(_) => serde_json::from_str::<Value>(&header)
-            .is_ok_and(|header| HEADER.iter().all(|key| header.get(key).is_some())),
-        Err(_) => false,
-    }
+    let Ok(start) = start_of(path, LONGEST_HEADER) else {
+        return false;
+    };
+    let is_header = |line: &[u8]| {
+        let header = serde_json::from_slice::<Value>(line);
+        header.is_ok_and(|header| HEADER.iter().all(|key| header.get(key).is_some()))
+    };
+    start.is_empty()
+        || start
+            .split(|&byte| byte == b'\n')
+            .next()
+            .is_some_and(is_header)
 }
 
 /// The keys of a header, and a bound of its length: a prompt of a million tokens.

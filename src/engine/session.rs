@@ -1,10 +1,12 @@
 //! One conversation with a model.
 
+mod room;
+
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, Memory, NodeId, ROOT, TreeLimits, Verified};
+use crate::draft::{DraftInput, DraftTree, Drafter, Memory, NodeId, ROOT, Verified};
 use crate::engine::answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
@@ -12,9 +14,6 @@ use crate::engine::stats::{StepTimes, Stopwatch};
 use crate::engine::{CostModel, Pass};
 use crate::runtime::{DecodeError, TargetModel};
 use crate::verify::{Accepted, Greedy, Sampler, Select, top_k, walk};
-
-/// Of a pass, at most one token in so many is decoded again.
-const AGAIN: usize = 8;
 
 /// A model, the conversation so far, and what is needed to go on.
 pub struct Session<M> {
@@ -351,7 +350,6 @@ impl<M: TargetModel> Session<M> {
 
         let mut accepted = Accepted::default();
         let decoded = tree.len();
-        let mut sequences = 1;
         if skip {
             self.last_row = None;
         } else {
@@ -360,7 +358,6 @@ impl<M: TargetModel> Session<M> {
                 self.next = Some(root);
                 return Err(error);
             }
-            sequences = self.model.sequences();
             let moving = self.model.kv_time().saturating_sub(kv_before);
             times.decode = watch.lap().saturating_sub(moving);
             times.commit = moving;
@@ -411,7 +408,7 @@ impl<M: TargetModel> Session<M> {
             let seconds = (times.draft + times.decode + times.verify + times.commit).as_secs_f64();
             let pass = Pass {
                 tokens: missing + tree.len(),
-                sequences,
+                sequences: self.model.sequences(),
                 n_past: n_past - missing,
             };
             self.cost.observe(pass, seconds);
@@ -436,61 +433,6 @@ impl<M: TargetModel> Session<M> {
             path: accepted.path,
             ranked,
         }))
-    }
-
-    /// How large this step's tree may be.
-    fn limits(&self, left: usize) -> TreeLimits {
-        let model = &self.model;
-        let leaves = model.max_leaves();
-        let room = model.n_ctx() - self.text.len();
-        let missing = self.missing();
-        let capacity = match leaves {
-            0 => 1,
-            _ if missing == 0 && self.cost.wants_plain() => 1,
-            // The pass is no larger for what is decoded again, so that it keeps its shape.
-            _ => self.options.draft_tree_capacity.saturating_sub(missing),
-        };
-        let batch = model.n_batch().saturating_sub(missing);
-        TreeLimits {
-            capacity: capacity.min(room).min(batch).max(1),
-            leaves: leaves.max(1),
-            // Deeper nodes could never be committed.
-            depth: if self.options.method.verifies_last_step() {
-                usize::MAX
-            } else {
-                left - 1
-            },
-        }
-    }
-
-    /// Tokens of the text that the cache does not hold.
-    fn missing(&self) -> usize {
-        self.text.len() - self.model.n_past()
-    }
-
-    /// Whether what was accepted of a tree had better be decoded again, with the next tree, than be kept in the cache.
-    /// Keeping it takes two calls for each branch that parts from it, each of which scans the cache.
-    fn had_better_be_decoded_again(
-        &self,
-        tree: &DraftTree,
-        accepted: &Accepted,
-        missing: usize,
-    ) -> bool {
-        let capacity = self.options.draft_tree_capacity.min(self.model.n_batch());
-        let count = accepted.path.len();
-        // It takes the place of guesses: of the unlikeliest, if there are few. And there must be a next tree.
-        if !self.options.method.weighs_cost()
-            || count == 0
-            || AGAIN * count > capacity
-            || accepted.next.is_none()
-            || self.cost.wants_plain()
-        {
-            return false;
-        }
-        let tokens = missing + tree.len();
-        let more = if tokens >= capacity { 0 } else { count };
-        let moving = self.model.commit_delay(&accepted.path).as_secs_f64();
-        moving > self.cost.seconds_of(more, tokens)
     }
 
     /// Decodes the tree; if the cache has no room for it (fragmented, or smaller than it says), the bare root.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::{Cache, CacheRepo, Repo};
 
+use crate::files::is_same_file;
 use crate::hub::HubError;
 use crate::hub::listing::RepoFile;
 
@@ -68,11 +69,7 @@ impl Store {
     pub(super) fn point(&self, file: &RepoFile, commit: &str) -> Result<PathBuf, HubError> {
         let blob = self.blob(file);
         let path = self.repo.pointer_path(commit).join(&file.name);
-        let same = |a: &Path, b: &Path| match (fs::canonicalize(a), fs::canonicalize(b)) {
-            (Ok(a), Ok(b)) => a == b,
-            _ => false,
-        };
-        if same(&path, &blob) || !blob.exists() && path.exists() {
+        if is_same_file(&path, &blob) || !blob.exists() && path.exists() {
             return Ok(path);
         }
         let link = || -> io::Result<()> {

@@ -33,7 +33,7 @@ pub enum DecodeError {
 ///
 /// The cache holds a prefix of the committed text. [`decode_tree`](Self::decode_tree) adds a tree to it and
 /// [`commit`](Self::commit) reduces that to the accepted path. In between only what takes `&self` is called, of which
-/// [`sequences`](Self::sequences) and [`commit_delay`](Self::commit_delay) make sense only there.
+/// [`commit_delay`](Self::commit_delay) makes sense only there.
 pub trait TargetModel {
     /// Most tokens the cache holds.
     fn n_ctx(&self) -> usize;
@@ -87,8 +87,8 @@ pub trait TargetModel {
         Duration::ZERO
     }
 
-    /// Distinct sequences of the tree decoded last, asked before it is committed. A computation graph is made for so many, as
-    /// it is for tokens and rows.
+    /// Distinct sequences of the tree decoded last, until something else is decoded. A computation graph is made for so many,
+    /// as it is for tokens and rows.
     fn sequences(&self) -> usize {
         1
     }

@@ -191,6 +191,13 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
+    /// Whatever logits say of a token of this rank.
+    fn said_by_logits(rank: usize) -> impl Iterator<Item = Evidence> {
+        let recycled =
+            [0.01, 0.1, 0.3, 0.6, 0.9].map(|probability| Evidence::Recycled { rank, probability });
+        recycled.into_iter().chain([Evidence::LastLogits { rank }])
+    }
+
     #[test]
     fn every_kind_has_a_prior_and_every_evidence_a_kind() {
         assert_eq!(priors().count(), KINDS);
@@ -198,10 +205,7 @@ mod tests {
         let mut seen = HashSet::new();
         for seconded in [false, true] {
             for rank in 0..70 {
-                seen.insert(Evidence::LastLogits { rank }.kind(seconded));
-                for probability in [0.01, 0.1, 0.3, 0.6, 0.9] {
-                    seen.insert(Evidence::Recycled { rank, probability }.kind(seconded));
-                }
+                seen.extend(said_by_logits(rank).map(|it| it.kind(seconded)));
                 for source in Source::ALL {
                     for len in 0..40 {
                         for (count, total) in [(1, 1), (2, 2), (1, 2), (1, 3)] {
@@ -230,10 +234,7 @@ mod tests {
         let mut seen = HashSet::new();
         for seconded in [false, true] {
             for rank in 0..70 {
-                seen.insert(Evidence::LastLogits { rank }.kind(seconded));
-                for probability in [0.01, 0.1, 0.3, 0.6, 0.9] {
-                    seen.insert(Evidence::Recycled { rank, probability }.kind(seconded));
-                }
+                seen.extend(said_by_logits(rank).map(|it| it.kind(seconded)));
             }
         }
         assert_eq!(seen, logits);
