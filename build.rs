@@ -7,6 +7,7 @@ use std::process::Command;
 const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
 
 fn main() {
+    lead_products_here();
     let root = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let root = root.unwrap_or_default();
     let commit = commit(&root).unwrap_or_default();
@@ -16,6 +17,20 @@ fn main() {
     }
     for path in moved_by_commits(&root) {
         println!("cargo::rerun-if-changed={}", path.display());
+    }
+}
+
+/// Has the linker lead llama.cpp's calls of `llamafile_sgemm` to `src/runtime/llama/products`, where that can be: with
+/// a linker of the GNU kind, kernels for the processor, and a llama.cpp that is linked in and not loaded.
+fn lead_products_here() {
+    println!("cargo::rustc-check-cfg=cfg(few_token_kernels)");
+    let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
+    let has = |feature: &str| std::env::var_os(format!("CARGO_FEATURE_{feature}")).is_some();
+    let loaded = has("DYNAMIC_LINK") || has("DYNAMIC_BACKENDS");
+    let target = is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ARCH", "x86_64");
+    if target && has("LLAMA") && !loaded {
+        println!("cargo::rustc-cfg=few_token_kernels");
+        println!("cargo::rustc-link-arg=-Wl,--wrap=llamafile_sgemm");
     }
 }
 

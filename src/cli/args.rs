@@ -102,6 +102,10 @@ pub(super) struct ModelArgs {
     #[arg(long, alias = "no_mmap")]
     pub no_mmap: bool,
 
+    /// Compute passes of 2 to 64 tokens with llama.cpp's own kernels, too, where logitspec has some
+    #[arg(long, alias = "llama_kernels")]
+    pub llama_kernels: bool,
+
     /// Show llama.cpp's own log on standard error
     #[arg(short = 'v', long)]
     pub verbose: bool,
@@ -275,6 +279,7 @@ impl ModelArgs {
         let options = ModelOptions {
             n_gpu_layers: self.n_gpu_layers,
             use_mmap: !self.no_mmap,
+            llama_kernels: self.llama_kernels,
             info_only: false,
         };
         Ok(Engine::load(&path, &options)?)

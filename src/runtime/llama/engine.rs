@@ -16,6 +16,7 @@ use crate::engine::{CostModel, Session, SessionOptions};
 use crate::runtime::llama::info::ModelInfo;
 use crate::runtime::llama::log;
 use crate::runtime::llama::options::{CacheType, ContextOptions, FlashAttention, ModelOptions};
+use crate::runtime::llama::products;
 use crate::runtime::llama::target::LlamaTarget;
 use crate::runtime::llama::vocab::Vocabulary;
 
@@ -99,6 +100,9 @@ impl Engine {
         let backend = backend();
         check_magic(path)?;
         log::take_errors();
+        if !options.info_only {
+            products::leave_to_llama(options.llama_kernels);
+        }
         let mut params = LlamaModelParams::default()
             .with_use_mmap(options.use_mmap)
             .with_no_alloc(options.info_only);

@@ -6,10 +6,12 @@ mod engine;
 mod info;
 mod log;
 mod options;
+#[cfg_attr(not(few_token_kernels), path = "no_products.rs")]
+mod products;
 mod target;
 mod vocab;
 
-pub use build::{build, default_threads, devices, system};
+pub use build::{build, default_threads, devices, few_token_kernels, system};
 pub use engine::{Engine, LoadError};
 pub use info::ModelInfo;
 pub use log::set_verbose;

@@ -13,6 +13,9 @@ pub struct ModelOptions {
     pub n_gpu_layers: Option<u32>,
     /// Map the file instead of reading it.
     pub use_mmap: bool,
+    /// Compute products of a few tokens with llama.cpp's own kernels, where this crate has some ([`few_token_kernels`](super::few_token_kernels)).
+    /// This goes for the whole process: the model that was loaded last decides for all.
+    pub llama_kernels: bool,
     /// Read only the header, for [`Engine::info`](super::Engine::info); no context can be made.
     pub info_only: bool,
 }
@@ -22,6 +25,7 @@ impl Default for ModelOptions {
         Self {
             n_gpu_layers: None,
             use_mmap: true,
+            llama_kernels: false,
             info_only: false,
         }
     }

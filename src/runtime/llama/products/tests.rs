@@ -1,0 +1,352 @@
+//! The kernels against a plain sum, and against llama.cpp's own.
+
+use proptest::prelude::*;
+
+use super::*;
+
+unsafe extern "C" {
+    /// llama.cpp's product of one row and one token.
+    fn ggml_vec_dot_q8_0_q8_0(
+        n: c_int,
+        result: *mut f32,
+        result_stride: usize,
+        a: *const c_void,
+        a_stride: usize,
+        b: *const c_void,
+        b_stride: usize,
+        columns: c_int,
+    );
+}
+
+/// What this processor can run: the kernels for lesser ones, too.
+fn all_instructions() -> impl Iterator<Item = Instructions> {
+    let best = instructions();
+    [Instructions::Avx2, Instructions::Avx512]
+        .into_iter()
+        .filter(move |&one| best == Some(one) || best == Some(Instructions::Avx512))
+}
+
+/// Half precision of a float that it can hold.
+fn half(value: f32) -> u16 {
+    // SAFETY: takes a float, gives its half.
+    unsafe { sys::ggml_fp32_to_fp16(value) }
+}
+
+fn from_half(value: u16) -> f32 {
+    // SAFETY: takes a half, gives the float.
+    unsafe { sys::ggml_fp16_to_fp32(value) }
+}
+
+/// A matrix with a few bytes between its rows.
+#[derive(Debug)]
+struct Bytes {
+    bytes: Vec<u8>,
+    stride: usize,
+}
+
+impl Bytes {
+    fn matrix(&self) -> Matrix {
+        Matrix {
+            start: self.bytes.as_ptr(),
+            stride: self.stride,
+        }
+    }
+
+    fn row(&self, row: usize) -> &[u8] {
+        &self.bytes[row * self.stride..]
+    }
+}
+
+#[derive(Debug)]
+struct Case {
+    product: Product,
+    weights: Bytes,
+    tokens: Bytes,
+    /// Results lie so many floats further apart than they need to.
+    between: usize,
+    /// Where a thread stops and another goes on.
+    cuts: Vec<usize>,
+}
+
+impl Case {
+    /// Random numbers laid out as weights, or as tokens.
+    fn random(
+        kind: Kind,
+        rows: usize,
+        length: usize,
+        between: usize,
+        random: &mut fastrand::Rng,
+    ) -> Bytes {
+        let used = match kind {
+            Kind::F16 => length * 2,
+            Kind::Q8_0 => length / q8_0::BLOCK * q8_0::BYTES,
+        };
+        let stride = used + between;
+        let mut bytes = vec![0xff; rows * stride];
+        for row in bytes.chunks_exact_mut(stride) {
+            match kind {
+                Kind::F16 => {
+                    for value in row[..used].chunks_exact_mut(2) {
+                        value.copy_from_slice(&half(random.f32() - 0.5).to_le_bytes());
+                    }
+                }
+                Kind::Q8_0 => {
+                    for block in row[..used].chunks_exact_mut(q8_0::BYTES) {
+                        block[..2].copy_from_slice(&half(random.f32() / 8.0).to_le_bytes());
+                        block[2..].fill_with(|| random.i8(-127..=127) as u8);
+                    }
+                }
+            }
+        }
+        Bytes { bytes, stride }
+    }
+
+    /// All results, of which each piece was computed on its own. What is nobody's keeps its NaN.
+    fn compute(&self, instructions: Instructions) -> Vec<f32> {
+        let Product { rows, tokens, .. } = self.product;
+        let stride = rows + self.between;
+        let mut results = vec![f32::NAN; tokens * stride];
+        let to = Results {
+            start: results.as_mut_ptr(),
+            stride,
+        };
+        let ends = self.cuts.iter().copied().chain([rows]);
+        let starts = [0].into_iter().chain(self.cuts.iter().copied());
+        let pieces: Vec<_> = starts.zip(ends).map(|(start, end)| start..end).collect();
+        let (weights, token_values) = (self.weights.matrix(), self.tokens.matrix());
+        // A thread for every second piece.
+        for thread in 0..2 {
+            let pieces = pieces.iter().skip(thread).step_by(2).cloned();
+            // SAFETY: the processor has the instructions, the matrices have what the product says.
+            unsafe {
+                match self.product.kind {
+                    Kind::F16 => f16::multiply(
+                        instructions,
+                        self.product,
+                        weights,
+                        token_values,
+                        pieces,
+                        to,
+                    ),
+                    Kind::Q8_0 => q8_0::multiply(
+                        instructions,
+                        self.product,
+                        weights,
+                        token_values,
+                        pieces,
+                        to,
+                    ),
+                }
+            }
+        }
+        results
+    }
+
+    /// The sum in double precision, and the sum of the sizes of what is summed.
+    fn exact_f16(&self, row: usize, token: usize) -> (f64, f64) {
+        let values = |bytes: &[u8]| -> Vec<f64> {
+            let halves = bytes.chunks_exact(2).take(self.product.length);
+            halves
+                .map(|two| f64::from(from_half(u16::from_le_bytes([two[0], two[1]]))))
+                .collect()
+        };
+        let (a, b) = (
+            values(self.weights.row(row)),
+            values(self.tokens.row(token)),
+        );
+        let products = a.iter().zip(&b).map(|(a, b)| a * b);
+        (products.clone().sum(), products.map(f64::abs).sum())
+    }
+
+    /// What llama.cpp computes for one token.
+    fn by_llama(&self, row: usize, token: usize) -> f32 {
+        // Which makes its table of half precision.
+        crate::runtime::llama::devices();
+        let mut result = 0.0;
+        // SAFETY: both have `length` values.
+        unsafe {
+            ggml_vec_dot_q8_0_q8_0(
+                self.product.length as c_int,
+                &mut result,
+                0,
+                self.weights.row(row).as_ptr().cast(),
+                0,
+                self.tokens.row(token).as_ptr().cast(),
+                0,
+                1,
+            );
+        }
+        result
+    }
+}
+
+fn cases(kind: Kind) -> impl Strategy<Value = Case> {
+    let step = match kind {
+        Kind::F16 => f16::STEP,
+        Kind::Q8_0 => q8_0::STEP,
+    };
+    let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
+    (
+        1..40_usize,
+        1..6_usize,
+        1..=MOST_TOKENS,
+        0..3_usize,
+        cuts,
+        any::<u64>(),
+    )
+        .prop_map(move |(rows, steps, tokens, between, cuts, seed)| {
+            let length = steps * step;
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(rows + 1)).collect();
+            cuts.sort_unstable();
+            Case {
+                product: Product {
+                    kind,
+                    rows,
+                    length,
+                    tokens,
+                },
+                weights: Case::random(kind, rows, length, 2 * between, &mut random),
+                tokens: Case::random(kind, tokens, length, 2 * between, &mut random),
+                between,
+                cuts,
+            }
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn half_precision_is_summed_as_well_as_single_precision_can(case in cases(Kind::F16)) {
+        let Product { rows, tokens, .. } = case.product;
+        for instructions in all_instructions() {
+            let results = case.compute(instructions);
+            for (at, result) in results.into_iter().enumerate() {
+                let (token, row) = (at / (rows + case.between), at % (rows + case.between));
+                if row >= rows {
+                    prop_assert!(result.is_nan(), "wrote behind the rows");
+                    continue;
+                }
+                prop_assert!(token < tokens);
+                let (sum, sizes) = case.exact_f16(row, token);
+                let error = (f64::from(result) - sum).abs();
+                prop_assert!(error <= sizes * 1e-6, "{instructions:?}, row {row}, token {token}: {result} for {sum}");
+            }
+        }
+    }
+
+    #[test]
+    fn q8_0_is_bit_for_bit_what_llama_computes_for_one_token(case in cases(Kind::Q8_0)) {
+        let rows = case.product.rows;
+        for instructions in all_instructions() {
+            let results = case.compute(instructions);
+            for (at, result) in results.into_iter().enumerate() {
+                let (token, row) = (at / (rows + case.between), at % (rows + case.between));
+                if row >= rows {
+                    prop_assert!(result.is_nan(), "wrote behind the rows");
+                    continue;
+                }
+                let expected = case.by_llama(row, token);
+                prop_assert_eq!(result.to_bits(), expected.to_bits(), "{:?}, row {}, token {}", instructions, row, token);
+            }
+        }
+    }
+}
+
+/// Extremes of eight bits, where sums of pairs are largest.
+#[test]
+fn q8_0_does_not_overflow() {
+    for (weight, value) in [(-128_i8, -127_i8), (-128, 127), (127, -127), (127, 127)] {
+        let (rows, length, tokens) = (4, q8_0::STEP, 3);
+        let matrix = |rows: usize, value: i8| {
+            let mut block = half(1.0).to_le_bytes().to_vec();
+            block.extend([value as u8; q8_0::BLOCK]);
+            let stride = length / q8_0::BLOCK * q8_0::BYTES;
+            let bytes = block.repeat(rows * length / q8_0::BLOCK);
+            Bytes { bytes, stride }
+        };
+        let case = Case {
+            product: Product {
+                kind: Kind::Q8_0,
+                rows,
+                length,
+                tokens,
+            },
+            weights: matrix(rows, weight),
+            tokens: matrix(tokens, value),
+            between: 0,
+            cuts: vec![],
+        };
+        let expected = (i32::from(weight) * i32::from(value) * length as i32) as f32;
+        for instructions in all_instructions() {
+            assert!(
+                case.compute(instructions)
+                    .iter()
+                    .all(|&result| result == expected),
+                "{instructions:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_products_of_a_few_tokens_with_weights_are_taken() {
+    let [f32, f16, q8_0, q4_0] = [
+        sys::GGML_TYPE_F32,
+        sys::GGML_TYPE_F16,
+        sys::GGML_TYPE_Q8_0,
+        sys::GGML_TYPE_Q4_0,
+    ]
+    .map(|kind| kind as c_int);
+    let taken =
+        |m, n, k, types| Product::of(m, n, k, types).map(|product| (product.kind, product.length));
+    let half = [f16, f16, f32];
+    assert_eq!(taken(2048, 2, 2048, half), Some((Kind::F16, 2048)));
+    assert_eq!(taken(32_000, 64, 5632, half), Some((Kind::F16, 5632)));
+    assert_eq!(
+        taken(256, 3, 64, [q8_0, q8_0, f32]),
+        Some((Kind::Q8_0, 2048))
+    );
+    // Single tokens, prompts.
+    assert_eq!(taken(2048, 1, 2048, half), None);
+    assert_eq!(taken(2048, 65, 2048, half), None);
+    // Attention: keys (length of a head), values (as many rows).
+    assert_eq!(taken(1024, 8, 128, half), None);
+    assert_eq!(taken(128, 8, 1024, half), None);
+    // Rows that do not come out even, other types, tokens that are not rounded yet.
+    assert_eq!(taken(2048, 2, 2040, half), None);
+    assert_eq!(taken(2048, 2, 60, [q8_0, q8_0, f32]), None);
+    assert_eq!(taken(2048, 2, 64, [q4_0, q8_0, f32]), None);
+    assert_eq!(taken(2048, 2, 2048, [f16, f32, f32]), None);
+    assert_eq!(taken(-1, 2, 2048, half), None);
+}
+
+#[test]
+fn pieces_are_a_few_for_each_thread_and_begin_where_kernels_do() {
+    let product = |rows| Product {
+        kind: Kind::F16,
+        rows,
+        length: 2048,
+        tokens: 2,
+    };
+    for (rows, threads, piece) in [
+        (2048, 2, 128),
+        (32_000, 2, 2000),
+        (2048, 16, 16),
+        (256, 64, 16),
+        (2050, 2, 132),
+    ] {
+        assert_eq!(
+            product(rows).piece(threads),
+            piece,
+            "{rows} rows, {threads} threads"
+        );
+        assert_eq!(piece % ROWS, 0);
+    }
+}
+
+#[test]
+fn llama_comes_here_for_its_products() {
+    assert!(is_linked());
+}
