@@ -20,18 +20,30 @@ fn main() {
     }
 }
 
-/// Has the linker lead llama.cpp's calls of `llamafile_sgemm` to `src/runtime/llama/products`, where that can be: with
-/// a linker of the GNU kind, kernels for the processor, and a llama.cpp that is linked in and not loaded.
+/// Has the linker lead llama.cpp's calls of `llamafile_sgemm` to `src/runtime/llama/products`, where that can be: through a C
+/// compiler that links as GNU's do, with kernels for the processor, and with a llama.cpp that has the function and is linked in,
+/// not loaded.
 fn lead_products_here() {
     println!("cargo::rustc-check-cfg=cfg(few_token_kernels)");
+    for name in ["GGML_LLAMAFILE", "LLAMA_BUILD_SHARED_LIBS"] {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
     let has = |feature: &str| std::env::var_os(format!("CARGO_FEATURE_{feature}")).is_some();
-    let loaded = has("DYNAMIC_LINK") || has("DYNAMIC_BACKENDS");
+    let on = |name: &str| std::env::var(name).is_ok_and(|value| !is_off(&value));
+    let loaded = has("DYNAMIC_LINK") || has("DYNAMIC_BACKENDS") || on("LLAMA_BUILD_SHARED_LIBS");
+    let lacks = std::env::var("GGML_LLAMAFILE").is_ok_and(|value| is_off(&value));
     let target = is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ARCH", "x86_64");
-    if target && has("LLAMA") && !loaded {
+    if has("KERNELS") && target && !loaded && !lacks {
         println!("cargo::rustc-cfg=few_token_kernels");
         println!("cargo::rustc-link-arg=-Wl,--wrap=llamafile_sgemm");
     }
+}
+
+/// Whether CMake takes a value for no.
+fn is_off(value: &str) -> bool {
+    let value = value.to_ascii_uppercase();
+    ["", "0", "OFF", "NO", "FALSE", "N"].contains(&value.as_str())
 }
 
 /// The commit that `root` is at, with `-dirty` behind it if the sources are not as they are there. `None` where

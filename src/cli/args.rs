@@ -102,7 +102,8 @@ pub(super) struct ModelArgs {
     #[arg(long, alias = "no_mmap")]
     pub no_mmap: bool,
 
-    /// Compute passes of 2 to 64 tokens with llama.cpp's own kernels, too, where logitspec has some
+    /// Compute passes of 2 to 64 tokens with llama.cpp's own kernels, too (on processors, F16 and Q8_0 have some of
+    /// logitspec's)
     #[arg(long, alias = "llama_kernels")]
     pub llama_kernels: bool,
 

@@ -18,9 +18,7 @@ use crate::engine::calibrate::{
 };
 use crate::engine::{CostModel, MOST_TOKENS, SessionOptions};
 use crate::runtime::DecodeError;
-use crate::runtime::llama::{
-    ContextOptions, Engine, build, default_threads, devices, few_token_kernels, system,
-};
+use crate::runtime::llama::{ContextOptions, Engine, build, default_threads, devices, system};
 
 /// Measure what a pass over so many tokens costs, for a model on this machine, and keep it
 ///
@@ -175,7 +173,7 @@ fn key(engine: &Engine, context: &ContextOptions) -> CalibrationKey {
         "ubatch": engine.n_ubatch(context),
         "llama_cpp": build(),
         "system": system(),
-        "few_token_kernels": few_token_kernels(),
+        "few_token_kernels": engine.few_token_kernels(),
     });
     match key {
         serde_json::Value::Object(map) => map.into_iter().collect(),

@@ -13,7 +13,7 @@ use crate::cli::bench::BenchArgs;
 use crate::cli::bench::methods::Bencher;
 use crate::cli::calibrate::kept;
 use crate::engine::SessionOptions;
-use crate::runtime::llama::{ContextOptions, Engine, build, devices, few_token_kernels};
+use crate::runtime::llama::{ContextOptions, Engine, build, devices};
 use crate::store::checksum_of;
 
 /// Models from this size on take a while to hash.
@@ -52,7 +52,7 @@ impl Settings {
             "cache-type-v": context.cache_type_v.to_string(),
             "ctx-size": context.n_ctx,
             // What it came to, since that depends on more than the flag.
-            "few-token-kernels": few_token_kernels(),
+            "few-token-kernels": engine.few_token_kernels(),
             "flash-attn": format!("{:?}", engine.flash_attention(context)).to_lowercase(),
             "jobs": args.jobs,
             "max-new-tokens": args.max_new_tokens,

@@ -39,13 +39,6 @@ pub fn system() -> &'static str {
     &SYSTEM
 }
 
-/// Who computes the products of passes over a few tokens on this processor, which decides what a pass costs: `llama.cpp`, or
-/// kernels of this crate, by the instructions that they use. They are in programs that are linked as
-/// this crate's own are ("Weights ahead of time" in docs/decisions.md).
-pub fn few_token_kernels() -> &'static str {
-    super::products::in_use().unwrap_or("llama.cpp")
-}
-
 /// The threads that a context gets if its options name no number: one per core that this process may use.
 pub fn default_threads() -> u32 {
     super::engine::cores()

@@ -57,6 +57,14 @@ pub enum LoadError {
         /// What it is instead.
         reason: String,
     },
+    /// Another model of this process wants other kernels.
+    #[error(
+        "{path:?} cannot be loaded beside a model with other kernels: give all models of a process the same `llama_kernels`"
+    )]
+    Kernels {
+        /// The path.
+        path: PathBuf,
+    },
     /// No context could be made.
     #[error(
         "llama.cpp cannot make a context of {n_ctx} tokens: {cause}; try a smaller -c/--ctx-size, or fewer GPU layers with -ngl"
@@ -100,8 +108,10 @@ impl Engine {
         let backend = backend();
         check_magic(path)?;
         log::take_errors();
-        if !options.info_only {
-            products::leave_to_llama(options.llama_kernels);
+        if !options.info_only
+            && products::are_left_to_llama(options.llama_kernels) != options.llama_kernels
+        {
+            return Err(LoadError::Kernels { path: path.into() });
         }
         let mut params = LlamaModelParams::default()
             .with_use_mmap(options.use_mmap)
@@ -288,14 +298,27 @@ impl Engine {
         Ok(Session::new(self.context(&context)?, options).with_cost(self.cost_model()))
     }
 
+    /// Who computes passes of a few tokens, which decides what they cost: `llama.cpp`, or kernels of this crate, by the
+    /// instructions that they use and their version. Those are for weights in F16 and Q8_0 on processors, in programs that are
+    /// linked as this crate's own are ("Weights ahead of time" in docs/decisions.md).
+    pub fn few_token_kernels(&self) -> String {
+        let ours = match self.is_on_gpu() {
+            true => None,
+            false => products::in_use(&self.info().quantization),
+        };
+        ours.unwrap_or_else(|| "llama.cpp".into())
+    }
+
     /// What is known of the cost of a pass before the first: a guess by the kind of device and of weights.
     pub fn cost_model(&self) -> CostModel {
         if self.is_on_gpu() {
             CostModel::gpu()
         } else {
-            let unquantized = ["F32", "F16", "BF16"];
             let stored = self.info().quantization;
-            CostModel::cpu(!unquantized.contains(&stored.as_str()))
+            match products::in_use(&stored) {
+                Some(_) => CostModel::cpu_ahead(),
+                None => CostModel::cpu(!["F32", "F16", "BF16"].contains(&stored.as_str())),
+            }
         }
     }
 

@@ -11,7 +11,7 @@ mod products;
 mod target;
 mod vocab;
 
-pub use build::{build, default_threads, devices, few_token_kernels, system};
+pub use build::{build, default_threads, devices, system};
 pub use engine::{Engine, LoadError};
 pub use info::ModelInfo;
 pub use log::set_verbose;

@@ -1,9 +1,9 @@
-//! Where llama.cpp computes all products itself: see `build.rs`.
+//! In place of `products`, where there are no kernels but llama.cpp's: see `build.rs`.
 
-/// Does nothing: they are.
-pub(super) fn leave_to_llama(_: bool) {}
+pub(super) fn are_left_to_llama(leave: bool) -> bool {
+    leave
+}
 
-/// The instructions of kernels that there are none of.
-pub(super) fn in_use() -> Option<&'static str> {
+pub(super) fn in_use(_stored: &str) -> Option<String> {
     None
 }

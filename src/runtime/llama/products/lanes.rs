@@ -3,11 +3,11 @@
 use std::arch::x86_64::*;
 
 /// How far ahead of their use weights are asked for, in bytes. Half and twice as far made no difference, 4 KB a large one.
-const AHEAD: usize = 64 << 10;
+pub(super) const AHEAD: usize = 64 << 10;
 /// The bytes that come from memory at once.
 pub(super) const LINE: usize = 64;
 
-/// Asks for the line that is [`AHEAD`] of an address, for the second-level cache: few lines can be on their way to the first
+/// Asks for a line, for the second-level cache: few lines can be on their way to the first
 /// level at a time. The address may be past the end of everything.
 ///
 /// # Safety
@@ -15,7 +15,7 @@ pub(super) const LINE: usize = 64;
 #[inline(always)]
 pub(super) unsafe fn ask_for(address: *const u8) {
     // SAFETY: asking for an address that there is not does nothing.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(address.wrapping_add(AHEAD).cast()) }
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
 }
 
 /// A vector of floats.

@@ -6,9 +6,8 @@
 //! The kernels here ask for what comes 64 KB later.
 //!
 //! They stand in for `llamafile_sgemm`, which llama.cpp calls for such products: on Linux, `build.rs` has the linker lead
-//! llama.cpp's calls of it to [`product`]. What these kernels are not made for (single tokens, prompts, other types of weights,
-//! other processors), that goes on to llama.cpp's own function. Programs that use this crate as a library link as they
-//! always do, and keep llama.cpp's kernels unless they have `-Wl,--wrap=llamafile_sgemm` linked as well.
+//! llama.cpp's calls of it to [`product`]. What these kernels are not made for (single tokens, prompts of more than 64, other types of
+//! weights, other processors), that goes on to llama.cpp's own function.
 #![allow(unsafe_code)]
 // Numbers that count to a constant are what compilers unroll, so that all sums are in registers.
 #![allow(clippy::needless_range_loop)]
@@ -16,19 +15,21 @@
 mod f16;
 mod lanes;
 mod q8_0;
+mod tiles;
 
 #[cfg(test)]
 mod tests;
 
 use std::ffi::{c_int, c_void};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{LazyLock, OnceLock};
 
 use llama_cpp_sys_2 as sys;
 
+/// The types of weights that there are kernels for, as model files name them.
+const TYPES: [&str; 2] = ["F16", "Q8_0"];
 /// The most tokens of a product, and so the largest tree: more are a prompt, and compute more than they read.
 const MOST_TOKENS: usize = 64;
-/// The least length and number of rows. Less, the products of attention among them, is in the caches anyway.
+/// The least length and number of rows: less is in the caches anyway. Most of attention's products are.
 const LEAST: usize = 256;
 /// Each thread takes the rows in about so many pieces, one after the other, so that one that is held up does less.
 const PIECES: usize = 8;
@@ -37,58 +38,66 @@ const PIECES: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Instructions {
     Avx2,
-    /// With VNNI.
     Avx512,
+    /// AVX-512 with products of bytes.
+    Vnni,
 }
 
 /// The best that this processor has and llama.cpp was built for: a sum in other lanes would be another sum.
 fn instructions() -> Option<Instructions> {
     static BEST: LazyLock<Option<Instructions>> = LazyLock::new(|| {
         // SAFETY: these take nothing, and say what llama.cpp was built for.
-        let built = unsafe {
+        let [avx2, f16c, fma, avx512] = unsafe {
             [
-                sys::ggml_cpu_has_avx2() != 0
-                    && sys::ggml_cpu_has_f16c() != 0
-                    && sys::ggml_cpu_has_fma() != 0,
-                sys::ggml_cpu_has_avx512() != 0,
+                sys::ggml_cpu_has_avx2(),
+                sys::ggml_cpu_has_f16c(),
+                sys::ggml_cpu_has_fma(),
+                sys::ggml_cpu_has_avx512(),
             ]
-        };
-        let avx2 = built[0]
-            && is_x86_feature_detected!("avx2")
+        }
+        .map(|has| has != 0);
+        let has_avx2 = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("f16c")
             && is_x86_feature_detected!("fma");
-        let avx512 = built[1]
-            && is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vnni");
-        match (avx2, avx512) {
-            (true, true) => Some(Instructions::Avx512),
-            (true, false) if !built[1] => Some(Instructions::Avx2),
-            _ => None,
+        let has_avx512 =
+            is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+        if !(avx2 && f16c && fma && has_avx2) {
+            None
+        } else if !avx512 {
+            Some(Instructions::Avx2)
+        } else if !has_avx512 {
+            None
+        } else if is_x86_feature_detected!("avx512vnni") {
+            Some(Instructions::Vnni)
+        } else {
+            Some(Instructions::Avx512)
         }
     });
     *BEST
 }
 
-/// Whether llama.cpp's kernels do all.
-static LEFT_TO_LLAMA: AtomicBool = AtomicBool::new(false);
+/// Whether llama.cpp's kernels do all. Settled once: the threads of a pass must not see different answers.
+static LEFT_TO_LLAMA: OnceLock<bool> = OnceLock::new();
 
-/// Leaves products to llama.cpp's own kernels, or not, in the whole process. To be called before a model computes: the
-/// threads of a pass under way must not see different answers.
-pub(super) fn leave_to_llama(leave: bool) {
-    LEFT_TO_LLAMA.store(leave, Relaxed);
+/// Whether products are left to llama.cpp's own kernels, from now on and in the whole process: as `leave` says, if nobody
+/// asked before.
+pub(super) fn are_left_to_llama(leave: bool) -> bool {
+    *LEFT_TO_LLAMA.get_or_init(|| leave)
 }
 
-/// The instructions that products of a few tokens are computed with here, instead of by llama.cpp. `None` where llama.cpp does
-/// it itself.
-pub(super) fn in_use() -> Option<&'static str> {
-    if LEFT_TO_LLAMA.load(Relaxed) || !is_linked() {
+/// Raised whenever a change makes passes cost something else.
+const VERSION: u32 = 1;
+
+/// The kernels that a model's products of a few tokens are computed with here, instead of by llama.cpp. `None` where llama.cpp
+/// does it itself. `stored` is what most of the weights are, as model files name it.
+pub(super) fn in_use(stored: &str) -> Option<String> {
+    // SAFETY: takes nothing, and says what llama.cpp was built for. With it, weights are in a layout of their own.
+    let amx = unsafe { sys::ggml_cpu_has_amx_int8() } != 0;
+    let left = *LEFT_TO_LLAMA.get().unwrap_or(&false);
+    if left || amx || !TYPES.contains(&stored) || !is_linked() {
         return None;
     }
-    instructions().map(|instructions| match instructions {
-        Instructions::Avx2 => "AVX2",
-        Instructions::Avx512 => "AVX512",
-    })
+    Some(format!("{:?} {VERSION}", instructions()?))
 }
 
 /// Whether llama.cpp's calls come here.
@@ -101,7 +110,8 @@ fn is_linked() -> bool {
         threadpool: std::ptr::null_mut(),
     };
     let nothing = std::ptr::null();
-    // SAFETY: a product with no tokens. llama.cpp's function leaves those alone, and says so; the one here answers otherwise.
+    // SAFETY: a product with no tokens. llama.cpp's function leaves those alone, and says so, having looked at `ith` and `nth` at
+    // most; the one here answers otherwise.
     unsafe {
         llamafile_sgemm(
             &call,
@@ -121,7 +131,8 @@ fn is_linked() -> bool {
     }
 }
 
-/// What llama.cpp tells each thread of a pass (`ggml_compute_params`, as far as it is of use).
+/// What llama.cpp tells each thread of a pass: the beginning of its `ggml_compute_params`, as the version has it that Cargo.toml
+/// asks for.
 #[repr(C)]
 struct Call {
     ith: c_int,
@@ -200,7 +211,7 @@ impl Product {
         let product = Self {
             kind,
             rows: usize::try_from(m).ok()?,
-            length: usize::try_from(k).ok()? * block,
+            length: usize::try_from(k).ok()?.checked_mul(block)?,
             tokens: usize::try_from(n).ok()?,
         };
         let step = match kind {
@@ -214,10 +225,19 @@ impl Product {
         fits.then_some(product)
     }
 
-    /// How many rows a thread takes at a time, of `threads`.
+    /// How many rows a thread takes at a time, of `threads`: enough that what is asked for ahead of time is mostly its own.
     fn piece(&self, threads: usize) -> usize {
-        let rows = self.rows.div_ceil(threads * PIECES);
-        rows.next_multiple_of(ROWS).max(4 * ROWS)
+        let all = self.rows.div_ceil(threads);
+        let enough = (4 * lanes::AHEAD).div_ceil(self.row_bytes());
+        let rows = all.div_ceil(PIECES).max(enough).min(all);
+        rows.next_multiple_of(ROWS)
+    }
+
+    fn row_bytes(&self) -> usize {
+        match self.kind {
+            Kind::F16 => 2 * self.length,
+            Kind::Q8_0 => self.length / q8_0::BLOCK * q8_0::BYTES,
+        }
     }
 }
 
@@ -239,12 +259,25 @@ struct Results {
     stride: usize,
 }
 
+// The name that the linker looks for. Rust's own way to export a function would put it among the symbols of every shared library
+// that this crate is in, linked with the argument or not, and there `__real_llamafile_sgemm` is nowhere.
+std::arch::global_asm!(
+    ".pushsection .text.__wrap_llamafile_sgemm, \"ax\", @progbits",
+    ".globl __wrap_llamafile_sgemm",
+    ".hidden __wrap_llamafile_sgemm",
+    ".type __wrap_llamafile_sgemm, @function",
+    "__wrap_llamafile_sgemm:",
+    "jmp {product}",
+    ".size __wrap_llamafile_sgemm, . - __wrap_llamafile_sgemm",
+    ".popsection",
+    product = sym product,
+);
+
 /// Computes a product as llama.cpp asks for it, on all threads of a pass; `false` if it cannot.
 ///
 /// # Safety
 /// As llama.cpp calls it: `a` has `m` rows of `k` blocks, `lda` blocks apart, `b` `n` of them, `c` room for `n` times `m`
 /// floats, and all `nth` threads of the thread pool call it with the same arguments but for `ith`.
-#[unsafe(export_name = "__wrap_llamafile_sgemm")]
 unsafe extern "C" fn product(
     call: *const Call,
     m: i64,
@@ -264,9 +297,11 @@ unsafe extern "C" fn product(
         return true;
     }
     let types = [a_type, b_type, c_type];
-    let product = match LEFT_TO_LLAMA.load(Relaxed) {
-        true => None,
-        false => Product::of(m, n, k, types),
+    let product = match LEFT_TO_LLAMA.get() {
+        Some(true) => None,
+        // Rows that do not follow each other are no weights.
+        _ if lda != k => None,
+        _ => Product::of(m, n, k, types),
     };
     let (Some(product), Some(instructions)) = (product, instructions()) else {
         // SAFETY: the caller's arguments, unchanged.
@@ -307,12 +342,16 @@ unsafe extern "C" fn product(
         }
         ggml_barrier(threadpool);
         let piece = product.piece(nth as usize);
-        let pieces = std::iter::successors(Some(ith), |_| {
-            Some(ggml_threadpool_chunk_add(threadpool, 1))
+        let mut first = Some(ith);
+        let pieces = std::iter::from_fn(|| {
+            let next = || ggml_threadpool_chunk_add(threadpool, 1);
+            Some(first.take().unwrap_or_else(next))
         })
         .map(|number| number as usize * piece)
         .take_while(|&first| first < product.rows)
         .map(|first| first..product.rows.min(first + piece));
+        #[cfg(test)]
+        tests::count(product);
         match product.kind {
             Kind::F16 => f16::multiply(instructions, product, weights, tokens, pieces, results),
             Kind::Q8_0 => q8_0::multiply(instructions, product, weights, tokens, pieces, results),

@@ -3,9 +3,11 @@
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::lanes::{LINE, Lanes, ask_for};
+use super::tiles::{Ahead, Kernel, Tile, compute};
 use super::{Instructions, Matrix, Product, ROWS, Results};
 
 /// Values of a block.
@@ -42,31 +44,36 @@ pub(super) unsafe fn multiply(
     thread_local! {
         static TOKENS: RefCell<Tokens> = RefCell::default();
     }
+    let run = match instructions {
+        Instructions::Vnni => vnni,
+        Instructions::Avx2 | Instructions::Avx512 => avx2,
+    };
     TOKENS.with_borrow_mut(|laid| {
         laid.scales.clear();
-        for piece in pieces {
+        let mut pieces = pieces.peekable();
+        while let Some(piece) = pieces.next() {
+            let ahead = Ahead::new(weights, &piece, pieces.peek());
             // SAFETY: the caller's promises.
-            unsafe {
-                match instructions {
-                    Instructions::Avx512 => avx512(product, weights, tokens, laid, piece, results),
-                    Instructions::Avx2 => avx2(product, weights, tokens, laid, piece, results),
-                }
-            }
+            unsafe { run(product, weights, tokens, laid, piece, &ahead, results) }
         }
     });
 }
 
-#[target_feature(enable = "avx512f,avx512vl,avx512vnni,avx2,f16c,fma")]
-unsafe fn avx512(
+#[target_feature(enable = "avx512f,avx512vl,avx512vnni")]
+unsafe fn vnni(
     product: Product,
     weights: Matrix,
     tokens: Matrix,
     laid: &mut Tokens,
     piece: Range<usize>,
+    ahead: &Ahead,
     results: Results,
 ) {
-    // 20 of 32 registers are sums.
-    unsafe { rows::<Vnni, ROWS, 5>(product, weights, tokens, laid, piece, results) }
+    unsafe {
+        let rounded = Rounded::<Vnni>::new(product, tokens, laid);
+        // 20 of 32 registers are sums.
+        compute::<_, ROWS, 5>(&rounded, product.tokens, weights, piece, ahead, results);
+    }
 }
 
 #[target_feature(enable = "avx2,f16c,fma")]
@@ -76,10 +83,14 @@ unsafe fn avx2(
     tokens: Matrix,
     laid: &mut Tokens,
     piece: Range<usize>,
+    ahead: &Ahead,
     results: Results,
 ) {
-    // 8 of 16.
-    unsafe { rows::<Signs, 2, 4>(product, weights, tokens, laid, piece, results) }
+    unsafe {
+        let rounded = Rounded::<Signs>::new(product, tokens, laid);
+        // 8 of 16.
+        compute::<_, 2, 4>(&rounded, product.tokens, weights, piece, ahead, results);
+    }
 }
 
 /// A way to multiply blocks.
@@ -139,115 +150,65 @@ impl Blocks for Signs {
     }
 }
 
-/// Rows `R` by `R`, with at most `MOST` tokens at a time.
-#[inline(always)]
-unsafe fn rows<B: Blocks, const R: usize, const MOST: usize>(
-    product: Product,
-    weights: Matrix,
-    tokens: Matrix,
-    laid: &mut Tokens,
-    piece: Range<usize>,
-    results: Results,
-) {
-    let Product {
-        length, tokens: n, ..
-    } = product;
-    unsafe {
-        if laid.scales.is_empty() {
-            lay_out(tokens, n, length / BLOCK, laid);
-        }
-        let mut row = piece.start;
-        while row < piece.end {
-            let taken = if row + R <= piece.end { R } else { 1 };
-            let at = weights.start.add(row * weights.stride);
-            let most = n.div_ceil(n.div_ceil(MOST));
-            let mut token = 0;
-            while token < n {
-                let count = most.min(n - token);
-                let to = Results {
-                    start: results.start.add(token * results.stride + row),
-                    ..results
-                };
-                let tile = Tile {
-                    weights: at,
-                    stride: weights.stride,
-                    laid,
-                    token,
-                    blocks: length / BLOCK,
-                };
-                match (taken == R, count) {
-                    (true, 1) => tile.compute::<B, R, 1>(to),
-                    (true, 2) => tile.compute::<B, R, 2>(to),
-                    (true, 3) => tile.compute::<B, R, 3>(to),
-                    (true, 4) => tile.compute::<B, R, 4>(to),
-                    (true, _) => tile.compute::<B, R, 5>(to),
-                    (false, 1) => tile.compute::<B, 1, 1>(to),
-                    (false, 2) => tile.compute::<B, 1, 2>(to),
-                    (false, 3) => tile.compute::<B, 1, 3>(to),
-                    (false, 4) => tile.compute::<B, 1, 4>(to),
-                    (false, _) => tile.compute::<B, 1, 5>(to),
-                }
-                token += count;
-            }
-            row += taken;
-        }
-    }
-}
-
 /// The scale of the block at an address.
 #[inline(always)]
 unsafe fn scale(block: *const u8) -> i16 {
     unsafe { block.cast::<i16>().read_unaligned() }
 }
 
-#[inline(always)]
-unsafe fn lay_out(tokens: Matrix, n: usize, blocks: usize, laid: &mut Tokens) {
-    laid.values.resize(n * blocks * BLOCK, 0);
-    laid.offsets.resize(n * blocks * 8, 0);
-    laid.scales.resize(n * blocks, 0.0);
-    let places = laid
-        .values
-        .chunks_exact_mut(BLOCK)
-        .zip(laid.offsets.chunks_exact_mut(8))
-        .zip(&mut laid.scales);
-    for (number, ((values, offsets), to)) in places.enumerate() {
-        unsafe {
-            let block = tokens
-                .start
-                .add(number / blocks * tokens.stride + number % blocks * BYTES);
-            let from = std::slice::from_raw_parts(block.add(2).cast::<i8>(), BLOCK);
-            values.copy_from_slice(from);
-            for (offset, values) in offsets.iter_mut().zip(from.chunks_exact(4)) {
-                *offset = -128 * values.iter().map(|&value| i32::from(value)).sum::<i32>();
+/// Rows in blocks, tokens laid out.
+struct Rounded<'a, B> {
+    tokens: &'a Tokens,
+    blocks: usize,
+    by: PhantomData<B>,
+}
+
+impl<'a, B> Rounded<'a, B> {
+    /// Lays the tokens out, unless that is done.
+    #[inline(always)]
+    unsafe fn new(product: Product, tokens: Matrix, laid: &'a mut Tokens) -> Self {
+        let blocks = product.length / BLOCK;
+        if laid.scales.is_empty() {
+            let all = product.tokens * blocks;
+            laid.values.resize(all * BLOCK, 0);
+            laid.offsets.resize(all * 8, 0);
+            laid.scales.resize(all, 0.0);
+            let places = laid.values.chunks_exact_mut(BLOCK);
+            let places = places.zip(laid.offsets.chunks_exact_mut(8));
+            for (at, ((values, offsets), to)) in places.zip(&mut laid.scales).enumerate() {
+                unsafe {
+                    let token = tokens.start.add(at / blocks * tokens.stride);
+                    let block = token.add(at % blocks * BYTES);
+                    let from = std::slice::from_raw_parts(block.add(2).cast::<i8>(), BLOCK);
+                    values.copy_from_slice(from);
+                    for (offset, values) in offsets.iter_mut().zip(from.chunks_exact(4)) {
+                        *offset = -128 * values.iter().map(|&value| i32::from(value)).sum::<i32>();
+                    }
+                    *to = _mm_cvtss_f32(_mm_cvtph_ps(_mm_set1_epi16(scale(block))));
+                }
             }
-            *to = _mm_cvtss_f32(_mm_cvtph_ps(_mm_set1_epi16(scale(block))));
+        }
+        Self {
+            tokens: laid,
+            blocks,
+            by: PhantomData,
         }
     }
 }
 
-/// A few rows and a few tokens, whose products are all in registers at once.
-struct Tile<'a> {
-    weights: *const u8,
-    stride: usize,
-    laid: &'a Tokens,
-    /// The first of the tokens. Its turn asks for the weights.
-    token: usize,
-    blocks: usize,
-}
-
-impl Tile<'_> {
+impl<B: Blocks> Kernel for Rounded<'_, B> {
     #[inline(always)]
-    unsafe fn compute<B: Blocks, const R: usize, const N: usize>(&self, results: Results) {
+    unsafe fn compute<const R: usize, const N: usize>(&self, tile: &Tile, results: Results) {
         unsafe {
-            let first = self.token * self.blocks;
-            let values = self.laid.values.as_ptr().add(first * BLOCK);
-            let offsets = self.laid.offsets.as_ptr().add(first * 8);
-            let token_scales = self.laid.scales.as_ptr().add(first);
+            let first = tile.token * self.blocks;
+            let values = self.tokens.values.as_ptr().add(first * BLOCK);
+            let offsets = self.tokens.offsets.as_ptr().add(first * 8);
+            let token_scales = self.tokens.scales.as_ptr().add(first);
             let mut sums = [[__m256::zero(); N]; R];
             let mut scales = [[[0.0; BLOCKS]; N]; R];
             for at in (0..self.blocks).step_by(BLOCKS) {
                 for (row, scales) in scales.iter_mut().enumerate() {
-                    let blocks = self.weights.add(row * self.stride + at * BYTES);
+                    let blocks = tile.weights.add(row * tile.stride + at * BYTES);
                     let narrow: [i16; BLOCKS] =
                         std::array::from_fn(|block| scale(blocks.add(block * BYTES)));
                     let of_weights = __m256::widen(narrow.as_ptr().cast());
@@ -257,29 +218,25 @@ impl Tile<'_> {
                     }
                 }
                 for block in 0..BLOCKS {
-                    let mut weights = [B::weights(self.weights.add((at + block) * BYTES + 2)); R];
+                    let start = tile.weights.add((at + block) * BYTES + 2);
+                    let mut weights = [B::weights(start); R];
                     for (row, weights) in weights.iter_mut().enumerate().skip(1) {
-                        *weights = B::weights(
-                            self.weights
-                                .add(row * self.stride + (at + block) * BYTES + 2),
-                        );
+                        *weights = B::weights(start.add(row * tile.stride));
                     }
                     for token in 0..N {
                         let place = token * self.blocks + at + block;
                         for row in 0..R {
-                            let products = B::multiply(
-                                weights[row],
-                                values.add(place * BLOCK),
-                                offsets.add(place * 8),
-                            );
+                            let (values, offsets) =
+                                (values.add(place * BLOCK), offsets.add(place * 8));
+                            let products = B::multiply(weights[row], values, offsets);
                             let scale = _mm256_set1_ps(scales[row][token][block]);
                             sums[row][token] = scale.multiply_add(products, sums[row][token]);
                         }
                     }
                 }
-                if self.token == 0 {
-                    // The tile's rows follow each other, and so does what comes after them: in the order of addresses.
-                    let done = self.weights.wrapping_add(at * BYTES * R);
+                if let Some(ahead) = tile.ahead {
+                    // In the order of addresses, which rows follow.
+                    let done = ahead.wrapping_add(at * BYTES * R);
                     for line in 0..(BLOCKS * BYTES * R).div_ceil(LINE) {
                         ask_for(done.wrapping_add(line * LINE));
                     }

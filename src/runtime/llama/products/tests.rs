@@ -1,7 +1,10 @@
 //! The kernels against a plain sum, and against llama.cpp's own.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use proptest::prelude::*;
 
+use super::tiles::Ahead;
 use super::*;
 
 unsafe extern "C" {
@@ -19,11 +22,17 @@ unsafe extern "C" {
 }
 
 /// What this processor can run: the kernels for lesser ones, too.
-fn all_instructions() -> impl Iterator<Item = Instructions> {
-    let best = instructions();
-    [Instructions::Avx2, Instructions::Avx512]
-        .into_iter()
-        .filter(move |&one| best == Some(one) || best == Some(Instructions::Avx512))
+fn all_instructions() -> Vec<Instructions> {
+    let all = [Instructions::Avx2, Instructions::Avx512, Instructions::Vnni];
+    let best = all.into_iter().position(|one| instructions() == Some(one));
+    // A processor of the last ten years, and llama.cpp built for it: something has to be tested.
+    assert!(best.is_some() || !is_x86_feature_detected!("avx2") || !built_for_avx2());
+    all[..best.map_or(0, |best| best + 1)].to_vec()
+}
+
+fn built_for_avx2() -> bool {
+    // SAFETY: takes nothing.
+    unsafe { sys::ggml_cpu_has_avx2() != 0 }
 }
 
 /// Half precision of a float that it can hold.
@@ -69,9 +78,11 @@ struct Case {
 }
 
 impl Case {
-    /// Random numbers laid out as weights, or as tokens.
+    /// Random numbers laid out as weights, or as tokens, of which none of eight bits is smaller than `least`: llama.cpp rounds
+    /// tokens so that -128 never comes up.
     fn random(
         kind: Kind,
+        least: i8,
         rows: usize,
         length: usize,
         between: usize,
@@ -92,8 +103,11 @@ impl Case {
                 }
                 Kind::Q8_0 => {
                     for block in row[..used].chunks_exact_mut(q8_0::BYTES) {
-                        block[..2].copy_from_slice(&half(random.f32() / 8.0).to_le_bytes());
-                        block[2..].fill_with(|| random.i8(-127..=127) as u8);
+                        block[..2].copy_from_slice(
+                            &half((random.f32() - 0.5) / 4.0 * f32::from(random.u8(..) != 0))
+                                .to_le_bytes(),
+                        );
+                        block[2..].fill_with(|| random.i8(least..) as u8);
                     }
                 }
             }
@@ -206,8 +220,8 @@ fn cases(kind: Kind) -> impl Strategy<Value = Case> {
                     length,
                     tokens,
                 },
-                weights: Case::random(kind, rows, length, 2 * between, &mut random),
-                tokens: Case::random(kind, tokens, length, 2 * between, &mut random),
+                weights: Case::random(kind, -128, rows, length, 2 * between, &mut random),
+                tokens: Case::random(kind, -127, tokens, length, 2 * between, &mut random),
                 between,
                 cuts,
             }
@@ -323,30 +337,160 @@ fn only_products_of_a_few_tokens_with_weights_are_taken() {
 }
 
 #[test]
-fn pieces_are_a_few_for_each_thread_and_begin_where_kernels_do() {
-    let product = |rows| Product {
+fn pieces_are_a_few_for_each_thread_and_not_too_small() {
+    let product = |rows, length| Product {
         kind: Kind::F16,
         rows,
-        length: 2048,
+        length,
         tokens: 2,
     };
-    for (rows, threads, piece) in [
-        (2048, 2, 128),
-        (32_000, 2, 2000),
-        (2048, 16, 16),
-        (256, 64, 16),
-        (2050, 2, 132),
+    for (rows, length, threads, piece) in [
+        (2048, 2048, 2, 128),
+        (32_000, 2048, 2, 2000),
+        (2048, 2048, 16, 64),
+        (2048, 2048, 64, 32),
+        (256, 256, 2, 128),
+        (2050, 2048, 2, 132),
     ] {
-        assert_eq!(
-            product(rows).piece(threads),
-            piece,
-            "{rows} rows, {threads} threads"
-        );
+        let what = format!("{rows} rows of {length}, {threads} threads");
+        assert_eq!(product(rows, length).piece(threads), piece, "{what}");
         assert_eq!(piece % ROWS, 0);
     }
 }
 
+/// Rows of the products that are counted.
+const COUNTED: usize = 300;
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Tells that a thread computes its part of `product`.
+pub(super) fn count(product: Product) {
+    if product.rows == COUNTED {
+        COUNT.fetch_add(1, Relaxed);
+    }
+}
+
+/// What llama.cpp computes of a matrix of `COUNTED` rows by 512 and two times `tokens`, whose values are `values`: the
+/// results, and how many threads came by here for each of the two.
+fn by_graph(kind: sys::ggml_type, tokens: &[Vec<f32>], threads: c_int) -> (Vec<f32>, usize) {
+    const LENGTH: usize = 512;
+    let mut random = fastrand::Rng::with_seed(1);
+    let weights: Vec<f32> = std::iter::repeat_with(|| random.f32() - 0.5)
+        .take(COUNTED * LENGTH)
+        .collect();
+    let rounded: Vec<u16> = weights.iter().map(|&value| half(value)).collect();
+    let tokens_of = |vectors: &[Vec<f32>]| -> Vec<f32> { vectors.concat() };
+    let before = COUNT.load(Relaxed);
+    // SAFETY: the tensors have room for what is written, which has their types and sizes; all is freed once it was copied.
+    let results = unsafe {
+        let params = sys::ggml_init_params {
+            mem_size: 16 << 20,
+            mem_buffer: std::ptr::null_mut(),
+            no_alloc: false,
+        };
+        let context = sys::ggml_init(params);
+        let (length, rows, n) = (LENGTH as i64, COUNTED as i64, tokens.len() as i64 / 2);
+        let a = sys::ggml_new_tensor_3d(context, kind, length, rows, 1);
+        if kind == sys::GGML_TYPE_F16 {
+            sys::ggml_get_data(a)
+                .cast::<u16>()
+                .copy_from(rounded.as_ptr(), rounded.len());
+        } else {
+            let to = sys::ggml_get_data(a);
+            sys::ggml_quantize_chunk(
+                kind,
+                weights.as_ptr(),
+                to,
+                0,
+                rows,
+                length,
+                std::ptr::null(),
+            );
+        }
+        let b = sys::ggml_new_tensor_3d(context, sys::GGML_TYPE_F32, length, n, 2);
+        let values = tokens_of(tokens);
+        sys::ggml_get_data(b)
+            .cast::<f32>()
+            .copy_from(values.as_ptr(), values.len());
+        let c = sys::ggml_mul_mat(context, a, b);
+        let graph = sys::ggml_new_graph(context);
+        sys::ggml_build_forward_expand(graph, c);
+        assert_eq!(
+            sys::ggml_graph_compute_with_ctx(context, graph, threads),
+            sys::GGML_STATUS_SUCCESS
+        );
+        let results =
+            std::slice::from_raw_parts(sys::ggml_get_data(c).cast::<f32>(), COUNTED * tokens.len())
+                .to_vec();
+        sys::ggml_free(context);
+        results
+    };
+    (results, COUNT.load(Relaxed) - before)
+}
+
 #[test]
-fn llama_comes_here_for_its_products() {
+fn llama_computes_a_few_tokens_here_and_all_others_itself() {
     assert!(is_linked());
+    if instructions().is_none() {
+        return;
+    }
+    crate::runtime::llama::devices();
+    let mut random = fastrand::Rng::with_seed(2);
+    for kind in [sys::GGML_TYPE_F16, sys::GGML_TYPE_Q8_0] {
+        for tokens in [1, 2, 5, 64, 65] {
+            let mut vector = || (0..512).map(|_| random.f32() - 0.5).collect();
+            let vectors: Vec<Vec<f32>> = std::iter::repeat_with(&mut vector)
+                .take(2 * tokens)
+                .collect();
+            let one_by_one: Vec<f32> = (0..tokens)
+                .flat_map(|at| {
+                    let two = [vectors[at].clone(), vectors[tokens + at].clone()];
+                    let (results, count) = by_graph(kind, &two, 1);
+                    assert_eq!(count, 0, "a single token");
+                    results
+                })
+                .collect();
+            for threads in [1, 3] {
+                let (results, count) = by_graph(kind, &vectors, threads);
+                let here = (2..=MOST_TOKENS).contains(&tokens);
+                let what = format!("type {kind}, {tokens} tokens, {threads} threads");
+                assert_eq!(count, if here { 2 * threads as usize } else { 0 }, "{what}");
+                for (at, result) in results.iter().enumerate() {
+                    let (vector, row) = (at / COUNTED, at % COUNTED);
+                    let (half, token) = (vector / tokens, vector % tokens);
+                    let alone = one_by_one[(2 * token + half) * COUNTED + row];
+                    if kind == sys::GGML_TYPE_Q8_0 && here {
+                        assert_eq!(
+                            result.to_bits(),
+                            alone.to_bits(),
+                            "{what}, row {row}, token {token}"
+                        );
+                    } else {
+                        assert!(
+                            (result - alone).abs() < 1e-4,
+                            "{what}: {result} for {alone}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_asked_for_is_the_thread_s_own() {
+    let weights = Matrix {
+        start: std::ptr::without_provenance(1 << 40),
+        stride: 1 << 12,
+    };
+    let row = |row: usize| weights.start.wrapping_add(row << 12);
+    let next = 100..150;
+    let ahead = Ahead::new(weights, &(0..50), Some(&next));
+    // 16 rows are 64 KB.
+    assert_eq!(ahead.of(row(0)), Some(row(16)));
+    assert_eq!(ahead.of(row(33)), Some(row(49)));
+    assert_eq!(ahead.of(row(34)), Some(row(100)));
+    assert_eq!(ahead.of(row(46)), Some(row(112)));
+    let last = Ahead::new(weights, &(0..50), None);
+    assert_eq!(last.of(row(33)), Some(row(49)));
+    assert_eq!(last.of(row(34)), None);
 }
