@@ -43,7 +43,8 @@ fn lead_products_here() {
 /// Whether CMake takes a value for no.
 fn is_off(value: &str) -> bool {
     let value = value.to_ascii_uppercase();
-    ["", "0", "OFF", "NO", "FALSE", "N"].contains(&value.as_str())
+    let words = ["", "0", "OFF", "NO", "FALSE", "N", "IGNORE", "NOTFOUND"];
+    words.contains(&value.as_str()) || value.ends_with("-NOTFOUND")
 }
 
 /// The commit that `root` is at, with `-dirty` behind it if the sources are not as they are there. `None` where

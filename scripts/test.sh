@@ -40,6 +40,8 @@ cargo clippy --release --all-targets --locked -- -D warnings
 
 step "the pure core alone"
 cargo clippy --release --lib --no-default-features --locked -- -D warnings
+# With llama.cpp and no kernels but its own.
+cargo clippy --release --lib --no-default-features --features llama --locked -- -D warnings
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --locked --document-private-items

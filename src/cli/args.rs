@@ -102,7 +102,7 @@ pub(super) struct ModelArgs {
     #[arg(long, alias = "no_mmap")]
     pub no_mmap: bool,
 
-    /// Compute passes of 2 to 64 tokens with llama.cpp's own kernels, too (on processors, F16 and Q8_0 have some of
+    /// Compute passes of 2 to 64 tokens with llama.cpp's own kernels, too (on x86 Linux, F16 and Q8_0 have some of
     /// logitspec's)
     #[arg(long, alias = "llama_kernels")]
     pub llama_kernels: bool,

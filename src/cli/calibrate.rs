@@ -158,7 +158,7 @@ fn folder() -> Option<PathBuf> {
 /// What measurements depend on.
 fn key(engine: &Engine, context: &ContextOptions) -> CalibrationKey {
     let info = engine.info();
-    let key = json!({
+    let mut key = json!({
         "architecture": info.architecture,
         "parameters": info.parameters,
         "size": info.size,
@@ -173,8 +173,10 @@ fn key(engine: &Engine, context: &ContextOptions) -> CalibrationKey {
         "ubatch": engine.n_ubatch(context),
         "llama_cpp": build(),
         "system": system(),
-        "few_token_kernels": engine.few_token_kernels(),
     });
+    if let Some(kernels) = engine.few_token_kernels() {
+        key["few_token_kernels"] = kernels.into();
+    }
     match key {
         serde_json::Value::Object(map) => map.into_iter().collect(),
         _ => CalibrationKey::new(),

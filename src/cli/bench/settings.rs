@@ -23,6 +23,8 @@ const LARGE: u64 = 4 << 30;
 pub(super) struct Settings {
     common: Manifest,
     drafting: BTreeMap<String, Value>,
+    /// This crate's kernels for passes of a few tokens, where the model has use for them.
+    kernels: Option<String>,
     /// What those start from that learn what a pass costs.
     calibration: String,
     server: BTreeMap<String, Value>,
@@ -52,7 +54,6 @@ impl Settings {
             "cache-type-v": context.cache_type_v.to_string(),
             "ctx-size": context.n_ctx,
             // What it came to, since that depends on more than the flag.
-            "few-token-kernels": engine.few_token_kernels(),
             "flash-attn": format!("{:?}", engine.flash_attention(context)).to_lowercase(),
             "jobs": args.jobs,
             "max-new-tokens": args.max_new_tokens,
@@ -112,6 +113,7 @@ impl Settings {
                     .map_or(0.0, |since| since.as_secs_f64()),
             },
             drafting: entries(drafting),
+            kernels: engine.few_token_kernels(),
             calibration: kept(engine, context).unwrap_or_else(|| "none".into()),
             server: entries(server_flags),
             server_build: server_build.unwrap_or_else(|| "unknown".into()),
@@ -128,6 +130,10 @@ impl Settings {
                     manifest
                         .flags
                         .insert("method".into(), named.method.name().into());
+                }
+                if let Some(kernels) = &self.kernels {
+                    let entry = ("few-token-kernels".into(), kernels.as_str().into());
+                    manifest.flags.extend([entry]);
                 }
                 if bencher.drafts() {
                     manifest.flags.extend(self.drafting.clone());

@@ -49,21 +49,6 @@ pub(super) const CPU_QUANTIZED: &[(usize, f64)] = &[
     (256, 62.0),
 ];
 
-/// Processors, with kernels that ask for weights ahead of time: f16 and Q8_0 on two cores, which hardly differ.
-pub(super) const CPU_AHEAD: &[(usize, f64)] = &[
-    (1, 1.0),
-    (2, 1.05),
-    (3, 1.1),
-    (4, 1.18),
-    (6, 1.45),
-    (8, 1.75),
-    (12, 2.5),
-    (16, 3.2),
-    (32, 6.5),
-    (64, 12.5),
-    (256, 46.0),
-];
-
 /// Graphics processors.
 pub(super) const GPU: &[(usize, f64)] = &[
     (1, 1.0),

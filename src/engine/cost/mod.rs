@@ -4,7 +4,7 @@ mod curves;
 
 use crate::draft::{PassCost, Shapes};
 pub use curves::Curve;
-use curves::{CPU, CPU_AHEAD, CPU_QUANTIZED, GPU, prior};
+use curves::{CPU, CPU_QUANTIZED, GPU, prior};
 
 /// The time of a pass by its number of tokens, learned from the passes themselves.
 ///
@@ -190,11 +190,6 @@ impl CostModel {
     pub fn cpu(quantized: bool) -> Self {
         let times = if quantized { CPU_QUANTIZED } else { CPU };
         Self::learned(vec![Curve::anywhere(times)])
-    }
-
-    /// A guess for processors with kernels that take a few tokens at the price of one.
-    pub fn cpu_ahead() -> Self {
-        Self::learned(vec![Curve::anywhere(CPU_AHEAD)])
     }
 
     /// A guess for graphics processors: bound by memory up to about 64 tokens.

@@ -108,11 +108,7 @@ impl Engine {
         let backend = backend();
         check_magic(path)?;
         log::take_errors();
-        if !options.info_only
-            && products::are_left_to_llama(options.llama_kernels) != options.llama_kernels
-        {
-            return Err(LoadError::Kernels { path: path.into() });
-        }
+
         let mut params = LlamaModelParams::default()
             .with_use_mmap(options.use_mmap)
             .with_no_alloc(options.info_only);
@@ -136,7 +132,12 @@ impl Engine {
                 path: path.into(),
                 reason,
             }),
-            _ => Ok(engine),
+            None if options.info_only => Ok(engine),
+            // Last, so that only a model that is there has a say.
+            _ => match products::are_left_to_llama(options.llama_kernels) {
+                settled if settled == options.llama_kernels => Ok(engine),
+                _ => Err(LoadError::Kernels { path: path.into() }),
+            },
         }
     }
 
@@ -298,15 +299,14 @@ impl Engine {
         Ok(Session::new(self.context(&context)?, options).with_cost(self.cost_model()))
     }
 
-    /// Who computes passes of a few tokens, which decides what they cost: `llama.cpp`, or kernels of this crate, by the
-    /// instructions that they use and their version. Those are for weights in F16 and Q8_0 on processors, in programs that are
+    /// The kernels of this crate that compute passes of a few tokens, which decides what they cost; `None` if llama.cpp's do.
+    /// They are for weights in F16 and Q8_0 on processors, in programs that are
     /// linked as this crate's own are ("Weights ahead of time" in docs/decisions.md).
-    pub fn few_token_kernels(&self) -> String {
-        let ours = match self.is_on_gpu() {
+    pub fn few_token_kernels(&self) -> Option<String> {
+        match self.is_on_gpu() {
             true => None,
-            false => products::in_use(&self.info().quantization),
-        };
-        ours.unwrap_or_else(|| "llama.cpp".into())
+            false => products::in_use(&self.info()),
+        }
     }
 
     /// What is known of the cost of a pass before the first: a guess by the kind of device and of weights.
@@ -315,10 +315,10 @@ impl Engine {
             CostModel::gpu()
         } else {
             let stored = self.info().quantization;
-            match products::in_use(&stored) {
-                Some(_) => CostModel::cpu_ahead(),
-                None => CostModel::cpu(!["F32", "F16", "BF16"].contains(&stored.as_str())),
-            }
+            let quantized = !["F32", "F16", "BF16"].contains(&stored.as_str());
+            // With them, a few tokens take less still, but that is soon learned, while a guess that is too low drafts in vain
+            // where there is nothing to draft from.
+            CostModel::cpu(quantized && self.few_token_kernels().is_none())
         }
     }
 

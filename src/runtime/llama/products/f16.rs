@@ -38,9 +38,10 @@ pub(super) unsafe fn multiply(
         wide.clear();
         let mut pieces = pieces.peekable();
         while let Some(piece) = pieces.next() {
-            let ahead = Ahead::new(weights, &piece, pieces.peek());
+            let mut next_row = || pieces.peek().map(|next| next.start);
+            let mut ahead = Ahead::new(weights, piece.end, &mut next_row);
             // SAFETY: the caller's promises.
-            unsafe { run(product, weights, tokens, wide, piece, &ahead, results) }
+            unsafe { run(product, weights, tokens, wide, piece, &mut ahead, results) }
         }
     });
 }
@@ -52,7 +53,7 @@ unsafe fn avx512(
     tokens: Matrix,
     wide: &mut Vec<f32>,
     piece: Range<usize>,
-    ahead: &Ahead,
+    ahead: &mut Ahead<'_>,
     results: Results,
 ) {
     unsafe {
@@ -69,7 +70,7 @@ unsafe fn avx2(
     tokens: Matrix,
     wide: &mut Vec<f32>,
     piece: Range<usize>,
-    ahead: &Ahead,
+    ahead: &mut Ahead<'_>,
     results: Results,
 ) {
     unsafe {

@@ -25,9 +25,9 @@ use std::sync::{LazyLock, OnceLock};
 
 use llama_cpp_sys_2 as sys;
 
-/// The types of weights that there are kernels for, as model files name them.
-const TYPES: [&str; 2] = ["F16", "Q8_0"];
-/// The most tokens of a product, and so the largest tree: more are a prompt, and compute more than they read.
+use crate::runtime::llama::info::ModelInfo;
+
+/// The most tokens of a product, as many as trees have by default: larger trees and prompts compute more than they read.
 const MOST_TOKENS: usize = 64;
 /// The least length and number of rows: less is in the caches anyway. Most of attention's products are.
 const LEAST: usize = 256;
@@ -89,15 +89,22 @@ pub(super) fn are_left_to_llama(leave: bool) -> bool {
 const VERSION: u32 = 1;
 
 /// The kernels that a model's products of a few tokens are computed with here, instead of by llama.cpp. `None` where llama.cpp
-/// does it itself. `stored` is what most of the weights are, as model files name it.
-pub(super) fn in_use(stored: &str) -> Option<String> {
+/// does it itself.
+pub(super) fn in_use(model: &ModelInfo) -> Option<String> {
     // SAFETY: takes nothing, and says what llama.cpp was built for. With it, weights are in a layout of their own.
     let amx = unsafe { sys::ggml_cpu_has_amx_int8() } != 0;
+    let step = match model.quantization.as_str() {
+        "F16" => f16::STEP,
+        "Q8_0" => q8_0::STEP,
+        _ => return None,
+    };
+    let width = usize::try_from(model.embedding_length).ok()?;
+    let fits = width >= LEAST && width.is_multiple_of(step);
     let left = *LEFT_TO_LLAMA.get().unwrap_or(&false);
-    if left || amx || !TYPES.contains(&stored) || !is_linked() {
+    if left || amx || !fits || !is_linked() {
         return None;
     }
-    Some(format!("{:?} {VERSION}", instructions()?))
+    Some(format!("logitspec {VERSION} ({:?})", instructions()?))
 }
 
 /// Whether llama.cpp's calls come here.
@@ -229,8 +236,8 @@ impl Product {
     fn piece(&self, threads: usize) -> usize {
         let all = self.rows.div_ceil(threads);
         let enough = (4 * lanes::AHEAD).div_ceil(self.row_bytes());
-        let rows = all.div_ceil(PIECES).max(enough).min(all);
-        rows.next_multiple_of(ROWS)
+        let pieces = (all / enough).clamp(1, PIECES);
+        all.div_ceil(pieces).next_multiple_of(ROWS)
     }
 
     fn row_bytes(&self) -> usize {
@@ -250,6 +257,12 @@ struct Matrix {
     start: *const u8,
     /// Bytes from one row to the next.
     stride: usize,
+}
+
+impl Matrix {
+    fn row(self, row: usize) -> *const u8 {
+        self.start.wrapping_add(row * self.stride)
+    }
 }
 
 /// Where a product goes: the results for one token follow each other, the next token's are `stride` floats on.
@@ -297,9 +310,9 @@ unsafe extern "C" fn product(
         return true;
     }
     let types = [a_type, b_type, c_type];
-    let product = match LEFT_TO_LLAMA.get() {
-        Some(true) => None,
-        // Rows that do not follow each other are no weights.
+    let product = match are_left_to_llama(false) {
+        true => None,
+        // Rows that do not follow each other, as those of most caches.
         _ if lda != k => None,
         _ => Product::of(m, n, k, types),
     };

@@ -52,9 +52,10 @@ pub(super) unsafe fn multiply(
         laid.scales.clear();
         let mut pieces = pieces.peekable();
         while let Some(piece) = pieces.next() {
-            let ahead = Ahead::new(weights, &piece, pieces.peek());
+            let mut next_row = || pieces.peek().map(|next| next.start);
+            let mut ahead = Ahead::new(weights, piece.end, &mut next_row);
             // SAFETY: the caller's promises.
-            unsafe { run(product, weights, tokens, laid, piece, &ahead, results) }
+            unsafe { run(product, weights, tokens, laid, piece, &mut ahead, results) }
         }
     });
 }
@@ -66,7 +67,7 @@ unsafe fn vnni(
     tokens: Matrix,
     laid: &mut Tokens,
     piece: Range<usize>,
-    ahead: &Ahead,
+    ahead: &mut Ahead<'_>,
     results: Results,
 ) {
     unsafe {
@@ -83,7 +84,7 @@ unsafe fn avx2(
     tokens: Matrix,
     laid: &mut Tokens,
     piece: Range<usize>,
-    ahead: &Ahead,
+    ahead: &mut Ahead<'_>,
     results: Results,
 ) {
     unsafe {

@@ -348,6 +348,8 @@ fn pieces_are_a_few_for_each_thread_and_not_too_small() {
         (2048, 2048, 2, 128),
         (32_000, 2048, 2, 2000),
         (2048, 2048, 16, 64),
+        (2048, 2048, 24, 88),
+        (2048, 2048, 31, 68),
         (2048, 2048, 64, 32),
         (256, 256, 2, 128),
         (2050, 2048, 2, 132),
@@ -369,16 +371,21 @@ pub(super) fn count(product: Product) {
     }
 }
 
-/// What llama.cpp computes of a matrix of `COUNTED` rows by 512 and two times `tokens`, whose values are `values`: the
-/// results, and how many threads came by here for each of the two.
-fn by_graph(kind: sys::ggml_type, tokens: &[Vec<f32>], threads: c_int) -> (Vec<f32>, usize) {
+/// What llama.cpp computes of a matrix of `COUNTED` rows by 512, which are a part of one `wider` times as wide, and `tokens`, in two
+/// products: the results, and how many threads came by here.
+fn by_graph(
+    kind: sys::ggml_type,
+    tokens: &[Vec<f32>],
+    threads: c_int,
+    wider: usize,
+) -> (Vec<f32>, usize) {
     const LENGTH: usize = 512;
+    let width = wider * LENGTH;
     let mut random = fastrand::Rng::with_seed(1);
     let weights: Vec<f32> = std::iter::repeat_with(|| random.f32() - 0.5)
-        .take(COUNTED * LENGTH)
+        .take(COUNTED * width)
         .collect();
     let rounded: Vec<u16> = weights.iter().map(|&value| half(value)).collect();
-    let tokens_of = |vectors: &[Vec<f32>]| -> Vec<f32> { vectors.concat() };
     let before = COUNT.load(Relaxed);
     // SAFETY: the tensors have room for what is written, which has their types and sizes; all is freed once it was copied.
     let results = unsafe {
@@ -389,7 +396,7 @@ fn by_graph(kind: sys::ggml_type, tokens: &[Vec<f32>], threads: c_int) -> (Vec<f
         };
         let context = sys::ggml_init(params);
         let (length, rows, n) = (LENGTH as i64, COUNTED as i64, tokens.len() as i64 / 2);
-        let a = sys::ggml_new_tensor_3d(context, kind, length, rows, 1);
+        let a = sys::ggml_new_tensor_3d(context, kind, width as i64, rows, 1);
         if kind == sys::GGML_TYPE_F16 {
             sys::ggml_get_data(a)
                 .cast::<u16>()
@@ -402,12 +409,16 @@ fn by_graph(kind: sys::ggml_type, tokens: &[Vec<f32>], threads: c_int) -> (Vec<f
                 to,
                 0,
                 rows,
-                length,
+                width as i64,
                 std::ptr::null(),
             );
         }
+        let a = match wider {
+            1 => a,
+            _ => sys::ggml_view_3d(context, a, length, rows, 1, (*a).nb[1], (*a).nb[2], 0),
+        };
         let b = sys::ggml_new_tensor_3d(context, sys::GGML_TYPE_F32, length, n, 2);
-        let values = tokens_of(tokens);
+        let values = tokens.concat();
         sys::ggml_get_data(b)
             .cast::<f32>()
             .copy_from(values.as_ptr(), values.len());
@@ -444,13 +455,15 @@ fn llama_computes_a_few_tokens_here_and_all_others_itself() {
             let one_by_one: Vec<f32> = (0..tokens)
                 .flat_map(|at| {
                     let two = [vectors[at].clone(), vectors[tokens + at].clone()];
-                    let (results, count) = by_graph(kind, &two, 1);
+                    let (results, count) = by_graph(kind, &two, 1, 1);
                     assert_eq!(count, 0, "a single token");
                     results
                 })
                 .collect();
+            let (_, count) = by_graph(kind, &vectors, 1, 2);
+            assert_eq!(count, 0, "rows that do not follow each other");
             for threads in [1, 3] {
-                let (results, count) = by_graph(kind, &vectors, threads);
+                let (results, count) = by_graph(kind, &vectors, threads, 1);
                 let here = (2..=MOST_TOKENS).contains(&tokens);
                 let what = format!("type {kind}, {tokens} tokens, {threads} threads");
                 assert_eq!(count, if here { 2 * threads as usize } else { 0 }, "{what}");
@@ -482,15 +495,32 @@ fn what_is_asked_for_is_the_thread_s_own() {
         start: std::ptr::without_provenance(1 << 40),
         stride: 1 << 12,
     };
-    let row = |row: usize| weights.start.wrapping_add(row << 12);
-    let next = 100..150;
-    let ahead = Ahead::new(weights, &(0..50), Some(&next));
+    let row = |row| weights.row(row);
+    let mut taken = 0;
+    let mut next = || {
+        taken += 1;
+        Some(100)
+    };
+    let mut ahead = Ahead::new(weights, 50, &mut next);
     // 16 rows are 64 KB.
     assert_eq!(ahead.of(row(0)), Some(row(16)));
     assert_eq!(ahead.of(row(33)), Some(row(49)));
     assert_eq!(ahead.of(row(34)), Some(row(100)));
     assert_eq!(ahead.of(row(46)), Some(row(112)));
-    let last = Ahead::new(weights, &(0..50), None);
+    assert_eq!(taken, 1);
+    let mut none = || None;
+    let mut last = Ahead::new(weights, 50, &mut none);
     assert_eq!(last.of(row(33)), Some(row(49)));
     assert_eq!(last.of(row(34)), None);
+    let mut early = || unreachable!("not before it is needed");
+    assert_eq!(
+        Ahead::new(weights, 50, &mut early).of(row(33)),
+        Some(row(49))
+    );
+}
+
+#[test]
+fn who_computes_is_settled_once() {
+    assert!(!are_left_to_llama(false));
+    assert!(!are_left_to_llama(true));
 }

@@ -26,28 +26,41 @@ pub(super) trait Kernel {
     unsafe fn compute<const R: usize, const N: usize>(&self, tile: &Tile, results: Results);
 }
 
-/// What a thread reads ahead of time: the rows of its piece, and then those of the next one that it will take.
-pub(super) struct Ahead {
+/// What a thread reads ahead of time: the rows of its piece, and then those of the next one that it will take. That is asked for
+/// as late as can be, since nobody else can take it then.
+pub(super) struct Ahead<'a> {
+    weights: Matrix,
     end: *const u8,
-    next: Option<*const u8>,
+    next: Option<Option<*const u8>>,
+    next_row: &'a mut dyn FnMut() -> Option<usize>,
 }
 
-impl Ahead {
-    pub(super) fn new(weights: Matrix, piece: &Range<usize>, next: Option<&Range<usize>>) -> Self {
-        let row = |row: usize| weights.start.wrapping_add(row * weights.stride);
+impl<'a> Ahead<'a> {
+    /// For a piece of `weights` that ends before the row `end`; `next_row` takes the next piece and names its first row.
+    pub(super) fn new(
+        weights: Matrix,
+        end: usize,
+        next_row: &'a mut dyn FnMut() -> Option<usize>,
+    ) -> Self {
         Self {
-            end: row(piece.end),
-            next: next.map(|next| row(next.start)),
+            weights,
+            end: weights.row(end),
+            next: None,
+            next_row,
         }
     }
 
     /// What is [`AHEAD`] of `rows`.
-    pub(super) fn of(&self, rows: *const u8) -> Option<*const u8> {
+    pub(super) fn of(&mut self, rows: *const u8) -> Option<*const u8> {
         let ahead = rows.wrapping_add(AHEAD);
-        match (ahead as usize).checked_sub(self.end as usize) {
-            None => Some(ahead),
-            Some(over) => self.next.map(|next| next.wrapping_add(over)),
-        }
+        let Some(over) = (ahead as usize).checked_sub(self.end as usize) else {
+            return Some(ahead);
+        };
+        let (weights, next_row) = (self.weights, &mut *self.next_row);
+        let next = *self
+            .next
+            .get_or_insert_with(|| Some(weights.row(next_row()?)));
+        next.map(|next| next.wrapping_add(over))
     }
 }
 
@@ -61,15 +74,16 @@ pub(super) unsafe fn compute<K: Kernel, const R: usize, const MOST: usize>(
     tokens: usize,
     weights: Matrix,
     piece: Range<usize>,
-    ahead: &Ahead,
+    ahead: &mut Ahead<'_>,
     results: Results,
 ) {
+    const { assert!(MOST >= 1 && MOST <= 6, "as many as there are kernels for") };
     // About even: six and one would take longer than four and three.
     let most = tokens.div_ceil(tokens.div_ceil(MOST));
     let mut row = piece.start;
     while row < piece.end {
         let rows = if row + R <= piece.end { R } else { 1 };
-        let at = weights.start.wrapping_add(row * weights.stride);
+        let at = weights.row(row);
         let mut token = 0;
         while token < tokens {
             let count = most.min(tokens - token);
