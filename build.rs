@@ -28,12 +28,13 @@ fn lead_products_here() {
     for name in ["GGML_LLAMAFILE", "LLAMA_BUILD_SHARED_LIBS"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
-    let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
-    let has = |feature: &str| std::env::var_os(format!("CARGO_FEATURE_{feature}")).is_some();
-    let on = |name: &str| std::env::var(name).is_ok_and(|value| !is_off(&value));
-    let loaded = has("DYNAMIC_LINK") || has("DYNAMIC_BACKENDS") || on("LLAMA_BUILD_SHARED_LIBS");
-    let lacks = std::env::var("GGML_LLAMAFILE").is_ok_and(|value| is_off(&value));
-    let target = is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ARCH", "x86_64");
+    let var = |name: &str| std::env::var(name).ok();
+    let has = |feature: &str| var(&format!("CARGO_FEATURE_{feature}")).is_some();
+    let shared = var("LLAMA_BUILD_SHARED_LIBS").is_some_and(|value| !is_off(&value));
+    let loaded = has("DYNAMIC_LINK") || has("DYNAMIC_BACKENDS") || shared;
+    let lacks = var("GGML_LLAMAFILE").is_some_and(|value| is_off(&value));
+    let target = ["CARGO_CFG_TARGET_OS", "CARGO_CFG_TARGET_ARCH"].map(var);
+    let target = target == [Some("linux".into()), Some("x86_64".into())];
     if has("KERNELS") && target && !loaded && !lacks {
         println!("cargo::rustc-cfg=few_token_kernels");
         println!("cargo::rustc-link-arg=-Wl,--wrap=llamafile_sgemm");

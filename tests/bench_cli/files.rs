@@ -2,6 +2,7 @@
 
 use logitspec::bench::Manifest;
 use logitspec::engine::Method;
+use logitspec::runtime::llama::{Engine, ModelOptions};
 
 use super::*;
 
@@ -141,6 +142,57 @@ fn the_manifest_says_what_a_run_was_made_with() {
     assert!(!plain.flags.contains_key("draft-tree-capacity"));
     assert_eq!(drafting.flags["draft-tree-capacity"], 64);
     assert_eq!(drafting.flags["method"], "logitspec");
+}
+
+#[test]
+fn the_manifest_names_kernels_where_they_are_used() {
+    let set = Set::of(1);
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/data/models/logitspec-demo.gguf"
+    );
+    let engine = Engine::load(file.as_ref(), &ModelOptions::default()).unwrap();
+    let ours = engine.few_token_kernels();
+    let args = |name: &str| ["-m", file, "--methods", name].map(String::from);
+    let kernels = |name: &str, method: &str, more: &[&str]| {
+        let args = args(method);
+        let args: Vec<_> = args
+            .iter()
+            .map(String::as_str)
+            .chain(more.iter().copied())
+            .collect();
+        set.done(&args);
+        let manifest = Manifest::read(Manifest::path_beside(set.answers(name)))
+            .unwrap()
+            .unwrap();
+        let kernels = manifest.flags.get("few-token-kernels")?;
+        Some(kernels.as_str().unwrap().to_owned())
+    };
+    assert_eq!(kernels("ours", "ours=logitspec", &[]), ours);
+    assert_eq!(
+        kernels("llama", "llama=logitspec", &["--llama-kernels"]),
+        None
+    );
+    // The tiny model is narrower than what they are made for.
+    set.done(&[]);
+    let tiny = Manifest::read(Manifest::path_beside(set.answers("logitspec"))).unwrap();
+    assert!(!tiny.unwrap().flags.contains_key("few-token-kernels"));
+    // A run is not gone on with by other kernels.
+    if ours.is_some() {
+        let args = args("ours=logitspec");
+        let args: Vec<_> = args
+            .iter()
+            .map(String::as_str)
+            .chain(["--llama-kernels"])
+            .collect();
+        let refused = set.bench(&args);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(
+            stderr(&refused).contains("few-token-kernels"),
+            "{}",
+            stderr(&refused)
+        );
+    }
 }
 
 #[test]

@@ -25,6 +25,27 @@ fn engine(name: &str) -> Engine {
     Engine::load(&model(name), &ModelOptions::default()).unwrap()
 }
 
+/// All models of a process have the same kernels: those of the first.
+#[test]
+#[cfg(few_token_kernels)]
+fn a_model_that_wants_other_kernels_is_refused() {
+    engine("tiny-llama.gguf");
+    let llama = ModelOptions {
+        llama_kernels: true,
+        ..ModelOptions::default()
+    };
+    let refused = Engine::load(&model("tiny-llama.gguf"), &llama);
+    assert!(matches!(refused, Err(LoadError::Kernels { .. })));
+    // Neither what cannot be loaded nor what cannot compute has a say.
+    let missing = Engine::load("no such model".as_ref(), &llama);
+    assert!(matches!(missing, Err(LoadError::Unreadable { .. })));
+    let info_only = ModelOptions {
+        info_only: true,
+        ..llama
+    };
+    assert!(Engine::load(&model("tiny-llama.gguf"), &info_only).is_ok());
+}
+
 /// One thread, so that tests side by side don't wait for each other; attention without fused kernels, whose
 /// rounding depends most on the batch, so that random weights give no ties.
 const CONTEXT: ContextOptions = ContextOptions {

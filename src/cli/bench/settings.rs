@@ -132,8 +132,9 @@ impl Settings {
                         .insert("method".into(), named.method.name().into());
                 }
                 if let Some(kernels) = &self.kernels {
-                    let entry = ("few-token-kernels".into(), kernels.as_str().into());
-                    manifest.flags.extend([entry]);
+                    manifest
+                        .flags
+                        .insert("few-token-kernels".into(), kernels.as_str().into());
                 }
                 if bencher.drafts() {
                     manifest.flags.extend(self.drafting.clone());

@@ -108,7 +108,6 @@ impl Engine {
         let backend = backend();
         check_magic(path)?;
         log::take_errors();
-
         let mut params = LlamaModelParams::default()
             .with_use_mmap(options.use_mmap)
             .with_no_alloc(options.info_only);

@@ -6,7 +6,7 @@
 //! The kernels here ask for what comes 64 KB later.
 //!
 //! They stand in for `llamafile_sgemm`, which llama.cpp calls for such products: on Linux, `build.rs` has the linker lead
-//! llama.cpp's calls of it to [`product`]. What these kernels are not made for (single tokens, prompts of more than 64, other types of
+//! llama.cpp's calls of it to [`sgemm`]. What these kernels are not made for (single tokens, prompts of more than 64, other types of
 //! weights, other processors), that goes on to llama.cpp's own function.
 #![allow(unsafe_code)]
 // Numbers that count to a constant are what compilers unroll, so that all sums are in registers.
@@ -15,12 +15,15 @@
 mod f16;
 mod lanes;
 mod q8_0;
+mod sgemm;
 mod tiles;
 
 #[cfg(test)]
 mod tests;
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
+use std::iter::Peekable;
+use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 
 use llama_cpp_sys_2 as sys;
@@ -93,100 +96,17 @@ const VERSION: u32 = 1;
 pub(super) fn in_use(model: &ModelInfo) -> Option<String> {
     // SAFETY: takes nothing, and says what llama.cpp was built for. With it, weights are in a layout of their own.
     let amx = unsafe { sys::ggml_cpu_has_amx_int8() } != 0;
-    let step = match model.quantization.as_str() {
-        "F16" => f16::STEP,
-        "Q8_0" => q8_0::STEP,
+    let kind = match model.quantization.as_str() {
+        "F16" => Kind::F16,
+        "Q8_0" => Kind::Q8_0,
         _ => return None,
     };
-    let width = usize::try_from(model.embedding_length).ok()?;
-    let fits = width >= LEAST && width.is_multiple_of(step);
+    let fits = kind.has_rows_of(usize::try_from(model.embedding_length).ok()?);
     let left = *LEFT_TO_LLAMA.get().unwrap_or(&false);
-    if left || amx || !fits || !is_linked() {
+    if left || amx || !fits || !sgemm::is_linked() {
         return None;
     }
     Some(format!("logitspec {VERSION} ({:?})", instructions()?))
-}
-
-/// Whether llama.cpp's calls come here.
-fn is_linked() -> bool {
-    let call = Call {
-        ith: 0,
-        nth: 1,
-        wsize: 0,
-        wdata: std::ptr::null_mut(),
-        threadpool: std::ptr::null_mut(),
-    };
-    let nothing = std::ptr::null();
-    // SAFETY: a product with no tokens. llama.cpp's function leaves those alone, and says so, having looked at `ith` and `nth` at
-    // most; the one here answers otherwise.
-    unsafe {
-        llamafile_sgemm(
-            &call,
-            0,
-            0,
-            0,
-            nothing,
-            0,
-            nothing,
-            0,
-            std::ptr::null_mut(),
-            0,
-            0,
-            0,
-            0,
-        )
-    }
-}
-
-/// What llama.cpp tells each thread of a pass: the beginning of its `ggml_compute_params`, as the version has it that Cargo.toml
-/// asks for.
-#[repr(C)]
-struct Call {
-    ith: c_int,
-    nth: c_int,
-    wsize: usize,
-    wdata: *mut c_void,
-    threadpool: *mut c_void,
-}
-
-unsafe extern "C" {
-    /// What llama.cpp calls: [`product`], where it is linked, and otherwise llama.cpp's own.
-    fn llamafile_sgemm(
-        call: *const Call,
-        m: i64,
-        n: i64,
-        k: i64,
-        a: *const c_void,
-        lda: i64,
-        b: *const c_void,
-        ldb: i64,
-        c: *mut c_void,
-        ldc: i64,
-        a_type: c_int,
-        b_type: c_int,
-        c_type: c_int,
-    ) -> bool;
-
-    /// llama.cpp's own, by the name that the linker gives it.
-    fn __real_llamafile_sgemm(
-        call: *const Call,
-        m: i64,
-        n: i64,
-        k: i64,
-        a: *const c_void,
-        lda: i64,
-        b: *const c_void,
-        ldb: i64,
-        c: *mut c_void,
-        ldc: i64,
-        a_type: c_int,
-        b_type: c_int,
-        c_type: c_int,
-    ) -> bool;
-
-    fn ggml_threadpool_chunk_set(threadpool: *mut c_void, value: c_int);
-    fn ggml_threadpool_chunk_add(threadpool: *mut c_void, value: c_int) -> c_int;
-    fn ggml_barrier(threadpool: *mut c_void);
 }
 
 /// A matrix of weights, `rows` by `length`, times `tokens` vectors.
@@ -205,29 +125,54 @@ enum Kind {
     Q8_0,
 }
 
+impl Kind {
+    /// Values of a block, and its bytes.
+    fn block(self) -> (usize, usize) {
+        match self {
+            Self::F16 => (1, 2),
+            Self::Q8_0 => (q8_0::BLOCK, q8_0::BYTES),
+        }
+    }
+
+    /// Rows are a multiple of so many values.
+    fn step(self) -> usize {
+        match self {
+            Self::F16 => f16::STEP,
+            Self::Q8_0 => q8_0::STEP,
+        }
+    }
+
+    fn row_bytes(self, length: usize) -> usize {
+        let (values, bytes) = self.block();
+        length / values * bytes
+    }
+
+    /// Whether rows of `length` values are long enough, and come out even.
+    fn has_rows_of(self, length: usize) -> bool {
+        length >= LEAST && length.is_multiple_of(self.step())
+    }
+}
+
 impl Product {
     /// What llama.cpp asks for, if it is a product that the kernels here are made for. `k` counts blocks of a row.
     fn of(m: i64, n: i64, k: i64, types: [c_int; 3]) -> Option<Self> {
         let [f32, f16, q8_0] =
             [sys::GGML_TYPE_F32, sys::GGML_TYPE_F16, sys::GGML_TYPE_Q8_0].map(|kind| kind as c_int);
-        let (kind, block) = match types {
-            [a, b, c] if [a, b, c] == [f16, f16, f32] => (Kind::F16, 1),
-            [a, b, c] if [a, b, c] == [q8_0, q8_0, f32] => (Kind::Q8_0, q8_0::BLOCK),
-            _ => return None,
+        let kind = if types == [f16, f16, f32] {
+            Kind::F16
+        } else if types == [q8_0, q8_0, f32] {
+            Kind::Q8_0
+        } else {
+            return None;
         };
         let product = Self {
             kind,
             rows: usize::try_from(m).ok()?,
-            length: usize::try_from(k).ok()?.checked_mul(block)?,
+            length: usize::try_from(k).ok()?.checked_mul(kind.block().0)?,
             tokens: usize::try_from(n).ok()?,
         };
-        let step = match kind {
-            Kind::F16 => f16::STEP,
-            Kind::Q8_0 => q8_0::STEP,
-        };
         let fits = product.rows >= LEAST
-            && product.length >= LEAST
-            && product.length.is_multiple_of(step)
+            && kind.has_rows_of(product.length)
             && (2..=MOST_TOKENS).contains(&product.tokens);
         fits.then_some(product)
     }
@@ -235,16 +180,9 @@ impl Product {
     /// How many rows a thread takes at a time, of `threads`: enough that what is asked for ahead of time is mostly its own.
     fn piece(&self, threads: usize) -> usize {
         let all = self.rows.div_ceil(threads);
-        let enough = (4 * lanes::AHEAD).div_ceil(self.row_bytes());
+        let enough = (4 * lanes::AHEAD).div_ceil(self.kind.row_bytes(self.length));
         let pieces = (all / enough).clamp(1, PIECES);
         all.div_ceil(pieces).next_multiple_of(ROWS)
-    }
-
-    fn row_bytes(&self) -> usize {
-        match self.kind {
-            Kind::F16 => 2 * self.length,
-            Kind::Q8_0 => self.length / q8_0::BLOCK * q8_0::BYTES,
-        }
     }
 }
 
@@ -272,104 +210,40 @@ struct Results {
     stride: usize,
 }
 
-// The name that the linker looks for. Rust's own way to export a function would put it among the symbols of every shared library
-// that this crate is in, linked with the argument or not, and there `__real_llamafile_sgemm` is nowhere.
-std::arch::global_asm!(
-    ".pushsection .text.__wrap_llamafile_sgemm, \"ax\", @progbits",
-    ".globl __wrap_llamafile_sgemm",
-    ".hidden __wrap_llamafile_sgemm",
-    ".type __wrap_llamafile_sgemm, @function",
-    "__wrap_llamafile_sgemm:",
-    "jmp {product}",
-    ".size __wrap_llamafile_sgemm, . - __wrap_llamafile_sgemm",
-    ".popsection",
-    product = sym product,
-);
-
-/// Computes a product as llama.cpp asks for it, on all threads of a pass; `false` if it cannot.
-///
-/// # Safety
-/// As llama.cpp calls it: `a` has `m` rows of `k` blocks, `lda` blocks apart, `b` `n` of them, `c` room for `n` times `m`
-/// floats, and all `nth` threads of the thread pool call it with the same arguments but for `ith`.
-unsafe extern "C" fn product(
-    call: *const Call,
-    m: i64,
-    n: i64,
-    k: i64,
-    a: *const c_void,
-    lda: i64,
-    b: *const c_void,
-    ldb: i64,
-    c: *mut c_void,
-    ldc: i64,
-    a_type: c_int,
-    b_type: c_int,
-    c_type: c_int,
-) -> bool {
-    if n == 0 {
-        return true;
-    }
-    let types = [a_type, b_type, c_type];
-    let product = match are_left_to_llama(false) {
-        true => None,
-        // Rows that do not follow each other, as those of most caches.
-        _ if lda != k => None,
-        _ => Product::of(m, n, k, types),
-    };
-    let (Some(product), Some(instructions)) = (product, instructions()) else {
-        // SAFETY: the caller's arguments, unchanged.
-        return unsafe {
-            __real_llamafile_sgemm(
-                call, m, n, k, a, lda, b, ldb, c, ldc, a_type, b_type, c_type,
-            )
-        };
-    };
-    let bytes = match product.kind {
-        Kind::F16 => 2,
-        Kind::Q8_0 => q8_0::BYTES,
-    };
-    let weights = Matrix {
-        start: a.cast(),
-        stride: lda as usize * bytes,
-    };
-    let tokens = Matrix {
-        start: b.cast(),
-        stride: ldb as usize * bytes,
-    };
-    let results = Results {
-        start: c.cast(),
-        stride: ldc as usize,
-    };
-    // SAFETY: the caller keeps the promises above. Each piece is taken by one thread, and no two have results in common. The
-    // first barrier keeps threads from taking pieces before the counter stands at its beginning, the second keeps the next
-    // product from setting it back while some thread still counts.
-    unsafe {
-        let Call {
-            ith,
-            nth,
-            threadpool,
-            ..
-        } = *call;
-        if ith == 0 {
-            ggml_threadpool_chunk_set(threadpool, nth);
-        }
-        ggml_barrier(threadpool);
-        let piece = product.piece(nth as usize);
-        let mut first = Some(ith);
-        let pieces = std::iter::from_fn(|| {
-            let next = || ggml_threadpool_chunk_add(threadpool, 1);
-            Some(first.take().unwrap_or_else(next))
-        })
-        .map(|number| number as usize * piece)
-        .take_while(|&first| first < product.rows)
-        .map(|first| first..product.rows.min(first + piece));
-        #[cfg(test)]
-        tests::count(product);
-        match product.kind {
-            Kind::F16 => f16::multiply(instructions, product, weights, tokens, pieces, results),
-            Kind::Q8_0 => q8_0::multiply(instructions, product, weights, tokens, pieces, results),
-        }
-        ggml_barrier(threadpool);
-    }
-    true
+/// A product, with where all of it lies.
+#[derive(Clone, Copy)]
+struct Job {
+    product: Product,
+    weights: Matrix,
+    tokens: Matrix,
+    results: Results,
 }
+
+impl Job {
+    /// Computes the rows that `pieces` names.
+    ///
+    /// # Safety
+    /// The processor has `instructions`. `weights` has the product's rows and `tokens` its tokens, both of its kind; `results`
+    /// has room, and the rows in `pieces` are nobody else's.
+    unsafe fn compute(
+        &self,
+        instructions: Instructions,
+        pieces: &mut dyn Iterator<Item = Range<usize>>,
+    ) {
+        let mut pieces = pieces.peekable();
+        // A thread with none need not prepare the tokens.
+        if pieces.peek().is_none() {
+            return;
+        }
+        // SAFETY: the caller's promises.
+        unsafe {
+            match self.product.kind {
+                Kind::F16 => f16::multiply(instructions, self, &mut pieces),
+                Kind::Q8_0 => q8_0::multiply(instructions, self, &mut pieces),
+            }
+        }
+    }
+}
+
+/// The rows that a thread computes, taken one piece after the other.
+type Pieces<'a> = Peekable<&'a mut dyn Iterator<Item = Range<usize>>>;

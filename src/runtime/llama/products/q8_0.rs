@@ -4,11 +4,10 @@
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::ops::Range;
 
 use super::lanes::{LINE, Lanes, ask_for};
-use super::tiles::{Ahead, Kernel, Tile, compute};
-use super::{Instructions, Matrix, Product, ROWS, Results};
+use super::tiles::{Kernel, Tile, compute};
+use super::{Instructions, Job, Pieces, ROWS, Results};
 
 /// Values of a block.
 pub(super) const BLOCK: usize = 32;
@@ -29,69 +28,30 @@ struct Tokens {
     scales: Vec<f32>,
 }
 
-/// Computes the rows that `pieces` names.
-///
-/// # Safety
-/// As in [`f16`](super::f16::multiply), for blocks of Q8_0.
-pub(super) unsafe fn multiply(
-    instructions: Instructions,
-    product: Product,
-    weights: Matrix,
-    tokens: Matrix,
-    pieces: impl Iterator<Item = Range<usize>>,
-    results: Results,
-) {
+/// As [`Job::compute`], for its kind of weights.
+pub(super) unsafe fn multiply(instructions: Instructions, job: &Job, pieces: &mut Pieces<'_>) {
     thread_local! {
         static TOKENS: RefCell<Tokens> = RefCell::default();
     }
-    let run = match instructions {
-        Instructions::Vnni => vnni,
-        Instructions::Avx2 | Instructions::Avx512 => avx2,
-    };
-    TOKENS.with_borrow_mut(|laid| {
-        laid.scales.clear();
-        let mut pieces = pieces.peekable();
-        while let Some(piece) = pieces.next() {
-            let mut next_row = || pieces.peek().map(|next| next.start);
-            let mut ahead = Ahead::new(weights, piece.end, &mut next_row);
-            // SAFETY: the caller's promises.
-            unsafe { run(product, weights, tokens, laid, piece, &mut ahead, results) }
+    // SAFETY: the caller's promises.
+    TOKENS.with_borrow_mut(|laid| unsafe {
+        match instructions {
+            Instructions::Vnni => vnni(job, laid, pieces),
+            Instructions::Avx2 | Instructions::Avx512 => avx2(job, laid, pieces),
         }
     });
 }
 
 #[target_feature(enable = "avx512f,avx512vl,avx512vnni")]
-unsafe fn vnni(
-    product: Product,
-    weights: Matrix,
-    tokens: Matrix,
-    laid: &mut Tokens,
-    piece: Range<usize>,
-    ahead: &mut Ahead<'_>,
-    results: Results,
-) {
-    unsafe {
-        let rounded = Rounded::<Vnni>::new(product, tokens, laid);
-        // 20 of 32 registers are sums.
-        compute::<_, ROWS, 5>(&rounded, product.tokens, weights, piece, ahead, results);
-    }
+unsafe fn vnni(job: &Job, laid: &mut Tokens, pieces: &mut Pieces<'_>) {
+    // 20 of 32 registers are sums.
+    unsafe { compute::<_, ROWS, 5>(&Rounded::<Vnni>::new(job, laid), job, pieces) }
 }
 
 #[target_feature(enable = "avx2,f16c,fma")]
-unsafe fn avx2(
-    product: Product,
-    weights: Matrix,
-    tokens: Matrix,
-    laid: &mut Tokens,
-    piece: Range<usize>,
-    ahead: &mut Ahead<'_>,
-    results: Results,
-) {
-    unsafe {
-        let rounded = Rounded::<Signs>::new(product, tokens, laid);
-        // 8 of 16.
-        compute::<_, 2, 4>(&rounded, product.tokens, weights, piece, ahead, results);
-    }
+unsafe fn avx2(job: &Job, laid: &mut Tokens, pieces: &mut Pieces<'_>) {
+    // 8 of 16.
+    unsafe { compute::<_, 2, 4>(&Rounded::<Signs>::new(job, laid), job, pieces) }
 }
 
 /// A way to multiply blocks.
@@ -165,28 +125,25 @@ struct Rounded<'a, B> {
 }
 
 impl<'a, B> Rounded<'a, B> {
-    /// Lays the tokens out, unless that is done.
+    /// Lays the tokens out.
     #[inline(always)]
-    unsafe fn new(product: Product, tokens: Matrix, laid: &'a mut Tokens) -> Self {
-        let blocks = product.length / BLOCK;
-        if laid.scales.is_empty() {
-            let all = product.tokens * blocks;
-            laid.values.resize(all * BLOCK, 0);
-            laid.offsets.resize(all * 8, 0);
-            laid.scales.resize(all, 0.0);
-            let places = laid.values.chunks_exact_mut(BLOCK);
-            let places = places.zip(laid.offsets.chunks_exact_mut(8));
-            for (at, ((values, offsets), to)) in places.zip(&mut laid.scales).enumerate() {
-                unsafe {
-                    let token = tokens.start.add(at / blocks * tokens.stride);
-                    let block = token.add(at % blocks * BYTES);
-                    let from = std::slice::from_raw_parts(block.add(2).cast::<i8>(), BLOCK);
-                    values.copy_from_slice(from);
-                    for (offset, values) in offsets.iter_mut().zip(from.chunks_exact(4)) {
-                        *offset = -128 * values.iter().map(|&value| i32::from(value)).sum::<i32>();
-                    }
-                    *to = _mm_cvtss_f32(_mm_cvtph_ps(_mm_set1_epi16(scale(block))));
+    unsafe fn new(job: &Job, laid: &'a mut Tokens) -> Self {
+        let blocks = job.product.length / BLOCK;
+        let all = job.product.tokens * blocks;
+        laid.values.resize(all * BLOCK, 0);
+        laid.offsets.resize(all * 8, 0);
+        laid.scales.resize(all, 0.0);
+        let places = laid.values.chunks_exact_mut(BLOCK);
+        let places = places.zip(laid.offsets.chunks_exact_mut(8));
+        for (at, ((values, offsets), to)) in places.zip(&mut laid.scales).enumerate() {
+            unsafe {
+                let block = job.tokens.row(at / blocks).add(at % blocks * BYTES);
+                let from = std::slice::from_raw_parts(block.add(2).cast::<i8>(), BLOCK);
+                values.copy_from_slice(from);
+                for (offset, values) in offsets.iter_mut().zip(from.chunks_exact(4)) {
+                    *offset = -128 * values.iter().map(|&value| i32::from(value)).sum::<i32>();
                 }
+                *to = _mm_cvtss_f32(_mm_cvtph_ps(_mm_set1_epi16(scale(block))));
             }
         }
         Self {

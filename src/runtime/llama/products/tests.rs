@@ -1,9 +1,12 @@
 //! The kernels against a plain sum, and against llama.cpp's own.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+mod graph;
+
+use std::ffi::c_void;
 
 use proptest::prelude::*;
 
+pub(super) use self::graph::count;
 use super::tiles::Ahead;
 use super::*;
 
@@ -88,10 +91,7 @@ impl Case {
         between: usize,
         random: &mut fastrand::Rng,
     ) -> Bytes {
-        let used = match kind {
-            Kind::F16 => length * 2,
-            Kind::Q8_0 => length / q8_0::BLOCK * q8_0::BYTES,
-        };
+        let used = kind.row_bytes(length);
         let stride = used + between;
         let mut bytes = vec![0xff; rows * stride];
         for row in bytes.chunks_exact_mut(stride) {
@@ -120,40 +120,46 @@ impl Case {
         let Product { rows, tokens, .. } = self.product;
         let stride = rows + self.between;
         let mut results = vec![f32::NAN; tokens * stride];
-        let to = Results {
-            start: results.as_mut_ptr(),
-            stride,
+        let job = Job {
+            product: self.product,
+            weights: self.weights.matrix(),
+            tokens: self.tokens.matrix(),
+            results: Results {
+                start: results.as_mut_ptr(),
+                stride,
+            },
         };
         let ends = self.cuts.iter().copied().chain([rows]);
         let starts = [0].into_iter().chain(self.cuts.iter().copied());
         let pieces: Vec<_> = starts.zip(ends).map(|(start, end)| start..end).collect();
-        let (weights, token_values) = (self.weights.matrix(), self.tokens.matrix());
         // A thread for every second piece.
         for thread in 0..2 {
-            let pieces = pieces.iter().skip(thread).step_by(2).cloned();
+            let mut pieces = pieces.iter().skip(thread).step_by(2).cloned();
             // SAFETY: the processor has the instructions, the matrices have what the product says.
-            unsafe {
-                match self.product.kind {
-                    Kind::F16 => f16::multiply(
-                        instructions,
-                        self.product,
-                        weights,
-                        token_values,
-                        pieces,
-                        to,
-                    ),
-                    Kind::Q8_0 => q8_0::multiply(
-                        instructions,
-                        self.product,
-                        weights,
-                        token_values,
-                        pieces,
-                        to,
-                    ),
-                }
-            }
+            unsafe { job.compute(instructions, &mut pieces) }
         }
         results
+    }
+
+    /// Has `check` look at each result: the instructions, row, token and what came of them.
+    fn check_all(
+        &self,
+        check: impl Fn(Instructions, usize, usize, f32) -> Result<(), TestCaseError>,
+    ) -> Result<(), TestCaseError> {
+        let Product { rows, tokens, .. } = self.product;
+        for instructions in all_instructions() {
+            let results = self.compute(instructions);
+            for (at, result) in results.into_iter().enumerate() {
+                let (token, row) = (at / (rows + self.between), at % (rows + self.between));
+                if row >= rows {
+                    prop_assert!(result.is_nan(), "wrote behind the rows");
+                    continue;
+                }
+                prop_assert!(token < tokens);
+                check(instructions, row, token, result)?;
+            }
+        }
+        Ok(())
     }
 
     /// The sum in double precision, and the sum of the sizes of what is summed.
@@ -195,10 +201,6 @@ impl Case {
 }
 
 fn cases(kind: Kind) -> impl Strategy<Value = Case> {
-    let step = match kind {
-        Kind::F16 => f16::STEP,
-        Kind::Q8_0 => q8_0::STEP,
-    };
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
     (
         1..40_usize,
@@ -209,7 +211,7 @@ fn cases(kind: Kind) -> impl Strategy<Value = Case> {
         any::<u64>(),
     )
         .prop_map(move |(rows, steps, tokens, between, cuts, seed)| {
-            let length = steps * step;
+            let length = steps * kind.step();
             let mut random = fastrand::Rng::with_seed(seed);
             let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(rows + 1)).collect();
             cuts.sort_unstable();
@@ -233,38 +235,74 @@ proptest! {
 
     #[test]
     fn half_precision_is_summed_as_well_as_single_precision_can(case in cases(Kind::F16)) {
-        let Product { rows, tokens, .. } = case.product;
-        for instructions in all_instructions() {
-            let results = case.compute(instructions);
-            for (at, result) in results.into_iter().enumerate() {
-                let (token, row) = (at / (rows + case.between), at % (rows + case.between));
-                if row >= rows {
-                    prop_assert!(result.is_nan(), "wrote behind the rows");
-                    continue;
-                }
-                prop_assert!(token < tokens);
-                let (sum, sizes) = case.exact_f16(row, token);
-                let error = (f64::from(result) - sum).abs();
-                prop_assert!(error <= sizes * 1e-6, "{instructions:?}, row {row}, token {token}: {result} for {sum}");
-            }
-        }
+        case.check_all(|instructions, row, token, result| {
+            let (sum, sizes) = case.exact_f16(row, token);
+            let error = (f64::from(result) - sum).abs();
+            prop_assert!(error <= sizes * 1e-6, "{instructions:?}, row {row}, token {token}: {result} for {sum}");
+            Ok(())
+        })?;
     }
 
     #[test]
     fn q8_0_is_bit_for_bit_what_llama_computes_for_one_token(case in cases(Kind::Q8_0)) {
-        let rows = case.product.rows;
-        for instructions in all_instructions() {
-            let results = case.compute(instructions);
-            for (at, result) in results.into_iter().enumerate() {
-                let (token, row) = (at / (rows + case.between), at % (rows + case.between));
-                if row >= rows {
-                    prop_assert!(result.is_nan(), "wrote behind the rows");
-                    continue;
-                }
-                let expected = case.by_llama(row, token);
-                prop_assert_eq!(result.to_bits(), expected.to_bits(), "{:?}, row {}, token {}", instructions, row, token);
-            }
-        }
+        case.check_all(|instructions, row, token, result| {
+            let expected = case.by_llama(row, token);
+            prop_assert_eq!(result.to_bits(), expected.to_bits(), "{:?}, row {}, token {}", instructions, row, token);
+            Ok(())
+        })?;
+    }
+}
+
+/// What these kernels are not made for goes on to llama.cpp's, which takes a prompt in Q8_0.
+#[test]
+fn prompts_go_on_to_llama() {
+    // On lesser processors it takes none.
+    if instructions().is_none() {
+        return;
+    }
+    crate::runtime::llama::devices();
+    let (kind, rows, length, tokens) = (Kind::Q8_0, 8, 512, MOST_TOKENS + 1);
+    let mut random = fastrand::Rng::with_seed(3);
+    let case = Case {
+        product: Product {
+            kind,
+            rows,
+            length,
+            tokens,
+        },
+        weights: Case::random(kind, -127, rows, length, 0, &mut random),
+        tokens: Case::random(kind, -127, tokens, length, 0, &mut random),
+        between: 0,
+        cuts: vec![],
+    };
+    let mut results = vec![f32::NAN; rows * tokens];
+    let blocks = (length / q8_0::BLOCK) as i64;
+    let q8_0 = sys::GGML_TYPE_Q8_0 as c_int;
+    // SAFETY: there are as many rows and tokens of so many blocks, and room for the results. There is one thread.
+    let computed = unsafe {
+        sgemm::llamafile_sgemm(
+            &sgemm::Call::alone(),
+            rows as i64,
+            tokens as i64,
+            blocks,
+            case.weights.matrix().start.cast(),
+            blocks,
+            case.tokens.matrix().start.cast(),
+            blocks,
+            results.as_mut_ptr().cast(),
+            rows as i64,
+            q8_0,
+            q8_0,
+            sys::GGML_TYPE_F32 as c_int,
+        )
+    };
+    assert!(computed);
+    for (at, result) in results.into_iter().enumerate() {
+        let expected = case.by_llama(at % rows, at / rows);
+        assert!(
+            (result - expected).abs() <= 1e-3 * expected.abs().max(1e3),
+            "{result} for {expected}"
+        );
     }
 }
 
@@ -357,135 +395,6 @@ fn pieces_are_a_few_for_each_thread_and_not_too_small() {
         let what = format!("{rows} rows of {length}, {threads} threads");
         assert_eq!(product(rows, length).piece(threads), piece, "{what}");
         assert_eq!(piece % ROWS, 0);
-    }
-}
-
-/// Rows of the products that are counted.
-const COUNTED: usize = 300;
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-/// Tells that a thread computes its part of `product`.
-pub(super) fn count(product: Product) {
-    if product.rows == COUNTED {
-        COUNT.fetch_add(1, Relaxed);
-    }
-}
-
-/// What llama.cpp computes of a matrix of `COUNTED` rows by 512, which are a part of one `wider` times as wide, and `tokens`, in two
-/// products: the results, and how many threads came by here.
-fn by_graph(
-    kind: sys::ggml_type,
-    tokens: &[Vec<f32>],
-    threads: c_int,
-    wider: usize,
-) -> (Vec<f32>, usize) {
-    const LENGTH: usize = 512;
-    let width = wider * LENGTH;
-    let mut random = fastrand::Rng::with_seed(1);
-    let weights: Vec<f32> = std::iter::repeat_with(|| random.f32() - 0.5)
-        .take(COUNTED * width)
-        .collect();
-    let rounded: Vec<u16> = weights.iter().map(|&value| half(value)).collect();
-    let before = COUNT.load(Relaxed);
-    // SAFETY: the tensors have room for what is written, which has their types and sizes; all is freed once it was copied.
-    let results = unsafe {
-        let params = sys::ggml_init_params {
-            mem_size: 16 << 20,
-            mem_buffer: std::ptr::null_mut(),
-            no_alloc: false,
-        };
-        let context = sys::ggml_init(params);
-        let (length, rows, n) = (LENGTH as i64, COUNTED as i64, tokens.len() as i64 / 2);
-        let a = sys::ggml_new_tensor_3d(context, kind, width as i64, rows, 1);
-        if kind == sys::GGML_TYPE_F16 {
-            sys::ggml_get_data(a)
-                .cast::<u16>()
-                .copy_from(rounded.as_ptr(), rounded.len());
-        } else {
-            let to = sys::ggml_get_data(a);
-            sys::ggml_quantize_chunk(
-                kind,
-                weights.as_ptr(),
-                to,
-                0,
-                rows,
-                width as i64,
-                std::ptr::null(),
-            );
-        }
-        let a = match wider {
-            1 => a,
-            _ => sys::ggml_view_3d(context, a, length, rows, 1, (*a).nb[1], (*a).nb[2], 0),
-        };
-        let b = sys::ggml_new_tensor_3d(context, sys::GGML_TYPE_F32, length, n, 2);
-        let values = tokens.concat();
-        sys::ggml_get_data(b)
-            .cast::<f32>()
-            .copy_from(values.as_ptr(), values.len());
-        let c = sys::ggml_mul_mat(context, a, b);
-        let graph = sys::ggml_new_graph(context);
-        sys::ggml_build_forward_expand(graph, c);
-        assert_eq!(
-            sys::ggml_graph_compute_with_ctx(context, graph, threads),
-            sys::GGML_STATUS_SUCCESS
-        );
-        let results =
-            std::slice::from_raw_parts(sys::ggml_get_data(c).cast::<f32>(), COUNTED * tokens.len())
-                .to_vec();
-        sys::ggml_free(context);
-        results
-    };
-    (results, COUNT.load(Relaxed) - before)
-}
-
-#[test]
-fn llama_computes_a_few_tokens_here_and_all_others_itself() {
-    assert!(is_linked());
-    if instructions().is_none() {
-        return;
-    }
-    crate::runtime::llama::devices();
-    let mut random = fastrand::Rng::with_seed(2);
-    for kind in [sys::GGML_TYPE_F16, sys::GGML_TYPE_Q8_0] {
-        for tokens in [1, 2, 5, 64, 65] {
-            let mut vector = || (0..512).map(|_| random.f32() - 0.5).collect();
-            let vectors: Vec<Vec<f32>> = std::iter::repeat_with(&mut vector)
-                .take(2 * tokens)
-                .collect();
-            let one_by_one: Vec<f32> = (0..tokens)
-                .flat_map(|at| {
-                    let two = [vectors[at].clone(), vectors[tokens + at].clone()];
-                    let (results, count) = by_graph(kind, &two, 1, 1);
-                    assert_eq!(count, 0, "a single token");
-                    results
-                })
-                .collect();
-            let (_, count) = by_graph(kind, &vectors, 1, 2);
-            assert_eq!(count, 0, "rows that do not follow each other");
-            for threads in [1, 3] {
-                let (results, count) = by_graph(kind, &vectors, threads, 1);
-                let here = (2..=MOST_TOKENS).contains(&tokens);
-                let what = format!("type {kind}, {tokens} tokens, {threads} threads");
-                assert_eq!(count, if here { 2 * threads as usize } else { 0 }, "{what}");
-                for (at, result) in results.iter().enumerate() {
-                    let (vector, row) = (at / COUNTED, at % COUNTED);
-                    let (half, token) = (vector / tokens, vector % tokens);
-                    let alone = one_by_one[(2 * token + half) * COUNTED + row];
-                    if kind == sys::GGML_TYPE_Q8_0 && here {
-                        assert_eq!(
-                            result.to_bits(),
-                            alone.to_bits(),
-                            "{what}, row {row}, token {token}"
-                        );
-                    } else {
-                        assert!(
-                            (result - alone).abs() < 1e-4,
-                            "{what}: {result} for {alone}"
-                        );
-                    }
-                }
-            }
-        }
     }
 }
 

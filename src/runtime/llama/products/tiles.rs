@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::lanes::AHEAD;
-use super::{Matrix, Results};
+use super::{Job, Matrix, Pieces, Results};
 
 /// A few rows and a few tokens.
 pub(super) struct Tile {
@@ -64,19 +64,35 @@ impl<'a> Ahead<'a> {
     }
 }
 
-/// Computes a piece for `tokens` tokens, rows `R` by `R`, with at most `MOST` tokens (six at most) at a time.
+/// Computes all pieces, rows `R` by `R`, with at most `MOST` tokens (six at most) at a time.
 ///
 /// # Safety
 /// As for [`Kernel::compute`], for all rows and tokens.
 #[inline(always)]
 pub(super) unsafe fn compute<K: Kernel, const R: usize, const MOST: usize>(
     kernel: &K,
-    tokens: usize,
-    weights: Matrix,
+    job: &Job,
+    pieces: &mut Pieces<'_>,
+) {
+    while let Some(piece) = pieces.next() {
+        let mut next_row = || pieces.peek().map(|next| next.start);
+        let mut ahead = Ahead::new(job.weights, piece.end, &mut next_row);
+        // SAFETY: the caller's promises.
+        unsafe { compute_piece::<K, R, MOST>(kernel, job, piece, &mut ahead) }
+    }
+}
+
+#[inline(always)]
+unsafe fn compute_piece<K: Kernel, const R: usize, const MOST: usize>(
+    kernel: &K,
+    job: &Job,
     piece: Range<usize>,
     ahead: &mut Ahead<'_>,
-    results: Results,
 ) {
+    let Job {
+        weights, results, ..
+    } = *job;
+    let tokens = job.product.tokens;
     const { assert!(MOST >= 1 && MOST <= 6, "as many as there are kernels for") };
     // About even: six and one would take longer than four and three.
     let most = tokens.div_ceil(tokens.div_ceil(MOST));
