@@ -38,6 +38,9 @@ fn lead_products_here() {
     if has("KERNELS") && target && !loaded && !lacks {
         println!("cargo::rustc-cfg=few_token_kernels");
         println!("cargo::rustc-link-arg=-Wl,--wrap=llamafile_sgemm");
+        println!(
+            "cargo::rustc-link-arg=-Wl,--wrap=_Z24ggml_backend_amx_mul_matPK19ggml_compute_paramsP11ggml_tensor"
+        );
     }
 }
 

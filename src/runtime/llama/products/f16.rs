@@ -4,9 +4,9 @@ use std::arch::x86_64::{__m256, __m512};
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
-use super::lanes::{LINE, Lanes, ask_for};
+use super::lanes::{LINE, Lanes};
 use super::tiles::{Kernel, Tile, compute};
-use super::{Instructions, Job, Pieces, Product, ROWS, Results};
+use super::{Instructions, Job, Kind, Pieces, Product, ROWS, Results};
 
 /// Rows are a multiple of so many values: a line.
 pub(super) const STEP: usize = LINE / 2;
@@ -42,15 +42,30 @@ unsafe fn avx2(job: &Job, wide: &mut Vec<f32>, pieces: &mut Pieces<'_>) {
 /// Rows in half precision, tokens in single.
 struct Half<L> {
     tokens: *const f32,
+    /// Values from one token to the next.
+    stride: usize,
     length: usize,
     lanes: PhantomData<L>,
 }
 
 impl<L: Lanes> Half<L> {
-    /// Widens the tokens.
+    /// Widens the tokens, unless they are.
     #[inline(always)]
     unsafe fn new(job: &Job, wide: &mut Vec<f32>) -> Self {
-        let Product { length, tokens, .. } = job.product;
+        let Product {
+            kind,
+            length,
+            tokens,
+            ..
+        } = job.product;
+        if kind == Kind::F16F32 {
+            return Self {
+                tokens: job.tokens.start.cast(),
+                stride: job.tokens.stride / size_of::<f32>(),
+                length,
+                lanes: PhantomData,
+            };
+        }
         wide.resize(tokens * length, 0.0);
         for (token, wide) in wide.chunks_exact_mut(length).enumerate() {
             for (i, wide) in wide.chunks_exact_mut(L::COUNT).enumerate() {
@@ -62,6 +77,7 @@ impl<L: Lanes> Half<L> {
         }
         Self {
             tokens: wide.as_ptr(),
+            stride: length,
             length,
             lanes: PhantomData,
         }
@@ -69,11 +85,16 @@ impl<L: Lanes> Half<L> {
 }
 
 impl<L: Lanes> Kernel for Half<L> {
+    fn steps(&self) -> usize {
+        self.length / STEP
+    }
+
     #[inline(always)]
     unsafe fn compute<const R: usize, const N: usize>(&self, tile: &Tile, results: Results) {
         unsafe {
-            let tokens = self.tokens.add(tile.token * self.length);
+            let tokens = self.tokens.add(tile.token * self.stride);
             let mut sums = [[L::zero(); N]; R];
+            let mut share = tile.ahead;
             for line in 0..self.length / STEP {
                 for at in (line * STEP..(line + 1) * STEP).step_by(L::COUNT) {
                     let mut weights = [L::zero(); R];
@@ -82,18 +103,13 @@ impl<L: Lanes> Kernel for Half<L> {
                         *weights = L::widen(row.add(at));
                     }
                     for token in 0..N {
-                        let values = L::load(tokens.add(token * self.length + at));
+                        let values = L::load(tokens.add(token * self.stride + at));
                         for row in 0..R {
                             sums[row][token] = weights[row].multiply_add(values, sums[row][token]);
                         }
                     }
                 }
-                if let Some(ahead) = tile.ahead {
-                    // In the order of addresses, which rows follow.
-                    for row in 0..R {
-                        ask_for(ahead.wrapping_add((line * R + row) * LINE));
-                    }
-                }
+                share.ask::<R>(line, LINE, tile.stride);
             }
             for (row, sums) in sums.iter().enumerate() {
                 for (token, sum) in sums.iter().enumerate() {

@@ -1,21 +1,25 @@
-//! Products of a model's weights with two to 64 tokens at once, at about the price of one.
+//! Products of a model's weights with a few tokens at once, at about the price of one.
 //!
 //! A pass over one token streams all weights from memory, and that is what it takes. A pass over a few tokens reads the same
 //! bytes and computes little more, so it could take as long; llama.cpp's kernels take one and a half to twice as long (see
-//! "Weights ahead of time" in docs/decisions.md). They read four rows of a matrix at a time, which processors do not see coming.
-//! The kernels here ask for what comes 64 KB later.
+//! "Weights ahead of time" and "AMX's layout" in docs/decisions.md). They read several rows of a matrix at a time, which processors
+//! do not see coming. The kernels here ask for what comes 64 KB later.
 //!
-//! They stand in for `llamafile_sgemm`, which llama.cpp calls for such products: on Linux, `build.rs` has the linker lead
-//! llama.cpp's calls of it to [`sgemm`]. What these kernels are not made for (single tokens, prompts of more than 64, other types of
-//! weights, other processors), that goes on to llama.cpp's own function.
+//! They stand in for two functions of llama.cpp: `llamafile_sgemm`, which it calls for products of two to 64 tokens and more, and the one
+//! for weights in the layout that it has for processors with AMX. On Linux, `build.rs` has the linker lead llama.cpp's calls of them to
+//! [`sgemm`] and [`amx`]. What these kernels are not made for (single tokens, other types of weights, other processors), that goes on to
+//! llama.cpp's own functions.
 #![allow(unsafe_code)]
 // Numbers that count to a constant are what compilers unroll, so that all sums are in registers.
 #![allow(clippy::needless_range_loop)]
 
+mod amx;
 mod f16;
 mod lanes;
+mod packed;
 mod q8_0;
 mod sgemm;
+mod threads;
 mod tiles;
 
 #[cfg(test)]
@@ -89,21 +93,29 @@ pub(super) fn are_left_to_llama(leave: bool) -> bool {
 }
 
 /// Raised whenever a change makes passes cost something else.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The kernels that a model's products of a few tokens are computed with here, instead of by llama.cpp. `None` where llama.cpp
 /// does it itself.
 pub(super) fn in_use(model: &ModelInfo) -> Option<String> {
     // SAFETY: takes nothing, and says what llama.cpp was built for. With it, weights are in a layout of their own.
     let amx = unsafe { sys::ggml_cpu_has_amx_int8() } != 0;
-    let kind = match model.quantization.as_str() {
-        "F16" => Kind::F16,
-        "Q8_0" => Kind::Q8_0,
+    let kind = match (model.quantization.as_str(), amx) {
+        ("F16", false) => Kind::F16,
+        ("F16", true) => Kind::F16F32,
+        ("Q8_0", false) => Kind::Q8_0,
+        ("Q8_0", true) => Kind::PackedQ8_0,
+        ("Q4_0", true) => Kind::PackedQ4_0,
         _ => return None,
     };
     let fits = kind.has_rows_of(usize::try_from(model.embedding_length).ok()?);
     let left = *LEFT_TO_LLAMA.get().unwrap_or(&false);
-    if left || amx || !fits || !sgemm::is_linked() {
+    let linked = if amx {
+        amx::is_linked()
+    } else {
+        sgemm::is_linked()
+    };
+    if left || !fits || !linked || (kind.is_packed() && !packed::can()) {
         return None;
     }
     Some(format!("logitspec {VERSION} ({:?})", instructions()?))
@@ -121,24 +133,37 @@ struct Product {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    /// Weights and tokens in half precision.
     F16,
+    /// Tokens in single precision.
+    F16F32,
+    /// Both in Q8_0.
     Q8_0,
+    /// Weights in AMX's layout, tokens [laid out](packed::Laid), and a row is [`packed::GROUP`] rows.
+    PackedQ8_0,
+    PackedQ4_0,
 }
 
 impl Kind {
+    fn is_packed(self) -> bool {
+        matches!(self, Self::PackedQ8_0 | Self::PackedQ4_0)
+    }
+
     /// Values of a block, and its bytes.
     fn block(self) -> (usize, usize) {
         match self {
-            Self::F16 => (1, 2),
+            Self::F16 | Self::F16F32 => (1, 2),
             Self::Q8_0 => (q8_0::BLOCK, q8_0::BYTES),
+            Self::PackedQ8_0 | Self::PackedQ4_0 => (packed::BLOCK, packed::block_bytes(self)),
         }
     }
 
     /// Rows are a multiple of so many values.
     fn step(self) -> usize {
         match self {
-            Self::F16 => f16::STEP,
+            Self::F16 | Self::F16F32 => f16::STEP,
             Self::Q8_0 => q8_0::STEP,
+            Self::PackedQ8_0 | Self::PackedQ4_0 => packed::BLOCK,
         }
     }
 
@@ -177,12 +202,41 @@ impl Product {
         fits.then_some(product)
     }
 
+    /// A product of weights with the shape `of_weights` that lie as llama.cpp has them for AMX, with `tokens` vectors. Prompts are
+    /// taken, too: llama.cpp's kernels for this layout are no faster there.
+    fn of_amx(weights: sys::ggml_type, of_weights: [i64; 4], tokens: i64) -> Option<Self> {
+        let (kind, group) = match weights {
+            sys::GGML_TYPE_F16 => (Kind::F16F32, 1),
+            sys::GGML_TYPE_Q8_0 => (Kind::PackedQ8_0, packed::GROUP),
+            sys::GGML_TYPE_Q4_0 => (Kind::PackedQ4_0, packed::GROUP),
+            _ => return None,
+        };
+        let [length, rows, ..] = of_weights;
+        let rows = usize::try_from(rows).ok()?;
+        let product = Self {
+            kind,
+            rows: rows / group,
+            length: usize::try_from(length).ok()?,
+            tokens: usize::try_from(tokens).ok()?,
+        };
+        let fits = rows.is_multiple_of(group)
+            && rows >= LEAST
+            && kind.has_rows_of(product.length)
+            && product.tokens >= 2
+            && (group == 1 || packed::can());
+        fits.then_some(product)
+    }
+
     /// How many rows a thread takes at a time, of `threads`: enough that what is asked for ahead of time is mostly its own.
     fn piece(&self, threads: usize) -> usize {
         let all = self.rows.div_ceil(threads);
         let enough = (4 * lanes::AHEAD).div_ceil(self.kind.row_bytes(self.length));
         let pieces = (all / enough).clamp(1, PIECES);
-        all.div_ceil(pieces).next_multiple_of(ROWS)
+        let rows = all.div_ceil(pieces);
+        match self.kind.is_packed() {
+            true => rows,
+            false => rows.next_multiple_of(ROWS),
+        }
     }
 }
 
@@ -238,7 +292,8 @@ impl Job {
         // SAFETY: the caller's promises.
         unsafe {
             match self.product.kind {
-                Kind::F16 => f16::multiply(instructions, self, &mut pieces),
+                Kind::F16 | Kind::F16F32 => f16::multiply(instructions, self, &mut pieces),
+                Kind::PackedQ8_0 | Kind::PackedQ4_0 => packed::multiply(self, &mut pieces),
                 Kind::Q8_0 => q8_0::multiply(instructions, self, &mut pieces),
             }
         }

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
-use super::lanes::{LINE, Lanes, ask_for};
+use super::lanes::Lanes;
 use super::tiles::{Kernel, Tile, compute};
 use super::{Instructions, Job, Pieces, ROWS, Results};
 
@@ -155,6 +155,10 @@ impl<'a, B> Rounded<'a, B> {
 }
 
 impl<B: Blocks> Kernel for Rounded<'_, B> {
+    fn steps(&self) -> usize {
+        self.blocks / BLOCKS
+    }
+
     #[inline(always)]
     unsafe fn compute<const R: usize, const N: usize>(&self, tile: &Tile, results: Results) {
         unsafe {
@@ -164,6 +168,7 @@ impl<B: Blocks> Kernel for Rounded<'_, B> {
             let token_scales = self.tokens.scales.as_ptr().add(first);
             let mut sums = [[__m256::zero(); N]; R];
             let mut scales = [[[0.0; BLOCKS]; N]; R];
+            let mut share = tile.ahead;
             for at in (0..self.blocks).step_by(BLOCKS) {
                 for (row, scales) in scales.iter_mut().enumerate() {
                     let blocks = tile.weights.add(row * tile.stride + at * BYTES);
@@ -192,13 +197,7 @@ impl<B: Blocks> Kernel for Rounded<'_, B> {
                         }
                     }
                 }
-                if let Some(ahead) = tile.ahead {
-                    // In the order of addresses, which rows follow.
-                    let done = ahead.wrapping_add(at * BYTES * R);
-                    for line in 0..(BLOCKS * BYTES * R).div_ceil(LINE) {
-                        ask_for(done.wrapping_add(line * LINE));
-                    }
-                }
+                share.ask::<R>(at / BLOCKS, BLOCKS * BYTES, tile.stride);
             }
             for (row, sums) in sums.iter().enumerate() {
                 for (token, sum) in sums.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 
+use super::threads::Call;
 use super::{Job, Matrix, Product, Results, are_left_to_llama, instructions};
 
 /// Whether llama.cpp's calls come here.
@@ -25,30 +26,6 @@ pub(super) fn is_linked() -> bool {
             0,
             0,
         )
-    }
-}
-
-/// What llama.cpp tells each thread of a pass: the beginning of its `ggml_compute_params`, as the version has it that Cargo.toml
-/// asks for.
-#[repr(C)]
-pub(super) struct Call {
-    ith: c_int,
-    nth: c_int,
-    wsize: usize,
-    wdata: *mut c_void,
-    threadpool: *mut c_void,
-}
-
-impl Call {
-    /// For one thread that waits for nobody.
-    pub(super) fn alone() -> Self {
-        Self {
-            ith: 0,
-            nth: 1,
-            wsize: 0,
-            wdata: std::ptr::null_mut(),
-            threadpool: std::ptr::null_mut(),
-        }
     }
 }
 
@@ -81,12 +58,6 @@ sgemm! {
     llamafile_sgemm;
     /// llama.cpp's own, by the name that the linker gives it.
     __real_llamafile_sgemm;
-}
-
-unsafe extern "C" {
-    fn ggml_threadpool_chunk_set(threadpool: *mut c_void, value: c_int);
-    fn ggml_threadpool_chunk_add(threadpool: *mut c_void, value: c_int) -> c_int;
-    fn ggml_barrier(threadpool: *mut c_void);
 }
 
 // The name that the linker looks for. Rust's own way to export a function would put it among the symbols of every shared library
@@ -157,33 +128,13 @@ unsafe extern "C" fn product(
             stride: ldc as usize,
         },
     };
-    // SAFETY: the caller keeps the promises above. Each piece is taken by one thread, and no two have results in common. The
-    // first barrier keeps threads from taking pieces before the counter stands at its beginning, the second keeps the next
-    // product from setting it back while some thread still counts.
+    // SAFETY: the caller keeps the promises above. Each piece is taken by one thread, and no two have results in common. Nobody goes on
+    // to the next product, which begins anew, before all have taken their pieces of this one.
     unsafe {
-        let Call {
-            ith,
-            nth,
-            threadpool,
-            ..
-        } = *call;
-        if ith == 0 {
-            ggml_threadpool_chunk_set(threadpool, nth);
-        }
-        ggml_barrier(threadpool);
-        let piece = product.piece(nth as usize);
-        let mut first = Some(ith);
-        let pieces = std::iter::from_fn(|| {
-            let next = || ggml_threadpool_chunk_add(threadpool, 1);
-            Some(first.take().unwrap_or_else(next))
-        })
-        .map(|number| number as usize * piece)
-        .take_while(|&first| first < product.rows)
-        .map(|first| first..product.rows.min(first + piece));
-        #[cfg(test)]
-        let pieces = super::tests::count(product, pieces);
-        job.compute(instructions, &mut { pieces });
-        ggml_barrier(threadpool);
+        let call = &*call;
+        call.begin();
+        job.compute(instructions, &mut call.pieces(product));
+        call.wait();
     }
     true
 }

@@ -1,5 +1,6 @@
 //! The kernels against a plain sum, and against llama.cpp's own.
 
+mod by_hand;
 mod graph;
 
 use std::ffi::c_void;
@@ -7,7 +8,7 @@ use std::ffi::c_void;
 use proptest::prelude::*;
 
 pub(super) use self::graph::count;
-use super::tiles::Ahead;
+use super::tiles::{Ahead, Share};
 use super::*;
 
 unsafe extern "C" {
@@ -69,6 +70,26 @@ impl Bytes {
     }
 }
 
+/// What numbers are written in.
+#[derive(Clone, Copy)]
+enum Format {
+    Half,
+    Single,
+    Q8_0,
+}
+
+impl Format {
+    /// That of a product's weights, and that of its tokens.
+    fn of(kind: Kind) -> [Self; 2] {
+        match kind {
+            Kind::F16 => [Self::Half, Self::Half],
+            Kind::F16F32 => [Self::Half, Self::Single],
+            Kind::Q8_0 => [Self::Q8_0, Self::Q8_0],
+            Kind::PackedQ8_0 | Kind::PackedQ4_0 => unreachable!("tested on its own"),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Case {
     product: Product,
@@ -84,24 +105,33 @@ impl Case {
     /// Random numbers laid out as weights, or as tokens, of which none of eight bits is smaller than `least`: llama.cpp rounds
     /// tokens so that -128 never comes up.
     fn random(
-        kind: Kind,
+        format: Format,
         least: i8,
         rows: usize,
         length: usize,
         between: usize,
         random: &mut fastrand::Rng,
     ) -> Bytes {
-        let used = kind.row_bytes(length);
+        let used = match format {
+            Format::Half => 2 * length,
+            Format::Single => 4 * length,
+            Format::Q8_0 => length / q8_0::BLOCK * q8_0::BYTES,
+        };
         let stride = used + between;
         let mut bytes = vec![0xff; rows * stride];
         for row in bytes.chunks_exact_mut(stride) {
-            match kind {
-                Kind::F16 => {
+            match format {
+                Format::Single => {
+                    for value in row[..used].chunks_exact_mut(4) {
+                        value.copy_from_slice(&(random.f32() - 0.5).to_le_bytes());
+                    }
+                }
+                Format::Half => {
                     for value in row[..used].chunks_exact_mut(2) {
                         value.copy_from_slice(&half(random.f32() - 0.5).to_le_bytes());
                     }
                 }
-                Kind::Q8_0 => {
+                Format::Q8_0 => {
                     for block in row[..used].chunks_exact_mut(q8_0::BYTES) {
                         block[..2].copy_from_slice(
                             &half((random.f32() - 0.5) / 4.0 * f32::from(random.u8(..) != 0))
@@ -164,16 +194,24 @@ impl Case {
 
     /// The sum in double precision, and the sum of the sizes of what is summed.
     fn exact_f16(&self, row: usize, token: usize) -> (f64, f64) {
-        let values = |bytes: &[u8]| -> Vec<f64> {
-            let halves = bytes.chunks_exact(2).take(self.product.length);
+        let length = self.product.length;
+        let halves = |bytes: &[u8]| -> Vec<f64> {
+            let halves = bytes.chunks_exact(2).take(length);
             halves
                 .map(|two| f64::from(from_half(u16::from_le_bytes([two[0], two[1]]))))
                 .collect()
         };
-        let (a, b) = (
-            values(self.weights.row(row)),
-            values(self.tokens.row(token)),
-        );
+        let singles = |bytes: &[u8]| -> Vec<f64> {
+            let singles = bytes.chunks_exact(4).take(length);
+            singles
+                .map(|four| f64::from(f32::from_le_bytes(four.try_into().expect("four"))))
+                .collect()
+        };
+        let (a, b) = (self.weights.row(row), self.tokens.row(token));
+        let (a, b) = match self.product.kind {
+            Kind::F16F32 => (halves(a), singles(b)),
+            _ => (halves(a), halves(b)),
+        };
         let products = a.iter().zip(&b).map(|(a, b)| a * b);
         (products.clone().sum(), products.map(f64::abs).sum())
     }
@@ -200,18 +238,19 @@ impl Case {
     }
 }
 
-fn cases(kind: Kind) -> impl Strategy<Value = Case> {
+fn cases(kind: Kind, most: usize) -> impl Strategy<Value = Case> {
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
     (
         1..40_usize,
         1..6_usize,
-        1..=MOST_TOKENS,
+        1..=most,
         0..3_usize,
         cuts,
         any::<u64>(),
     )
         .prop_map(move |(rows, steps, tokens, between, cuts, seed)| {
             let length = steps * kind.step();
+            let [weights, values] = Format::of(kind);
             let mut random = fastrand::Rng::with_seed(seed);
             let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(rows + 1)).collect();
             cuts.sort_unstable();
@@ -222,8 +261,8 @@ fn cases(kind: Kind) -> impl Strategy<Value = Case> {
                     length,
                     tokens,
                 },
-                weights: Case::random(kind, -128, rows, length, 2 * between, &mut random),
-                tokens: Case::random(kind, -127, tokens, length, 2 * between, &mut random),
+                weights: Case::random(weights, -128, rows, length, 2 * between, &mut random),
+                tokens: Case::random(values, -127, tokens, length, 4 * between, &mut random),
                 between,
                 cuts,
             }
@@ -234,7 +273,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn half_precision_is_summed_as_well_as_single_precision_can(case in cases(Kind::F16)) {
+    fn half_precision_is_summed_as_well_as_single_precision_can(
+        case in prop_oneof![cases(Kind::F16, MOST_TOKENS), cases(Kind::F16F32, 3 * MOST_TOKENS)],
+    ) {
         case.check_all(|instructions, row, token, result| {
             let (sum, sizes) = case.exact_f16(row, token);
             let error = (f64::from(result) - sum).abs();
@@ -244,7 +285,7 @@ proptest! {
     }
 
     #[test]
-    fn q8_0_is_bit_for_bit_what_llama_computes_for_one_token(case in cases(Kind::Q8_0)) {
+    fn q8_0_is_bit_for_bit_what_llama_computes_for_one_token(case in cases(Kind::Q8_0, MOST_TOKENS)) {
         case.check_all(|instructions, row, token, result| {
             let expected = case.by_llama(row, token);
             prop_assert_eq!(result.to_bits(), expected.to_bits(), "{:?}, row {}, token {}", instructions, row, token);
@@ -270,8 +311,8 @@ fn prompts_go_on_to_llama() {
             length,
             tokens,
         },
-        weights: Case::random(kind, -127, rows, length, 0, &mut random),
-        tokens: Case::random(kind, -127, tokens, length, 0, &mut random),
+        weights: Case::random(Format::Q8_0, -127, rows, length, 0, &mut random),
+        tokens: Case::random(Format::Q8_0, -127, tokens, length, 0, &mut random),
         between: 0,
         cuts: vec![],
     };
@@ -281,7 +322,7 @@ fn prompts_go_on_to_llama() {
     // SAFETY: there are as many rows and tokens of so many blocks, and room for the results. There is one thread.
     let computed = unsafe {
         sgemm::llamafile_sgemm(
-            &sgemm::Call::alone(),
+            &threads::Call::alone(),
             rows as i64,
             tokens as i64,
             blocks,
@@ -375,6 +416,33 @@ fn only_products_of_a_few_tokens_with_weights_are_taken() {
 }
 
 #[test]
+fn of_amx_s_layout_whole_groups_are_taken_and_prompts_too() {
+    let taken = |kind, rows, length, tokens| {
+        Product::of_amx(kind, [length, rows, 1, 1], tokens)
+            .map(|product| (product.kind, product.rows, product.tokens))
+    };
+    let f16 = sys::GGML_TYPE_F16;
+    let expected = Some((Kind::F16F32, 2048, 300));
+    assert_eq!(taken(f16, 2048, 2048, 300), expected);
+    assert_eq!(taken(f16, 2048, 2048, 1), None);
+    assert_eq!(
+        taken(f16, 2048, 2064, 2),
+        None,
+        "lines that do not come out even"
+    );
+    assert_eq!(taken(f16, 128, 2048, 2), None, "so little is in the caches");
+    assert_eq!(taken(sys::GGML_TYPE_Q4_1, 2048, 2048, 2), None);
+    if packed::can() {
+        let expected = Some((Kind::PackedQ8_0, 128, 2));
+        assert_eq!(taken(sys::GGML_TYPE_Q8_0, 2048, 2048, 2), expected);
+        let expected = Some((Kind::PackedQ4_0, 128, 300));
+        assert_eq!(taken(sys::GGML_TYPE_Q4_0, 2048, 2080, 300), expected);
+        assert_eq!(taken(sys::GGML_TYPE_Q4_0, 2056, 2048, 2), None);
+        assert_eq!(taken(sys::GGML_TYPE_Q4_0, 2048, 2048, 1), None);
+    }
+}
+
+#[test]
 fn pieces_are_a_few_for_each_thread_and_not_too_small() {
     let product = |rows, length| Product {
         kind: Kind::F16,
@@ -432,4 +500,37 @@ fn what_is_asked_for_is_the_thread_s_own() {
 fn who_computes_is_settled_once() {
     assert!(!are_left_to_llama(false));
     assert!(!are_left_to_llama(true));
+}
+
+/// Which steps each of so many turns asks at, and for what part.
+fn shares(turns: usize, steps: usize) -> Vec<Vec<(usize, usize)>> {
+    let turn = |turn| {
+        let mut share = Share::of(Some(std::ptr::null()), turn, turns, steps);
+        (0..steps)
+            .filter_map(|step| share.due_at(step).map(|part| (step, part)))
+            .collect()
+    };
+    (0..turns).map(turn).collect()
+}
+
+#[test]
+fn turns_share_what_is_asked_for() {
+    assert_eq!(shares(1, 3), [[(0, 0), (1, 1), (2, 2)]]);
+    assert_eq!(shares(2, 3), [vec![(0, 0), (2, 1)], vec![(1, 2)]]);
+    for turns in 1..12 {
+        for steps in 1..40 {
+            let parts: Vec<_> = shares(turns, steps)
+                .concat()
+                .iter()
+                .map(|&(_, part)| part)
+                .collect();
+            assert_eq!(
+                parts,
+                (0..steps).collect::<Vec<_>>(),
+                "{turns} turns of {steps} steps"
+            );
+        }
+    }
+    let mut nothing = Share::of(None, 0, 2, 3);
+    assert!((0..3).all(|step| nothing.due_at(step).is_none()));
 }

@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
-use super::lanes::AHEAD;
+use super::lanes::{AHEAD, LINE, Order, ask_for, order};
 use super::{Job, Matrix, Pieces, Results};
+
+/// So many tokens go over a piece at a time, so that they stay in the caches.
+const TOKENS: usize = 64;
 
 /// A few rows and a few tokens.
 pub(super) struct Tile {
@@ -13,12 +16,79 @@ pub(super) struct Tile {
     pub(super) stride: usize,
     /// The first token.
     pub(super) token: usize,
-    /// As many bytes as the rows have, to be asked for. The first tokens' turn does it for all.
-    pub(super) ahead: Option<*const u8>,
+    /// What is to be asked for.
+    pub(super) ahead: Share,
+}
+
+/// What one turn over a few rows asks for. They are gone over once for each few tokens, and if one turn asked for everything that comes next,
+/// the memory would be idle in all others.
+#[derive(Clone, Copy)]
+pub(super) struct Share {
+    /// As many bytes as the rows have.
+    ahead: *const u8,
+    /// The next step that asks, for what the step numbered `part` goes over.
+    due: usize,
+    part: usize,
+    turns: usize,
+    order: Order,
+}
+
+impl Share {
+    /// That of the turn numbered `turn`, of `turns`, each of which has so many `steps`.
+    pub(super) fn of(ahead: Option<*const u8>, turn: usize, turns: usize, steps: usize) -> Self {
+        let part = (turn * steps).div_ceil(turns);
+        Self {
+            ahead: ahead.unwrap_or_default(),
+            due: if ahead.is_some() {
+                part * turns - turn * steps
+            } else {
+                usize::MAX
+            },
+            part,
+            turns,
+            order: order(),
+        }
+    }
+
+    /// If something is due at a step: the number of the step that will go over what is to be asked for.
+    #[inline(always)]
+    pub(super) fn due_at(&mut self, step: usize) -> Option<usize> {
+        (step == self.due).then(|| {
+            let part = self.part;
+            self.due += self.turns;
+            self.part += 1;
+            part
+        })
+    }
+
+    /// At the step numbered `step` over `R` rows that are `stride` bytes apart, of each of which a step takes so many `bytes`: asks for
+    /// what comes, if this is a step that does.
+    ///
+    /// # Safety
+    /// The processor has SSE.
+    #[inline(always)]
+    pub(super) unsafe fn ask<const R: usize>(&mut self, step: usize, bytes: usize, stride: usize) {
+        let Some(part) = self.due_at(step) else {
+            return;
+        };
+        let lines = |from: usize, bytes: usize| {
+            for line in 0..bytes.div_ceil(LINE) {
+                // SAFETY: the caller's promise.
+                unsafe { ask_for(self.ahead.wrapping_add(from + line * LINE)) }
+            }
+        };
+        match self.order {
+            Order::Addresses => lines(part * R * bytes, R * bytes),
+            Order::Rows => (0..R).for_each(|row| lines(row * stride + part * bytes, bytes)),
+        }
+    }
 }
 
 /// A way to compute a tile.
 pub(super) trait Kernel {
+    /// How many steps a kernel goes over a row in.
+    fn steps(&self) -> usize;
+
     /// Computes `R` rows for `N` tokens.
     ///
     /// # Safety
@@ -77,8 +147,11 @@ pub(super) unsafe fn compute<K: Kernel, const R: usize, const MOST: usize>(
     while let Some(piece) = pieces.next() {
         let mut next_row = || pieces.peek().map(|next| next.start);
         let mut ahead = Ahead::new(job.weights, piece.end, &mut next_row);
-        // SAFETY: the caller's promises.
-        unsafe { compute_piece::<K, R, MOST>(kernel, job, piece, &mut ahead) }
+        for first in (0..job.product.tokens).step_by(TOKENS) {
+            let tokens = first..job.product.tokens.min(first + TOKENS);
+            // SAFETY: the caller's promises.
+            unsafe { compute_piece::<K, R, MOST>(kernel, job, piece.clone(), tokens, &mut ahead) }
+        }
     }
 }
 
@@ -87,27 +160,33 @@ unsafe fn compute_piece<K: Kernel, const R: usize, const MOST: usize>(
     kernel: &K,
     job: &Job,
     piece: Range<usize>,
+    tokens: Range<usize>,
     ahead: &mut Ahead<'_>,
 ) {
     let Job {
         weights, results, ..
     } = *job;
-    let tokens = job.product.tokens;
     const { assert!(MOST >= 1 && MOST <= 6, "as many as there are kernels for") };
     // About even: six and one would take longer than four and three.
-    let most = tokens.div_ceil(tokens.div_ceil(MOST));
+    let turns = tokens.len().div_ceil(MOST);
+    let most = tokens.len().div_ceil(turns);
     let mut row = piece.start;
     while row < piece.end {
         let rows = if row + R <= piece.end { R } else { 1 };
         let at = weights.row(row);
-        let mut token = 0;
-        while token < tokens {
-            let count = most.min(tokens - token);
+        let comes = if tokens.start == 0 {
+            ahead.of(at)
+        } else {
+            None
+        };
+        let mut token = tokens.start;
+        while token < tokens.end {
+            let count = most.min(tokens.end - token);
             let tile = Tile {
                 weights: at,
                 stride: weights.stride,
                 token,
-                ahead: if token == 0 { ahead.of(at) } else { None },
+                ahead: Share::of(comes, token / most, turns, kernel.steps()),
             };
             let to = Results {
                 start: results.start.wrapping_add(token * results.stride + row),

@@ -1,27 +1,143 @@
 //! Through llama.cpp's graph: which products come here, and what comes of them.
 
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::*;
 
-/// Rows of the products that are counted.
-const COUNTED: usize = 300;
-static THREADS: AtomicUsize = AtomicUsize::new(0);
-static TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// Of all products with so many rows: how many threads came by, and how many rows they took.
+struct Count {
+    rows: usize,
+    threads: AtomicUsize,
+    taken: AtomicUsize,
+}
+
+impl Count {
+    const fn of(rows: usize) -> Self {
+        Self {
+            rows,
+            threads: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+        }
+    }
+
+    fn now(&self) -> [usize; 2] {
+        [&self.threads, &self.taken].map(|count| count.load(Relaxed))
+    }
+
+    /// How many threads have come by since, if they took each row of `products` once.
+    fn since(&self, before: [usize; 2], products: usize) -> usize {
+        let [threads, taken] = self.now();
+        let threads = threads - before[0];
+        let expected = if threads > 0 { products * self.rows } else { 0 };
+        assert_eq!(taken - before[1], expected);
+        threads
+    }
+}
+
+/// Each test has its own, since they run at the same time.
+static PLAIN: Count = Count::of(300);
+static AMX: Count = Count::of(352);
 
 /// Tells that a thread computes its part of `product`, and of each piece that it takes how many rows it has.
 pub(in super::super) fn count(
     product: Product,
     pieces: impl Iterator<Item = Range<usize>>,
 ) -> impl Iterator<Item = Range<usize>> {
-    let counted = usize::from(product.rows == COUNTED);
-    THREADS.fetch_add(counted, Relaxed);
+    let group = match product.kind.is_packed() {
+        true => packed::GROUP,
+        false => 1,
+    };
+    let counts = [&PLAIN, &AMX].into_iter();
+    let count = counts
+        .clone()
+        .find(|count| count.rows == product.rows * group);
+    if let Some(count) = count {
+        count.threads.fetch_add(1, Relaxed);
+    }
     pieces.inspect(move |piece| {
-        TAKEN.fetch_add(counted * piece.len(), Relaxed);
+        if let Some(count) = count {
+            count.taken.fetch_add(piece.len() * group, Relaxed);
+        }
     })
 }
 
-/// What llama.cpp computes of a matrix of `COUNTED` rows by 512, which are a part of one `wider` times as wide, and `tokens`, in two
+/// Random weights, `rows` by `width`, written in `kind`.
+fn weights(kind: sys::ggml_type, rows: usize, width: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(1);
+    let weights: Vec<f32> = std::iter::repeat_with(|| random.f32() - 0.5)
+        .take(rows * width)
+        .collect();
+    if kind == sys::GGML_TYPE_F16 {
+        return weights
+            .iter()
+            .flat_map(|&value| half(value).to_le_bytes())
+            .collect();
+    }
+    // SAFETY: takes a type and a number of values.
+    let bytes = rows * unsafe { sys::ggml_row_size(kind, width as i64) };
+    let mut rounded = vec![0; bytes];
+    let (from, to) = (weights.as_ptr(), rounded.as_mut_ptr().cast());
+    // SAFETY: there is room for so many rows.
+    let written = unsafe {
+        sys::ggml_quantize_chunk(
+            kind,
+            from,
+            to,
+            0,
+            rows as i64,
+            width as i64,
+            std::ptr::null(),
+        )
+    };
+    assert_eq!(written, bytes);
+    rounded
+}
+
+/// Makes a context of llama.cpp's for tensors, whose data are elsewhere if so told.
+unsafe fn context(elsewhere: bool) -> *mut sys::ggml_context {
+    // SAFETY: it makes room of its own.
+    unsafe {
+        sys::ggml_init(sys::ggml_init_params {
+            mem_size: 16 << 20,
+            mem_buffer: std::ptr::null_mut(),
+            no_alloc: elsewhere,
+        })
+    }
+}
+
+/// The product of the weights `a` and `tokens`, of which there are so many `batches`.
+///
+/// # Safety
+/// `context` is one with room, and `a` a tensor.
+unsafe fn multiply(
+    context: *mut sys::ggml_context,
+    a: *mut sys::ggml_tensor,
+    tokens: &[Vec<f32>],
+    batches: usize,
+    threads: c_int,
+) -> Vec<f32> {
+    let (length, n) = (tokens[0].len(), tokens.len() / batches);
+    let values = tokens.concat();
+    // SAFETY: the tensors have room for what is written and read.
+    unsafe {
+        let f32 = sys::GGML_TYPE_F32;
+        let b = sys::ggml_new_tensor_3d(context, f32, length as i64, n as i64, batches as i64);
+        let data = sys::ggml_get_data(b).cast::<f32>();
+        data.copy_from(values.as_ptr(), values.len());
+        let c = sys::ggml_mul_mat(context, a, b);
+        let graph = sys::ggml_new_graph(context);
+        sys::ggml_build_forward_expand(graph, c);
+        assert_eq!(
+            sys::ggml_graph_compute_with_ctx(context, graph, threads),
+            sys::GGML_STATUS_SUCCESS
+        );
+        let count = (*c).ne.iter().product::<i64>() as usize;
+        std::slice::from_raw_parts(sys::ggml_get_data(c).cast(), count).to_vec()
+    }
+}
+
+/// What llama.cpp computes of a matrix of `PLAIN`'s rows by 512, which are a part of one `wider` times as wide, and `tokens`, in two
 /// products: the results, and how many threads came by here.
 fn by_graph(
     kind: sys::ggml_type,
@@ -31,65 +147,80 @@ fn by_graph(
 ) -> (Vec<f32>, usize) {
     const LENGTH: usize = 512;
     let width = wider * LENGTH;
-    let mut random = fastrand::Rng::with_seed(1);
-    let weights: Vec<f32> = std::iter::repeat_with(|| random.f32() - 0.5)
-        .take(COUNTED * width)
-        .collect();
-    let rounded: Vec<u16> = weights.iter().map(|&value| half(value)).collect();
-    let before = [&THREADS, &TAKEN].map(|count| count.load(Relaxed));
+    let weights = weights(kind, PLAIN.rows, width);
+    let before = PLAIN.now();
     // SAFETY: the tensors have room for what is written, which has their types and sizes; all is freed once it was copied.
     let results = unsafe {
-        let params = sys::ggml_init_params {
-            mem_size: 16 << 20,
-            mem_buffer: std::ptr::null_mut(),
-            no_alloc: false,
-        };
-        let context = sys::ggml_init(params);
-        let (length, rows, n) = (LENGTH as i64, COUNTED as i64, tokens.len() as i64 / 2);
+        let context = context(false);
+        let (length, rows) = (LENGTH as i64, PLAIN.rows as i64);
         let a = sys::ggml_new_tensor_3d(context, kind, width as i64, rows, 1);
-        if kind == sys::GGML_TYPE_F16 {
-            sys::ggml_get_data(a)
-                .cast::<u16>()
-                .copy_from(rounded.as_ptr(), rounded.len());
-        } else {
-            let to = sys::ggml_get_data(a);
-            sys::ggml_quantize_chunk(
-                kind,
-                weights.as_ptr(),
-                to,
-                0,
-                rows,
-                width as i64,
-                std::ptr::null(),
-            );
-        }
+        let data = sys::ggml_get_data(a).cast::<u8>();
+        data.copy_from(weights.as_ptr(), weights.len());
         let a = match wider {
             1 => a,
             _ => sys::ggml_view_3d(context, a, length, rows, 1, (*a).nb[1], (*a).nb[2], 0),
         };
-        let b = sys::ggml_new_tensor_3d(context, sys::GGML_TYPE_F32, length, n, 2);
-        let values = tokens.concat();
-        sys::ggml_get_data(b)
-            .cast::<f32>()
-            .copy_from(values.as_ptr(), values.len());
-        let c = sys::ggml_mul_mat(context, a, b);
-        let graph = sys::ggml_new_graph(context);
-        sys::ggml_build_forward_expand(graph, c);
-        assert_eq!(
-            sys::ggml_graph_compute_with_ctx(context, graph, threads),
-            sys::GGML_STATUS_SUCCESS
-        );
-        let results =
-            std::slice::from_raw_parts(sys::ggml_get_data(c).cast::<f32>(), COUNTED * tokens.len())
-                .to_vec();
+        let results = multiply(context, a, tokens, 2, threads);
         sys::ggml_free(context);
         results
     };
-    let threads = THREADS.load(Relaxed) - before[0];
-    // Each row is taken by one thread, in either product.
-    let taken = TAKEN.load(Relaxed) - before[1];
-    assert_eq!(taken, if threads > 0 { 2 * COUNTED } else { 0 });
-    (results, threads)
+    (results, PLAIN.since(before, 2))
+}
+
+/// Where llama.cpp has weights in its layout for AMX, if it has one here.
+fn amx_buffer_type() -> Option<sys::ggml_backend_buffer_type_t> {
+    crate::runtime::llama::devices();
+    // SAFETY: what llama.cpp documents: a function that lists a device's buffer types, up to a null.
+    unsafe {
+        let device = sys::ggml_backend_dev_by_type(sys::GGML_BACKEND_DEVICE_TYPE_CPU);
+        let registry = sys::ggml_backend_dev_backend_reg(device);
+        let name = c"ggml_backend_dev_get_extra_bufts".as_ptr();
+        let list = sys::ggml_backend_reg_get_proc_address(registry, name);
+        if list.is_null() {
+            return None;
+        }
+        type List =
+            unsafe extern "C" fn(sys::ggml_backend_dev_t) -> *mut sys::ggml_backend_buffer_type_t;
+        let mut types = std::mem::transmute::<*mut c_void, List>(list)(device);
+        while !types.is_null() && !(*types).is_null() {
+            if CStr::from_ptr(sys::ggml_backend_buft_name(*types)) == c"AMX" {
+                return Some(*types);
+            }
+            types = types.add(1);
+        }
+        None
+    }
+}
+
+/// What llama.cpp computes of a matrix of `AMX`'s rows by 512 in the layout for AMX and `tokens`: the results, and how many threads
+/// came by here.
+fn by_amx(
+    layout: sys::ggml_backend_buffer_type_t,
+    kind: sys::ggml_type,
+    tokens: &[Vec<f32>],
+    threads: c_int,
+) -> (Vec<f32>, usize) {
+    let weights = weights(kind, AMX.rows, 512);
+    let before = AMX.now();
+    // SAFETY: as above; the tensor has room in the buffer for so many bytes.
+    let results = unsafe {
+        let [of_weights, context] = [true, false].map(|elsewhere| context(elsewhere));
+        let a = sys::ggml_new_tensor_2d(of_weights, kind, 512, AMX.rows as i64);
+        let buffer = sys::ggml_backend_alloc_ctx_tensors_from_buft(of_weights, layout);
+        sys::ggml_backend_tensor_set(a, weights.as_ptr().cast(), 0, weights.len());
+        let results = multiply(context, a, tokens, 1, threads);
+        sys::ggml_backend_buffer_free(buffer);
+        sys::ggml_free(of_weights);
+        sys::ggml_free(context);
+        results
+    };
+    (results, AMX.since(before, 1))
+}
+
+/// As many random tokens.
+fn random_tokens(count: usize, random: &mut fastrand::Rng) -> Vec<Vec<f32>> {
+    let mut token = || (0..512).map(|_| random.f32() - 0.5).collect();
+    (0..count).map(|_| token()).collect()
 }
 
 #[test]
@@ -102,10 +233,7 @@ fn llama_computes_a_few_tokens_here_and_all_others_itself() {
     let mut random = fastrand::Rng::with_seed(2);
     for kind in [sys::GGML_TYPE_F16, sys::GGML_TYPE_Q8_0] {
         for tokens in [1, 2, 5, 64, 65] {
-            let mut vector = || (0..512).map(|_| random.f32() - 0.5).collect();
-            let vectors: Vec<Vec<f32>> = std::iter::repeat_with(&mut vector)
-                .take(2 * tokens)
-                .collect();
+            let vectors = random_tokens(2 * tokens, &mut random);
             let one_by_one: Vec<f32> = (0..tokens)
                 .flat_map(|at| {
                     let two = [vectors[at].clone(), vectors[tokens + at].clone()];
@@ -122,9 +250,9 @@ fn llama_computes_a_few_tokens_here_and_all_others_itself() {
                 let what = format!("type {kind}, {tokens} tokens, {threads} threads");
                 assert_eq!(count, if here { 2 * threads as usize } else { 0 }, "{what}");
                 for (at, result) in results.iter().enumerate() {
-                    let (vector, row) = (at / COUNTED, at % COUNTED);
+                    let (vector, row) = (at / PLAIN.rows, at % PLAIN.rows);
                     let (half, token) = (vector / tokens, vector % tokens);
-                    let alone = one_by_one[(2 * token + half) * COUNTED + row];
+                    let alone = one_by_one[(2 * token + half) * PLAIN.rows + row];
                     if kind == sys::GGML_TYPE_Q8_0 && here {
                         assert_eq!(
                             result.to_bits(),
@@ -141,4 +269,38 @@ fn llama_computes_a_few_tokens_here_and_all_others_itself() {
             }
         }
     }
+}
+
+/// On a processor with AMX.
+#[test]
+fn weights_in_amx_s_layout_come_here_and_lose_no_bit() {
+    let amx = amx_buffer_type();
+    assert_eq!(amx.is_some(), amx::is_linked());
+    let Some(layout) = amx else {
+        return;
+    };
+    let mut random = fastrand::Rng::with_seed(4);
+    for kind in [sys::GGML_TYPE_F16, sys::GGML_TYPE_Q8_0, sys::GGML_TYPE_Q4_0] {
+        for tokens in [2, 7, 33, 70, 200] {
+            let vectors = random_tokens(tokens, &mut random);
+            let alone = vectors.iter().flat_map(|token| {
+                let (results, count) = by_amx(layout, kind, std::slice::from_ref(token), 1);
+                assert_eq!(count, 0, "a single token");
+                results
+            });
+            let alone: Vec<f32> = alone.collect();
+            for threads in [1, 3] {
+                let (results, count) = by_amx(layout, kind, &vectors, threads);
+                let what = format!("type {kind}, {tokens} tokens, {threads} threads");
+                assert_eq!(count, threads as usize, "{what}");
+                let bits = |results: &[f32]| -> Vec<u32> {
+                    results.iter().map(|result| result.to_bits()).collect()
+                };
+                assert!(bits(&results) == bits(&alone), "{what}");
+            }
+        }
+    }
+    let vectors = random_tokens(3, &mut random);
+    let (_, count) = by_amx(layout, sys::GGML_TYPE_Q4_1, &vectors, 2);
+    assert_eq!(count, 0, "another type");
 }
