@@ -20,8 +20,8 @@ fn main() {
     }
 }
 
-/// Has the linker lead llama.cpp's calls of `llamafile_sgemm` to `src/runtime/llama/products`, where that can be: through a C
-/// compiler that links as GNU's do, with kernels for the processor, and with a llama.cpp that has the function and is linked in,
+/// Has the linker lead llama.cpp's calls of two functions to `src/runtime/llama/products`, where that can be: through a C
+/// compiler that links as GNU's do, with kernels for the processor, and with a llama.cpp that has the first of them and is linked in,
 /// not loaded.
 fn lead_products_here() {
     println!("cargo::rustc-check-cfg=cfg(few_token_kernels)");

@@ -98,6 +98,34 @@ pub(super) fn backend() -> &'static LlamaBackend {
     })
 }
 
+/// Runs `load` in a thread that ends. llama.cpp's threads are OpenMP's, and those that help to load a model would stay for as long as
+/// the thread that they helped: with more threads than processors, OpenMP's sleep whenever they wait for each other, and a pass waits
+/// hundreds of times. A model that is used by another thread than loaded it would be slow (see "A thread to load in" in
+/// docs/decisions.md).
+fn in_a_thread_of_its_own<T: Send>(load: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(load).join() {
+        Ok(loaded) => loaded,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+fn load_model(
+    backend: &LlamaBackend,
+    path: &Path,
+    options: &ModelOptions,
+) -> Result<LlamaModel, LoadError> {
+    let mut params = LlamaModelParams::default()
+        .with_use_mmap(options.use_mmap)
+        .with_no_alloc(options.info_only);
+    if let Some(layers) = options.n_gpu_layers {
+        params = params.with_n_gpu_layers(layers);
+    }
+    LlamaModel::load_from_file(backend, path, &params).map_err(|error| LoadError::Model {
+        path: path.into(),
+        cause: cause(&error),
+    })
+}
+
 impl Engine {
     /// Loads a model.
     ///
@@ -108,18 +136,7 @@ impl Engine {
         let backend = backend();
         check_magic(path)?;
         log::take_errors();
-        let mut params = LlamaModelParams::default()
-            .with_use_mmap(options.use_mmap)
-            .with_no_alloc(options.info_only);
-        if let Some(layers) = options.n_gpu_layers {
-            params = params.with_n_gpu_layers(layers);
-        }
-        let model = LlamaModel::load_from_file(backend, path, &params).map_err(|error| {
-            LoadError::Model {
-                path: path.into(),
-                cause: cause(&error),
-            }
-        })?;
+        let model = in_a_thread_of_its_own(|| load_model(backend, path, options))?;
         let engine = Self {
             model,
             path: path.into(),
@@ -212,7 +229,7 @@ impl Engine {
     }
 
     /// Most tokens computed at once, with these options: if they don't say, llama.cpp's own 512 on a graphics processor and
-    /// 256 on others, where 512 took half as long again for prompts of quantized models with AMX and brought nothing elsewhere
+    /// 256 on others, where 512 is slower for prompts with AMX and brought nothing elsewhere
     /// (docs/decisions.md, "256 tokens of a prompt at once").
     pub fn n_ubatch(&self, options: &ContextOptions) -> u32 {
         let suits = if self.is_on_gpu() { 512 } else { 256 };
@@ -299,12 +316,15 @@ impl Engine {
     }
 
     /// The kernels of this crate that compute passes of a few tokens, which decides what they cost; `None` if llama.cpp's do.
-    /// They are for weights in F16 and Q8_0 on processors, in programs that are
+    /// They are for weights in F16 and Q8_0, and with AMX in Q4_0, on processors, in programs that are
     /// linked as this crate's own are ("Weights ahead of time" in docs/decisions.md).
     pub fn few_token_kernels(&self) -> Option<String> {
         match self.is_on_gpu() {
             true => None,
-            false => products::in_use(&self.info()),
+            false => {
+                let info = self.info();
+                products::in_use(&info.quantization, info.embedding_length)
+            }
         }
     }
 
@@ -426,4 +446,18 @@ fn cause(error: &dyn std::fmt::Display) -> String {
         .unwrap_or_else(|| error.to_string())
         .trim()
         .replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_a_thread_of_its_own;
+
+    #[test]
+    fn what_loads_ends_with_its_thread() {
+        let here = std::thread::current().id();
+        let there = in_a_thread_of_its_own(|| std::thread::current().id());
+        assert_ne!(here, there);
+        let panic = std::panic::catch_unwind(|| in_a_thread_of_its_own(|| panic!("inside")));
+        assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"inside"));
+    }
 }

@@ -4,7 +4,8 @@ use std::arch::x86_64::{__m256, __m512};
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
-use super::lanes::{LINE, Lanes};
+use super::ahead::LINE;
+use super::lanes::Lanes;
 use super::tiles::{Kernel, Tile, compute};
 use super::{Instructions, Job, Kind, Pieces, Product, ROWS, Results};
 

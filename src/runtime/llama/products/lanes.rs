@@ -1,45 +1,6 @@
 //! Vectors of floats, as wide as a processor has them.
 
 use std::arch::x86_64::*;
-use std::sync::LazyLock;
-
-/// How far ahead of their use weights are asked for, in bytes. Half and twice as far made no difference, 4 KB a large one.
-pub(super) const AHEAD: usize = 64 << 10;
-/// The bytes that come from memory at once.
-pub(super) const LINE: usize = 64;
-
-/// Asks for a line, for the second-level cache: few lines can be on their way to the first
-/// level at a time. The address may be past the end of everything.
-///
-/// # Safety
-/// The processor has SSE.
-#[inline(always)]
-pub(super) unsafe fn ask_for(address: *const u8) {
-    // SAFETY: asking for an address that there is not does nothing.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
-}
-
-/// In which order the lines of a few rows are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// That of their addresses, as rows follow each other: the best for AMD's.
-    Addresses,
-    /// Each row's for itself, as the rows are read. Intel's would rather not be asked than be asked otherwise.
-    Rows,
-}
-
-/// What this processor likes.
-pub(super) fn order() -> Order {
-    static ORDER: LazyLock<Order> = LazyLock::new(|| {
-        let maker = __cpuid(0);
-        let maker = [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes);
-        match maker.concat() == *b"GenuineIntel" {
-            true => Order::Rows,
-            false => Order::Addresses,
-        }
-    });
-    *ORDER
-}
 
 /// A vector of floats.
 ///

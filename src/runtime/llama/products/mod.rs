@@ -13,6 +13,7 @@
 // Numbers that count to a constant are what compilers unroll, so that all sums are in registers.
 #![allow(clippy::needless_range_loop)]
 
+mod ahead;
 mod amx;
 mod f16;
 mod lanes;
@@ -31,8 +32,6 @@ use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 
 use llama_cpp_sys_2 as sys;
-
-use crate::runtime::llama::info::ModelInfo;
 
 /// The most tokens of a product, as many as trees have by default: larger trees and prompts compute more than they read.
 const MOST_TOKENS: usize = 64;
@@ -97,10 +96,9 @@ const VERSION: u32 = 2;
 
 /// The kernels that a model's products of a few tokens are computed with here, instead of by llama.cpp. `None` where llama.cpp
 /// does it itself.
-pub(super) fn in_use(model: &ModelInfo) -> Option<String> {
-    // SAFETY: takes nothing, and says what llama.cpp was built for. With it, weights are in a layout of their own.
-    let amx = unsafe { sys::ggml_cpu_has_amx_int8() } != 0;
-    let kind = match (model.quantization.as_str(), amx) {
+pub(super) fn in_use(quantization: &str, embedding_length: u32) -> Option<String> {
+    let amx = amx::layout().is_some();
+    let kind = match (quantization, amx) {
         ("F16", false) => Kind::F16,
         ("F16", true) => Kind::F16F32,
         ("Q8_0", false) => Kind::Q8_0,
@@ -108,12 +106,11 @@ pub(super) fn in_use(model: &ModelInfo) -> Option<String> {
         ("Q4_0", true) => Kind::PackedQ4_0,
         _ => return None,
     };
-    let fits = kind.has_rows_of(usize::try_from(model.embedding_length).ok()?);
+    let fits = kind.has_rows_of(usize::try_from(embedding_length).ok()?);
     let left = *LEFT_TO_LLAMA.get().unwrap_or(&false);
-    let linked = if amx {
-        amx::is_linked()
-    } else {
-        sgemm::is_linked()
+    let linked = match amx {
+        true => amx::is_linked(),
+        false => sgemm::is_linked(),
     };
     if left || !fits || !linked || (kind.is_packed() && !packed::can()) {
         return None;
@@ -125,6 +122,7 @@ pub(super) fn in_use(model: &ModelInfo) -> Option<String> {
 #[derive(Clone, Copy, Debug)]
 struct Product {
     kind: Kind,
+    /// As its kind counts them.
     rows: usize,
     /// Values of a row.
     length: usize,
@@ -139,8 +137,9 @@ enum Kind {
     F16F32,
     /// Both in Q8_0.
     Q8_0,
-    /// Weights in AMX's layout, tokens [laid out](packed::Laid), and a row is [`packed::GROUP`] rows.
+    /// Weights in Q8_0 and AMX's layout, tokens [laid out](packed::lay_out). What counts as a row is [`packed::GROUP`] rows.
     PackedQ8_0,
+    /// The same in Q4_0.
     PackedQ4_0,
 }
 
@@ -202,16 +201,16 @@ impl Product {
         fits.then_some(product)
     }
 
-    /// A product of weights with the shape `of_weights` that lie as llama.cpp has them for AMX, with `tokens` vectors. Prompts are
-    /// taken, too: llama.cpp's kernels for this layout are no faster there.
-    fn of_amx(weights: sys::ggml_type, of_weights: [i64; 4], tokens: i64) -> Option<Self> {
+    /// A product of weights in llama.cpp's layout for AMX, of a type and a shape, with `tokens` vectors. Prompts are taken, too, since
+    /// llama.cpp's kernels for this layout were slower there ("AMX's layout" in docs/decisions.md).
+    fn of_amx(weights: sys::ggml_type, shape: [i64; 4], tokens: i64) -> Option<Self> {
         let (kind, group) = match weights {
             sys::GGML_TYPE_F16 => (Kind::F16F32, 1),
             sys::GGML_TYPE_Q8_0 => (Kind::PackedQ8_0, packed::GROUP),
             sys::GGML_TYPE_Q4_0 => (Kind::PackedQ4_0, packed::GROUP),
             _ => return None,
         };
-        let [length, rows, ..] = of_weights;
+        let [length, rows, ..] = shape;
         let rows = usize::try_from(rows).ok()?;
         let product = Self {
             kind,
@@ -230,7 +229,7 @@ impl Product {
     /// How many rows a thread takes at a time, of `threads`: enough that what is asked for ahead of time is mostly its own.
     fn piece(&self, threads: usize) -> usize {
         let all = self.rows.div_ceil(threads);
-        let enough = (4 * lanes::AHEAD).div_ceil(self.kind.row_bytes(self.length));
+        let enough = (4 * ahead::AHEAD).div_ceil(self.kind.row_bytes(self.length));
         let pieces = (all / enough).clamp(1, PIECES);
         let rows = all.div_ceil(pieces);
         match self.kind.is_packed() {
@@ -277,7 +276,7 @@ impl Job {
     /// Computes the rows that `pieces` names.
     ///
     /// # Safety
-    /// The processor has `instructions`. `weights` has the product's rows and `tokens` its tokens, both of its kind; `results`
+    /// The processor has `instructions`, and [can](packed::can) compute packed kinds. `weights` has the product's rows and `tokens` its tokens, both of its kind; `results`
     /// has room, and the rows in `pieces` are nobody else's.
     unsafe fn compute(
         &self,

@@ -1,15 +1,17 @@
 //! Weights as llama.cpp lays them out for AMX: 16 rows together, block by block of 32 values. Of each block first the values,
-//! four of each row at a time, then the 16 scales in half precision, and in Q8_0 something for llama.cpp's kernels.
+//! four of each row at a time, then the 16 scales in half precision, and in Q8_0 sums of the weights that only llama.cpp's kernels use.
 //!
-//! llama.cpp multiplies these by AMX's tiles from two tokens on, which takes a third to the whole of a single token's time more for
-//! two, and for prompts no less than VNNI does. A product is, bit for bit, what it computes for one token: the same sums in the same order.
+//! From two tokens on llama.cpp multiplies these by AMX's tiles, which here costs more than VNNI does (see "AMX's layout" in
+//! docs/decisions.md). A product is, bit for bit, what llama.cpp computes for one token: the same sums in the same order.
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
+use std::ffi::c_void;
+use std::ops::Range;
 
-use super::lanes::LINE;
-use super::tiles::{Ahead, Share};
-use super::{Job, Kind, Pieces, Results, q8_0};
+use super::ahead::{Ahead, Coming, LINE, Order, Share, Time};
+use super::tiles::TOKENS;
+use super::{Job, Kind, Pieces, Product, Results, q8_0};
 
 /// Rows that lie together.
 pub(super) const GROUP: usize = 16;
@@ -18,89 +20,112 @@ pub(super) const BLOCK: usize = q8_0::BLOCK;
 /// The most tokens that have their sums in registers at once: as many as leave room for a block of weights.
 const MOST: usize = 16;
 
-/// What a token's block is to the kernels.
+/// Whether this processor can.
+pub(super) fn can() -> bool {
+    super::instructions() == Some(super::Instructions::Vnni) && is_x86_feature_detected!("avx512bw")
+}
+
+/// A token's block, as the kernels want it.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(super) struct Laid {
     /// Its values, four and four.
     values: [i32; BLOCK / 4],
-    /// What weights that are too large, so as to have no sign, add to a sum, with the opposite sign.
+    /// VNNI wants weights without a sign, so a number is added to all of them. This takes back what that adds to a sum.
     offset: i32,
     scale: f32,
 }
 
-/// The tokens, laid out by all threads of a pass together: the blocks with the same number of all tokens follow each other.
+/// Tokens go over the rows in turns, of about as many tokens each: 16 and one would take longer than nine and eight. Of a turn's tokens,
+/// the blocks with the same number follow each other, so that a turn reads what it needs in one go.
 #[derive(Clone, Copy)]
-pub(super) struct Tokens {
-    pub(super) start: *mut Laid,
-    pub(super) count: usize,
+struct Turns {
+    tokens: usize,
+    /// Tokens of a turn; the last may have fewer.
+    most: usize,
+    blocks: usize,
+}
+
+impl Turns {
+    fn of(product: Product) -> Self {
+        let turns = product.tokens.div_ceil(MOST);
+        Self {
+            tokens: product.tokens,
+            most: product.tokens.div_ceil(turns),
+            blocks: product.length / BLOCK,
+        }
+    }
+
+    fn number(self) -> usize {
+        self.tokens.div_ceil(self.most)
+    }
+
+    /// The tokens of a turn.
+    fn tokens(self, turn: usize) -> Range<usize> {
+        turn * self.most..self.tokens.min((turn + 1) * self.most)
+    }
+
+    /// Where a turn's blocks begin.
+    fn start(self, turn: usize) -> usize {
+        turn * self.most * self.blocks
+    }
 }
 
 unsafe extern "C" {
     /// llama.cpp's way to round `length` values to Q8_0.
-    fn quantize_row_q8_0(from: *const f32, to: *mut std::ffi::c_void, length: i64);
+    fn quantize_row_q8_0(from: *const f32, to: *mut c_void, length: i64);
 }
 
-/// Rounds `values` to Q8_0, as llama.cpp does.
+/// Rounds values to Q8_0, as llama.cpp does. `to` has the room that their blocks need.
+pub(super) fn round(values: &[f32], to: &mut [u8]) {
+    assert_eq!(to.len(), values.len() / BLOCK * q8_0::BYTES);
+    let length = values.len() as i64;
+    // SAFETY: there is room.
+    unsafe { quantize_row_q8_0(values.as_ptr(), to.as_mut_ptr().cast(), length) }
+}
+
+/// How much room the tokens of a product take when they are laid out.
+pub(super) fn room(product: Product) -> usize {
+    product.tokens * product.length / BLOCK
+}
+
+/// Lays the token numbered `at` of a product out, whose values are `from`.
 ///
 /// # Safety
-/// There is room for as many blocks as they have.
-pub(super) unsafe fn round(values: &[f32], to: &mut [u8]) {
-    debug_assert_eq!(to.len(), values.len() / BLOCK * q8_0::BYTES);
-    // SAFETY: the caller's promise.
-    unsafe {
-        quantize_row_q8_0(values.as_ptr(), to.as_mut_ptr().cast(), values.len() as i64);
+/// The processor [can](can). At `to` is the product's [`room`], and no other thread lays out the same token.
+pub(super) unsafe fn lay_out(product: Product, at: usize, from: &[f32], to: *mut Laid) {
+    thread_local! {
+        static ROUNDED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-}
-
-impl Tokens {
-    /// Lays the token numbered `at` out, whose values are `from`, for weights of a `kind`.
-    ///
-    /// # Safety
-    /// There is room, which is no other thread's.
-    pub(super) unsafe fn lay_out(self, kind: Kind, at: usize, from: &[f32]) {
-        thread_local! {
-            static ROUNDED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-        }
-        let too_large = match kind {
-            Kind::PackedQ4_0 => Q4_0::TOO_LARGE,
-            _ => Q8_0::TOO_LARGE,
-        };
-        ROUNDED.with_borrow_mut(|rounded| {
-            rounded.resize(from.len() / BLOCK * q8_0::BYTES, 0);
-            // SAFETY: there is room for so many blocks.
-            unsafe { round(from, rounded) }
-            for (number, block) in rounded.chunks_exact(q8_0::BYTES).enumerate() {
-                let (scale, values) = block.split_at(2);
-                let sum: i32 = values.iter().map(|&value| i32::from(value as i8)).sum();
-                let mut laid = Laid {
-                    offset: -too_large * sum,
-                    ..Laid::default()
-                };
-                for (to, four) in laid.values.iter_mut().zip(values.chunks_exact(4)) {
-                    *to = i32::from_le_bytes([four[0], four[1], four[2], four[3]]);
-                }
-                let scale = i16::from_le_bytes([scale[0], scale[1]]);
-                // SAFETY: the caller's promise, and processors with VNNI have F16C.
-                unsafe {
-                    laid.scale = _mm_cvtss_f32(_mm_cvtph_ps(_mm_set1_epi16(scale)));
-                    *self.start.add(number * self.count + at) = laid;
-                }
+    let added = match product.kind {
+        Kind::PackedQ4_0 => Q4_0::ADDED,
+        _ => Q8_0::ADDED,
+    };
+    let turns = Turns::of(product);
+    let turn = at / turns.most;
+    let tokens = turns.tokens(turn);
+    ROUNDED.with_borrow_mut(|rounded| {
+        rounded.resize(from.len() / BLOCK * q8_0::BYTES, 0);
+        round(from, rounded);
+        for (number, block) in rounded.chunks_exact(q8_0::BYTES).enumerate() {
+            let (scale, values) = block.split_at(2);
+            let sum: i32 = values.iter().map(|&value| i32::from(value as i8)).sum();
+            let mut laid = Laid {
+                offset: -added * sum,
+                ..Laid::default()
+            };
+            for (to, four) in laid.values.iter_mut().zip(values.chunks_exact(4)) {
+                *to = i32::from_le_bytes([four[0], four[1], four[2], four[3]]);
             }
-        });
-    }
-}
-
-/// As [`Job::compute`], for its kind of weights. Its rows are groups of 16, and its tokens' start is that of [`Tokens`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) unsafe fn multiply(job: &Job, pieces: &mut Pieces<'_>) {
-    // SAFETY: the caller's promises.
-    unsafe {
-        match job.product.kind {
-            Kind::PackedQ4_0 => compute::<Q4_0>(job, pieces),
-            _ => compute::<Q8_0>(job, pieces),
+            let scale = i16::from_le_bytes([scale[0], scale[1]]);
+            let place = turns.start(turn) + number * tokens.len() + at - tokens.start;
+            // SAFETY: the caller's promises. Processors with AVX-512 have F16C.
+            unsafe {
+                laid.scale = _mm_cvtss_f32(_mm_cvtph_ps(_mm_set1_epi16(scale)));
+                *to.add(place) = laid;
+            }
         }
-    }
+    });
 }
 
 /// Sixteen rows' weights of a block.
@@ -112,10 +137,10 @@ trait Blocks {
     const VALUES: usize;
     /// Bytes of all that belongs to a block.
     const BYTES: usize;
-    /// What the values have too much.
-    const TOO_LARGE: i32;
+    /// What is added to the values.
+    const ADDED: i32;
 
-    /// The values, with [`TOO_LARGE`](Self::TOO_LARGE) added.
+    /// The values, with [`ADDED`](Self::ADDED).
     unsafe fn values(from: *const u8) -> [__m512i; BLOCK / 4];
 }
 
@@ -123,12 +148,12 @@ struct Q8_0;
 
 impl Blocks for Q8_0 {
     const VALUES: usize = GROUP * BLOCK;
-    // Behind the scales are sums of the weights.
     const BYTES: usize = Self::VALUES + GROUP * (2 + 4);
-    const TOO_LARGE: i32 = 128;
+    const ADDED: i32 = 128;
 
     #[inline(always)]
     unsafe fn values(from: *const u8) -> [__m512i; BLOCK / 4] {
+        // SAFETY: the caller's promises.
         unsafe {
             let mut all = [_mm512_setzero_si512(); BLOCK / 4];
             for four in 0..BLOCK / 4 {
@@ -140,15 +165,17 @@ impl Blocks for Q8_0 {
     }
 }
 
+/// Values of four bits, which are eight larger than they mean, those of two fours in a byte.
 struct Q4_0;
 
 impl Blocks for Q4_0 {
     const VALUES: usize = GROUP * BLOCK / 2;
     const BYTES: usize = Self::VALUES + GROUP * 2;
-    const TOO_LARGE: i32 = 8;
+    const ADDED: i32 = 8;
 
     #[inline(always)]
     unsafe fn values(from: *const u8) -> [__m512i; BLOCK / 4] {
+        // SAFETY: the caller's promises.
         unsafe {
             let low = _mm512_set1_epi8(0xf);
             let mut all = [_mm512_setzero_si512(); BLOCK / 4];
@@ -162,11 +189,6 @@ impl Blocks for Q4_0 {
     }
 }
 
-/// Whether this processor can.
-pub(super) fn can() -> bool {
-    super::instructions() == Some(super::Instructions::Vnni) && is_x86_feature_detected!("avx512bw")
-}
-
 /// Bytes of 16 rows' block.
 pub(super) fn block_bytes(kind: Kind) -> usize {
     match kind {
@@ -175,92 +197,119 @@ pub(super) fn block_bytes(kind: Kind) -> usize {
     }
 }
 
+/// As [`Job::compute`], for its kinds of weights. What counts as a row is a group of 16, and the tokens are [laid out](lay_out).
+///
+/// # Safety
+/// As there, and the processor [can](can).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn multiply(job: &Job, pieces: &mut Pieces<'_>) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match job.product.kind {
+            Kind::PackedQ4_0 => compute_all::<Q4_0>(job, pieces),
+            _ => compute_all::<Q8_0>(job, pieces),
+        }
+    }
+}
+
+/// Computes all pieces.
+///
+/// # Safety
+/// As for [`multiply`], in which it has to be inlined.
 #[inline(always)]
-unsafe fn compute<B: Blocks>(job: &Job, pieces: &mut Pieces<'_>) {
-    let Job {
-        weights,
-        results,
-        product,
-        ..
-    } = *job;
-    let tokens = Tokens {
-        start: job.tokens.start.cast_mut().cast(),
-        count: product.tokens,
-    };
-    let blocks = product.length / BLOCK;
-    // About even: 16 and one would take longer than nine and eight.
-    let turns = product.tokens.div_ceil(MOST);
-    let most = product.tokens.div_ceil(turns);
+unsafe fn compute_all<B: Blocks>(job: &Job, pieces: &mut Pieces<'_>) {
+    let turns = Turns::of(job.product);
     while let Some(piece) = pieces.next() {
         let mut next_row = || pieces.peek().map(|next| next.start);
-        let mut ahead = Ahead::new(weights, piece.end, &mut next_row);
-        for group in piece {
-            let at = weights.row(group);
-            let comes = ahead.of(at);
-            for turn in 0..turns {
-                let token = turn * most;
-                let turn = Turn {
-                    weights: at,
-                    blocks,
-                    ahead: Share::of(comes, turn, turns, blocks),
-                    tokens: Tokens {
-                        start: tokens.start.wrapping_add(token),
-                        ..tokens
-                    },
-                };
-                let start = token * results.stride + group * GROUP;
-                let to = Results {
-                    start: results.start.wrapping_add(start),
-                    ..results
-                };
-                let count = most.min(product.tokens.saturating_sub(token));
-                // SAFETY: the caller's promises.
-                unsafe { turn.compute_some::<B>(count, to) }
+        let mut ahead = Ahead::new(job.weights, piece.end, &mut next_row);
+        for first in (0..turns.number()).step_by(TOKENS / MOST) {
+            let some = first..turns.number().min(first + TOKENS / MOST);
+            let time = Time {
+                first: some.start == 0,
+                last: some.end == turns.number(),
+            };
+            for group in piece.clone() {
+                let at = job.weights.row(group);
+                let coming = ahead.of(at, job.weights.stride, time);
+                for turn in some.clone() {
+                    // SAFETY: the caller's promises.
+                    unsafe { compute_turn::<B>(job, turns, turn, some.clone(), group, coming) }
+                }
             }
         }
     }
 }
 
-/// Sixteen rows, and the first of a few tokens.
-struct Turn {
-    weights: *const u8,
-    blocks: usize,
-    ahead: Share,
-    tokens: Tokens,
+/// Computes a group of 16 rows for a turn's tokens. It is one of `some` that go over the group one after the other.
+///
+/// # Safety
+/// As for [`compute_all`].
+#[inline(always)]
+unsafe fn compute_turn<B: Blocks>(
+    job: &Job,
+    turns: Turns,
+    turn: usize,
+    some: Range<usize>,
+    group: usize,
+    coming: Coming,
+) {
+    let tokens = turns.tokens(turn);
+    let laid = job.tokens.start.cast::<Laid>();
+    let (number, of) = (turn - some.start, some.len());
+    let few = Few {
+        weights: job.weights.row(group),
+        blocks: turns.blocks,
+        tokens: laid.wrapping_add(turns.start(turn)),
+        share: Share::of(coming, Order::here(), number, of, turns.blocks),
+    };
+    let start = tokens.start * job.results.stride + group * GROUP;
+    let to = Results {
+        start: job.results.start.wrapping_add(start),
+        ..job.results
+    };
+    // Each number of tokens has code of its own, so that all sums are in registers.
+    macro_rules! compute {
+        ($($n:literal)*) => {
+            match tokens.len() {
+                $($n => few.compute::<B, $n>(to),)*
+                _ => unreachable!("at most {MOST} tokens"),
+            }
+        };
+    }
+    // SAFETY: the caller's promises.
+    unsafe { compute!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16) }
 }
 
-impl Turn {
-    #[inline(always)]
-    unsafe fn compute_some<B: Blocks>(&self, count: usize, results: Results) {
-        macro_rules! compute {
-            ($($n:literal)*) => {
-                match count {
-                    // Tokens that do not come out even: 17 of nine turns of two.
-                    0 => {}
-                    $($n => self.compute::<B, $n>(results),)*
-                    _ => unreachable!("at most {MOST} tokens"),
-                }
-            };
-        }
-        unsafe { compute!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16) }
-    }
+/// Sixteen rows and a few tokens.
+struct Few {
+    weights: *const u8,
+    blocks: usize,
+    tokens: *const Laid,
+    share: Share,
+}
 
+impl Few {
+    /// Computes the rows for `N` tokens.
+    ///
+    /// # Safety
+    /// As for [`compute_all`].
     #[inline(always)]
     unsafe fn compute<B: Blocks, const N: usize>(&self, results: Results) {
+        // SAFETY: the caller's promises.
         unsafe {
             let mut sums = [_mm512_setzero_ps(); N];
-            let mut share = self.ahead;
+            let mut share = self.share;
             for block in 0..self.blocks {
                 let at = self.weights.add(block * B::BYTES);
                 let weights = B::values(at);
                 let scales = _mm512_cvtph_ps(_mm256_loadu_si256(at.add(B::VALUES).cast()));
-                let tokens = self.tokens.start.add(block * self.tokens.count);
-                // Each token gets code of its own, so that its sum is in a register.
+                let tokens = self.tokens.add(block * N);
+                // Written out, since compilers unroll only so much.
                 macro_rules! add {
                     ($($token:literal)*) => {
                         $(if $token < N {
                             let sum = &mut sums[$token];
-                            *sum = add_block(&weights, scales, tokens.add($token), *sum);
+                            *sum = add_block(&weights, scales, &*tokens.add($token), *sum);
                         })*
                     };
                 }
@@ -274,16 +323,19 @@ impl Turn {
     }
 }
 
-/// Adds a block's products to `sums`.
+/// Adds the products of a token's block to the sums of 16 rows.
+///
+/// # Safety
+/// The processor has VNNI.
 #[inline(always)]
 unsafe fn add_block(
     weights: &[__m512i; BLOCK / 4],
     scales: __m512,
-    token: *const Laid,
+    token: &Laid,
     sums: __m512,
 ) -> __m512 {
+    // SAFETY: the caller's promise.
     unsafe {
-        let token = &*token;
         let mut sum = _mm512_set1_epi32(token.offset);
         for four in 0..BLOCK / 4 {
             let values = _mm512_set1_epi32(token.values[four]);

@@ -1,4 +1,4 @@
-//! Where llama.cpp's calls come in, and the threads of a pass share the work.
+//! Where llama.cpp's calls come in for weights that lie as they do in files.
 
 use std::ffi::{c_int, c_void};
 

@@ -1,5 +1,6 @@
 //! The kernels against a plain sum, and against llama.cpp's own.
 
+mod asking;
 mod by_hand;
 mod graph;
 
@@ -8,7 +9,6 @@ use std::ffi::c_void;
 use proptest::prelude::*;
 
 pub(super) use self::graph::count;
-use super::tiles::{Ahead, Share};
 use super::*;
 
 unsafe extern "C" {
@@ -467,70 +467,31 @@ fn pieces_are_a_few_for_each_thread_and_not_too_small() {
 }
 
 #[test]
-fn what_is_asked_for_is_the_thread_s_own() {
-    let weights = Matrix {
-        start: std::ptr::without_provenance(1 << 40),
-        stride: 1 << 12,
-    };
-    let row = |row| weights.row(row);
-    let mut taken = 0;
-    let mut next = || {
-        taken += 1;
-        Some(100)
-    };
-    let mut ahead = Ahead::new(weights, 50, &mut next);
-    // 16 rows are 64 KB.
-    assert_eq!(ahead.of(row(0)), Some(row(16)));
-    assert_eq!(ahead.of(row(33)), Some(row(49)));
-    assert_eq!(ahead.of(row(34)), Some(row(100)));
-    assert_eq!(ahead.of(row(46)), Some(row(112)));
-    assert_eq!(taken, 1);
-    let mut none = || None;
-    let mut last = Ahead::new(weights, 50, &mut none);
-    assert_eq!(last.of(row(33)), Some(row(49)));
-    assert_eq!(last.of(row(34)), None);
-    let mut early = || unreachable!("not before it is needed");
-    assert_eq!(
-        Ahead::new(weights, 50, &mut early).of(row(33)),
-        Some(row(49))
-    );
-}
-
-#[test]
 fn who_computes_is_settled_once() {
     assert!(!are_left_to_llama(false));
     assert!(!are_left_to_llama(true));
 }
 
-/// Which steps each of so many turns asks at, and for what part.
-fn shares(turns: usize, steps: usize) -> Vec<Vec<(usize, usize)>> {
-    let turn = |turn| {
-        let mut share = Share::of(Some(std::ptr::null()), turn, turns, steps);
-        (0..steps)
-            .filter_map(|step| share.due_at(step).map(|part| (step, part)))
-            .collect()
-    };
-    (0..turns).map(turn).collect()
-}
-
 #[test]
-fn turns_share_what_is_asked_for() {
-    assert_eq!(shares(1, 3), [[(0, 0), (1, 1), (2, 2)]]);
-    assert_eq!(shares(2, 3), [vec![(0, 0), (2, 1)], vec![(1, 2)]]);
-    for turns in 1..12 {
-        for steps in 1..40 {
-            let parts: Vec<_> = shares(turns, steps)
-                .concat()
-                .iter()
-                .map(|&(_, part)| part)
-                .collect();
-            assert_eq!(
-                parts,
-                (0..steps).collect::<Vec<_>>(),
-                "{turns} turns of {steps} steps"
-            );
-        }
+fn what_computes_a_model_is_told() {
+    crate::runtime::llama::devices();
+    let amx = amx::layout().is_some();
+    let any = instructions().is_some();
+    for (quantization, length, expected) in [
+        ("F16", 2048, any),
+        ("F16", 2064, false),
+        ("Q8_0", 2048, any),
+        // Rows that are no multiple of 256.
+        ("Q8_0", 896, any && amx),
+        ("Q4_0", 2048, any && amx),
+        ("Q4_K - Medium", 2048, false),
+        ("BF16", 2048, false),
+    ] {
+        let name = in_use(quantization, length);
+        assert_eq!(
+            name.is_some(),
+            expected,
+            "{quantization}, {length}: {name:?}"
+        );
     }
-    let mut nothing = Share::of(None, 0, 2, 3);
-    assert!((0..3).all(|step| nothing.due_at(step).is_none()));
 }

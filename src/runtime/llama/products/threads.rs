@@ -8,14 +8,14 @@ use super::Product;
 /// What llama.cpp tells each thread of a pass: the beginning of its `ggml_compute_params`, as the version has it that Cargo.toml
 /// asks for.
 #[repr(C)]
-#[derive(Clone, Copy)]
 pub(super) struct Call {
     pub(super) ith: c_int,
     pub(super) nth: c_int,
-    wsize: usize,
+    /// Bytes at `wdata`.
+    pub(super) wsize: usize,
     /// Room that all threads have in common.
     pub(super) wdata: *mut c_void,
-    threadpool: *mut c_void,
+    pub(super) threadpool: *mut c_void,
 }
 
 unsafe extern "C" {
@@ -25,7 +25,7 @@ unsafe extern "C" {
 }
 
 impl Call {
-    /// For one thread that waits for nobody.
+    /// A thread that is alone, for functions that wait for nobody: there is no pool of threads.
     pub(super) fn alone() -> Self {
         Self {
             ith: 0,

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use super::lanes::{AHEAD, LINE, Order, ask_for, order};
-use super::{Job, Matrix, Pieces, Results};
+use super::ahead::{Ahead, Order, Share, Time};
+use super::{Job, Pieces, Results};
 
-/// So many tokens go over a piece at a time, so that they stay in the caches.
-const TOKENS: usize = 64;
+/// So many tokens go over a piece at a time, so that they stay in the second-level cache (in single precision, 64 of 5,632 values are
+/// 1.4 MB).
+pub(super) const TOKENS: usize = 64;
 
 /// A few rows and a few tokens.
 pub(super) struct Tile {
@@ -20,70 +21,6 @@ pub(super) struct Tile {
     pub(super) ahead: Share,
 }
 
-/// What one turn over a few rows asks for. They are gone over once for each few tokens, and if one turn asked for everything that comes next,
-/// the memory would be idle in all others.
-#[derive(Clone, Copy)]
-pub(super) struct Share {
-    /// As many bytes as the rows have.
-    ahead: *const u8,
-    /// The next step that asks, for what the step numbered `part` goes over.
-    due: usize,
-    part: usize,
-    turns: usize,
-    order: Order,
-}
-
-impl Share {
-    /// That of the turn numbered `turn`, of `turns`, each of which has so many `steps`.
-    pub(super) fn of(ahead: Option<*const u8>, turn: usize, turns: usize, steps: usize) -> Self {
-        let part = (turn * steps).div_ceil(turns);
-        Self {
-            ahead: ahead.unwrap_or_default(),
-            due: if ahead.is_some() {
-                part * turns - turn * steps
-            } else {
-                usize::MAX
-            },
-            part,
-            turns,
-            order: order(),
-        }
-    }
-
-    /// If something is due at a step: the number of the step that will go over what is to be asked for.
-    #[inline(always)]
-    pub(super) fn due_at(&mut self, step: usize) -> Option<usize> {
-        (step == self.due).then(|| {
-            let part = self.part;
-            self.due += self.turns;
-            self.part += 1;
-            part
-        })
-    }
-
-    /// At the step numbered `step` over `R` rows that are `stride` bytes apart, of each of which a step takes so many `bytes`: asks for
-    /// what comes, if this is a step that does.
-    ///
-    /// # Safety
-    /// The processor has SSE.
-    #[inline(always)]
-    pub(super) unsafe fn ask<const R: usize>(&mut self, step: usize, bytes: usize, stride: usize) {
-        let Some(part) = self.due_at(step) else {
-            return;
-        };
-        let lines = |from: usize, bytes: usize| {
-            for line in 0..bytes.div_ceil(LINE) {
-                // SAFETY: the caller's promise.
-                unsafe { ask_for(self.ahead.wrapping_add(from + line * LINE)) }
-            }
-        };
-        match self.order {
-            Order::Addresses => lines(part * R * bytes, R * bytes),
-            Order::Rows => (0..R).for_each(|row| lines(row * stride + part * bytes, bytes)),
-        }
-    }
-}
-
 /// A way to compute a tile.
 pub(super) trait Kernel {
     /// How many steps a kernel goes over a row in.
@@ -94,44 +31,6 @@ pub(super) trait Kernel {
     /// # Safety
     /// The processor has the kernel's instructions, and the tile's rows and tokens are there, and room for the results.
     unsafe fn compute<const R: usize, const N: usize>(&self, tile: &Tile, results: Results);
-}
-
-/// What a thread reads ahead of time: the rows of its piece, and then those of the next one that it will take. That is asked for
-/// as late as can be, since nobody else can take it then.
-pub(super) struct Ahead<'a> {
-    weights: Matrix,
-    end: *const u8,
-    next: Option<Option<*const u8>>,
-    next_row: &'a mut dyn FnMut() -> Option<usize>,
-}
-
-impl<'a> Ahead<'a> {
-    /// For a piece of `weights` that ends before the row `end`; `next_row` takes the next piece and names its first row.
-    pub(super) fn new(
-        weights: Matrix,
-        end: usize,
-        next_row: &'a mut dyn FnMut() -> Option<usize>,
-    ) -> Self {
-        Self {
-            weights,
-            end: weights.row(end),
-            next: None,
-            next_row,
-        }
-    }
-
-    /// What is [`AHEAD`] of `rows`.
-    pub(super) fn of(&mut self, rows: *const u8) -> Option<*const u8> {
-        let ahead = rows.wrapping_add(AHEAD);
-        let Some(over) = (ahead as usize).checked_sub(self.end as usize) else {
-            return Some(ahead);
-        };
-        let (weights, next_row) = (self.weights, &mut *self.next_row);
-        let next = *self
-            .next
-            .get_or_insert_with(|| Some(weights.row(next_row()?)));
-        next.map(|next| next.wrapping_add(over))
-    }
 }
 
 /// Computes all pieces, rows `R` by `R`, with at most `MOST` tokens (six at most) at a time.
@@ -147,8 +46,9 @@ pub(super) unsafe fn compute<K: Kernel, const R: usize, const MOST: usize>(
     while let Some(piece) = pieces.next() {
         let mut next_row = || pieces.peek().map(|next| next.start);
         let mut ahead = Ahead::new(job.weights, piece.end, &mut next_row);
-        for first in (0..job.product.tokens).step_by(TOKENS) {
-            let tokens = first..job.product.tokens.min(first + TOKENS);
+        let all = job.product.tokens;
+        for first in (0..all).step_by(TOKENS) {
+            let tokens = first..all.min(first + TOKENS);
             // SAFETY: the caller's promises.
             unsafe { compute_piece::<K, R, MOST>(kernel, job, piece.clone(), tokens, &mut ahead) }
         }
@@ -170,23 +70,24 @@ unsafe fn compute_piece<K: Kernel, const R: usize, const MOST: usize>(
     // About even: six and one would take longer than four and three.
     let turns = tokens.len().div_ceil(MOST);
     let most = tokens.len().div_ceil(turns);
+    let time = Time {
+        first: tokens.start == 0,
+        last: tokens.end == job.product.tokens,
+    };
+    let order = Order::here();
     let mut row = piece.start;
     while row < piece.end {
         let rows = if row + R <= piece.end { R } else { 1 };
         let at = weights.row(row);
-        let comes = if tokens.start == 0 {
-            ahead.of(at)
-        } else {
-            None
-        };
-        let mut token = tokens.start;
-        while token < tokens.end {
+        let coming = ahead.of(at, rows * weights.stride, time);
+        for turn in 0..turns {
+            let token = tokens.start + turn * most;
             let count = most.min(tokens.end - token);
             let tile = Tile {
                 weights: at,
                 stride: weights.stride,
                 token,
-                ahead: Share::of(comes, token / most, turns, kernel.steps()),
+                ahead: Share::of(coming, order, turn, turns, kernel.steps()),
             };
             let to = Results {
                 start: results.start.wrapping_add(token * results.stride + row),
@@ -209,7 +110,6 @@ unsafe fn compute_piece<K: Kernel, const R: usize, const MOST: usize>(
                     (false, _) => kernel.compute::<1, 6>(&tile, to),
                 }
             }
-            token += count;
         }
         row += rows;
     }

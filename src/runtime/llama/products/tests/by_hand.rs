@@ -1,7 +1,8 @@
 //! Weights in AMX's layout, packed here by hand, on any processor with VNNI.
 
 use super::*;
-use packed::{BLOCK, GROUP, Laid, Tokens};
+use packed::{BLOCK, GROUP, Laid};
+use threads::Call;
 
 /// Rows of whole numbers with a scale for each block of 32, and tokens.
 #[derive(Debug)]
@@ -80,6 +81,7 @@ impl Packed {
         bytes
     }
 
+    /// All results, of which each piece was computed on its own. What is nobody's keeps its NaN.
     fn compute(&self) -> Vec<f32> {
         let Product {
             rows,
@@ -89,14 +91,10 @@ impl Packed {
         } = self.product;
         let stride = rows * GROUP + self.between;
         let mut results = vec![f32::NAN; tokens * stride];
-        let mut laid = vec![Laid::default(); tokens * length / BLOCK];
-        let to = Tokens {
-            start: laid.as_mut_ptr(),
-            count: tokens,
-        };
+        let mut laid = vec![Laid::default(); packed::room(self.product)];
         for (at, token) in self.tokens.iter().enumerate() {
             // SAFETY: there is room.
-            unsafe { to.lay_out(kind, at, token) }
+            unsafe { packed::lay_out(self.product, at, token, laid.as_mut_ptr()) }
         }
         let bytes = self.layout();
         let job = Job {
@@ -126,8 +124,7 @@ impl Packed {
     fn expected(&self, row: usize, token: usize) -> f32 {
         let token = &self.tokens[token];
         let mut rounded = vec![0; token.len() / BLOCK * q8_0::BYTES];
-        // SAFETY: there is room for so many blocks.
-        unsafe { packed::round(token, &mut rounded) }
+        packed::round(token, &mut rounded);
         let blocks = self.weights[row]
             .iter()
             .zip(rounded.chunks_exact(q8_0::BYTES));
@@ -142,8 +139,12 @@ impl Packed {
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
+        self.check_all(self.compute())
+    }
+
+    fn check_all(&self, results: Vec<f32>) -> Result<(), TestCaseError> {
         let stride = self.product.rows * GROUP + self.between;
-        for (at, result) in self.compute().into_iter().enumerate() {
+        for (at, result) in results.into_iter().enumerate() {
             let (token, row) = (at / stride, at % stride);
             if row >= self.product.rows * GROUP {
                 prop_assert!(result.is_nan(), "wrote behind the rows");
@@ -168,7 +169,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn packed_weights_are_bit_for_bit_what_llama_computes_for_one_token(
+    fn packed_weights_are_multiplied_block_by_block(
         q4_0: bool,
         groups in 1..6_usize,
         blocks in 1..7_usize,
@@ -227,4 +228,64 @@ fn packed_extremes_do_not_overflow() {
             }
         }
     }
+}
+
+/// A tensor of llama.cpp's in memory of ours.
+fn tensor(kind: sys::ggml_type, ne: [usize; 4], data: *const c_void) -> sys::ggml_tensor {
+    // SAFETY: nothing but numbers and pointers, of which all may be nothing.
+    let mut tensor: sys::ggml_tensor = unsafe { std::mem::zeroed() };
+    tensor.type_ = kind;
+    tensor.ne = ne.map(|n| n as i64);
+    tensor.nb = [4, 4 * ne[0], 4 * ne[0] * ne[1], 4 * ne[0] * ne[1] * ne[2]];
+    tensor.data = data.cast_mut();
+    tensor
+}
+
+/// As llama.cpp would call it where it has AMX, on one thread.
+#[test]
+fn a_call_is_answered_without_amx_too() {
+    if !packed::can() {
+        return;
+    }
+    crate::runtime::llama::devices();
+    let threadpool = {
+        // SAFETY: llama.cpp's own defaults, for one thread.
+        unsafe {
+            let mut params = sys::ggml_threadpool_params_default(1);
+            sys::ggml_threadpool_new(&mut params)
+        }
+    };
+    for (kind, of_llama) in [
+        (Kind::PackedQ8_0, sys::GGML_TYPE_Q8_0),
+        (Kind::PackedQ4_0, sys::GGML_TYPE_Q4_0),
+    ] {
+        let packed = Packed::random(kind, [20, 8, 19, 0], vec![], 5);
+        let (rows, length, tokens) = (20 * GROUP, 8 * BLOCK, 19);
+        let bytes = packed.layout();
+        let values = packed.tokens.concat();
+        let results = vec![f32::NAN; rows * tokens];
+        let mut room = [0_u64; 1];
+        let call = Call {
+            wsize: size_of_val(&room),
+            wdata: room.as_mut_ptr().cast(),
+            threadpool: threadpool.cast(),
+            ..Call::alone()
+        };
+        let mut weights = tensor(of_llama, [length, rows, 1, 1], bytes.as_ptr().cast());
+        let single = sys::GGML_TYPE_F32;
+        let mut values = tensor(single, [length, tokens, 1, 1], values.as_ptr().cast());
+        let mut result = tensor(single, [rows, tokens, 1, 1], results.as_ptr().cast());
+        result.src[..2].copy_from_slice(&[&raw mut weights, &raw mut values]);
+        // SAFETY: all is there, and the thread is alone.
+        assert!(unsafe { amx::product(&call, &result) });
+        packed.check_all(results).expect("the same");
+        result.ne[2] = 2;
+        // SAFETY: nothing is looked at but shapes.
+        assert!(!unsafe { amx::product(&call, &result) }, "two batches");
+        (result.ne[1], result.ne[2]) = (1, 1);
+        // SAFETY: as above.
+        assert!(!unsafe { amx::product(&call, &result) }, "a single token");
+    }
+    // SAFETY: it is not used any more.
+    unsafe { sys::ggml_threadpool_free(threadpool) }
 }

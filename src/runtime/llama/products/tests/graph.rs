@@ -1,6 +1,5 @@
 //! Through llama.cpp's graph: which products come here, and what comes of them.
 
-use std::ffi::CStr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::*;
@@ -38,6 +37,8 @@ impl Count {
 /// Each test has its own, since they run at the same time.
 static PLAIN: Count = Count::of(300);
 static AMX: Count = Count::of(352);
+/// Rows enough for several pieces a thread.
+static MANY: Count = Count::of(2048);
 
 /// Tells that a thread computes its part of `product`, and of each piece that it takes how many rows it has.
 pub(in super::super) fn count(
@@ -48,9 +49,8 @@ pub(in super::super) fn count(
         true => packed::GROUP,
         false => 1,
     };
-    let counts = [&PLAIN, &AMX].into_iter();
-    let count = counts
-        .clone()
+    let count = [&PLAIN, &AMX, &MANY]
+        .into_iter()
         .find(|count| count.rows == product.rows * group);
     if let Some(count) = count {
         count.threads.fetch_add(1, Relaxed);
@@ -99,7 +99,7 @@ unsafe fn context(elsewhere: bool) -> *mut sys::ggml_context {
     // SAFETY: it makes room of its own.
     unsafe {
         sys::ggml_init(sys::ggml_init_params {
-            mem_size: 16 << 20,
+            mem_size: 24 << 20,
             mem_buffer: std::ptr::null_mut(),
             no_alloc: elsewhere,
         })
@@ -145,14 +145,25 @@ fn by_graph(
     threads: c_int,
     wider: usize,
 ) -> (Vec<f32>, usize) {
-    const LENGTH: usize = 512;
-    let width = wider * LENGTH;
-    let weights = weights(kind, PLAIN.rows, width);
-    let before = PLAIN.now();
+    by_graph_of(&PLAIN, kind, tokens, threads, wider)
+}
+
+/// The same of a matrix with the rows of `of`, which are as long as a token.
+fn by_graph_of(
+    of: &Count,
+    kind: sys::ggml_type,
+    tokens: &[Vec<f32>],
+    threads: c_int,
+    wider: usize,
+) -> (Vec<f32>, usize) {
+    let length = tokens[0].len();
+    let width = wider * length;
+    let weights = weights(kind, of.rows, width);
+    let before = of.now();
     // SAFETY: the tensors have room for what is written, which has their types and sizes; all is freed once it was copied.
     let results = unsafe {
         let context = context(false);
-        let (length, rows) = (LENGTH as i64, PLAIN.rows as i64);
+        let (length, rows) = (length as i64, of.rows as i64);
         let a = sys::ggml_new_tensor_3d(context, kind, width as i64, rows, 1);
         let data = sys::ggml_get_data(a).cast::<u8>();
         data.copy_from(weights.as_ptr(), weights.len());
@@ -164,48 +175,25 @@ fn by_graph(
         sys::ggml_free(context);
         results
     };
-    (results, PLAIN.since(before, 2))
+    (results, of.since(before, 2))
 }
 
-/// Where llama.cpp has weights in its layout for AMX, if it has one here.
-fn amx_buffer_type() -> Option<sys::ggml_backend_buffer_type_t> {
-    crate::runtime::llama::devices();
-    // SAFETY: what llama.cpp documents: a function that lists a device's buffer types, up to a null.
-    unsafe {
-        let device = sys::ggml_backend_dev_by_type(sys::GGML_BACKEND_DEVICE_TYPE_CPU);
-        let registry = sys::ggml_backend_dev_backend_reg(device);
-        let name = c"ggml_backend_dev_get_extra_bufts".as_ptr();
-        let list = sys::ggml_backend_reg_get_proc_address(registry, name);
-        if list.is_null() {
-            return None;
-        }
-        type List =
-            unsafe extern "C" fn(sys::ggml_backend_dev_t) -> *mut sys::ggml_backend_buffer_type_t;
-        let mut types = std::mem::transmute::<*mut c_void, List>(list)(device);
-        while !types.is_null() && !(*types).is_null() {
-            if CStr::from_ptr(sys::ggml_backend_buft_name(*types)) == c"AMX" {
-                return Some(*types);
-            }
-            types = types.add(1);
-        }
-        None
-    }
-}
-
-/// What llama.cpp computes of a matrix of `AMX`'s rows by 512 in the layout for AMX and `tokens`: the results, and how many threads
+/// What llama.cpp computes of a matrix with the rows of `of` in the layout for AMX and `tokens`: the results, and how many threads
 /// came by here.
 fn by_amx(
+    of: &Count,
     layout: sys::ggml_backend_buffer_type_t,
     kind: sys::ggml_type,
     tokens: &[Vec<f32>],
     threads: c_int,
 ) -> (Vec<f32>, usize) {
-    let weights = weights(kind, AMX.rows, 512);
-    let before = AMX.now();
+    let length = tokens[0].len();
+    let weights = weights(kind, of.rows, length);
+    let before = of.now();
     // SAFETY: as above; the tensor has room in the buffer for so many bytes.
     let results = unsafe {
         let [of_weights, context] = [true, false].map(|elsewhere| context(elsewhere));
-        let a = sys::ggml_new_tensor_2d(of_weights, kind, 512, AMX.rows as i64);
+        let a = sys::ggml_new_tensor_2d(of_weights, kind, length as i64, of.rows as i64);
         let buffer = sys::ggml_backend_alloc_ctx_tensors_from_buft(of_weights, layout);
         sys::ggml_backend_tensor_set(a, weights.as_ptr().cast(), 0, weights.len());
         let results = multiply(context, a, tokens, 1, threads);
@@ -214,12 +202,17 @@ fn by_amx(
         sys::ggml_free(context);
         results
     };
-    (results, AMX.since(before, 1))
+    (results, of.since(before, 1))
 }
 
 /// As many random tokens.
 fn random_tokens(count: usize, random: &mut fastrand::Rng) -> Vec<Vec<f32>> {
-    let mut token = || (0..512).map(|_| random.f32() - 0.5).collect();
+    tokens_of(512, count, random)
+}
+
+/// Tokens of so many values.
+fn tokens_of(length: usize, count: usize, random: &mut fastrand::Rng) -> Vec<Vec<f32>> {
+    let mut token = || (0..length).map(|_| random.f32() - 0.5).collect();
     (0..count).map(|_| token()).collect()
 }
 
@@ -274,23 +267,23 @@ fn llama_computes_a_few_tokens_here_and_all_others_itself() {
 /// On a processor with AMX.
 #[test]
 fn weights_in_amx_s_layout_come_here_and_lose_no_bit() {
-    let amx = amx_buffer_type();
-    assert_eq!(amx.is_some(), amx::is_linked());
-    let Some(layout) = amx else {
-        return;
+    crate::runtime::llama::devices();
+    let Some(layout) = amx::layout() else {
+        return eprintln!("not run: llama.cpp has no such layout here");
     };
+    assert!(amx::is_linked());
     let mut random = fastrand::Rng::with_seed(4);
     for kind in [sys::GGML_TYPE_F16, sys::GGML_TYPE_Q8_0, sys::GGML_TYPE_Q4_0] {
         for tokens in [2, 7, 33, 70, 200] {
             let vectors = random_tokens(tokens, &mut random);
             let alone = vectors.iter().flat_map(|token| {
-                let (results, count) = by_amx(layout, kind, std::slice::from_ref(token), 1);
+                let (results, count) = by_amx(&AMX, layout, kind, std::slice::from_ref(token), 1);
                 assert_eq!(count, 0, "a single token");
                 results
             });
             let alone: Vec<f32> = alone.collect();
             for threads in [1, 3] {
-                let (results, count) = by_amx(layout, kind, &vectors, threads);
+                let (results, count) = by_amx(&AMX, layout, kind, &vectors, threads);
                 let what = format!("type {kind}, {tokens} tokens, {threads} threads");
                 assert_eq!(count, threads as usize, "{what}");
                 let bits = |results: &[f32]| -> Vec<u32> {
@@ -301,6 +294,60 @@ fn weights_in_amx_s_layout_come_here_and_lose_no_bit() {
         }
     }
     let vectors = random_tokens(3, &mut random);
-    let (_, count) = by_amx(layout, sys::GGML_TYPE_Q4_1, &vectors, 2);
+    let (_, count) = by_amx(&AMX, layout, sys::GGML_TYPE_Q4_1, &vectors, 2);
     assert_eq!(count, 0, "another type");
+}
+
+/// A matrix of several pieces for each thread, some of which take more than others.
+#[test]
+fn threads_take_pieces_until_none_are_left() {
+    crate::runtime::llama::devices();
+    let mut random = fastrand::Rng::with_seed(6);
+    let layout = amx::layout();
+    for kind in [sys::GGML_TYPE_F16, sys::GGML_TYPE_Q8_0] {
+        let tokens = tokens_of(2048, 4, &mut random);
+        let expected = weighted(kind, &tokens);
+        for threads in [1, 2, 3] {
+            let plain = by_graph_of(&MANY, kind, &tokens, threads, 1);
+            let packed = layout.map(|layout| by_amx(&MANY, layout, kind, &tokens, threads));
+            for (results, count) in [Some(plain), packed].into_iter().flatten() {
+                let what = format!("type {kind}, {threads} threads");
+                assert!(count > 0 || instructions().is_none(), "{what}");
+                let off = results
+                    .iter()
+                    .zip(&expected)
+                    .map(|(result, sum)| (result - sum).abs());
+                assert!(off.fold(0.0, f32::max) < 0.3, "{what}");
+            }
+        }
+    }
+}
+
+/// What the product of `MANY`'s weights and `tokens` is, about.
+fn weighted(kind: sys::ggml_type, tokens: &[Vec<f32>]) -> Vec<f32> {
+    let weights = weights(kind, MANY.rows, tokens[0].len());
+    let row = weights.len() / MANY.rows;
+    let rows: Vec<Vec<f32>> = weights
+        .chunks_exact(row)
+        .map(|row| match kind {
+            sys::GGML_TYPE_F16 => row
+                .chunks_exact(2)
+                .map(|two| from_half(u16::from_le_bytes([two[0], two[1]])))
+                .collect(),
+            _ => row
+                .chunks_exact(q8_0::BYTES)
+                .flat_map(|block| {
+                    let scale = from_half(u16::from_le_bytes([block[0], block[1]]));
+                    block[2..]
+                        .iter()
+                        .map(move |&value| scale * f32::from(value as i8))
+                })
+                .collect(),
+        })
+        .collect();
+    let sum = |row: &[f32], token: &[f32]| row.iter().zip(token).map(|(a, b)| a * b).sum();
+    tokens
+        .iter()
+        .flat_map(|token| rows.iter().map(|row| sum(row, token)))
+        .collect()
 }
