@@ -92,7 +92,7 @@ pub(super) fn room(product: Product) -> usize {
 /// Lays the token numbered `at` of a product out, whose values are `from`.
 ///
 /// # Safety
-/// The processor [can](can). At `to` is the product's [`room`], and no other thread lays out the same token.
+/// The processor [can]. At `to` is the product's [`room`], and no other thread lays out the same token.
 pub(super) unsafe fn lay_out(product: Product, at: usize, from: &[f32], to: *mut Laid) {
     thread_local! {
         static ROUNDED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -200,7 +200,7 @@ pub(super) fn block_bytes(kind: Kind) -> usize {
 /// As [`Job::compute`], for its kinds of weights. What counts as a row is a group of 16, and the tokens are [laid out](lay_out).
 ///
 /// # Safety
-/// As there, and the processor [can](can).
+/// As there, and the processor [can].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) unsafe fn multiply(job: &Job, pieces: &mut Pieces<'_>) {
     // SAFETY: the caller's promises.
