@@ -103,7 +103,7 @@ pub(super) struct ModelArgs {
     pub no_mmap: bool,
 
     /// Compute passes of 2 to 64 tokens with llama.cpp's own kernels, too (on x86 Linux, F16 and Q8_0 have some of
-    /// logitspec's)
+    /// logitspec's, and with AMX Q4_0 as well, and prompts)
     #[arg(long, alias = "llama_kernels")]
     pub llama_kernels: bool,
 

@@ -16,6 +16,8 @@ use crate::report::{Options, Report, csv, html, markdown, table};
 /// the speedup over paired questions with a 95 % interval, medians, equal answers, accept lengths and where the time
 /// went.
 #[derive(Debug, clap::Args)]
+// In this order, since --base takes all files that follow it.
+#[command(override_usage = "logitspec report [OPTIONS] <ANSWERS>... --base <BASE>...")]
 pub(super) struct ReportArgs {
     /// Answer files; several of one method are taken as slices of one run
     #[arg(value_name = "ANSWERS", required = true)]

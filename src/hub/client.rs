@@ -78,9 +78,12 @@ impl Hub {
     /// What `repo` holds.
     ///
     /// # Errors
-    /// What the server says; [`HubError::Cancelled`].
+    /// What the server says; [`HubError::ListingOffline`], [`HubError::Cancelled`].
     pub fn listing(&self, repo: &str, watch: &mut Watch<'_>) -> Result<Listing, HubError> {
         let settings = self.settings();
+        if settings.offline {
+            return Err(HubError::ListingOffline { repo: repo.into() });
+        }
         let mut failures = Failures::new(settings.patience);
         loop {
             tell(watch, &Event::Waiting)?;

@@ -82,6 +82,14 @@ pub enum HubError {
         /// Where we looked.
         cache: PathBuf,
     },
+    /// `HF_HUB_OFFLINE` is set and only the server knows.
+    #[error(
+        "what {repo} holds is known to the Hub only, and HF_HUB_OFFLINE is set: unset it to list that"
+    )]
+    ListingOffline {
+        /// The repository.
+        repo: String,
+    },
     /// Status 5xx, or 429, again and again.
     #[error("{endpoint} answers {status} ({}) after {tries} tries; try again later", reason(*status))]
     Server {
@@ -225,6 +233,7 @@ impl HubError {
                 | Self::Unauthorized { .. }
                 | Self::Gated { .. }
                 | Self::OfflineWanted { .. }
+                | Self::ListingOffline { .. }
                 | Self::NoGguf { .. }
                 | Self::NoSuchQuant { .. }
                 | Self::Unclear { .. }

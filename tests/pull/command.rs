@@ -202,6 +202,10 @@ fn listings_are_printed() {
     let none = format!("{REPO}:Q5_0");
     let (code, line) = refusal(&run(&server, cache.path(), &["pull", &none, "--list"]));
     assert!(code == Some(2) && line.contains("tiny.Q8_0.gguf"), "{line}");
+    let mut offline = command(&server, cache.path(), &["pull", REPO, "--list"]);
+    let (code, line) = refusal(&offline.env("HF_HUB_OFFLINE", "1").output().unwrap());
+    assert_eq!(code, Some(2));
+    assert!(line.contains("HF_HUB_OFFLINE is set: unset it"), "{line}");
     let output = run(&server, cache.path(), &["pull", REPO, "--list", "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["models"][0]["files"][0], "tiny.Q4_K_M.gguf");
