@@ -6,6 +6,13 @@ use std::process::Command;
 /// What of this checkout goes into the program: whether these were changed is what counts.
 const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
 
+/// llama.cpp's functions that kernels of this crate stand in for, by the names that the linker knows. The second is C++'s
+/// `ggml_backend_amx_mul_mat`, and there only where llama.cpp is built for a processor with AMX.
+const LED_HERE: [&str; 2] = [
+    "llamafile_sgemm",
+    "_Z24ggml_backend_amx_mul_matPK19ggml_compute_paramsP11ggml_tensor",
+];
+
 fn main() {
     lead_products_here();
     let root = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
@@ -20,7 +27,7 @@ fn main() {
     }
 }
 
-/// Has the linker lead llama.cpp's calls of two functions to `src/runtime/llama/products`, where that can be: through a C
+/// Has the linker lead llama.cpp's calls of [`LED_HERE`] to `src/runtime/llama/products`, where that can be: through a C
 /// compiler that links as GNU's do, with kernels for the processor, and with a llama.cpp that has the first of them and is linked in,
 /// not loaded.
 fn lead_products_here() {
@@ -37,10 +44,9 @@ fn lead_products_here() {
     let target = target == [Some("linux".into()), Some("x86_64".into())];
     if has("KERNELS") && target && !loaded && !lacks {
         println!("cargo::rustc-cfg=few_token_kernels");
-        println!("cargo::rustc-link-arg=-Wl,--wrap=llamafile_sgemm");
-        println!(
-            "cargo::rustc-link-arg=-Wl,--wrap=_Z24ggml_backend_amx_mul_matPK19ggml_compute_paramsP11ggml_tensor"
-        );
+        for function in LED_HERE {
+            println!("cargo::rustc-link-arg=-Wl,--wrap={function}");
+        }
     }
 }
 

@@ -102,8 +102,8 @@ pub(super) struct ModelArgs {
     #[arg(long, alias = "no_mmap")]
     pub no_mmap: bool,
 
-    /// Compute passes of 2 to 64 tokens with llama.cpp's own kernels, too (on x86 Linux, F16 and Q8_0 have some of
-    /// logitspec's, and with AMX Q4_0 as well, and prompts)
+    /// Never use logitspec's own kernels (on x86 Linux, they compute passes of 2 to 64 tokens for F16 and Q8_0
+    /// weights, and with AMX for Q4_0 and prompts as well)
     #[arg(long, alias = "llama_kernels")]
     pub llama_kernels: bool,
 

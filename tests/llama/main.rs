@@ -2,6 +2,7 @@
 #![cfg(feature = "llama")]
 
 mod cache;
+mod prompts;
 mod quantized;
 
 use std::ops::ControlFlow;
@@ -189,72 +190,6 @@ fn trees_sized_by_cost_say_what_plain_decoding_says() {
             assert_same(&engine, &prompt, &ours, &expected, text);
         }
     }
-}
-
-#[test]
-fn a_physical_batch_suits_the_device_whatever_the_tree() {
-    let on_processor = ModelOptions {
-        n_gpu_layers: Some(0),
-        ..ModelOptions::default()
-    };
-    let engine = Engine::load(&model("tiny-llama.gguf"), &on_processor).unwrap();
-    let size = |n_ubatch, n_batch, draft_tree_capacity| {
-        let context = ContextOptions {
-            n_ubatch,
-            n_batch,
-            draft_tree_capacity,
-            ..CONTEXT
-        };
-        let target = engine.context(&context).unwrap();
-        assert_eq!(target.prompt_piece(), engine.n_ubatch(&context) as usize);
-        target.prompt_piece()
-    };
-    assert_eq!(size(None, 2048, 64), 256);
-    // One calibration serves all trees, and all methods see the same prompts in the same pieces.
-    assert_eq!(size(None, 2048, 1000), 256);
-    assert_eq!(size(None, 100, 64), 100);
-    assert_eq!(size(Some(0), 2048, 64), 1);
-    assert_eq!(size(Some(512), 2048, 64), 512);
-}
-
-#[test]
-fn prompts_and_trees_of_several_physical_batches_change_nothing() {
-    let engine = engine("tiny-llama.gguf");
-    let context = ContextOptions {
-        n_ubatch: None,
-        ..CONTEXT
-    };
-    let prompt: Vec<TokenId> = (0..600).map(|at| 3 + at * at % 50).collect();
-    let expected = plain_answer(&engine, &prompt, 60);
-    for capacity in [1, 64, 300] {
-        let options = options(Method::Logitspec, capacity);
-        let what = format!("{capacity} tokens");
-        assert_session_says(&engine, &context, options, &prompt, 60, &expected, &what);
-    }
-}
-
-#[test]
-fn a_long_prompt_can_be_called_off_between_physical_batches() {
-    let engine = engine("tiny-llama.gguf");
-    let context = ContextOptions {
-        n_ubatch: Some(64),
-        ..CONTEXT
-    };
-    let prompt: Vec<TokenId> = (0..300).map(|at| 3 + at % 50).collect();
-    let mut session = engine
-        .session(&context, options(Method::Baseline, 1))
-        .unwrap();
-    let mut told = Vec::new();
-    let outcome = session.prefill(&prompt, &mut |done, _| {
-        told.push(done);
-        if done < 128 {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
-    });
-    assert!(matches!(outcome, Err(GenerateError::Cancelled)));
-    assert_eq!(told, [0, 64, 128]);
 }
 
 #[test]
@@ -465,46 +400,4 @@ fn bad_files_are_told_apart() {
             "{line}"
         );
     }
-}
-
-#[test]
-fn prompts_are_checked_and_cancelled_prompts_leave_the_conversation_alone() {
-    let engine = engine("tiny-llama.gguf");
-    let vocabulary = engine.vocabulary();
-    let context = ContextOptions {
-        n_batch: 8,
-        ..CONTEXT
-    };
-    let mut session = engine
-        .session(&context, options(Method::Logitspec, 8))
-        .unwrap();
-    assert_eq!(
-        session.prefill(&[], &mut go_on),
-        Err(GenerateError::EmptyPrompt)
-    );
-    let stranger = session.prefill(&[1, 640], &mut go_on);
-    assert!(matches!(
-        stranger,
-        Err(GenerateError::UnknownToken { token: 640, .. })
-    ));
-    let nothing = session.generate(5, &mut |_| ControlFlow::Continue(()));
-    assert_eq!(nothing, Err(GenerateError::EmptyPrompt));
-
-    let prompt = vocabulary.tokenize(PROMPTS[0]);
-    let first = answer(&mut session, &prompt, 30);
-    let text = session.text().to_vec();
-    call_off(&mut session, &prompt);
-    assert_eq!(session.text(), text);
-    // And it can be gone on with, as if nothing had happened.
-    let more = session
-        .generate(30, &mut |_| ControlFlow::Continue(()))
-        .unwrap();
-    let expected = plain_answer(&engine, &prompt, 60);
-    assert_same(
-        &engine,
-        &prompt,
-        &[first, more.tokens].concat(),
-        &expected,
-        "resumed",
-    );
 }

@@ -55,20 +55,23 @@ pub(super) struct Time {
 pub(super) struct Ahead<'a> {
     weights: Matrix,
     end: *const u8,
+    order: Order,
     next: Option<Option<*const u8>>,
     next_row: &'a mut dyn FnMut() -> Option<usize>,
 }
 
 impl<'a> Ahead<'a> {
-    /// For a piece of `weights` that ends before the row `end`; `next_row` takes the next piece and names its first row.
+    /// For a piece of `weights` that ends before the row `end`, asked for in an `order`; `next_row` takes the next piece and names its first row.
     pub(super) fn new(
         weights: Matrix,
         end: usize,
+        order: Order,
         next_row: &'a mut dyn FnMut() -> Option<usize>,
     ) -> Self {
         Self {
             weights,
             end: weights.row(end),
+            order,
             next: None,
             next_row,
         }
@@ -87,6 +90,7 @@ impl<'a> Ahead<'a> {
         Coming {
             start,
             end: self.end,
+            order: self.order,
             here: time.first,
             next: if time.last && over { claim() } else { None },
         }
@@ -99,6 +103,7 @@ pub(super) struct Coming {
     /// Where they are, as far as the piece goes.
     start: *const u8,
     end: *const u8,
+    order: Order,
     /// Whether these are to be asked for.
     here: bool,
     /// Where those behind the end are, if they are to be asked for: at the next piece's beginning.
@@ -122,7 +127,6 @@ impl Coming {
 #[derive(Clone, Copy)]
 pub(super) struct Share {
     coming: Coming,
-    order: Order,
     /// The next step that asks, for what the step numbered `part` goes over.
     due: usize,
     part: usize,
@@ -131,13 +135,7 @@ pub(super) struct Share {
 
 impl Share {
     /// That of the turn numbered `turn`, of `turns`, each of which has so many `steps`.
-    pub(super) fn of(
-        coming: Coming,
-        order: Order,
-        turn: usize,
-        turns: usize,
-        steps: usize,
-    ) -> Self {
+    pub(super) fn of(coming: Coming, turn: usize, turns: usize, steps: usize) -> Self {
         let part = (turn * steps).div_ceil(turns);
         let due = match coming.here || coming.next.is_some() {
             true => part * turns - turn * steps,
@@ -145,7 +143,6 @@ impl Share {
         };
         Self {
             coming,
-            order,
             due,
             part,
             turns,
@@ -181,7 +178,7 @@ impl Share {
                 }
             }
         };
-        match self.order {
+        match self.coming.order {
             Order::Addresses => lines(part * R * bytes, R * bytes),
             Order::Rows => (0..R).for_each(|row| lines(row * stride + part * bytes, bytes)),
         }

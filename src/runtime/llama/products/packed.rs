@@ -221,7 +221,7 @@ unsafe fn compute_all<B: Blocks>(job: &Job, pieces: &mut Pieces<'_>) {
     let turns = Turns::of(job.product);
     while let Some(piece) = pieces.next() {
         let mut next_row = || pieces.peek().map(|next| next.start);
-        let mut ahead = Ahead::new(job.weights, piece.end, &mut next_row);
+        let mut ahead = Ahead::new(job.weights, piece.end, Order::here(), &mut next_row);
         for first in (0..turns.number()).step_by(TOKENS / MOST) {
             let some = first..turns.number().min(first + TOKENS / MOST);
             let time = Time {
@@ -260,7 +260,7 @@ unsafe fn compute_turn<B: Blocks>(
         weights: job.weights.row(group),
         blocks: turns.blocks,
         tokens: laid.wrapping_add(turns.start(turn)),
-        share: Share::of(coming, Order::here(), number, of, turns.blocks),
+        share: Share::of(coming, number, of, turns.blocks),
     };
     let start = tokens.start * job.results.stride + group * GROUP;
     let to = Results {

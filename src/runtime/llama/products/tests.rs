@@ -50,6 +50,19 @@ fn from_half(value: u16) -> f32 {
     unsafe { sys::ggml_fp16_to_fp32(value) }
 }
 
+/// Floats written in half precision.
+fn halves(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    let halves = bytes.chunks_exact(2);
+    halves.map(|two| from_half(u16::from_le_bytes([two[0], two[1]])))
+}
+
+/// All `rows`, cut in pieces.
+fn pieces(cuts: &[usize], rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let ends = cuts.iter().copied().chain([rows]);
+    let starts = [0].into_iter().chain(cuts.iter().copied());
+    starts.zip(ends).map(|(start, end)| start..end)
+}
+
 /// A matrix with a few bytes between its rows.
 #[derive(Debug)]
 struct Bytes {
@@ -159,9 +172,7 @@ impl Case {
                 stride,
             },
         };
-        let ends = self.cuts.iter().copied().chain([rows]);
-        let starts = [0].into_iter().chain(self.cuts.iter().copied());
-        let pieces: Vec<_> = starts.zip(ends).map(|(start, end)| start..end).collect();
+        let pieces: Vec<_> = pieces(&self.cuts, rows).collect();
         // A thread for every second piece.
         for thread in 0..2 {
             let mut pieces = pieces.iter().skip(thread).step_by(2).cloned();
@@ -195,12 +206,7 @@ impl Case {
     /// The sum in double precision, and the sum of the sizes of what is summed.
     fn exact_f16(&self, row: usize, token: usize) -> (f64, f64) {
         let length = self.product.length;
-        let halves = |bytes: &[u8]| -> Vec<f64> {
-            let halves = bytes.chunks_exact(2).take(length);
-            halves
-                .map(|two| f64::from(from_half(u16::from_le_bytes([two[0], two[1]]))))
-                .collect()
-        };
+        let halves = |bytes| -> Vec<f64> { halves(bytes).take(length).map(f64::from).collect() };
         let singles = |bytes: &[u8]| -> Vec<f64> {
             let singles = bytes.chunks_exact(4).take(length);
             singles

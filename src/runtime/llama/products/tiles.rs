@@ -45,7 +45,7 @@ pub(super) unsafe fn compute<K: Kernel, const R: usize, const MOST: usize>(
 ) {
     while let Some(piece) = pieces.next() {
         let mut next_row = || pieces.peek().map(|next| next.start);
-        let mut ahead = Ahead::new(job.weights, piece.end, &mut next_row);
+        let mut ahead = Ahead::new(job.weights, piece.end, Order::here(), &mut next_row);
         let all = job.product.tokens;
         for first in (0..all).step_by(TOKENS) {
             let tokens = first..all.min(first + TOKENS);
@@ -74,7 +74,6 @@ unsafe fn compute_piece<K: Kernel, const R: usize, const MOST: usize>(
         first: tokens.start == 0,
         last: tokens.end == job.product.tokens,
     };
-    let order = Order::here();
     let mut row = piece.start;
     while row < piece.end {
         let rows = if row + R <= piece.end { R } else { 1 };
@@ -87,7 +86,7 @@ unsafe fn compute_piece<K: Kernel, const R: usize, const MOST: usize>(
                 weights: at,
                 stride: weights.stride,
                 token,
-                ahead: Share::of(coming, order, turn, turns, kernel.steps()),
+                ahead: Share::of(coming, turn, turns, kernel.steps()),
             };
             let to = Results {
                 start: results.start.wrapping_add(token * results.stride + row),

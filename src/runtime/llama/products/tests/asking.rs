@@ -17,16 +17,11 @@ fn nowhere(stride: usize) -> Matrix {
 }
 
 /// All lines that turns over `R` rows ask for, in order, of which each goes over a row in steps of so many `bytes`.
-fn lines<const R: usize>(
-    coming: Coming,
-    order: Order,
-    turns: usize,
-    [stride, bytes]: [usize; 2],
-) -> Vec<usize> {
+fn lines<const R: usize>(coming: Coming, turns: usize, [stride, bytes]: [usize; 2]) -> Vec<usize> {
     let steps = stride / bytes;
     let mut lines = Vec::new();
     for turn in 0..turns {
-        let mut share = Share::of(coming, order, turn, turns, steps);
+        let mut share = Share::of(coming, turn, turns, steps);
         for step in 0..steps {
             share.each_line::<R>(step, bytes, stride, |line| lines.push(line as usize));
         }
@@ -49,10 +44,10 @@ fn what_is_asked_for_is_the_thread_s_own() {
         taken += 1;
         Some(100)
     };
-    let mut ahead = Ahead::new(weights, 50, &mut next);
+    let mut ahead = Ahead::new(weights, 50, Order::Rows, &mut next);
     let mut asked = |first, count| {
         let coming = ahead.of(row(first), count * weights.stride, ONCE);
-        lines::<1>(coming, Order::Rows, 1, [count * weights.stride, LINE])
+        lines::<1>(coming, 1, [count * weights.stride, LINE])
     };
     // 16 rows are 64 KB.
     assert_eq!(asked(0, 4), of_rows(weights, 16..20));
@@ -73,10 +68,10 @@ fn the_next_piece_is_taken_late_and_only_if_there_is_one() {
     let weights = nowhere(1 << 12);
     let asked = |ahead: &mut Ahead<'_>, row, time| {
         let coming = ahead.of(weights.row(row), 4 * weights.stride, time);
-        lines::<4>(coming, Order::Addresses, 1, [weights.stride, LINE])
+        lines::<4>(coming, 1, [weights.stride, LINE])
     };
     let mut early = || unreachable!("not before it is needed");
-    let mut ahead = Ahead::new(weights, 50, &mut early);
+    let mut ahead = Ahead::new(weights, 50, Order::Addresses, &mut early);
     assert_eq!(asked(&mut ahead, 30, ONCE), of_rows(weights, 46..50));
     // Tokens that will go over the piece again.
     let [first, middle, last] =
@@ -87,10 +82,10 @@ fn the_next_piece_is_taken_late_and_only_if_there_is_one() {
     assert!(asked(&mut ahead, 46, middle).is_empty());
     assert!(asked(&mut ahead, 0, last).is_empty());
     let mut next = || Some(60);
-    let mut ahead = Ahead::new(weights, 50, &mut next);
+    let mut ahead = Ahead::new(weights, 50, Order::Addresses, &mut next);
     assert_eq!(asked(&mut ahead, 32, last), of_rows(weights, 60..62));
     let mut none = || None;
-    let mut ahead = Ahead::new(weights, 50, &mut none);
+    let mut ahead = Ahead::new(weights, 50, Order::Addresses, &mut none);
     assert_eq!(asked(&mut ahead, 32, ONCE), of_rows(weights, 48..50));
     assert!(asked(&mut ahead, 46, ONCE).is_empty());
 }
@@ -99,11 +94,11 @@ fn the_next_piece_is_taken_late_and_only_if_there_is_one() {
 fn turns_share_what_is_asked_for() {
     let weights = nowhere(LINE);
     let mut none = || None;
-    let mut ahead = Ahead::new(weights, 1 << 30, &mut none);
+    let mut ahead = Ahead::new(weights, 1 << 30, Order::Rows, &mut none);
     for turns in 1..12 {
         for steps in 1..40 {
             let coming = ahead.of(weights.row(0), steps * LINE, ONCE);
-            let lines = lines::<1>(coming, Order::Rows, turns, [steps * LINE, LINE]);
+            let lines = lines::<1>(coming, turns, [steps * LINE, LINE]);
             let first = AHEAD / LINE;
             let expected = of_rows(weights, first..first + steps);
             assert_eq!(lines, expected, "{turns} turns of {steps} steps");
@@ -115,17 +110,18 @@ fn turns_share_what_is_asked_for() {
 #[test]
 fn rows_ask_for_what_they_read_and_addresses_come_in_order() {
     let weights = nowhere(3 * 272);
-    let mut none = || None;
-    let mut ahead = Ahead::new(weights, 1 << 20, &mut none);
-    let coming = ahead.of(weights.row(0), 4 * weights.stride, ONCE);
+    let asked = |order| {
+        let mut none = || None;
+        let mut ahead = Ahead::new(weights, 1 << 20, order, &mut none);
+        let coming = ahead.of(weights.row(0), 4 * weights.stride, ONCE);
+        lines::<4>(coming, 2, [weights.stride, 272])
+    };
     let start = weights.row(0) as usize + AHEAD;
     let by_rows = (0..3).flat_map(|step| {
         let rows = (0..4).map(move |row| row * weights.stride + step * 272);
         rows.flat_map(|at| (0..5).map(move |line| start + at + line * LINE))
     });
-    let asked = lines::<4>(coming, Order::Rows, 2, [weights.stride, 272]);
-    assert_eq!(asked, by_rows.collect::<Vec<_>>());
+    assert_eq!(asked(Order::Rows), by_rows.collect::<Vec<_>>());
     let in_order = (0..3 * 4 * 272).step_by(LINE).map(|at| start + at);
-    let asked = lines::<4>(coming, Order::Addresses, 2, [weights.stride, 272]);
-    assert_eq!(asked, in_order.collect::<Vec<_>>());
+    assert_eq!(asked(Order::Addresses), in_order.collect::<Vec<_>>());
 }

@@ -112,9 +112,7 @@ impl Packed {
                 stride,
             },
         };
-        let ends = self.cuts.iter().copied().chain([rows]);
-        let starts = [0].into_iter().chain(self.cuts.iter().copied());
-        let mut pieces = starts.zip(ends).map(|(start, end)| start..end);
+        let mut pieces = pieces(&self.cuts, rows);
         // SAFETY: the processor can, the matrices have what the product says.
         unsafe { job.compute(Instructions::Vnni, &mut pieces) }
         results

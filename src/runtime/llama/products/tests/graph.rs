@@ -331,10 +331,7 @@ fn weighted(kind: sys::ggml_type, tokens: &[Vec<f32>]) -> Vec<f32> {
     let rows: Vec<Vec<f32>> = weights
         .chunks_exact(row)
         .map(|row| match kind {
-            sys::GGML_TYPE_F16 => row
-                .chunks_exact(2)
-                .map(|two| from_half(u16::from_le_bytes([two[0], two[1]])))
-                .collect(),
+            sys::GGML_TYPE_F16 => halves(row).collect(),
             _ => row
                 .chunks_exact(q8_0::BYTES)
                 .flat_map(|block| {
