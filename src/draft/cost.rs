@@ -23,6 +23,8 @@ pub struct Shapes {
     pub last: Option<usize>,
     /// Time to build a graph, in the unit of the passes' times.
     pub rebuild: f64,
+    /// What a change of shape has to be worth, in the same unit.
+    pub charge: f64,
     /// `shares[n - 1]` is the part of the recent passes that had `n` tokens. All others had a size not listed.
     pub shares: Vec<f64>,
 }
@@ -61,9 +63,10 @@ impl PassCost {
     /// Charges for changes of shape from now on.
     ///
     /// # Panics
-    /// If the time to build a graph is negative or not finite.
+    /// If the time to build a graph, or the charge, is negative or not finite.
     pub fn set_shapes(&mut self, shapes: Shapes) {
-        assert!(shapes.rebuild.is_finite() && shapes.rebuild >= 0.0);
+        let good = |t: f64| t.is_finite() && t >= 0.0;
+        assert!(good(shapes.rebuild) && good(shapes.charge));
         self.shapes = Some(shapes);
     }
 
@@ -72,15 +75,28 @@ impl PassCost {
         self.ahead = tokens;
     }
 
-    /// Cost of a pass over a tree of `nodes` nodes (at least one) and what is ahead of it: its time, and the graph that
-    /// the next pass will have to build if it goes back to a shape more usual than this one.
+    /// Tokens that the next pass has ahead of its tree.
+    pub fn ahead(&self) -> usize {
+        self.ahead
+    }
+
+    /// Time of a pass over a tree of `nodes` nodes (at least one) and what is ahead of it, if it has its graph.
     pub fn of(&self, nodes: usize) -> f64 {
-        let next = self.shapes.as_ref().map_or(0.0, |shapes| {
-            let tokens = self.ahead + nodes.max(1);
-            let share = shapes.shares.get(tokens - 1).copied();
-            shapes.rebuild * (1.0 - share.unwrap_or(0.0)).max(0.0)
-        });
-        self.time(nodes) + next
+        self.bare(self.ahead + nodes.max(1))
+    }
+
+    /// Whether a change of shape costs anything.
+    pub fn has_shapes(&self) -> bool {
+        self.shapes.is_some()
+    }
+
+    /// What has to speak for passes of `tokens` tokens (at least one) where they have another size now: twice the charge,
+    /// for the way there and back, or less the more usual that size is.
+    pub fn change(&self, tokens: usize) -> f64 {
+        self.shapes.as_ref().map_or(0.0, |shapes| {
+            let share = shapes.shares.get(tokens.max(1) - 1).copied();
+            shapes.charge * (2.0 - share.unwrap_or(0.0)).max(1.0)
+        })
     }
 
     /// Time of a pass over a tree of `nodes` nodes (at least one) and what is ahead of it, as things stand: with a graph
@@ -122,24 +138,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_of_shape_is_paid_for_twice_unless_one_stays() {
+    fn a_graph_is_built_for_another_size_and_a_change_is_charged_by_how_usual_it_is() {
         let mut cost = PassCost::from_times(vec![1.0, 1.5, 2.0]);
+        assert_eq!((cost.change(2), cost.has_shapes()), (0.0, false));
         cost.set_shapes(Shapes {
             last: Some(2),
             rebuild: 0.4,
+            charge: 0.5,
             shares: vec![0.75, 0.25],
         });
         assert_eq!([cost.bare(1), cost.bare(2), cost.bare(3)], [1.0, 1.5, 2.0]);
+        assert_eq!([cost.of(1), cost.of(2), cost.of(3)], [1.0, 1.5, 2.0]);
         assert_eq!([cost.time(1), cost.time(2), cost.time(3)], [1.4, 1.5, 2.4]);
-        let expected = [1.4 + 0.1, 1.5 + 0.3, 2.4 + 0.4];
-        for (tokens, expected) in (1..).zip(expected) {
-            assert!((cost.of(tokens) - expected).abs() < 1e-12, "{tokens}");
-        }
-        assert!(!cost.is_flat());
-        // A token ahead of the tree counts in all but the bare time.
+        let changes = [1, 2, 3].map(|tokens| cost.change(tokens));
+        assert_eq!(changes, [0.625, 0.875, 1.0]);
+        // A token ahead of the tree counts in what is of a tree.
         cost.set_ahead(1);
         assert_eq!([cost.bare(1), cost.bare(2)], [1.0, 1.5]);
+        assert_eq!([cost.of(1), cost.of(2)], [1.5, 2.0]);
         assert_eq!([cost.time(1), cost.time(2)], [1.5, 2.4]);
-        assert!((cost.of(1) - (1.5 + 0.3)).abs() < 1e-12);
+        assert_eq!(cost.change(1), 0.625);
     }
 }

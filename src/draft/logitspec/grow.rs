@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::TokenId;
 use crate::draft::logitspec::evidence::{Evidence, Kind};
+use crate::draft::logitspec::hold::Hold;
 use crate::draft::logitspec::places::{Places, Pools};
 use crate::draft::logitspec::rates::Rates;
 use crate::draft::logitspec::recycle::Recycled;
@@ -124,6 +125,8 @@ pub(super) struct Growth {
     tail: Vec<TokenId>,
     /// The candidates of the node being expanded.
     siblings: Vec<Candidate>,
+    /// What trees of `1..` nodes are worth.
+    worths: Vec<f64>,
 }
 
 impl Growth {
@@ -135,6 +138,7 @@ impl Growth {
         sources: &Sources<'_>,
         reach: &Reach,
         input: &DraftInput<'_>,
+        hold: &mut Hold,
         tree: &mut DraftTree,
     ) {
         self.clear();
@@ -146,6 +150,8 @@ impl Growth {
         self.expand_root(sources, reach, input);
         let mut expected = 1.0;
         let mut best = Best::new(reach.price, input.cost);
+        let held = hold.nodes(input.cost);
+        self.worths.push(best.of(1, expected, input.cost));
         while let Some(next) = self.waiting.pop() {
             if tree.is_full() {
                 break;
@@ -159,7 +165,8 @@ impl Growth {
                 } => (parent, candidate, mass),
                 What::Expand(node) => {
                     // Whatever waits is worth no more than this node.
-                    if best.is_final(tree, expected, self.nodes[node].gain, input.cost) {
+                    let gain = self.nodes[node].gain;
+                    if tree.len() >= held && best.is_final(tree, expected, gain, input.cost) {
                         break;
                     }
                     self.tail.truncate(rooted);
@@ -169,7 +176,7 @@ impl Growth {
                     continue;
                 }
             };
-            if best.is_final(tree, expected, gain, input.cost) {
+            if tree.len() >= held && best.is_final(tree, expected, gain, input.cost) {
                 // Nor do its siblings pay, unless something is found first that fills the size up to a step of the cost.
                 self.aside.push(next);
                 continue;
@@ -183,7 +190,8 @@ impl Growth {
             };
             tree.set_source(node, evidence.source());
             expected += f64::from(gain);
-            best.consider(tree.len(), expected, input.cost);
+            let worth = best.consider(tree.len(), expected, input.cost);
+            self.worths.push(worth);
             debug_assert_eq!(self.nodes.len(), node);
             self.nodes.push(Grown {
                 gain,
@@ -191,7 +199,17 @@ impl Growth {
             });
             self.wait(HOPE * gain, What::Expand(node));
         }
-        tree.truncate(best.nodes);
+        let nodes = if input.cost.has_shapes() {
+            hold.settle(
+                &self.worths,
+                tree.limits().capacity,
+                reach.price,
+                input.cost,
+            )
+        } else {
+            best.nodes
+        };
+        tree.truncate(nodes);
     }
 
     /// Learns what came true: `accepted` are nodes of the tree grown last, from the root down, with the token that
@@ -223,6 +241,7 @@ impl Growth {
         self.aside.clear();
         self.turns = 0;
         self.tail.clear();
+        self.worths.clear();
     }
 
     fn expand_root(&mut self, sources: &Sources<'_>, reach: &Reach, input: &DraftInput<'_>) {
@@ -410,7 +429,7 @@ mod tests {
         };
         let mut tree = DraftTree::new(root, TreeLimits::nodes(capacity));
         let mut growth = Growth::default();
-        growth.grow(&sources, &reach, &input, &mut tree);
+        growth.grow(&sources, &reach, &input, &mut Hold::default(), &mut tree);
         let gains = growth.nodes[..tree.len()].iter().map(|it| it.gain.into());
         (tree, gains.collect(), pool.searches.get())
     }

@@ -2,6 +2,7 @@
 
 mod evidence;
 mod grow;
+mod hold;
 mod places;
 mod rates;
 mod recycle;
@@ -14,6 +15,7 @@ use crate::draft::{
 use crate::pool::{RequestPool, Retrieve};
 use crate::verify::Candidate;
 use grow::{Growth, Reach, Sources};
+use hold::Hold;
 use rates::Rates;
 use recycle::Recycled;
 
@@ -71,6 +73,7 @@ pub struct LogitSpec {
     rates: Rates,
     growth: Growth,
     income: Income,
+    hold: Hold,
     ranked: Vec<Candidate>,
     /// Tokens whose rows a pass has given already.
     read: Vec<TokenId>,
@@ -97,6 +100,7 @@ impl LogitSpec {
             rates: Rates::new(evidence::priors()),
             growth: Growth::default(),
             income: Income::default(),
+            hold: Hold::default(),
             ranked: Vec::new(),
             read: Vec::new(),
             widest: Self::WIDEST,
@@ -175,7 +179,8 @@ impl Drafter for LogitSpec {
             look_ups: LOOK_UPS,
             price: self.income.price(input.cost),
         };
-        self.growth.grow(&sources, &reach, input, tree);
+        self.growth
+            .grow(&sources, &reach, input, &mut self.hold, tree);
         self.income
             .spend(input.cost.time(tree.len()), input.cost.bare(1));
         let of_logits = |node| matches!(tree.source(node), Source::LastLogits | Source::Recycled);
@@ -243,6 +248,7 @@ impl Drafter for LogitSpec {
         // Acceptance is a property of the text: rates learned on one conversation mislead on the next.
         self.rates = Rates::new(evidence::priors());
         self.income = Income::default();
+        self.hold = Hold::default();
         self.widest = Self::WIDEST;
         self.useless = 0;
     }
@@ -326,6 +332,54 @@ mod tests {
             assert!(without.iter().count() >= 1);
         }
         assert_eq!(sources(here.into_iter().collect()), PerSource::default());
+    }
+
+    #[test]
+    fn trees_keep_their_size_for_as_long_as_a_change_would_cost_more() {
+        use crate::draft::Shapes;
+
+        let draft = |charge: f64| {
+            let mut drafter = LogitSpec::new(LogitSpecParams::default());
+            let mut cost =
+                PassCost::from_times((0..16).map(|n| 1.0 + 0.1 * f64::from(n)).collect());
+            cost.set_shapes(Shapes {
+                last: None,
+                rebuild: charge,
+                charge,
+                shares: Vec::new(),
+            });
+            // A text that repeats itself, and goes on with what was never there.
+            let mut text: Vec<TokenId> = (0..20).cycle().take(50).collect();
+            drafter.begin(&text);
+            let roots = [10, 900, 901, 902, 903];
+            let sizes = roots.map(|root| {
+                let mut tree = DraftTree::new(root, TreeLimits::nodes(16));
+                let ranked: Vec<_> = (0..40)
+                    .map(|rank: u16| Candidate {
+                        token: if rank == 0 {
+                            root
+                        } else {
+                            (1000 + rank).into()
+                        },
+                        logit: -f32::from(rank),
+                    })
+                    .collect();
+                let input = DraftInput {
+                    text: &text,
+                    root,
+                    ranked: &ranked,
+                    cost: &cost,
+                };
+                drafter.draft(&input, &mut tree);
+                text.push(root);
+                drafter.extend(&text, 1);
+                tree.len()
+            });
+            (sizes[0], sizes[4])
+        };
+        let (repeating, fresh) = draft(0.0);
+        assert!(repeating >= 8 && fresh <= 4, "{repeating} {fresh}");
+        assert_eq!(draft(100.0), (repeating, repeating));
     }
 
     /// The best token after each node.

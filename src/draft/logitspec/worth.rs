@@ -15,18 +15,27 @@ pub(super) struct Best {
 
 impl Best {
     pub(super) fn new(price: f64, cost: &PassCost) -> Self {
-        Self {
+        let mut best = Self {
             price,
             nodes: 1,
-            worth: 1.0 - price * cost.of(1),
-        }
+            worth: 0.0,
+        };
+        best.worth = best.of(1, 1.0, cost);
+        best
     }
 
-    pub(super) fn consider(&mut self, nodes: usize, expected: f64, cost: &PassCost) {
-        let worth = expected - self.price * cost.of(nodes);
+    /// What a tree of `nodes` nodes is worth that brings `expected` tokens.
+    pub(super) fn of(&self, nodes: usize, expected: f64, cost: &PassCost) -> f64 {
+        expected - self.price * cost.of(nodes)
+    }
+
+    /// The same, and takes that tree for the best if it is.
+    pub(super) fn consider(&mut self, nodes: usize, expected: f64, cost: &PassCost) -> f64 {
+        let worth = self.of(nodes, expected, cost);
         if worth >= self.worth {
             (self.nodes, self.worth) = (nodes, worth);
         }
+        worth
     }
 
     /// Whether no larger tree can be worth more, since no further node brings more than `gain`.
@@ -43,7 +52,7 @@ impl Best {
         let sizes = tree.len() + 1..=tree.limits().capacity;
         !sizes.into_iter().any(|nodes| {
             let more = (nodes - tree.len()) as f64 * f64::from(gain);
-            expected + more - self.price * cost.of(nodes) > self.worth
+            self.of(nodes, expected + more, cost) > self.worth
         })
     }
 }

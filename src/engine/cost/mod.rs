@@ -101,9 +101,9 @@ const SHARE_KEPT: f64 = 0.95;
 /// A guess at the time to build a graph, in passes of one token.
 const REBUILD: f64 = 0.02;
 /// A change of shape is charged somewhat more than it was seen to cost, and never less than a part of a pass: what a
-/// larger tree will bring is a guess, that it costs is not. Measured in docs/decisions.md, "A change of shape".
+/// tree of another size will bring is a guess, that it costs is not. Measured in docs/decisions.md, "A change of shape".
 const CAUTION: f64 = 1.5;
-const LEAST_CHARGE: f64 = 0.03;
+const LEAST_CHARGE: f64 = 0.05;
 /// After this many passes one alone changes little, and the sizes are swept only every so many passes.
 const SETTLED: usize = 64;
 const SWEEP: usize = 8;
@@ -364,9 +364,11 @@ impl CostModel {
 
     /// Brings the part of `current` up to date that every pass changes.
     fn refresh_shapes(&mut self) {
+        let one = self.current.bare(1);
         let shapes = Shapes {
             last: self.last.map(|shape| shape.tokens),
-            rebuild: (CAUTION * self.rebuild.ratio).max(LEAST_CHARGE) * self.current.bare(1),
+            rebuild: self.rebuild.ratio.max(0.0) * one,
+            charge: (CAUTION * self.rebuild.ratio).max(LEAST_CHARGE) * one,
             shares: self.shares.clone(),
         };
         self.current.set_shapes(shapes);

@@ -194,7 +194,8 @@ fn the_time_to_build_a_graph_is_told_from_the_time_of_the_pass() {
     assert!((bare(2) / 1.5 - 1.0).abs() < 0.1, "{}", bare(2));
     assert!((bare(4) / 2.0 - 1.0).abs() < 0.1, "{}", bare(4));
     let rebuild = (cost.time(4) - cost.bare(4)) / cost.bare(1);
-    assert!((rebuild / CAUTION - 0.3).abs() < 0.08, "{rebuild}");
+    assert!((rebuild - 0.3).abs() < 0.05, "{rebuild}");
+    assert!((cost.change(9) / cost.bare(1) / (2.0 * CAUTION) - rebuild).abs() < 1e-9);
     assert_eq!(cost.time(1), cost.bare(1), "the last pass was of one token");
     model.interrupted();
     let cost = model.cost();
@@ -202,14 +203,18 @@ fn the_time_to_build_a_graph_is_told_from_the_time_of_the_pass() {
 }
 
 #[test]
-fn a_size_that_brings_nothing_is_not_held_by_the_charge_for_leaving_it() {
-    let mut model = CostModel::learned(vec![Curve {
-        n_past: 0,
-        times: vec![(1, 1.0), (2, 1.1), (8, 2.0)],
-    }]);
-    (0..25).for_each(|_| model.observe(pass(2, 0), 0.11));
-    let cost = model.cost();
-    assert!(cost.of(1) < cost.of(2), "{} {}", cost.of(1), cost.of(2));
+fn a_graph_that_costs_nothing_is_charged_for_a_little() {
+    let curve = Curve::anywhere(&[(1, 1.0), (2, 1.1), (8, 2.0)]);
+    let mut model = CostModel::learned(vec![curve]).with_rebuild(0.0);
+    let charge = |model: &CostModel, tokens| {
+        let cost = model.cost();
+        cost.change(tokens) / cost.bare(1)
+    };
+    assert!((charge(&model, 2) - 2.0 * LEAST_CHARGE).abs() < 1e-9);
+    (0..1000).for_each(|_| model.observe(pass(2, 0), 0.11));
+    // There and back is half as far where all passes are of that size.
+    assert!((charge(&model, 2) - LEAST_CHARGE).abs() < 1e-3);
+    assert!((charge(&model, 4) - 2.0 * LEAST_CHARGE).abs() < 1e-9);
 }
 
 #[test]
