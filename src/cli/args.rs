@@ -102,8 +102,8 @@ pub(super) struct ModelArgs {
     #[arg(long, alias = "no_mmap")]
     pub no_mmap: bool,
 
-    /// Never use logitspec's own kernels (on x86 Linux, they compute passes of 2 to 64 tokens for F16 and Q8_0
-    /// weights, and with AMX for Q4_0 and prompts as well)
+    /// Never use logitspec's own kernels (on x86 Linux, they compute passes of two tokens and more for F16
+    /// and Q8_0 weights, and with AMX for Q4_0 as well)
     #[arg(long, alias = "llama_kernels")]
     pub llama_kernels: bool,
 

@@ -5,7 +5,7 @@
 //! "Weights ahead of time" and "AMX's layout" in docs/decisions.md). They read several rows of a matrix at a time, which processors
 //! do not see coming. The kernels here ask for what comes 64 KB later.
 //!
-//! They stand in for two functions of llama.cpp: `llamafile_sgemm`, which it calls for products of two to 64 tokens and more, and the one
+//! They stand in for two functions of llama.cpp: `llamafile_sgemm`, which it calls for products of two tokens and more, and the one
 //! for weights in the layout that it has for processors with AMX. On Linux, `build.rs` has the linker lead llama.cpp's calls of them to
 //! [`sgemm`] and [`amx`]. What these kernels are not made for (single tokens, other types of weights, other processors), that goes on to
 //! llama.cpp's own functions.
@@ -33,8 +33,6 @@ use std::sync::{LazyLock, OnceLock};
 
 use llama_cpp_sys_2 as sys;
 
-/// The most tokens of a product, as many as trees have by default: larger trees and prompts compute more than they read.
-const MOST_TOKENS: usize = 64;
 /// The least length and number of rows: less is in the caches anyway. Most of attention's products are.
 const LEAST: usize = 256;
 /// Each thread takes the rows in about so many pieces, one after the other, so that one that is held up does less.
@@ -92,7 +90,7 @@ pub(super) fn are_left_to_llama(leave: bool) -> bool {
 }
 
 /// Raised whenever a change makes passes cost something else.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The kernels that a model's products of a few tokens are computed with here, instead of by llama.cpp. `None` where llama.cpp
 /// does it itself.
@@ -195,14 +193,11 @@ impl Product {
             length: usize::try_from(k).ok()?.checked_mul(kind.block().0)?,
             tokens: usize::try_from(n).ok()?,
         };
-        let fits = product.rows >= LEAST
-            && kind.has_rows_of(product.length)
-            && (2..=MOST_TOKENS).contains(&product.tokens);
+        let fits = product.rows >= LEAST && kind.has_rows_of(product.length) && product.tokens >= 2;
         fits.then_some(product)
     }
 
-    /// A product of weights in llama.cpp's layout for AMX, of a type and a shape, with `tokens` vectors. Prompts are taken, too, since
-    /// llama.cpp's kernels for this layout were slower there ("AMX's layout" in docs/decisions.md).
+    /// A product of weights in llama.cpp's layout for AMX, of a type and a shape, with `tokens` vectors.
     fn of_amx(weights: sys::ggml_type, shape: [i64; 4], tokens: i64) -> Option<Self> {
         let (kind, group) = match weights {
             sys::GGML_TYPE_F16 => (Kind::F16F32, 1),
