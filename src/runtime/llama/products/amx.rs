@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_void};
 
 use llama_cpp_sys_2 as sys;
 
-use super::packed::{self, Laid};
+use super::packed;
 use super::threads::Call;
 use super::{Instructions, Job, Matrix, Product, Results, are_left_to_llama, instructions};
 
@@ -166,19 +166,19 @@ unsafe fn compute(call: &Call, instructions: Instructions, mut job: Job) {
 unsafe fn lay_out(call: &Call, job: &Job) -> Matrix {
     thread_local! {
         /// The first thread's is the one that is used. Kept for the next product: 256 tokens of 5,632 values are 1.8 MB.
-        static LAID: RefCell<Vec<Laid>> = const { RefCell::new(Vec::new()) };
+        static LAID: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
     }
     let Product { length, tokens, .. } = job.product;
-    // llama.cpp's room is for the tokens in Q8_0: more than an address takes.
-    debug_assert!(call.wsize >= size_of::<*mut Laid>());
-    let place = call.wdata.cast::<*mut Laid>();
+    // llama.cpp's room is for the rounded tokens: more than an address takes.
+    debug_assert!(call.wsize >= size_of::<*mut u64>());
+    let place = call.wdata.cast::<*mut u64>();
     // SAFETY: the caller's promises: the room is all threads' of this pass, and none reads the address before all are at `begin`. What
     // it leads to is not changed before the first thread lays out another product's tokens, and all wait for each other before that.
     unsafe {
         if call.ith == 0 {
             LAID.with_borrow_mut(|laid| {
                 if laid.len() < packed::room(job.product) {
-                    laid.resize(packed::room(job.product), Laid::default());
+                    laid.resize(packed::room(job.product), 0);
                 }
                 place.write_unaligned(laid.as_mut_ptr());
             });

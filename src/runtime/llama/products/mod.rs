@@ -102,6 +102,9 @@ pub(super) fn in_use(quantization: &str, embedding_length: u32) -> Option<String
         ("Q8_0", false) => Kind::Q8_0,
         ("Q8_0", true) => Kind::PackedQ8_0,
         ("Q4_0", true) => Kind::PackedQ4_0,
+        ("Q4_K_S" | "Q4_K_M", true) => Kind::PackedQ4K,
+        ("Q5_K_S" | "Q5_K_M", true) => Kind::PackedQ5K,
+        ("Q6_K", true) => Kind::PackedQ6K,
         _ => return None,
     };
     let fits = kind.has_rows_of(usize::try_from(embedding_length).ok()?);
@@ -139,11 +142,15 @@ enum Kind {
     PackedQ8_0,
     /// The same in Q4_0.
     PackedQ4_0,
+    /// The same in K-quants.
+    PackedQ4K,
+    PackedQ5K,
+    PackedQ6K,
 }
 
 impl Kind {
     fn is_packed(self) -> bool {
-        matches!(self, Self::PackedQ8_0 | Self::PackedQ4_0)
+        !matches!(self, Self::F16 | Self::F16F32 | Self::Q8_0)
     }
 
     /// Values of a block, and its bytes.
@@ -151,7 +158,7 @@ impl Kind {
         match self {
             Self::F16 | Self::F16F32 => (1, 2),
             Self::Q8_0 => (q8_0::BLOCK, q8_0::BYTES),
-            Self::PackedQ8_0 | Self::PackedQ4_0 => (packed::BLOCK, packed::block_bytes(self)),
+            _ => packed::block(self),
         }
     }
 
@@ -160,7 +167,7 @@ impl Kind {
         match self {
             Self::F16 | Self::F16F32 => f16::STEP,
             Self::Q8_0 => q8_0::STEP,
-            Self::PackedQ8_0 | Self::PackedQ4_0 => packed::BLOCK,
+            _ => packed::block(self).0,
         }
     }
 
@@ -203,6 +210,9 @@ impl Product {
             sys::GGML_TYPE_F16 => (Kind::F16F32, 1),
             sys::GGML_TYPE_Q8_0 => (Kind::PackedQ8_0, packed::GROUP),
             sys::GGML_TYPE_Q4_0 => (Kind::PackedQ4_0, packed::GROUP),
+            sys::GGML_TYPE_Q4_K => (Kind::PackedQ4K, packed::GROUP),
+            sys::GGML_TYPE_Q5_K => (Kind::PackedQ5K, packed::GROUP),
+            sys::GGML_TYPE_Q6_K => (Kind::PackedQ6K, packed::GROUP),
             _ => return None,
         };
         let [length, rows, ..] = shape;
@@ -287,8 +297,8 @@ impl Job {
         unsafe {
             match self.product.kind {
                 Kind::F16 | Kind::F16F32 => f16::multiply(instructions, self, &mut pieces),
-                Kind::PackedQ8_0 | Kind::PackedQ4_0 => packed::multiply(self, &mut pieces),
                 Kind::Q8_0 => q8_0::multiply(instructions, self, &mut pieces),
+                _ => packed::multiply(self, &mut pieces),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod asking;
 mod by_hand;
+mod by_hand_k;
 mod graph;
 
 use std::ffi::c_void;
@@ -98,7 +99,7 @@ impl Format {
             Kind::F16 => [Self::Half, Self::Half],
             Kind::F16F32 => [Self::Half, Self::Single],
             Kind::Q8_0 => [Self::Q8_0, Self::Q8_0],
-            Kind::PackedQ8_0 | Kind::PackedQ4_0 => unreachable!("tested on its own"),
+            _ => unreachable!("tested by hand"),
         }
     }
 }
@@ -443,6 +444,13 @@ fn of_amx_s_layout_whole_groups_are_taken_and_prompts_too() {
         assert_eq!(taken(sys::GGML_TYPE_Q4_0, 2048, 2080, 300), expected);
         assert_eq!(taken(sys::GGML_TYPE_Q4_0, 2056, 2048, 2), None);
         assert_eq!(taken(sys::GGML_TYPE_Q4_0, 2048, 2048, 1), None);
+        let expected = Some((Kind::PackedQ4K, 128, 2));
+        assert_eq!(taken(sys::GGML_TYPE_Q4_K, 2048, 2048, 2), expected);
+        assert_eq!(
+            taken(sys::GGML_TYPE_Q4_K, 2048, 2080, 2),
+            None,
+            "half a block"
+        );
     }
 }
 
@@ -488,7 +496,10 @@ fn what_computes_a_model_is_told() {
         // Rows that are no multiple of 256.
         ("Q8_0", 896, any && amx),
         ("Q4_0", 2048, any && amx),
-        ("Q4_K - Medium", 2048, false),
+        ("Q4_K_M", 2048, any && amx),
+        ("Q4_K_M", 2080, false),
+        ("Q6_K", 2048, any && amx),
+        ("Q2_K", 2048, false),
         ("BF16", 2048, false),
     ] {
         let name = in_use(quantization, length);

@@ -1,7 +1,8 @@
 //! Weights in AMX's layout, packed here by hand, on any processor with VNNI.
 
 use super::*;
-use packed::{BLOCK, GROUP, Laid};
+use packed::GROUP;
+use q8_0::BLOCK;
 use threads::Call;
 
 /// Rows of whole numbers with a scale for each block of 32, and tokens.
@@ -91,7 +92,7 @@ impl Packed {
         } = self.product;
         let stride = rows * GROUP + self.between;
         let mut results = vec![f32::NAN; tokens * stride];
-        let mut laid = vec![Laid::default(); packed::room(self.product)];
+        let mut laid = vec![0; packed::room(self.product)];
         for (at, token) in self.tokens.iter().enumerate() {
             // SAFETY: there is room.
             unsafe { packed::lay_out(self.product, at, token, laid.as_mut_ptr()) }

@@ -178,17 +178,16 @@ fn by_graph_of(
     (results, of.since(before, 2))
 }
 
-/// What llama.cpp computes of a matrix with the rows of `of` in the layout for AMX and `tokens`: the results, and how many threads
-/// came by here.
+/// What llama.cpp computes of a matrix of `weights` with the rows of `of`, in the layout for AMX, and `tokens`: the results, and how many
+/// threads came by here.
 fn by_amx(
     of: &Count,
     layout: sys::ggml_backend_buffer_type_t,
-    kind: sys::ggml_type,
+    (kind, weights): (sys::ggml_type, &[u8]),
     tokens: &[Vec<f32>],
     threads: c_int,
 ) -> (Vec<f32>, usize) {
     let length = tokens[0].len();
-    let weights = weights(kind, of.rows, length);
     let before = of.now();
     // SAFETY: as above; the tensor has room in the buffer for so many bytes.
     let results = unsafe {
@@ -273,18 +272,28 @@ fn weights_in_amx_s_layout_come_here_and_lose_no_bit() {
     };
     assert!(amx::is_linked());
     let mut random = fastrand::Rng::with_seed(4);
-    for kind in [sys::GGML_TYPE_F16, sys::GGML_TYPE_Q8_0, sys::GGML_TYPE_Q4_0] {
+    for kind in [
+        sys::GGML_TYPE_F16,
+        sys::GGML_TYPE_Q8_0,
+        sys::GGML_TYPE_Q4_0,
+        sys::GGML_TYPE_Q4_K,
+        sys::GGML_TYPE_Q5_K,
+        sys::GGML_TYPE_Q6_K,
+    ] {
+        let weights = weights(kind, AMX.rows, 512);
+        let weights = (kind, &weights[..]);
         for tokens in [2, 7, 33, 70, 200] {
             let vectors = random_tokens(tokens, &mut random);
             let alone = vectors.iter().flat_map(|token| {
-                let (results, count) = by_amx(&AMX, layout, kind, std::slice::from_ref(token), 1);
+                let (results, count) =
+                    by_amx(&AMX, layout, weights, std::slice::from_ref(token), 1);
                 assert_eq!(count, 0, "a single token");
                 results
             });
             let alone: Vec<f32> = alone.collect();
             // Three first: what one left behind would be right for them, too.
             for threads in [3, 1] {
-                let (results, count) = by_amx(&AMX, layout, kind, &vectors, threads);
+                let (results, count) = by_amx(&AMX, layout, weights, &vectors, threads);
                 let what = format!("type {kind}, {tokens} tokens, {threads} threads");
                 assert_eq!(count, threads as usize, "{what}");
                 let bits = |results: &[f32]| -> Vec<u32> {
@@ -295,7 +304,8 @@ fn weights_in_amx_s_layout_come_here_and_lose_no_bit() {
         }
     }
     let vectors = random_tokens(3, &mut random);
-    let (_, count) = by_amx(&AMX, layout, sys::GGML_TYPE_Q4_1, &vectors, 2);
+    let q4_1 = weights(sys::GGML_TYPE_Q4_1, AMX.rows, 512);
+    let (_, count) = by_amx(&AMX, layout, (sys::GGML_TYPE_Q4_1, &q4_1), &vectors, 2);
     assert_eq!(count, 0, "another type");
 }
 
@@ -310,7 +320,9 @@ fn threads_take_pieces_until_none_are_left() {
         let expected = weighted(kind, &tokens);
         for threads in [1, 2, 3] {
             let plain = by_graph_of(&MANY, kind, &tokens, threads, 1);
-            let packed = layout.map(|layout| by_amx(&MANY, layout, kind, &tokens, threads));
+            let weights = weights(kind, MANY.rows, 2048);
+            let packed =
+                layout.map(|layout| by_amx(&MANY, layout, (kind, &weights), &tokens, threads));
             for (results, count) in [Some(plain), packed].into_iter().flatten() {
                 let what = format!("type {kind}, {threads} threads");
                 assert!(count > 0 || instructions().is_none(), "{what}");
