@@ -23,7 +23,7 @@ pub struct Shapes {
     pub last: Option<usize>,
     /// Time to build a graph, in the unit of the passes' times.
     pub rebuild: f64,
-    /// What a change of shape has to be worth, in the same unit.
+    /// What one change of shape has to be worth, in the same unit; there and back are two.
     pub charge: f64,
     /// `shares[n - 1]` is the part of the recent passes that had `n` tokens. All others had a size not listed.
     pub shares: Vec<f64>,
@@ -60,7 +60,7 @@ impl PassCost {
         self.seconds = seconds;
     }
 
-    /// Charges for changes of shape from now on.
+    /// Tells what changes of shape cost from now on: [`time`](Self::time) and [`change`](Self::change) say it.
     ///
     /// # Panics
     /// If the time to build a graph, or the charge, is negative or not finite.
@@ -85,7 +85,7 @@ impl PassCost {
         self.bare(self.ahead + nodes.max(1))
     }
 
-    /// Whether a change of shape costs anything.
+    /// Whether it is known what a change of shape costs.
     pub fn has_shapes(&self) -> bool {
         self.shapes.is_some()
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::TokenId;
 use crate::draft::logitspec::evidence::{Evidence, Kind};
-use crate::draft::logitspec::hold::Hold;
+use crate::draft::logitspec::hold::{Hold, Outlook, Sizes};
 use crate::draft::logitspec::places::{Places, Pools};
 use crate::draft::logitspec::rates::Rates;
 use crate::draft::logitspec::recycle::Recycled;
@@ -131,8 +131,8 @@ pub(super) struct Growth {
 
 impl Growth {
     /// Grows `tree` below its root: of the candidates known, the one with the best chance of being accepted next, as
-    /// long as it brings more tokens than its share of the pass costs at `reach.price`. What follows a node becomes
-    /// known late, see [`HOPE`].
+    /// long as it brings more tokens than its share of the pass costs at `reach.price`, or to the size that `hold` keeps.
+    /// What follows a node becomes known late, see [`HOPE`].
     pub(super) fn grow(
         &mut self,
         sources: &Sources<'_>,
@@ -149,7 +149,10 @@ impl Growth {
 
         self.expand_root(sources, reach, input);
         let mut expected = 1.0;
-        let mut best = Best::new(reach.price, input.cost);
+        let sizes = Sizes::of(input.cost, tree.limits().capacity);
+        let mut best = Best::new(reach.price, sizes, input.cost);
+        // The most that a further node would bring.
+        let mut rest = 0.0;
         let held = hold.nodes(input.cost);
         self.worths.push(best.of(1, expected, input.cost));
         while let Some(next) = self.waiting.pop() {
@@ -167,6 +170,7 @@ impl Growth {
                     // Whatever waits is worth no more than this node.
                     let gain = self.nodes[node].gain;
                     if tree.len() >= held && best.is_final(tree, expected, gain, input.cost) {
+                        rest = gain;
                         break;
                     }
                     self.tail.truncate(rooted);
@@ -199,13 +203,15 @@ impl Growth {
             });
             self.wait(HOPE * gain, What::Expand(node));
         }
+        rest = self.aside.iter().map(|it| it.gain).fold(rest, f32::max);
         let nodes = if input.cost.has_shapes() {
-            hold.settle(
-                &self.worths,
-                tree.limits().capacity,
-                reach.price,
-                input.cost,
-            )
+            let outlook = Outlook {
+                worths: &self.worths,
+                expected,
+                rest: rest.into(),
+                price: reach.price,
+            };
+            hold.settle(&outlook, sizes, input.cost)
         } else {
             best.nodes
         };
@@ -361,7 +367,7 @@ mod tests {
 
     use super::*;
     use crate::draft::logitspec::evidence;
-    use crate::draft::{PassCost, Source, TreeLimits};
+    use crate::draft::{PassCost, Shapes, Source, TreeLimits};
     use crate::pool::{Retrieve, SuffixMatch, SuffixPool};
     use crate::verify;
 
@@ -460,6 +466,38 @@ mod tests {
             let (_, all, _) = grown_at(&PassCost::flat(), &rates, &text, root, capacity);
             let most = (1..=all.len()).map(|len| worth(&all[..len])).fold(f64::MIN, f64::max);
             let (_, taken, _) = grown_at(&cost, &rates, &text, root, capacity);
+            prop_assert!(worth(&taken) >= most - 1e-5, "{} < {most}", worth(&taken));
+        }
+    }
+
+    proptest! {
+        /// Of the sizes that trees have where shapes matter, the first tree has the best.
+        #[test]
+        fn no_size_that_passes_have_is_worth_more(
+            text in prop::collection::vec(0u32..6, 0..80),
+            steps in prop::collection::vec(prop_oneof![3 => Just(0.0), 2 => 0.0..0.6f64], 1..40),
+            root in 0u32..6,
+            capacity in 2usize..40,
+            ahead in 0usize..4,
+            seed in any::<u64>(),
+        ) {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let rates = Rates::new((0..evidence::KINDS).map(|_| 0.9 * random.f32()));
+            let mut sum = 0.3;
+            let times: Vec<f64> = steps.iter().map(|step| { sum += step; sum }).collect();
+            let mut cost = PassCost::from_times(times);
+            cost.set_ahead(ahead);
+            let worth = |gains: &[f64]| gains.iter().sum::<f64>() - cost.of(gains.len());
+            let (_, all, _) = grown_at(&PassCost::flat(), &rates, &text, root, capacity);
+            let usual = |&nodes: &usize| {
+                nodes == 1 || nodes == capacity || (ahead + nodes).is_power_of_two()
+            };
+            let sizes = (1..=all.len()).filter(usual);
+            let most = sizes.map(|len| worth(&all[..len])).fold(f64::MIN, f64::max);
+            let mut shaped = cost.clone();
+            shaped.set_shapes(Shapes { last: None, rebuild: 0.0, charge: 0.0, shares: vec![] });
+            let (tree, taken, _) = grown_at(&shaped, &rates, &text, root, capacity);
+            prop_assert!(usual(&tree.len()), "{}", tree.len());
             prop_assert!(worth(&taken) >= most - 1e-5, "{} < {most}", worth(&taken));
         }
     }

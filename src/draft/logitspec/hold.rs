@@ -2,6 +2,67 @@
 
 use crate::draft::PassCost;
 
+/// How many nodes a tree may have.
+///
+/// Where a change of shape costs something, passes have a power of two of tokens, or as many as they may have. With all
+/// sizes to choose from, some other one always looks a little better.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    all: bool,
+    /// Tokens of the pass ahead of the tree.
+    ahead: usize,
+    /// Most nodes.
+    capacity: usize,
+}
+
+impl Sizes {
+    pub(super) fn of(cost: &PassCost, capacity: usize) -> Self {
+        Self {
+            all: !cost.has_shapes(),
+            ahead: cost.ahead(),
+            capacity,
+        }
+    }
+
+    /// Whether a tree may have so many nodes. It may always be the bare root.
+    pub(super) fn contains(self, nodes: usize) -> bool {
+        let usual = self.all || (self.ahead + nodes).is_power_of_two();
+        nodes == 1 || nodes == self.capacity || usual && nodes < self.capacity
+    }
+
+    /// Tokens of a pass by the number of their power of two, or the most there may be. `None` beyond that.
+    fn tokens(self, power: usize) -> Option<usize> {
+        let most = self.ahead + self.capacity;
+        let smaller = power > 0 && 1 << (power - 1) >= most;
+        (!smaller).then(|| most.min(1 << power))
+    }
+}
+
+/// What a tree would be worth by its size, as far as it was grown.
+pub(super) struct Outlook<'a> {
+    /// The worth of `1..` nodes, in tokens accepted.
+    pub(super) worths: &'a [f64],
+    /// Tokens that the largest of them brings, and the most that another node would.
+    pub(super) expected: f64,
+    pub(super) rest: f64,
+    /// What a unit of time is worth.
+    pub(super) price: f64,
+}
+
+impl Outlook<'_> {
+    /// By how much a tree of `nodes` nodes is worth more than `here`; of one that was not grown so far, by how much at best, and
+    /// that is not taken for a gain.
+    fn lead(&self, nodes: usize, here: f64, cost: &PassCost) -> f64 {
+        match self.worths.get(nodes - 1) {
+            Some(worth) => worth - here,
+            None => {
+                let more = (nodes - self.worths.len()) as f64 * self.rest;
+                (self.expected + more - self.price * cost.of(nodes) - here).min(0.0)
+            }
+        }
+    }
+}
+
 /// The size that passes have for now, and what speaks for others.
 ///
 /// A runtime uses the graph of the pass before if that was as large, so a size is left only for one that has shown to be worth
@@ -14,12 +75,11 @@ pub(super) struct Hold {
     /// Tokens of a pass; none before the first tree.
     tokens: Option<usize>,
     /// By how much each size has led since, in tokens accepted.
-    leads: [f64; SIZES],
+    leads: [f64; POWERS],
 }
 
-/// Sizes are powers of two, the largest cut to what a pass may have. With all sizes to choose from, some other one
-/// always looks a little better.
-const SIZES: usize = 10;
+/// Up to the largest capacity that there may be, 1,024 tokens.
+const POWERS: usize = 11;
 
 impl Hold {
     /// Nodes that a tree has to be grown to, so that there is one of the size held; none if shapes do not matter.
@@ -28,41 +88,38 @@ impl Hold {
         tokens.map_or(0, |tokens| tokens.saturating_sub(cost.ahead()))
     }
 
-    /// How many nodes the next tree has, of `capacity` at most: one of `n` nodes is worth `worths[n - 1]`, and `price` is what
-    /// a unit of time is worth, in tokens accepted.
-    pub(super) fn settle(
-        &mut self,
-        worths: &[f64],
-        capacity: usize,
-        price: f64,
-        cost: &PassCost,
-    ) -> usize {
-        let ahead = cost.ahead();
+    /// How many nodes the next tree has.
+    pub(super) fn settle(&mut self, outlook: &Outlook<'_>, sizes: Sizes, cost: &PassCost) -> usize {
+        let grown = outlook.worths.len();
+        if sizes.capacity == 1 {
+            // Nobody asks what would pay, so nothing is learned.
+            return 1;
+        }
         // There may be too few candidates for the size held.
-        let nodes_of = |tokens: usize| tokens.saturating_sub(ahead).clamp(1, worths.len());
-        let here = worths[nodes_of(self.tokens.unwrap_or(1)) - 1];
+        let nodes_of = |tokens: usize| tokens.saturating_sub(sizes.ahead).clamp(1, grown);
+        let here = outlook.worths[nodes_of(self.tokens.unwrap_or(1)) - 1];
         let mut best = (0.0, None);
         for (power, lead) in self.leads.iter_mut().enumerate() {
-            let tokens = (1 << power).min(ahead + capacity);
-            let nodes = tokens.checked_sub(ahead);
-            let worth = nodes.and_then(|nodes| worths.get(nodes.checked_sub(1)?));
-            let Some(worth) = worth else {
-                continue;
+            let Some(tokens) = sizes.tokens(power) else {
+                break;
             };
-            *lead = (*lead + worth - here).max(0.0);
+            if tokens <= sizes.ahead {
+                continue;
+            }
+            let nodes = tokens - sizes.ahead;
+            *lead = (*lead + outlook.lead(nodes, here, cost)).max(0.0);
             let enough = match self.tokens {
-                Some(_) => price * cost.change(tokens),
+                Some(_) => outlook.price * cost.change(tokens),
                 None => 0.0,
             };
-            if *lead - enough > best.0 {
+            if nodes <= grown && *lead - enough > best.0 {
                 best = (*lead - enough, Some(tokens));
             }
         }
         if best.1.is_some() || self.tokens.is_none() {
-            let tokens = best.1.unwrap_or(1);
             *self = Self {
-                tokens: Some(tokens),
-                leads: [0.0; SIZES],
+                tokens: best.1.or(Some(1)),
+                leads: [0.0; POWERS],
             };
         }
         nodes_of(self.tokens.unwrap_or(1))
@@ -86,12 +143,24 @@ mod tests {
         cost
     }
 
+    /// The next size of trees that are worth so much.
+    fn settle(hold: &mut Hold, worths: &[f64], capacity: usize, cost: &PassCost) -> usize {
+        let outlook = Outlook {
+            worths,
+            expected: worths.len() as f64,
+            // What was not grown is worth nothing.
+            rest: -1e3,
+            price: 1.0,
+        };
+        hold.settle(&outlook, Sizes::of(cost, capacity), cost)
+    }
+
     /// The sizes of trees that are worth so much, one after the other, where a change has to bring two tokens.
     fn sizes<'a>(hold: &mut Hold, worths: impl IntoIterator<Item = &'a [f64]>) -> Vec<usize> {
         let cost = charging(1.0);
         let worths = worths.into_iter();
         worths
-            .map(|worths| hold.settle(worths, 64, 1.0, &cost))
+            .map(|worths| settle(hold, worths, 64, &cost))
             .collect()
     }
 
@@ -117,28 +186,89 @@ mod tests {
         // What comes and goes does not: the other way counts as well.
         let mut hold = Hold::default();
         sizes(&mut hold, [SMALL]);
-        let turns = [A_LITTLE_LARGER, &[0.5, 0.0, 0.0, 0.0]];
+        // A tree is not grown to where nothing pays, and that counts, too.
+        let turns = [A_LITTLE_LARGER, &[0.5]];
         let held = sizes(&mut hold, turns.into_iter().cycle().take(100));
         assert_eq!(held, [1; 100]);
     }
 
     #[test]
     fn sizes_are_powers_of_two_and_the_capacity_in_tokens_of_the_pass() {
-        let rising: Vec<f64> = (0..100).map(f64::from).collect();
         let mut cost = charging(1.0);
-        for (capacity, ahead, nodes) in [(64, 0, 64), (48, 0, 48), (3, 0, 3), (30, 2, 30)] {
+        let rising: Vec<f64> = (0..1024).map(f64::from).collect();
+        for (capacity, ahead, nodes) in [
+            (64, 0, 64),
+            (48, 0, 48),
+            (3, 0, 3),
+            (30, 2, 30),
+            (1000, 0, 1000),
+            (1024, 0, 1024),
+        ] {
             cost.set_ahead(ahead);
             let worths = &rising[..capacity];
             let mut hold = Hold::default();
-            assert_eq!(hold.settle(worths, capacity, 1.0, &cost), nodes);
+            assert_eq!(settle(&mut hold, worths, capacity, &cost), nodes);
             assert_eq!(hold.nodes(&cost), nodes);
         }
         // Best are 20 nodes, and 16 and 32 are to be had; with three tokens ahead 13 and 29.
         let best_at_20: Vec<f64> = (1..=64).map(|n| -f64::abs(f64::from(n) - 20.0)).collect();
         for (ahead, nodes) in [(0, 16), (3, 13)] {
             cost.set_ahead(ahead);
-            assert_eq!(Hold::default().settle(&best_at_20, 64, 1.0, &cost), nodes);
+            assert_eq!(settle(&mut Hold::default(), &best_at_20, 64, &cost), nodes);
         }
+    }
+
+    #[test]
+    fn what_was_long_worse_changes_the_size_as_soon_as_it_is_better() {
+        let mut hold = Hold::default();
+        sizes(&mut hold, [SMALL; 100]);
+        assert_eq!(sizes(&mut hold, [LARGE]), [4]);
+    }
+
+    #[test]
+    fn a_change_has_to_bring_its_price_which_is_less_for_a_usual_size() {
+        let outlook = |price| Outlook {
+            worths: &[0.0, 1.2, 1.2],
+            expected: 3.0,
+            rest: 0.0,
+            price,
+        };
+        let steps = |price, shares: Vec<f64>| {
+            let mut cost = PassCost::flat();
+            cost.set_shapes(Shapes {
+                last: None,
+                rebuild: 1.0,
+                charge: 1.0,
+                shares,
+            });
+            let mut hold = Hold::default();
+            settle(&mut hold, SMALL, 3, &cost);
+            let sizes = Sizes::of(&cost, 3);
+            let all = (0..9).map(|_| hold.settle(&outlook(price), sizes, &cost));
+            let all: Vec<_> = all.collect();
+            (all.iter().filter(|&&nodes| nodes == 1).count(), all[8])
+        };
+        assert_eq!(steps(1.0, vec![]), (1, 2));
+        assert_eq!(steps(2.0, vec![]), (3, 2));
+        assert_eq!(steps(1.0, vec![1.0, 0.0, 1.0]), (0, 3));
+        assert_eq!(steps(2.0, vec![1.0, 1.0, 0.0]), (1, 2));
+    }
+
+    #[test]
+    fn a_step_that_may_not_choose_changes_nothing() {
+        let mut cost = PassCost::flat();
+        cost.set_shapes(Shapes {
+            last: None,
+            rebuild: 1.0,
+            charge: 1.0,
+            shares: vec![1.0],
+        });
+        let mut hold = Hold::default();
+        assert_eq!(settle(&mut hold, LARGE, 8, &cost), 4);
+        let larger: Vec<f64> = (0..8).map(|n| if n == 7 { 4.9 } else { 3.0 }).collect();
+        assert_eq!(settle(&mut hold, &larger, 8, &cost), 4);
+        assert_eq!(settle(&mut hold, &[0.0], 1, &cost), 1);
+        assert_eq!(settle(&mut hold, &larger, 8, &cost), 8, "it led twice");
     }
 
     #[test]
@@ -153,7 +283,7 @@ mod tests {
         let mut cost = charging(1.0);
         for (ahead, nodes) in [(1, 3), (3, 1), (9, 1)] {
             cost.set_ahead(ahead);
-            assert_eq!(hold.settle(&[0.0; 4], 4, 1.0, &cost), nodes);
+            assert_eq!(settle(&mut hold, &[0.0; 4], 4, &cost), nodes);
         }
         assert_eq!(hold.nodes(&PassCost::flat()), 0);
     }

@@ -1,5 +1,6 @@
 //! How large a tree pays.
 
+use crate::draft::logitspec::hold::Sizes;
 use crate::draft::{DraftTree, PassCost};
 
 /// The number of nodes that is worth most, so far.
@@ -9,14 +10,16 @@ use crate::draft::{DraftTree, PassCost};
 /// reward). Costs go up in jumps, so a size that does not pay may come before one that does.
 pub(super) struct Best {
     price: f64,
+    sizes: Sizes,
     pub(super) nodes: usize,
     worth: f64,
 }
 
 impl Best {
-    pub(super) fn new(price: f64, cost: &PassCost) -> Self {
+    pub(super) fn new(price: f64, sizes: Sizes, cost: &PassCost) -> Self {
         let mut best = Self {
             price,
+            sizes,
             nodes: 1,
             worth: 0.0,
         };
@@ -29,10 +32,10 @@ impl Best {
         expected - self.price * cost.of(nodes)
     }
 
-    /// The same, and takes that tree for the best if it is.
+    /// The same, and takes that tree for the best if it is, and may be as large.
     pub(super) fn consider(&mut self, nodes: usize, expected: f64, cost: &PassCost) -> f64 {
         let worth = self.of(nodes, expected, cost);
-        if worth >= self.worth {
+        if worth >= self.worth && self.sizes.contains(nodes) {
             (self.nodes, self.worth) = (nodes, worth);
         }
         worth
@@ -49,8 +52,9 @@ impl Best {
         if cost.is_flat() {
             return false;
         }
-        let sizes = tree.len() + 1..=tree.limits().capacity;
-        !sizes.into_iter().any(|nodes| {
+        let larger = tree.len() + 1..=tree.limits().capacity;
+        let mut sizes = larger.filter(|&nodes| self.sizes.contains(nodes));
+        !sizes.any(|nodes| {
             let more = (nodes - tree.len()) as f64 * f64::from(gain);
             self.of(nodes, expected + more, cost) > self.worth
         })
