@@ -6,10 +6,11 @@ use std::process::Command;
 /// What of this checkout goes into the program: whether these were changed is what counts.
 const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
 
-/// llama.cpp's functions that kernels of this crate stand in for, by the names that the linker knows. The second is C++'s
+/// llama.cpp's functions that kernels of this crate stand in for, by the names that the linker knows. The last is C++'s
 /// `ggml_backend_amx_mul_mat`, and there only where llama.cpp is built for a processor with AMX.
-const LED_HERE: [&str; 2] = [
+const LED_HERE: [&str; 3] = [
     "llamafile_sgemm",
+    "ggml_cpu_extra_compute_forward",
     "_Z24ggml_backend_amx_mul_matPK19ggml_compute_paramsP11ggml_tensor",
 ];
 

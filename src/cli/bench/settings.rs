@@ -23,7 +23,7 @@ const LARGE: u64 = 4 << 30;
 pub(super) struct Settings {
     common: Manifest,
     drafting: BTreeMap<String, Value>,
-    /// This crate's kernels for passes of a few tokens, where the model has use for them.
+    /// This crate's kernels for passes of two tokens and more, where the model has use for them.
     kernels: Option<String>,
     /// What those start from that learn what a pass costs.
     calibration: String,

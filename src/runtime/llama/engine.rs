@@ -315,8 +315,8 @@ impl Engine {
         Ok(Session::new(self.context(&context)?, options).with_cost(self.cost_model()))
     }
 
-    /// The kernels of this crate that compute passes of a few tokens, which decides what they cost; `None` if llama.cpp's do.
-    /// They are for weights in F16 and Q8_0, and with AMX in Q4_0, on processors, in programs that are
+    /// The kernels of this crate that compute passes of two tokens and more, which decides what they cost; `None` if llama.cpp's do.
+    /// They are for weights in F16, Q8_0 and K-quants, and with AMX in Q4_0, on processors, in programs that are
     /// linked as this crate's own are ("Weights ahead of time" in docs/decisions.md).
     pub fn few_token_kernels(&self) -> Option<String> {
         match self.is_on_gpu() {

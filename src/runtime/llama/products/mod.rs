@@ -5,10 +5,10 @@
 //! "Weights ahead of time" and "AMX's layout" in docs/decisions.md). They read several rows of a matrix at a time, which processors
 //! do not see coming. The kernels here ask for what comes 64 KB later.
 //!
-//! They stand in for two functions of llama.cpp: `llamafile_sgemm`, which it calls for products of two tokens and more, and the one
-//! for weights in the layout that it has for processors with AMX. On Linux, `build.rs` has the linker lead llama.cpp's calls of them to
-//! [`sgemm`] and [`amx`]. What these kernels are not made for (single tokens, other types of weights, other processors), that goes on to
-//! llama.cpp's own functions.
+//! They stand in for three functions of llama.cpp: `llamafile_sgemm`, which it calls for products of two tokens and more, the one
+//! for weights in the layout that it has for processors with AMX, and the one that it asks first about every operation of a graph. On
+//! Linux, `build.rs` has the linker lead llama.cpp's calls of them to [`sgemm`], [`amx`] and [`plain`]. What these kernels are not made for
+//! (single tokens, other types of weights, other processors), that goes on to llama.cpp's own functions.
 #![allow(unsafe_code)]
 // Numbers that count to a constant are what compilers unroll, so that all sums are in registers.
 #![allow(clippy::needless_range_loop)]
@@ -17,7 +17,10 @@ mod ahead;
 mod amx;
 mod f16;
 mod lanes;
+mod led;
+mod node;
 mod packed;
+mod plain;
 mod q8_0;
 mod sgemm;
 mod threads;
@@ -105,13 +108,17 @@ pub(super) fn in_use(quantization: &str, embedding_length: u32) -> Option<String
         ("Q4_K_S" | "Q4_K_M", true) => Kind::PackedQ4K,
         ("Q5_K_S" | "Q5_K_M", true) => Kind::PackedQ5K,
         ("Q6_K", true) => Kind::PackedQ6K,
+        ("Q4_K_S" | "Q4_K_M", false) => Kind::EightsQ4K,
+        // In Q5_K_M some of the weights are in Q6_K.
+        ("Q6_K" | "Q5_K_M", false) => Kind::RowsQ6K,
         _ => return None,
     };
     let fits = kind.has_rows_of(usize::try_from(embedding_length).ok()?);
     let left = *LEFT_TO_LLAMA.get().unwrap_or(&false);
-    let linked = match amx {
-        true => amx::is_linked(),
-        false => sgemm::is_linked(),
+    let linked = match kind {
+        Kind::F16 | Kind::Q8_0 => sgemm::is_linked(),
+        Kind::EightsQ4K | Kind::RowsQ6K => plain::is_linked(),
+        _ => amx::is_linked(),
     };
     if left || !fits || !linked || (kind.is_packed() && !packed::can()) {
         return None;
@@ -138,7 +145,7 @@ enum Kind {
     F16F32,
     /// Both in Q8_0.
     Q8_0,
-    /// Weights in Q8_0 and AMX's layout, tokens [laid out](packed::lay_out). What counts as a row is [`packed::GROUP`] rows.
+    /// Weights in Q8_0 and AMX's layout, tokens [laid out](packed::lay_out). What counts as a row is a [group](packed::group).
     PackedQ8_0,
     /// The same in Q4_0.
     PackedQ4_0,
@@ -146,11 +153,25 @@ enum Kind {
     PackedQ4K,
     PackedQ5K,
     PackedQ6K,
+    /// Weights in Q4_K, as llama.cpp lays eight rows out where there is no AMX.
+    EightsQ4K,
+    /// Weights in Q6_K as they lie in files.
+    RowsQ6K,
 }
 
 impl Kind {
+    /// Whether tokens are [laid out](packed::lay_out).
     fn is_packed(self) -> bool {
         !matches!(self, Self::F16 | Self::F16F32 | Self::Q8_0)
+    }
+
+    /// Rows that count as one.
+    fn group(self) -> usize {
+        if self.is_packed() {
+            packed::group(self)
+        } else {
+            1
+        }
     }
 
     /// Values of a block, and its bytes.
@@ -206,16 +227,22 @@ impl Product {
 
     /// A product of weights in llama.cpp's layout for AMX, of a type and a shape, with `tokens` vectors.
     fn of_amx(weights: sys::ggml_type, shape: [i64; 4], tokens: i64) -> Option<Self> {
-        let (kind, group) = match weights {
-            sys::GGML_TYPE_F16 => (Kind::F16F32, 1),
-            sys::GGML_TYPE_Q8_0 => (Kind::PackedQ8_0, packed::GROUP),
-            sys::GGML_TYPE_Q4_0 => (Kind::PackedQ4_0, packed::GROUP),
-            sys::GGML_TYPE_Q4_K => (Kind::PackedQ4K, packed::GROUP),
-            sys::GGML_TYPE_Q5_K => (Kind::PackedQ5K, packed::GROUP),
-            sys::GGML_TYPE_Q6_K => (Kind::PackedQ6K, packed::GROUP),
+        let kind = match weights {
+            sys::GGML_TYPE_F16 => Kind::F16F32,
+            sys::GGML_TYPE_Q8_0 => Kind::PackedQ8_0,
+            sys::GGML_TYPE_Q4_0 => Kind::PackedQ4_0,
+            sys::GGML_TYPE_Q4_K => Kind::PackedQ4K,
+            sys::GGML_TYPE_Q5_K => Kind::PackedQ5K,
+            sys::GGML_TYPE_Q6_K => Kind::PackedQ6K,
             _ => return None,
         };
+        Self::of_groups(kind, shape, tokens)
+    }
+
+    /// A product of weights of a kind and a shape with `tokens` vectors, if it can be computed here.
+    fn of_groups(kind: Kind, shape: [i64; 4], tokens: i64) -> Option<Self> {
         let [length, rows, ..] = shape;
+        let group = kind.group();
         let rows = usize::try_from(rows).ok()?;
         let product = Self {
             kind,
@@ -227,7 +254,7 @@ impl Product {
             && rows >= LEAST
             && kind.has_rows_of(product.length)
             && product.tokens >= 2
-            && (group == 1 || packed::can());
+            && (!kind.is_packed() || packed::can());
         fits.then_some(product)
     }
 

@@ -3,6 +3,7 @@
 mod asking;
 mod by_hand;
 mod by_hand_k;
+mod by_llama;
 mod graph;
 
 use std::ffi::c_void;
@@ -83,6 +84,9 @@ impl Bytes {
         &self.bytes[row * self.stride..]
     }
 }
+
+/// Rows that lie together in AMX's layout.
+const GROUP: usize = 16;
 
 /// What numbers are written in.
 #[derive(Clone, Copy)]

@@ -109,6 +109,7 @@ pub(in super::super) fn round(values: &[f32], to: &mut [u8]) {
 impl<V: Values> Format for Blocks<V> {
     const BLOCK: usize = RUN;
     const BYTES: usize = V::BYTES;
+    const STEPS: usize = 1;
     type Token = Token;
 
     unsafe fn lay_out(values: &[f32], mut tell: impl FnMut(usize, Token)) {

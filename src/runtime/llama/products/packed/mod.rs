@@ -1,10 +1,14 @@
-//! Weights as llama.cpp lays them out for AMX: 16 rows together, block by block. Of each block first the values, four of each row at a
-//! time, then what scales them.
+//! Weights whose products take tokens that are laid out first, rounded to eight bits.
 //!
-//! From two tokens on llama.cpp multiplies these by AMX's tiles, which here costs more than VNNI does (see "AMX's layout" in
-//! docs/decisions.md). A product is, bit for bit, what llama.cpp computes for one token: the same sums in the same order.
+//! Most of them lie as llama.cpp has them for AMX: 16 rows together, block by block. Of each block first the values, four of each row at
+//! a time, then what scales them. From two tokens on llama.cpp multiplies these by AMX's tiles, which here costs more than VNNI does (see
+//! "AMX's layout" in docs/decisions.md). [`eights`] and [`rows`] are for processors without AMX.
+//!
+//! A product is, bit for bit, what llama.cpp computes for one token: the same sums in the same order.
 
 mod blocks;
+mod eights;
+mod rows;
 mod super_blocks;
 
 use std::arch::x86_64::*;
@@ -14,14 +18,16 @@ use super::ahead::{Ahead, Coming, Order, Share, Time};
 use super::tiles::TOKENS;
 use super::{Job, Kind, Pieces, Product, Results};
 use blocks::{Blocks, Q4_0, Q8_0};
+use eights::Eights;
+use rows::Rows;
 use super_blocks::{Q4K, Q5K, Q6K, SuperBlocks};
 
 #[cfg(test)]
 pub(super) use {blocks::round, super_blocks::Rounded};
 
-/// Rows that lie together.
-pub(super) const GROUP: usize = 16;
-/// The most tokens that have their sums in registers at once: as many as leave room for weights.
+/// Rows that lie together in AMX's layout.
+const GROUP: usize = 16;
+/// The most tokens that have their sums in registers at once, as far as they are added to for each weight: as many as leave room for those.
 const MOST: usize = 16;
 /// Values that a kernel has in registers at once, of each row.
 const RUN: usize = 32;
@@ -31,22 +37,26 @@ pub(super) fn can() -> bool {
     super::instructions() == Some(super::Instructions::Vnni) && is_x86_feature_detected!("avx512bw")
 }
 
-/// A format of weights in this layout.
+/// A format of weights.
 ///
 /// # Safety
 /// All unsafe methods: the processor [can].
 trait Format {
+    /// Rows that lie together.
+    const GROUP: usize = GROUP;
     /// Values of a block.
     const BLOCK: usize;
-    /// Bytes of a block of 16 rows.
+    /// Bytes of a group's block.
     const BYTES: usize;
+    /// In how many steps of as many bytes a block is gone over: after each, something is asked for.
+    const STEPS: usize;
     /// A token's block, as the kernels want it.
     type Token: Copy;
 
     /// Rounds a token's values and tells each of its blocks, with its number.
     unsafe fn lay_out(values: &[f32], tell: impl FnMut(usize, Self::Token));
 
-    /// Computes the rows for `N` tokens. There is memory as `few` and `results` say.
+    /// Computes a group for `N` tokens. There is memory as `few` and `results` say.
     unsafe fn compute<const N: usize>(few: &Few<Self::Token>, results: Results);
 }
 
@@ -59,15 +69,25 @@ macro_rules! of_format {
             Kind::PackedQ5K => $function::<SuperBlocks<Q5K>>($($argument),*),
             Kind::PackedQ6K => $function::<SuperBlocks<Q6K>>($($argument),*),
             Kind::PackedQ8_0 => $function::<Blocks<Q8_0>>($($argument),*),
-            Kind::F16 | Kind::F16F32 | Kind::Q8_0 => unreachable!("no layout of AMX's"),
+            Kind::EightsQ4K => $function::<Eights>($($argument),*),
+            Kind::RowsQ6K => $function::<Rows>($($argument),*),
+            Kind::F16 | Kind::F16F32 | Kind::Q8_0 => unreachable!("tokens are taken as they are"),
         }
     };
 }
 
-/// Values of a block, and bytes of 16 rows' block.
+/// Values of a block, and bytes of a group's block.
 pub(super) fn block(kind: Kind) -> (usize, usize) {
     fn of<F: Format>() -> (usize, usize) {
         (F::BLOCK, F::BYTES)
+    }
+    of_format!(kind, of())
+}
+
+/// Rows that lie together.
+pub(super) fn group(kind: Kind) -> usize {
+    fn of<F: Format>() -> usize {
+        F::GROUP
     }
     of_format!(kind, of())
 }
@@ -140,7 +160,7 @@ pub(super) unsafe fn lay_out(product: Product, at: usize, from: &[f32], to: *mut
     unsafe { of_format!(product.kind, of(product, at, from, to)) }
 }
 
-/// As [`Job::compute`], for its kinds of weights. What counts as a row is a group of 16, and the tokens are [laid out](lay_out).
+/// As [`Job::compute`], for its kinds of weights. What counts as a row is a [`group`], and the tokens are [laid out](lay_out).
 ///
 /// # Safety
 /// As there, and the processor [can].
@@ -178,7 +198,7 @@ unsafe fn compute_all<F: Format>(job: &Job, pieces: &mut Pieces<'_>) {
     }
 }
 
-/// Computes a group of 16 rows for a turn's tokens. It is one of `some` that go over the group one after the other.
+/// Computes a group of rows for a turn's tokens. It is one of `some` that go over the group one after the other.
 ///
 /// # Safety
 /// As for [`compute_all`].
@@ -198,9 +218,9 @@ unsafe fn compute_turn<F: Format>(
         weights: job.weights.row(group),
         blocks: turns.blocks,
         tokens: laid.wrapping_add(turns.start(turn)),
-        share: Share::of(coming, number, of, turns.blocks * (F::BLOCK / RUN)),
+        share: Share::of(coming, number, of, turns.blocks * F::STEPS),
     };
-    let start = tokens.start * job.results.stride + group * GROUP;
+    let start = tokens.start * job.results.stride + group * F::GROUP;
     let to = Results {
         start: job.results.start.wrapping_add(start),
         ..job.results
@@ -218,12 +238,12 @@ unsafe fn compute_turn<F: Format>(
     unsafe { compute!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16) }
 }
 
-/// Sixteen rows and a few tokens.
+/// A group of rows and a few tokens.
 struct Few<T> {
     weights: *const u8,
     blocks: usize,
     tokens: *const T,
-    /// What is to be asked for, in a step for each [`RUN`] of values.
+    /// What is to be asked for, in [`STEPS`](Format::STEPS) for each block.
     share: Share,
 }
 
@@ -233,8 +253,8 @@ macro_rules! for_each_token {
         for_each_token!($n, $token, $what, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
     ($n:ident, $token:ident, $what:expr, $($number:literal)*) => {
+        const { assert!($n <= MOST && MOST == 16, "as many as there are numbers") };
         $(if $number < $n {
-            const { assert!($number < MOST) };
             let $token = $number;
             $what
         })*

@@ -11,9 +11,9 @@ use super::blocks::nibbles;
 use super::{Few, Format, GROUP, MOST, RUN, for_each_token, store};
 
 /// Values of a block.
-const VALUES: usize = 256;
+pub(super) const VALUES: usize = 256;
 /// Runs of a block.
-const RUNS: usize = VALUES / RUN;
+pub(super) const RUNS: usize = VALUES / RUN;
 
 /// Weights in such blocks.
 pub(super) struct SuperBlocks<R>(PhantomData<R>);
@@ -25,13 +25,13 @@ pub(super) struct SuperBlocks<R>(PhantomData<R>);
 pub(super) trait Runs {
     /// Where in a block the scales of runs are.
     const SCALES: usize;
-    /// Where the minima of runs are, if there are any.
+    /// Where the minima of runs are, if there are any. Without, values are 32 larger than they mean.
     const MINIMA: Option<usize>;
     /// Where the scales of those are, in half precision: of scales, then of minima.
     const HALVES: usize;
     /// Bytes of all that belongs to a block.
     const BYTES: usize;
-    /// Scales of 32 values: two if each is of 16. From the latter, 32 is to be taken, since that was added to values.
+    /// Scales of 32 values: two if each is of 16.
     const SCALES_OF_RUN: usize;
 
     /// The values of a run.
@@ -130,11 +130,11 @@ impl Runs for Q6K {
 #[derive(Clone, Copy)]
 pub(super) struct Token {
     /// Its values, four and four.
-    values: [i32; VALUES / 4],
+    pub(super) values: [i32; VALUES / 4],
     /// What its sums are for: with minima, the sums of two runs' values in each of the first four, in 16 bits; otherwise, what has to be
     /// added to take back the 32 in each weight, for every 16 values.
-    sums: [i32; 2 * RUNS],
-    scale: f32,
+    pub(super) sums: [i32; 2 * RUNS],
+    pub(super) scale: f32,
 }
 
 /// A block of values rounded to Q8_K, as llama.cpp has it.
@@ -170,8 +170,21 @@ impl Rounded {
     }
 }
 
+/// Rounds a token's values and tells each block, with its number.
+pub(super) fn each_block(values: &[f32], mut tell: impl FnMut(usize, &Rounded)) {
+    thread_local! {
+        static ROUNDED: RefCell<Vec<Rounded>> = const { RefCell::new(Vec::new()) };
+    }
+    ROUNDED.with_borrow_mut(|rounded| {
+        Rounded::of(values, rounded);
+        for (number, block) in rounded.iter().enumerate() {
+            tell(number, block);
+        }
+    });
+}
+
 impl Token {
-    fn of<R: Runs>(block: &Rounded) -> Self {
+    pub(super) fn of(block: &Rounded, minima: bool) -> Self {
         let mut token = Self {
             values: [0; VALUES / 4],
             sums: [0; 2 * RUNS],
@@ -180,7 +193,7 @@ impl Token {
         for (to, four) in token.values.iter_mut().zip(block.values.chunks_exact(4)) {
             *to = i32::from_le_bytes([four[0], four[1], four[2], four[3]].map(|it| it as u8));
         }
-        if R::MINIMA.is_some() {
+        if minima {
             for (to, of) in token.sums.iter_mut().zip(block.sums.chunks_exact(4)) {
                 let [first, second] = [of[0] + of[1], of[2] + of[3]].map(|sum| sum as u16);
                 *to = (u32::from(second) << 16 | u32::from(first)) as i32;
@@ -197,17 +210,12 @@ impl Token {
 impl<R: Runs> Format for SuperBlocks<R> {
     const BLOCK: usize = VALUES;
     const BYTES: usize = R::BYTES;
+    const STEPS: usize = RUNS;
     type Token = Token;
 
     unsafe fn lay_out(values: &[f32], mut tell: impl FnMut(usize, Token)) {
-        thread_local! {
-            static ROUNDED: RefCell<Vec<Rounded>> = const { RefCell::new(Vec::new()) };
-        }
-        ROUNDED.with_borrow_mut(|rounded| {
-            Rounded::of(values, rounded);
-            for (number, block) in rounded.iter().enumerate() {
-                tell(number, Token::of::<R>(block));
-            }
+        each_block(values, |number, block| {
+            tell(number, Token::of(block, R::MINIMA.is_some()));
         });
     }
 
@@ -240,9 +248,9 @@ impl<R: Runs> Format for SuperBlocks<R> {
                     let minima = pairs(at.add(minima));
                     let scale = halves::<R>(at, 1);
                     for_each_token!(N, token, {
-                        let token_sums = &*tokens.add(token);
-                        let scale = _mm512_mul_ps(scale, _mm512_set1_ps(token_sums.scale));
-                        let minima = times_sums(&minima, token_sums);
+                        let of_token = &*tokens.add(token);
+                        let scale = _mm512_mul_ps(scale, _mm512_set1_ps(of_token.scale));
+                        let minima = times_sums(&minima, of_token);
                         let sum = &mut sums[token];
                         *sum = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(minima), scale, *sum);
                     });

@@ -1,7 +1,6 @@
 //! Weights in AMX's layout, packed here by hand, on any processor with VNNI.
 
 use super::*;
-use packed::GROUP;
 use q8_0::BLOCK;
 use threads::Call;
 

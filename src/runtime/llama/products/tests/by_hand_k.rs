@@ -1,7 +1,7 @@
 //! K-quants in AMX's layout, packed here by hand, on any processor with VNNI.
 
 use super::*;
-use packed::{GROUP, Rounded};
+use packed::Rounded;
 
 /// Values of a block, and of the runs that it has.
 const BLOCK: usize = 256;

@@ -37,6 +37,7 @@ impl Count {
 /// Each test has its own, since they run at the same time.
 static PLAIN: Count = Count::of(300);
 static AMX: Count = Count::of(352);
+static EIGHTS: Count = Count::of(416);
 /// Rows enough for several pieces a thread.
 static MANY: Count = Count::of(2048);
 
@@ -45,11 +46,8 @@ pub(in super::super) fn count(
     product: Product,
     pieces: impl Iterator<Item = Range<usize>>,
 ) -> impl Iterator<Item = Range<usize>> {
-    let group = match product.kind.is_packed() {
-        true => packed::GROUP,
-        false => 1,
-    };
-    let count = [&PLAIN, &AMX, &MANY]
+    let group = product.kind.group();
+    let count = [&PLAIN, &AMX, &EIGHTS, &MANY]
         .into_iter()
         .find(|count| count.rows == product.rows * group);
     if let Some(count) = count {
@@ -360,4 +358,68 @@ fn weighted(kind: sys::ggml_type, tokens: &[Vec<f32>]) -> Vec<f32> {
         .iter()
         .flat_map(|token| rows.iter().map(|row| sum(row, token)))
         .collect()
+}
+
+/// On a processor without AMX, and with it for weights that are not in its layout.
+#[test]
+fn k_quants_come_here_and_lose_no_bit() {
+    if !packed::can() {
+        return;
+    }
+    crate::runtime::llama::devices();
+    assert!(plain::is_linked());
+    let layout = amx::layout_named(plain::LAYOUT).expect("every processor with VNNI has it");
+    let mut random = fastrand::Rng::with_seed(7);
+    let [q4_k, q6_k] = [sys::GGML_TYPE_Q4_K, sys::GGML_TYPE_Q6_K]
+        .map(|kind| (kind, weights(kind, EIGHTS.rows, 512)));
+    let by_llama = |kind: sys::ggml_type, tokens: &[Vec<f32>], threads| match kind {
+        sys::GGML_TYPE_Q4_K => by_amx(&EIGHTS, layout, (kind, &q4_k.1), tokens, threads),
+        _ => by_rows(&EIGHTS, (kind, &q6_k.1), tokens, threads),
+    };
+    for kind in [q4_k.0, q6_k.0] {
+        for tokens in [2, 7, 33, 70] {
+            let vectors = random_tokens(tokens, &mut random);
+            let alone = vectors.iter().flat_map(|token| {
+                let (results, count) = by_llama(kind, std::slice::from_ref(token), 1);
+                assert_eq!(count, 0, "a single token");
+                results
+            });
+            let alone: Vec<u32> = alone.map(f32::to_bits).collect();
+            for threads in [3, 1] {
+                let (results, count) = by_llama(kind, &vectors, threads);
+                let what = format!("type {kind}, {tokens} tokens, {threads} threads");
+                assert_eq!(count, threads as usize, "{what}");
+                let results: Vec<u32> = results.into_iter().map(f32::to_bits).collect();
+                assert!(results == alone, "{what}");
+            }
+        }
+    }
+    // Weights in no layout whose type has one here, and two batches.
+    let vectors = random_tokens(4, &mut random);
+    let (_, count) = by_rows(&EIGHTS, (q4_k.0, &q4_k.1), &vectors, 2);
+    assert_eq!(count, 0);
+    let (_, count) = by_graph_of(&EIGHTS, q6_k.0, &vectors, 2, 1);
+    assert_eq!(count, 0);
+}
+
+/// What llama.cpp computes of a matrix of `weights` as they lie in files, with the rows of `of`, and `tokens`: the results, and how many
+/// threads came by here.
+fn by_rows(
+    of: &Count,
+    (kind, weights): (sys::ggml_type, &[u8]),
+    tokens: &[Vec<f32>],
+    threads: c_int,
+) -> (Vec<f32>, usize) {
+    let before = of.now();
+    // SAFETY: as above.
+    let results = unsafe {
+        let context = context(false);
+        let a = sys::ggml_new_tensor_2d(context, kind, tokens[0].len() as i64, of.rows as i64);
+        let data = sys::ggml_get_data(a).cast::<u8>();
+        data.copy_from(weights.as_ptr(), weights.len());
+        let results = multiply(context, a, tokens, 1, threads);
+        sys::ggml_free(context);
+        results
+    };
+    (results, of.since(before, 1))
 }
