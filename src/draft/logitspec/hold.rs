@@ -78,8 +78,8 @@ pub(super) struct Hold {
     leads: [f64; POWERS],
 }
 
-/// Up to the largest capacity that there may be, 1,024 tokens.
-const POWERS: usize = 11;
+/// Up to the largest capacity that there may be, 1,024 tokens, and what is ahead.
+const POWERS: usize = 12;
 
 impl Hold {
     /// Nodes that a tree has to be grown to, so that there is one of the size held; none if shapes do not matter.
@@ -103,6 +103,7 @@ impl Hold {
             let Some(tokens) = sizes.tokens(power) else {
                 break;
             };
+            // With tokens ahead, which there seldom are, the bare root is no such size and waits until there are none.
             if tokens <= sizes.ahead {
                 continue;
             }
@@ -203,6 +204,7 @@ mod tests {
             (30, 2, 30),
             (1000, 0, 1000),
             (1024, 0, 1024),
+            (1024, 2, 1024),
         ] {
             cost.set_ahead(ahead);
             let worths = &rising[..capacity];

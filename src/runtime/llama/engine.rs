@@ -14,6 +14,7 @@ use llama_cpp_sys_2 as sys;
 
 use crate::engine::{CostModel, Session, SessionOptions};
 use crate::runtime::llama::info::ModelInfo;
+use crate::runtime::llama::kernels::Kernels;
 use crate::runtime::llama::log;
 use crate::runtime::llama::options::{CacheType, ContextOptions, FlashAttention, ModelOptions};
 use crate::runtime::llama::products;
@@ -316,16 +317,18 @@ impl Engine {
     }
 
     /// The kernels of this crate that compute passes of two tokens and more, which decides what they cost; `None` if llama.cpp's do.
-    /// They are for weights in F16, Q8_0 and K-quants, and with AMX in Q4_0, on processors, in programs that are
+    /// They are for weights in F16, Q8_0, Q4_K and Q6_K, and with AMX in Q4_0 and Q5_K, on processors, in programs that are
     /// linked as this crate's own are ("Weights ahead of time" in docs/decisions.md).
     pub fn few_token_kernels(&self) -> Option<String> {
-        match self.is_on_gpu() {
-            true => None,
-            false => {
-                let info = self.info();
-                products::in_use(&info.quantization, info.embedding_length)
-            }
+        self.kernels().map(|kernels| kernels.name)
+    }
+
+    fn kernels(&self) -> Option<Kernels> {
+        if self.is_on_gpu() {
+            return None;
         }
+        let info = self.info();
+        products::in_use(&info.quantization, info.embedding_length)
     }
 
     /// What is known of the cost of a pass before the first: a guess by the kind of device and of weights.
@@ -337,7 +340,8 @@ impl Engine {
             let quantized = !["F32", "F16", "BF16"].contains(&stored.as_str());
             // With them, a few tokens take less still, but that is soon learned, while a guess that is too low drafts in vain
             // where there is nothing to draft from.
-            CostModel::cpu(quantized && self.few_token_kernels().is_none())
+            let ours = self.kernels().is_some_and(|kernels| kernels.most);
+            CostModel::cpu(quantized && !ours)
         }
     }
 

@@ -4,6 +4,7 @@ mod beside;
 mod build;
 mod engine;
 mod info;
+mod kernels;
 mod log;
 mod options;
 #[cfg_attr(not(few_token_kernels), path = "no_products.rs")]

@@ -8,6 +8,8 @@
 /// export a function would put it among the symbols of every shared library that this crate is in.
 macro_rules! led {
     ($name:literal to $function:path; $(#[$about:meta])* $address:ident) => {
+        const _: unsafe extern "C" fn(*const Call, *const sys::ggml_tensor) -> bool = $function;
+
         std::arch::global_asm!(
             concat!(".pushsection .text.__wrap_", $name, ", \"ax\", @progbits"),
             concat!(".weak __real_", $name),

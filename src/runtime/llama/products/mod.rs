@@ -36,6 +36,8 @@ use std::sync::{LazyLock, OnceLock};
 
 use llama_cpp_sys_2 as sys;
 
+use super::kernels::Kernels;
+
 /// The least length and number of rows: less is in the caches anyway. Most of attention's products are.
 const LEAST: usize = 256;
 /// Each thread takes the rows in about so many pieces, one after the other, so that one that is held up does less.
@@ -93,24 +95,26 @@ pub(super) fn are_left_to_llama(leave: bool) -> bool {
 }
 
 /// Raised whenever a change makes passes cost something else.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
-/// The kernels that a model's products of a few tokens are computed with here, instead of by llama.cpp. `None` where llama.cpp
+/// The kernels that a model's products of two tokens and more are computed with here, instead of by llama.cpp. `None` where llama.cpp
 /// does it itself.
-pub(super) fn in_use(quantization: &str, embedding_length: u32) -> Option<String> {
+pub(super) fn in_use(quantization: &str, embedding_length: u32) -> Option<Kernels> {
     let amx = amx::layout().is_some();
-    let kind = match (quantization, amx) {
-        ("F16", false) => Kind::F16,
-        ("F16", true) => Kind::F16F32,
-        ("Q8_0", false) => Kind::Q8_0,
-        ("Q8_0", true) => Kind::PackedQ8_0,
-        ("Q4_0", true) => Kind::PackedQ4_0,
-        ("Q4_K_S" | "Q4_K_M", true) => Kind::PackedQ4K,
-        ("Q5_K_S" | "Q5_K_M", true) => Kind::PackedQ5K,
-        ("Q6_K", true) => Kind::PackedQ6K,
-        ("Q4_K_S" | "Q4_K_M", false) => Kind::EightsQ4K,
-        // In Q5_K_M some of the weights are in Q6_K.
-        ("Q6_K" | "Q5_K_M", false) => Kind::RowsQ6K,
+    let (kind, most) = match (quantization, amx) {
+        ("F16", false) => (Kind::F16, true),
+        ("F16", true) => (Kind::F16F32, true),
+        ("Q8_0", false) => (Kind::Q8_0, true),
+        ("Q8_0", true) => (Kind::PackedQ8_0, true),
+        ("Q4_0", true) => (Kind::PackedQ4_0, true),
+        ("Q4_K_S" | "Q4_K_M", true) => (Kind::PackedQ4K, true),
+        ("Q5_K_S" | "Q5_K_M", true) => (Kind::PackedQ5K, true),
+        ("Q6_K", true) => (Kind::PackedQ6K, true),
+        ("Q4_K_S" | "Q4_K_M", false) if plain::layout().is_some() => (Kind::EightsQ4K, true),
+        ("Q6_K", false) => (Kind::RowsQ6K, true),
+        // Whatever most of a quantized model is in, llama.cpp writes its output in Q6_K, and some other matrices.
+        (other, true) if other.starts_with(['Q', 'I']) => (Kind::PackedQ6K, false),
+        (other, false) if other.starts_with(['Q', 'I']) => (Kind::RowsQ6K, false),
         _ => return None,
     };
     let fits = kind.has_rows_of(usize::try_from(embedding_length).ok()?);
@@ -123,7 +127,9 @@ pub(super) fn in_use(quantization: &str, embedding_length: u32) -> Option<String
     if left || !fits || !linked || (kind.is_packed() && !packed::can()) {
         return None;
     }
-    Some(format!("logitspec {VERSION} ({:?})", instructions()?))
+    let part = if most { "" } else { " for Q6_K" };
+    let name = format!("logitspec {VERSION} ({:?}){part}", instructions()?);
+    Some(Kernels { name, most })
 }
 
 /// A matrix of weights, `rows` by `length`, times `tokens` vectors.

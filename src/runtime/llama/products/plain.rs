@@ -9,7 +9,7 @@ use llama_cpp_sys_2 as sys;
 
 use super::led::led;
 use super::threads::Call;
-use super::{Kind, Product, are_left_to_llama, instructions, node};
+use super::{Kind, Product, amx, are_left_to_llama, instructions, node};
 
 led! {
     "ggml_cpu_extra_compute_forward" to compute_forward;
@@ -18,7 +18,12 @@ led! {
 }
 
 /// llama.cpp's layouts where there is no AMX, by the name of their memory.
-pub(super) const LAYOUT: &CStr = c"CPU_REPACK";
+const LAYOUT: &CStr = c"CPU_REPACK";
+
+/// Where llama.cpp has weights in these layouts. `None` if it was built without.
+pub(super) fn layout() -> Option<sys::ggml_backend_buffer_type_t> {
+    amx::layout_named(LAYOUT)
+}
 
 /// Whether llama.cpp's calls come here.
 pub(super) fn is_linked() -> bool {

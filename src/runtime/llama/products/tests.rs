@@ -500,17 +500,28 @@ fn what_computes_a_model_is_told() {
         // Rows that are no multiple of 256.
         ("Q8_0", 896, any && amx),
         ("Q4_0", 2048, any && amx),
-        ("Q4_K_M", 2048, any && amx),
+        (
+            "Q4_K_M",
+            2048,
+            amx || packed::can() && plain::layout().is_some(),
+        ),
         ("Q4_K_M", 2080, false),
-        ("Q6_K", 2048, any && amx),
+        ("Q5_K_S", 2048, any && amx),
+        ("Q6_K", 2048, packed::can()),
         ("Q2_K", 2048, false),
         ("BF16", 2048, false),
     ] {
-        let name = in_use(quantization, length);
+        let kernels = in_use(quantization, length);
+        let what = format!("{quantization}, {length}: {kernels:?}");
+        assert_eq!(kernels.is_some_and(|it| it.most), expected, "{what}");
+    }
+    // The output of most quantized models is in Q6_K.
+    for quantization in ["Q2_K", "Q4_0", "Q5_K_M", "IQ4_XS"] {
         assert_eq!(
-            name.is_some(),
-            expected,
-            "{quantization}, {length}: {name:?}"
+            in_use(quantization, 2048).is_some(),
+            packed::can(),
+            "{quantization}"
         );
     }
+    assert_eq!(in_use("BF16", 2048), None);
 }

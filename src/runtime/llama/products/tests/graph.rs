@@ -368,15 +368,19 @@ fn k_quants_come_here_and_lose_no_bit() {
     }
     crate::runtime::llama::devices();
     assert!(plain::is_linked());
-    let layout = amx::layout_named(plain::LAYOUT).expect("every processor with VNNI has it");
     let mut random = fastrand::Rng::with_seed(7);
     let [q4_k, q6_k] = [sys::GGML_TYPE_Q4_K, sys::GGML_TYPE_Q6_K]
         .map(|kind| (kind, weights(kind, EIGHTS.rows, 512)));
     let by_llama = |kind: sys::ggml_type, tokens: &[Vec<f32>], threads| match kind {
-        sys::GGML_TYPE_Q4_K => by_amx(&EIGHTS, layout, (kind, &q4_k.1), tokens, threads),
+        sys::GGML_TYPE_Q4_K => {
+            let layout = plain::layout().expect("looked for below");
+            by_amx(&EIGHTS, layout, (kind, &q4_k.1), tokens, threads)
+        }
         _ => by_rows(&EIGHTS, (kind, &q6_k.1), tokens, threads),
     };
-    for kind in [q4_k.0, q6_k.0] {
+    // llama.cpp can be built without that layout.
+    let of_layout = plain::layout().map(|_| q4_k.0);
+    for kind in of_layout.into_iter().chain([q6_k.0]) {
         for tokens in [2, 7, 33, 70] {
             let vectors = random_tokens(tokens, &mut random);
             let alone = vectors.iter().flat_map(|token| {
@@ -394,16 +398,26 @@ fn k_quants_come_here_and_lose_no_bit() {
             }
         }
     }
-    // Weights in no layout whose type has one here, and two batches.
     let vectors = random_tokens(4, &mut random);
     let (_, count) = by_rows(&EIGHTS, (q4_k.0, &q4_k.1), &vectors, 2);
-    assert_eq!(count, 0);
+    assert_eq!(count, 0, "no layout");
+    // SAFETY: a type of memory that is always there.
+    let plain = unsafe { sys::ggml_backend_cpu_buffer_type() };
+    let (_, count) = by_amx(&EIGHTS, plain, (q4_k.0, &q4_k.1), &vectors, 2);
+    assert_eq!(count, 0, "memory without a layout");
+    let (_, count) = by_amx(&EIGHTS, plain, (q6_k.0, &q6_k.1), &vectors, 2);
+    assert_eq!(count, 2, "memory without a layout, and none is needed");
     let (_, count) = by_graph_of(&EIGHTS, q6_k.0, &vectors, 2, 1);
-    assert_eq!(count, 0);
+    assert_eq!(count, 0, "two batches");
+    // Half of each row.
+    let halves: Vec<_> = vectors.iter().map(|it| it[..256].to_vec()).collect();
+    let (results, count) = by_rows(&EIGHTS, (q6_k.0, &q6_k.1), &halves, 2);
+    assert_eq!(count, 0, "rows that do not follow each other");
+    assert!(results.iter().all(|it| it.is_finite()));
 }
 
-/// What llama.cpp computes of a matrix of `weights` as they lie in files, with the rows of `of`, and `tokens`: the results, and how many
-/// threads came by here.
+/// What llama.cpp computes of a matrix of `weights` as they lie in files, with the rows of `of`, 512 values each, and `tokens`, which may
+/// be shorter: the results, and how many threads came by here.
 fn by_rows(
     of: &Count,
     (kind, weights): (sys::ggml_type, &[u8]),
@@ -414,9 +428,13 @@ fn by_rows(
     // SAFETY: as above.
     let results = unsafe {
         let context = context(false);
-        let a = sys::ggml_new_tensor_2d(context, kind, tokens[0].len() as i64, of.rows as i64);
+        let a = sys::ggml_new_tensor_2d(context, kind, 512, of.rows as i64);
         let data = sys::ggml_get_data(a).cast::<u8>();
         data.copy_from(weights.as_ptr(), weights.len());
+        let a = match tokens[0].len() as i64 {
+            512 => a,
+            length => sys::ggml_view_2d(context, a, length, of.rows as i64, (*a).nb[1], 0),
+        };
         let results = multiply(context, a, tokens, 1, threads);
         sys::ggml_free(context);
         results
