@@ -5,6 +5,7 @@ mod by_hand;
 mod by_hand_k;
 mod by_llama;
 mod graph;
+mod laid;
 
 use std::ffi::c_void;
 

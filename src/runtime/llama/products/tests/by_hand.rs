@@ -81,41 +81,15 @@ impl Packed {
         bytes
     }
 
-    /// All results, of which each piece was computed on its own. What is nobody's keeps its NaN.
     fn compute(&self) -> Vec<f32> {
-        let Product {
-            rows,
-            tokens,
-            length,
-            kind,
-        } = self.product;
-        let stride = rows * GROUP + self.between;
-        let mut results = vec![f32::NAN; tokens * stride];
-        let mut laid = vec![0; packed::room(self.product)];
-        for (at, token) in self.tokens.iter().enumerate() {
-            // SAFETY: there is room.
-            unsafe { packed::lay_out(self.product, at, token, laid.as_mut_ptr()) }
-        }
-        let bytes = self.layout();
-        let job = Job {
-            product: self.product,
-            weights: Matrix {
-                start: bytes.as_ptr(),
-                stride: kind.row_bytes(length),
-            },
-            tokens: Matrix {
-                start: laid.as_ptr().cast(),
-                stride: 0,
-            },
-            results: Results {
-                start: results.as_mut_ptr(),
-                stride,
-            },
-        };
-        let mut pieces = pieces(&self.cuts, rows);
-        // SAFETY: the processor can, the matrices have what the product says.
-        unsafe { job.compute(Instructions::Vnni, &mut pieces) }
-        results
+        let weights = self.layout();
+        laid::compute(
+            self.product,
+            &weights,
+            &self.tokens,
+            self.between,
+            &self.cuts,
+        )
     }
 
     /// One result as llama.cpp's kernel for one token comes to it: of each block an exact sum, all added in order.

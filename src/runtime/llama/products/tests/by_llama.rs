@@ -77,38 +77,7 @@ impl Case {
     }
 
     fn compute(&self) -> Vec<f32> {
-        let Product {
-            rows,
-            tokens,
-            length,
-            kind,
-        } = self.product;
-        let stride = rows * kind.group();
-        let mut results = vec![f32::NAN; tokens * stride];
-        let mut laid = vec![0; packed::room(self.product)];
-        for (at, token) in self.tokens.iter().enumerate() {
-            // SAFETY: there is room.
-            unsafe { packed::lay_out(self.product, at, token, laid.as_mut_ptr()) }
-        }
-        let job = Job {
-            product: self.product,
-            weights: Matrix {
-                start: self.weights.as_ptr(),
-                stride: kind.row_bytes(length),
-            },
-            tokens: Matrix {
-                start: laid.as_ptr().cast(),
-                stride: 0,
-            },
-            results: Results {
-                start: results.as_mut_ptr(),
-                stride,
-            },
-        };
-        let mut pieces = pieces(&self.cuts, rows);
-        // SAFETY: the processor can, the matrices have what the product says.
-        unsafe { job.compute(Instructions::Vnni, &mut pieces) }
-        results
+        laid::compute(self.product, &self.weights, &self.tokens, 0, &self.cuts)
     }
 
     /// What llama.cpp computes, one token after the other.
