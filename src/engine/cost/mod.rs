@@ -37,6 +37,7 @@ pub struct CostModel {
     since_plain: usize,
     plain_drift: f64,
     rebuild: Rebuild,
+    reluctance: Reluctance,
     /// The shape of the pass before, while its graph can be used again.
     last: Option<Shape>,
     /// The part of the recent passes that had `1..` tokens.
@@ -80,6 +81,10 @@ struct Rebuild {
     seen: u32,
 }
 
+/// What a change of shape has to bring, in passes of one token, whatever a graph costs, so that most passes find theirs.
+#[derive(Clone, Copy, Debug)]
+struct Reluctance(f64);
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Correction {
     log: f64,
@@ -100,10 +105,18 @@ const KNOWN: u32 = 3;
 const SHARE_KEPT: f64 = 0.95;
 /// A guess at the time to build a graph, in passes of one token.
 const REBUILD: f64 = 0.02;
-/// A change of shape is charged somewhat more than it was seen to cost, and never less than a part of a pass: what a
-/// tree of another size will bring is a guess, that it costs is not. Measured in docs/decisions.md, "A change of shape".
+/// A change of shape is charged somewhat more than it was seen to cost: what a tree of another size will bring is a guess,
+/// that it costs is not.
 const CAUTION: f64 = 1.5;
-const LEAST_CHARGE: f64 = 0.05;
+/// Of the passes, the part that is to find its graph. Building one is not all that a change costs: a GPU that has recorded a
+/// graph plays it back only where several passes alike follow each other. What this takes, and what it costs where graphs cost
+/// nothing, is in docs/decisions.md, "A change of shape".
+const REUSED: f64 = 0.92;
+/// How reluctant one is at first, and may become, in passes of one token; and by how much, as a logarithm, a pass that had its
+/// graph to build and one that had not would differ in what they make of it.
+const RELUCTANCE: f64 = 0.6;
+const RELUCTANCES: (f64, f64) = (0.05, 4.0);
+const GAIN: f64 = 0.1;
 /// After this many passes one alone changes little, and the sizes are swept only every so many passes.
 const SETTLED: usize = 64;
 const SWEEP: usize = 8;
@@ -140,6 +153,7 @@ impl CostModel {
                 ratio: REBUILD,
                 seen: 0,
             },
+            reluctance: Reluctance(RELUCTANCE),
             last: None,
             shares: Vec::new(),
         }
@@ -247,6 +261,7 @@ impl CostModel {
         let Pass { tokens, n_past, .. } = pass;
         let shape = pass.shape();
         let reusing = self.last.replace(shape) == Some(shape);
+        self.reluctance.learn(reusing);
         self.n_past = n_past;
         self.since_plain = if tokens == 1 { 0 } else { self.since_plain + 1 };
         if !(1..=MOST_TOKENS).contains(&tokens) || seconds <= 0.0 || !seconds.is_finite() {
@@ -368,7 +383,7 @@ impl CostModel {
         let shapes = Shapes {
             last: self.last.map(|shape| shape.tokens),
             rebuild: self.rebuild.ratio.max(0.0) * one,
-            charge: (CAUTION * self.rebuild.ratio).max(LEAST_CHARGE) * one,
+            charge: (CAUTION * self.rebuild.ratio).max(self.reluctance.0) * one,
             shares: self.shares.clone(),
         };
         self.current.set_shapes(shapes);
@@ -382,6 +397,15 @@ impl Rebuild {
         self.seen = self.seen.saturating_add(1);
         let share = share_of_next(self.seen);
         self.ratio += share * (extra.clamp(-HICCUP, HICCUP) - self.ratio);
+    }
+}
+
+impl Reluctance {
+    /// Learns from a pass that found its graph, or did not: it stays as it is where so many do as should.
+    fn learn(&mut self, reusing: bool) {
+        let too_few = f64::from(u8::from(!reusing)) - (1.0 - REUSED);
+        let (least, most) = RELUCTANCES;
+        self.0 = (self.0 * (GAIN * too_few).exp()).clamp(least, most);
     }
 }
 
