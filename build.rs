@@ -8,8 +8,9 @@ const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
 
 /// llama.cpp's functions that kernels of this crate stand in for, by the names that the linker knows. The last is C++'s
 /// `ggml_backend_amx_mul_mat`, and there only where llama.cpp is built for a processor with AMX.
-const LED_HERE: [&str; 3] = [
+const LED_HERE: [&str; 4] = [
     "llamafile_sgemm",
+    "ggml_backend_tensor_get_async",
     "ggml_cpu_extra_compute_forward",
     "_Z24ggml_backend_amx_mul_matPK19ggml_compute_paramsP11ggml_tensor",
 ];

@@ -15,12 +15,13 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use logitspec::TokenId;
 use logitspec::draft::{
-    DraftInput, DraftTree, Drafter, Memory, NodeId, NodeRows, PassCost, TreeLimits, Verified,
+    DraftInput, DraftTree, Drafter, Memory, NodeId, NodeRows, PassCost, ROW_CANDIDATES, TreeLimits,
+    Verified,
 };
 use logitspec::engine::{Method, MethodParams};
 use logitspec::pool::SharedPool;
 use logitspec::runtime::{KvLedger, TreeLayout};
-use logitspec::verify::{Candidate, argmax, top_k, walk};
+use logitspec::verify::{Candidate, Row, argmax, top_k, walk};
 
 use text::natural;
 
@@ -164,7 +165,8 @@ fn draft_with_history(criterion: &mut Criterion) {
     }
 }
 
-/// What a drafter does after a pass: it learns from the walk and reads rows, as they lie in memory after a pass.
+/// What a drafter does after a pass: it learns from the walk and reads rows, as they lie in memory after a pass, or what was found
+/// in them while they were copied.
 fn observe(criterion: &mut Criterion) {
     let text = natural(2_000, 3);
     let one = row();
@@ -177,17 +179,25 @@ fn observe(criterion: &mut Criterion) {
             go_through(&mut *drafter, &text, 1_500, nodes);
             let tree = tree(nodes);
             let path: Vec<_> = tree.children(0).take(1).collect();
-            let row_of = |node: NodeId| &rows[node * VOCABULARY..][..VOCABULARY];
-            group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
-                bencher.iter(|| {
-                    drafter.observe(&Verified {
-                        tree: black_box(&tree),
-                        path: &path,
-                        next: Some(1),
-                        rows: &row_of,
+            let logits = |node: NodeId| &rows[node * VOCABULARY..][..VOCABULARY];
+            let best: Vec<_> = (0..nodes)
+                .map(|node| top_k(logits(node), ROW_CANDIDATES))
+                .collect();
+            let to_be_read = |node: NodeId| Row::from(logits(node));
+            let known = |node: NodeId| Row::with_best(logits(node), &best[node]);
+            let ways: [(_, &dyn NodeRows); 2] = [("", &to_be_read), (" known", &known)];
+            for (name, rows) in ways {
+                group.bench_function(format!("{nodes}{name}"), |bencher| {
+                    bencher.iter(|| {
+                        drafter.observe(&Verified {
+                            tree: black_box(&tree),
+                            path: &path,
+                            next: Some(1),
+                            rows,
+                        });
                     });
                 });
-            });
+            }
         }
     }
 }

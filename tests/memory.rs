@@ -12,6 +12,7 @@ use logitspec::draft::{DraftTree, Drafter, Memory, Source, TreeLimits, Verified}
 use logitspec::engine::{Generation, Method, MethodParams, SessionOptions};
 use logitspec::pool::SharedPool;
 use logitspec::runtime::llama::{ContextOptions, Engine, FlashAttention, ModelOptions};
+use logitspec::verify::Row;
 use serde_json::Value;
 
 mod program;
@@ -260,7 +261,7 @@ fn poisoned_answers_and_rows_change_no_token() {
                     tree: &tree,
                     path: &[],
                     next: text.get(said + 1).copied(),
-                    rows: &|_| &row[..],
+                    rows: &|_| Row::from(&row),
                 });
                 drafter.extend(&text[..=said], 1);
             }

@@ -2,7 +2,10 @@
 
 use crate::TokenId;
 use crate::draft::{DraftTree, NodeId, PassCost};
-use crate::verify::{Candidate, top_k_into};
+use crate::verify::{Candidate, Row};
+
+/// As many candidates of a row as drafters keep.
+pub const ROW_CANDIDATES: usize = 8;
 
 /// What a drafter is told in one decode step.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +30,9 @@ pub trait NodeRows {
 }
 
 /// Rows as a model has them.
-impl<'m, F: Fn(NodeId) -> &'m [f32]> NodeRows for F {
+impl<'m, F: Fn(NodeId) -> Row<'m>> NodeRows for F {
     fn top_k(&self, node: NodeId, k: usize, found: &mut Vec<Candidate>) -> bool {
-        top_k_into(self(node), k, found);
+        self(node).top_k_into(k, found);
         true
     }
 }

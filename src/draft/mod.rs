@@ -18,7 +18,7 @@ mod suffix;
 mod tree;
 
 pub use cost::{PassCost, Shapes};
-pub use drafter::{DraftInput, Drafter, NodeRows, Verified};
+pub use drafter::{DraftInput, Drafter, NodeRows, ROW_CANDIDATES, Verified};
 pub use logitspec::{LogitSpec, LogitSpecParams};
 pub use memory::Memory;
 pub use plain::NoDraft;

@@ -3,11 +3,13 @@
 use rustc_hash::FxHashMap;
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, NodeId, ROOT, Source, Verified};
+use crate::draft::{
+    DraftInput, DraftTree, Drafter, NodeId, ROOT, ROW_CANDIDATES, Source, Verified,
+};
 use crate::verify::Candidate;
 
 /// Candidates remembered for each token.
-const K: usize = 8;
+const K: usize = ROW_CANDIDATES;
 
 /// Levels of the tree below the root.
 const LEVELS: usize = 6;

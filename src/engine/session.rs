@@ -13,7 +13,7 @@ use crate::engine::options::SessionOptions;
 use crate::engine::stats::{StepTimes, Stopwatch};
 use crate::engine::{CostModel, Pass};
 use crate::runtime::{DecodeError, TargetModel};
-use crate::verify::{Accepted, Greedy, Sampler, Select, top_k, walk};
+use crate::verify::{Accepted, Greedy, Sampler, Select, walk};
 
 /// A model, the conversation so far, and what is needed to go on.
 pub struct Session<M> {
@@ -316,15 +316,14 @@ impl<M: TargetModel> Session<M> {
         // The root is what the last logits say. An earlier walk may have selected it already.
         let root = match self.next.take() {
             Some(root) => root,
-            None => self
-                .selector
-                .select(self.model.logits(row), &self.text, &[]),
+            None => self.selector.select(self.model.row(row), &self.text, &[]),
         };
         let limits = self.limits(left);
         let mut tree = DraftTree::new(root, limits);
         let wanted = self.drafter.candidates(limits.capacity);
         let wanted = if limits.capacity > 1 { wanted } else { 0 }.max(self.options.ranked);
-        let ranked = top_k(self.model.logits(row), wanted);
+        let mut ranked = Vec::new();
+        self.model.row(row).top_k_into(wanted, &mut ranked);
         let missing = self.missing();
         let room = self.model.n_ctx() - self.text.len();
         let known = left == 1 || room == 0 || self.model.is_end(root);
@@ -364,10 +363,7 @@ impl<M: TargetModel> Session<M> {
 
             accepted = walk(
                 &tree,
-                |node, path| {
-                    self.selector
-                        .select(self.model.logits(node), &self.text, path)
-                },
+                |node, path| self.selector.select(self.model.row(node), &self.text, path),
                 // The published tree looks further than the answer may go.
                 |tokens| {
                     tokens.len() == left || tokens.last().is_some_and(|&t| self.model.is_end(t))
@@ -387,7 +383,7 @@ impl<M: TargetModel> Session<M> {
                 tree: &tree,
                 path: &accepted.path,
                 next: accepted.next,
-                rows: &|node: NodeId| model.logits(node),
+                rows: &|node: NodeId| model.row(node),
             });
             self.last_row = Some(accepted.last());
         }

@@ -101,7 +101,7 @@ impl ScriptedModel {
     /// The logits after `text`, if that is all the model sees.
     pub fn logits_after(&self, text: &[TokenId]) -> Vec<f32> {
         let seen: Vec<_> = text.iter().copied().enumerate().collect();
-        self.row(&seen)
+        self.row_after(&seen)
     }
 
     /// Panics unless the cache holds exactly `text` at positions 0.. in every sequence as far as the ledger
@@ -123,7 +123,7 @@ impl ScriptedModel {
         }
     }
 
-    fn row(&self, seen: &[(usize, TokenId)]) -> Vec<f32> {
+    fn row_after(&self, seen: &[(usize, TokenId)]) -> Vec<f32> {
         // Positions are hashed relative to the last one: a gap or a doubled position shows, but the text's
         // length does not, so that the model loops.
         let last = seen.last().map_or(0, |&(pos, _)| pos);
@@ -218,7 +218,7 @@ impl ScriptedModel {
         }
         self.rows = batch
             .iter()
-            .map(|(_, pos, sequences)| self.row(&self.cache.visible(sequences.start, *pos)))
+            .map(|(_, pos, sequences)| self.row_after(&self.cache.visible(sequences.start, *pos)))
             .collect();
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::TokenId;
 use crate::draft::{DraftTree, NodeId};
+use crate::verify::Row;
 
 /// Why a decode did not happen. The cache is as after the last commit, or, if its memory cannot be cut back, empty.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -77,6 +78,11 @@ pub trait TargetModel {
     /// The logits of a row of the last decode, borrowed until the next.
     fn logits(&self, row: usize) -> &[f32];
 
+    /// The same, with what the model knows of them already.
+    fn row(&self, row: usize) -> Row<'_> {
+        self.logits(row).into()
+    }
+
     /// Keeps what was missing before the tree decoded last, its root and `path`, drops the rest.
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]);
 
@@ -139,6 +145,9 @@ impl<M: TargetModel + ?Sized> TargetModel for &mut M {
     }
     fn logits(&self, row: usize) -> &[f32] {
         (**self).logits(row)
+    }
+    fn row(&self, row: usize) -> Row<'_> {
+        (**self).row(row)
     }
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
         (**self).commit(tree, path);

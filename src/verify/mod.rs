@@ -9,6 +9,8 @@ mod rows;
 mod sample;
 mod walk;
 
-pub use rows::{Candidate, argmax, top_k, top_k_into};
+#[cfg(few_token_kernels)]
+pub(crate) use rows::copy_and_top_k;
+pub use rows::{Candidate, Row, argmax, top_k, top_k_into};
 pub use sample::{Sampler, SamplingParams};
 pub use walk::{Accepted, Greedy, Select, walk};

@@ -22,6 +22,57 @@ pub struct Candidate {
     pub logit: f32,
 }
 
+/// A row of logits, with the best of them where somebody has looked for those already.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    logits: &'a [f32],
+    best: &'a [Candidate],
+}
+
+impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for Row<'a> {
+    fn from(logits: &'a T) -> Self {
+        Self {
+            logits: logits.as_ref(),
+            best: &[],
+        }
+    }
+}
+
+impl<'a> Row<'a> {
+    /// A row and its [best](top_k) candidates, as many as were looked for.
+    pub fn with_best(logits: &'a [f32], best: &'a [Candidate]) -> Self {
+        Self { logits, best }
+    }
+
+    /// The logits.
+    pub fn logits(self) -> &'a [f32] {
+        self.logits
+    }
+
+    /// Its best candidates, as far as they are known already.
+    pub fn best(self) -> &'a [Candidate] {
+        self.best
+    }
+
+    /// [`argmax`] of the row.
+    pub fn argmax(self) -> TokenId {
+        self.best
+            .first()
+            .map_or_else(|| argmax(self.logits), |best| best.token)
+    }
+
+    /// [`top_k_into`] of the row.
+    pub fn top_k_into(self, k: usize, found: &mut Vec<Candidate>) {
+        match self.best.get(..k) {
+            Some(best) => {
+                found.clear();
+                found.extend_from_slice(best);
+            }
+            None => top_k_into(self.logits, k, found),
+        }
+    }
+}
+
 /// The index of the largest logit, the first among equals. NaN never wins; 0 if there is nothing else.
 ///
 /// One pass over the row.
@@ -59,9 +110,14 @@ pub fn top_k_into(row: &[f32], k: usize, found: &mut Vec<Candidate>) {
     // Of short rows all blocks might be wanted, which would leave no bound.
     let size = if k < row.len() / BLOCK { BLOCK } else { LANES };
     let maxima: Vec<f32> = row.chunks(size).map(block_max).collect();
+    top_k_of_blocks(row, size, &maxima, k, found);
+}
+
+/// [`top_k_into`] where the maxima of the row's blocks are known.
+fn top_k_of_blocks(row: &[f32], size: usize, maxima: &[f32], k: usize, found: &mut Vec<Candidate>) {
     // The k-th largest block maximum is a bound: k logits are at least as large.
-    let bound = kth_largest(maxima.clone(), k);
-    for ((block, &max), index) in row.chunks(size).zip(&maxima).zip(0..) {
+    let bound = kth_largest(maxima.to_vec(), k);
+    for ((block, &max), index) in row.chunks(size).zip(maxima).zip(0..) {
         if max < bound {
             continue;
         }
@@ -88,6 +144,27 @@ pub fn top_k_into(row: &[f32], k: usize, found: &mut Vec<Candidate>) {
             .expect("no NaN passed the bound")
     });
     found.truncate(k);
+}
+
+/// Copies a row, and puts the `k` largest logits into `found` on the way, as [`top_k_into`] does: the row is fetched from memory once, and
+/// its end is still near when its best are picked.
+///
+/// # Panics
+/// If the rows differ in length.
+#[cfg(any(test, few_token_kernels))]
+pub(crate) fn copy_and_top_k(row: &[f32], to: &mut [f32], k: usize, found: &mut Vec<Candidate>) {
+    let size = if k < row.len() / BLOCK { BLOCK } else { LANES };
+    let blocks = row.chunks(size).zip(to.chunks_mut(size));
+    let maxima: Vec<f32> = blocks
+        .map(|(block, to)| {
+            to.copy_from_slice(block);
+            block_max(block)
+        })
+        .collect();
+    found.clear();
+    if k > 0 {
+        top_k_of_blocks(row, size, &maxima, k, found);
+    }
 }
 
 /// The `k`-th largest of `values`, which hold no NaN; -inf if there are fewer.
@@ -167,6 +244,27 @@ mod tests {
             let best = naive_top_k(&row, 1).first().copied().unwrap_or(0);
             let all_minus_inf = row.iter().all(|v| v.is_nan() || *v == f32::NEG_INFINITY);
             prop_assert_eq!(argmax(&row), if all_minus_inf { argmax_naive(&row) } else { best });
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_that_is_copied_has_the_same_best_however_many_are_known(
+            row in row(1),
+            k in 0usize..20,
+            wanted in 0usize..20,
+        ) {
+            let mut copy = vec![0.0; row.len()];
+            let mut best = Vec::new();
+            copy_and_top_k(&row, &mut copy, k, &mut best);
+            let bits = |row: &[f32]| row.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&copy), bits(&row));
+            prop_assert_eq!(&best, &top_k(&row, k));
+            let known = Row::with_best(&row, &best);
+            prop_assert_eq!(known.argmax(), argmax(&row));
+            let mut found = vec![Candidate { token: 9, logit: 9.0 }];
+            known.top_k_into(wanted, &mut found);
+            prop_assert_eq!(found, top_k(&row, wanted));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Drawing from the model's distribution.
 
 use crate::TokenId;
-use crate::verify::{Candidate, Select, argmax, top_k};
+use crate::verify::{Candidate, Row, Select};
 
 /// How the next token is drawn. The defaults are llama.cpp's, but for the temperature, which is 0: greedy.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,7 +81,7 @@ impl Sampler {
         }
     }
 
-    fn draw(&mut self, row: &[f32]) -> TokenId {
+    fn draw(&mut self, row: Row<'_>) -> TokenId {
         let SamplingParams {
             temperature,
             top_k: k,
@@ -90,12 +90,13 @@ impl Sampler {
             ..
         } = self.params;
         if temperature <= 0.0 {
-            return argmax(row);
+            return row.argmax();
         }
         let draw = self.random.u64(..);
-        let mut kept = top_k(row, if k == 0 { row.len() } else { k });
+        let mut kept = Vec::new();
+        row.top_k_into(if k == 0 { row.logits().len() } else { k }, &mut kept);
         if kept.is_empty() {
-            return argmax(row);
+            return row.argmax();
         }
         if top_p < 1.0 {
             let weights = softmax(&kept, 1.0);
@@ -139,13 +140,13 @@ fn softmax(candidates: &[Candidate], temperature: f32) -> Vec<f64> {
 }
 
 impl Select for Sampler {
-    fn select(&mut self, row: &[f32], text: &[TokenId], path: &[TokenId]) -> TokenId {
+    fn select(&mut self, row: Row<'_>, text: &[TokenId], path: &[TokenId]) -> TokenId {
         if self.params.repeat_penalty == 1.0 {
             return self.draw(row);
         }
-        self.penalize(row, text, path);
+        self.penalize(row.logits(), text, path);
         let penalized = std::mem::take(&mut self.penalized);
-        let token = self.draw(&penalized);
+        let token = self.draw(Row::from(&penalized));
         self.penalized = penalized;
         token
     }
@@ -165,7 +166,7 @@ mod tests {
         };
         let draws = |row: &[f32]| {
             let mut sampler = Sampler::new(params);
-            let draws = (0..1000).map(|_| sampler.select(row, &[], &[]));
+            let draws = (0..1000).map(|_| sampler.select(Row::from(row), &[], &[]));
             draws.collect::<Vec<_>>()
         };
         assert_eq!(draws(&[1.0, 1.00001, 0.5]), draws(&[1.00001, 1.0, 0.5]));
@@ -175,7 +176,7 @@ mod tests {
         let mut sampler = Sampler::new(params);
         let mut counts = vec![0.0; row.len()];
         for _ in 0..draws {
-            counts[sampler.select(row, &[], &[]) as usize] += 1.0 / draws as f64;
+            counts[sampler.select(Row::from(row), &[], &[]) as usize] += 1.0 / draws as f64;
         }
         counts
     }
@@ -245,9 +246,13 @@ mod tests {
         };
         let mut sampler = Sampler::new(params);
         let row = [4.0, 3.0, -1.0];
-        assert_eq!(sampler.select(&row, &[0], &[]), 1);
-        assert_eq!(sampler.select(&row, &[], &[0]), 1);
-        assert_eq!(sampler.select(&row, &[0], &[2, 2]), 0, "too long ago");
+        assert_eq!(sampler.select(Row::from(&row), &[0], &[]), 1);
+        assert_eq!(sampler.select(Row::from(&row), &[], &[0]), 1);
+        assert_eq!(
+            sampler.select(Row::from(&row), &[0], &[2, 2]),
+            0,
+            "too long ago"
+        );
     }
 
     #[test]
@@ -256,7 +261,7 @@ mod tests {
         let draw = || {
             let mut sampler = Sampler::new(OPEN);
             (0..64)
-                .map(|_| sampler.select(&row, &[], &[]))
+                .map(|_| sampler.select(Row::from(&row), &[], &[]))
                 .collect::<Vec<_>>()
         };
         assert_eq!(draw(), draw());

@@ -2,13 +2,13 @@
 
 use crate::TokenId;
 use crate::draft::{DraftTree, NodeId, ROOT};
-use crate::verify::argmax;
+use crate::verify::Row;
 
 /// Picks the token that follows from a row of logits.
 pub trait Select: Send {
     /// The token after `text` (committed tokens) and `path` (tokens accepted in this step), given the
     /// logits `row` of the last of them. Called exactly once for each position of the answer, in order.
-    fn select(&mut self, row: &[f32], text: &[TokenId], path: &[TokenId]) -> TokenId;
+    fn select(&mut self, row: Row<'_>, text: &[TokenId], path: &[TokenId]) -> TokenId;
 }
 
 /// Picks the largest logit.
@@ -16,8 +16,8 @@ pub trait Select: Send {
 pub struct Greedy;
 
 impl Select for Greedy {
-    fn select(&mut self, row: &[f32], _text: &[TokenId], _path: &[TokenId]) -> TokenId {
-        argmax(row)
+    fn select(&mut self, row: Row<'_>, _text: &[TokenId], _path: &[TokenId]) -> TokenId {
+        row.argmax()
     }
 }
 

@@ -89,14 +89,14 @@ fn the_record_has_what_the_format_and_the_report_ask_for() {
         assert!(timings.prefill[turn] > 0.0 && timings.decode[turn] > 0.0);
     }
     // The second turn goes on with the cache of the first: it computes its own tokens only, and perhaps the answer's
-    // last ones, which no pass has seen yet.
+    // last ones, which no pass has seen yet or which were to be decoded again.
     let prompts = choice.prompt_tokens.unwrap();
     let computed = choice.prefill_tokens.unwrap();
     assert_eq!(prompts[0], computed[0]);
     assert!(prompts[1] > prompts[0] + choice.new_tokens[0]);
     let own = prompts[1] - prompts[0] - choice.new_tokens[0];
     assert!(
-        (own..=own + 2).contains(&computed[1]),
+        (own..=own + 2 + 8).contains(&computed[1]),
         "{prompts:?} {computed:?} {own}"
     );
     let steps: usize = choice.step_us.unwrap().iter().map(Vec::len).sum();

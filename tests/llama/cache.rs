@@ -1,7 +1,8 @@
 //! Caches after failures, and memories that cannot be cut back.
 
-use logitspec::draft::{DraftTree, ROOT, TreeLimits};
+use logitspec::draft::{DraftTree, ROOT, ROW_CANDIDATES, TreeLimits};
 use logitspec::runtime::DecodeError;
+use logitspec::verify::top_k;
 
 use super::*;
 
@@ -18,6 +19,46 @@ fn bush(children: usize, first: TokenId) -> DraftTree {
 fn apart(a: &[f32], b: &[f32]) -> f32 {
     let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs());
     apart.fold(0.0, f32::max)
+}
+
+/// The best of each row are those that a look at the row finds, and, where rows are looked through while they are copied, known before.
+fn assert_knows_the_best(target: &LlamaTarget<'_>, tree: &DraftTree) {
+    let looks = cfg!(all(
+        target_os = "linux",
+        target_arch = "x86_64",
+        feature = "kernels"
+    )) && !cfg!(any(feature = "dynamic-link", feature = "dynamic-backends"));
+    for node in ROOT..tree.len() {
+        let row = target.row(node);
+        let best = top_k(row.logits(), ROW_CANDIDATES);
+        assert_eq!(row.logits(), target.logits(node));
+        assert_eq!(row.best(), if looks { &best[..] } else { &[] });
+        assert_eq!(row.argmax(), best[0].token);
+    }
+}
+
+#[test]
+fn the_best_of_rows_are_known_also_where_a_tree_is_computed_in_parts() {
+    let engine = engine("tiny-llama.gguf");
+    for n_ubatch in [4, 7, 16, 64] {
+        let context = ContextOptions {
+            n_ubatch: Some(n_ubatch),
+            ..CONTEXT
+        };
+        let mut target = engine.context(&context).unwrap();
+        let row = target.append(&[3, 4, 5, 6, 7]).unwrap();
+        // One row is not looked through beforehand.
+        assert!(target.row(row).best().is_empty());
+        // 31 and 34 tokens: no part has one row only.
+        for missing in [&[][..], &[9, 10, 11]] {
+            let tree = bush(30, 5);
+            target.decode_tree(missing, &tree).unwrap();
+            assert_knows_the_best(&target, &tree);
+            target.commit(&tree, &[]);
+        }
+        target.append(&[8]).unwrap();
+        assert!(target.row(ROOT).best().is_empty());
+    }
 }
 
 /// The row after `text` on a fresh cache must be that of one more token on `target`.
@@ -91,6 +132,7 @@ fn rows_stay_and_nothing_comes_between_while_cells_are_moved() {
             rows.collect::<Vec<_>>()
         };
         let before = read(&target);
+        assert_knows_the_best(&target, &tree);
         if !missing.is_empty() {
             // Each node has its own row, with the missing tokens ahead.
             for node in [ROOT, 1, 2] {
@@ -107,6 +149,7 @@ fn rows_stay_and_nothing_comes_between_while_cells_are_moved() {
         let kept = if round % 4 == 1 { &[] } else { &path[..] };
         target.commit(&tree, kept);
         assert!(read(&target) == before, "round {round}");
+        assert_knows_the_best(&target, &tree);
         text.push(tree.token(ROOT));
         text.extend(path.iter().map(|&node| tree.token(node)));
         // What was not kept is decoded with the next tree.

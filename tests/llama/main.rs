@@ -223,7 +223,9 @@ fn after_any_step_the_last_row_is_that_of_a_fresh_decode() {
         session.prefill(&prompt, &mut go_on).unwrap();
         for _ in 0..40 {
             session.step(usize::MAX).unwrap().unwrap();
-            assert_eq!(session.model().n_past(), session.text().len());
+            // All of it is in the cache, but for what is decoded again.
+            let missing = session.text().len() - session.model().n_past();
+            assert!(missing <= 24 / 8, "{missing}");
             fresh.reset();
             fresh.prefill(session.text(), &mut go_on).unwrap();
             let (ours, theirs) = (session.last_logits().unwrap(), fresh.last_logits().unwrap());

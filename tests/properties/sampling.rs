@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use logitspec::TokenId;
 use logitspec::draft::{DraftTree, ROOT, TreeLimits};
-use logitspec::verify::{Sampler, SamplingParams, Select, walk};
+use logitspec::verify::{Row, Sampler, SamplingParams, Select, walk};
 
 const VOCABULARY: usize = 4;
 const LENGTH: usize = 3;
@@ -150,11 +150,11 @@ fn steps(params: SamplingParams) -> impl FnMut(&[TokenId]) -> Vec<TokenId> {
         if text.is_empty() {
             next = None;
         }
-        let root = next.unwrap_or_else(|| sampler.select(&row(text), text, &[]));
+        let root = next.unwrap_or_else(|| sampler.select(Row::from(&row(text)), text, &[]));
         let tree = drafted(root, text, &mut random);
         let accepted = walk(
             &tree,
-            |_, path| sampler.select(&row(&[text, path].concat()), text, path),
+            |_, path| sampler.select(Row::from(&row(&[text, path].concat())), text, path),
             |_| false,
         );
         next = accepted.next;
@@ -214,7 +214,7 @@ fn wrong_steps(accepts: fn(f64, f64) -> bool) -> impl FnMut(&[TokenId]) -> Vec<T
     let mut sampler = Sampler::new(OPEN);
     let mut random = fastrand::Rng::with_seed(3);
     move |text| {
-        let root = sampler.select(&row(text), text, &[]);
+        let root = sampler.select(Row::from(&row(text)), text, &[]);
         let tree = drafted(root, text, &mut random);
         let mut said = vec![root];
         if let Some(first) = tree.children(ROOT).next() {

@@ -48,6 +48,12 @@ const FEW: usize = 3;
 /// `docs/decisions.md`).
 const HOPE: f32 = 0.25;
 
+/// Most leaves of a tree. Each is a sequence of the cache, and llama.cpp takes microseconds to bring one in step; the last leaves of a
+/// large tree are its unlikeliest guesses ("Fewer leaves" in `docs/decisions.md`).
+fn most_leaves(capacity: usize) -> usize {
+    (capacity / 2).max(32)
+}
+
 /// A token that may follow a node.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
@@ -149,7 +155,9 @@ impl Growth {
 
         self.expand_root(sources, reach, input);
         let mut expected = 1.0;
-        let sizes = Sizes::of(input.cost, tree.limits().capacity);
+        let capacity = tree.limits().capacity;
+        let leaves = most_leaves(capacity);
+        let sizes = Sizes::of(input.cost, capacity);
         let mut best = Best::new(reach.price, sizes, input.cost);
         // The most that a further node would bring.
         let mut rest = 0.0;
@@ -184,6 +192,9 @@ impl Growth {
                 // Nor do its siblings pay, unless something is found first that fills the size up to a step of the cost.
                 self.aside.push(next);
                 continue;
+            }
+            if tree.leaf_count() >= leaves && !tree.is_leaf(parent) {
+                continue; // and so are its siblings
             }
             self.offer_sibling(parent, candidate, mass);
             let Candidate {
@@ -506,10 +517,26 @@ mod tests {
     fn nothing_is_looked_for_below_nodes_that_the_tree_ends_with() {
         let (tree, searches) = grown(&[1, 2, 3, 4, 5], 2, 2);
         assert_eq!((tree.len(), searches), (2, 1));
-        // 63 runners-up that never stood in the text: none is worth a look while others wait.
-        let (tree, searches) = grown(&[1, 2, 3], 7, 64);
-        assert_eq!((tree.len(), tree.leaf_count()), (64, 63));
+        // Runners-up that never stood in the text: none is worth a look while others wait.
+        let (tree, searches) = grown(&[1, 2, 3], 7, 33);
+        assert_eq!((tree.len(), tree.leaf_count()), (33, 32));
         assert!(searches < 16, "{searches}");
+    }
+
+    #[test]
+    fn large_trees_have_fewer_leaves_than_candidates() {
+        for (capacity, leaves) in [(33, 32), (64, 32), (65, 32), (80, 40), (256, 128)] {
+            let (tree, _) = grown(&[1, 2, 3], 7, capacity);
+            assert_eq!((tree.len(), tree.leaf_count()), (leaves + 1, leaves));
+        }
+        // Chains go on below leaves.
+        let text: Vec<TokenId> = (0..200).chain(0..20).collect();
+        let (tree, _) = grown(&text, 20, 256);
+        assert!(
+            tree.leaf_count() <= 128 && tree.len() > 129,
+            "{}",
+            tree.len()
+        );
     }
 
     #[test]

@@ -289,6 +289,7 @@ impl Income {
 mod tests {
     use super::*;
     use crate::draft::{NodeId, NodeRows, PerSource, Shapes, TreeLimits};
+    use crate::verify::Row;
 
     /// The sources of a tree after a text that repeats itself, a root whose logits were seen, and runners-up.
     fn sources(leave_out: SourceSet) -> PerSource {
@@ -445,7 +446,7 @@ mod tests {
         let row = [0.0f32; 9];
         let rows = |node: NodeId| {
             asked.borrow_mut().push(node);
-            &row[..]
+            Row::from(&row)
         };
         drafter.observe(&Verified {
             tree: &tree,

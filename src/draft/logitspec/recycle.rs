@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::TokenId;
+use crate::draft::ROW_CANDIDATES;
 use crate::verify::Candidate;
 
 /// For each token whose logits were seen: their best candidates, when it was seen last.
@@ -14,7 +15,7 @@ pub(super) struct Recycled {
 }
 
 /// Candidates kept of a row.
-pub(super) const KEPT: usize = 8;
+pub(super) const KEPT: usize = ROW_CANDIDATES;
 
 /// The best candidates after a token, with their probabilities among themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -1,11 +1,13 @@
 //! llama.cpp, through `llama-cpp-2`: the only module that names it.
 
 mod beside;
+mod best;
 mod build;
 mod engine;
 mod info;
 mod kernels;
 mod log;
+
 mod options;
 #[cfg_attr(not(few_token_kernels), path = "no_products.rs")]
 mod products;

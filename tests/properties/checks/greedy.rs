@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use logitspec::TokenId;
 use logitspec::draft::{DraftTree, NodeId, ROOT, TreeLimits};
-use logitspec::verify::{Accepted, Greedy, Select, walk};
+use logitspec::verify::{Accepted, Greedy, Row, Select, walk};
 
 const VOCABULARY: usize = 5;
 
@@ -90,7 +90,7 @@ pub fn check(seed: u8, root: u8, stop: Option<u8>, pushes: &[(u16, u8, bool)]) {
                 "each position is asked for once, in order"
             );
             assert_eq!(tokens_to(&tree, node), path, "the row of another path");
-            Greedy.select(&row(seed, path), &[], path)
+            Greedy.select(Row::from(&row(seed, path)), &[], path)
         },
         |tokens| tokens.last().copied() == stop,
     );

@@ -2,7 +2,7 @@
 
 use logitspec::TokenId;
 use logitspec::runtime::{ScriptedModel, TargetModel};
-use logitspec::verify::{Sampler, SamplingParams, Select};
+use logitspec::verify::{Row, Sampler, SamplingParams, Select};
 
 use super::drafters::naive_argmax;
 
@@ -30,7 +30,7 @@ impl Plain {
     pub fn draw_ahead(&mut self) -> TokenId {
         let row = self.model.logits_after(&self.text);
         *self.next.get_or_insert_with(|| match &mut self.sampler {
-            Some(sampler) => sampler.select(&row, &self.text, &[]),
+            Some(sampler) => sampler.select(Row::from(&row), &self.text, &[]),
             None => naive_argmax(&row),
         })
     }

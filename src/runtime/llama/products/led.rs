@@ -1,14 +1,14 @@
 //! Functions of llama.cpp that the linker leads here, where they may answer no.
 
-/// Names a function of llama.cpp that takes a thread's call and a result of the graph, and where the linker leads calls of it: to a
-/// function of the same kind that says whether it did what was asked. If it did not, llama.cpp's own does it. Declares a function that gives
+/// Names a function of llama.cpp that takes up to five numbers and addresses, and where the linker leads calls of it: to a
+/// function that takes the same and says whether it did what was asked. If it did not, llama.cpp's own does it. Declares a function that gives
 /// the address of that, or null where it is not there or calls of it are not led here.
 ///
 /// A weak symbol that is not there has no address. Rust has no weak symbols, so this is not in Rust; and hidden, since Rust's own way to
 /// export a function would put it among the symbols of every shared library that this crate is in.
 macro_rules! led {
-    ($name:literal to $function:path; $(#[$about:meta])* $address:ident) => {
-        const _: unsafe extern "C" fn(*const Call, *const sys::ggml_tensor) -> bool = $function;
+    ($name:literal to $function:path: $kind:ty; $(#[$about:meta])* $address:ident) => {
+        const _: $kind = $function;
 
         std::arch::global_asm!(
             concat!(".pushsection .text.__wrap_", $name, ", \"ax\", @progbits"),
@@ -22,10 +22,18 @@ macro_rules! led {
             ".cfi_adjust_cfa_offset 8",
             "push rsi",
             ".cfi_adjust_cfa_offset 8",
-            "sub rsp, 8",
+            "push rdx",
+            ".cfi_adjust_cfa_offset 8",
+            "push rcx",
+            ".cfi_adjust_cfa_offset 8",
+            "push r8",
             ".cfi_adjust_cfa_offset 8",
             "call {function}",
-            "add rsp, 8",
+            "pop r8",
+            ".cfi_adjust_cfa_offset -8",
+            "pop rcx",
+            ".cfi_adjust_cfa_offset -8",
+            "pop rdx",
             ".cfi_adjust_cfa_offset -8",
             "pop rsi",
             ".cfi_adjust_cfa_offset -8",
@@ -61,4 +69,4 @@ macro_rules! led {
         }
     };
 }
-pub(super) use led;
+pub(in crate::runtime::llama) use led;

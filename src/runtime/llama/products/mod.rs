@@ -17,7 +17,7 @@ mod ahead;
 mod amx;
 mod f16;
 mod lanes;
-mod led;
+pub(super) mod led;
 mod node;
 mod packed;
 mod plain;
