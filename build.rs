@@ -6,7 +6,8 @@ use std::process::Command;
 /// What of this checkout goes into the program: whether these were changed is what counts.
 const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
 
-/// llama.cpp's functions that kernels of this crate stand in for, by the names that the linker knows. The last is C++'s
+/// llama.cpp's functions that this crate stands in for, by the names that the linker knows: those that compute products, and the one that
+/// copies their results. The last is C++'s
 /// `ggml_backend_amx_mul_mat`, and there only where llama.cpp is built for a processor with AMX.
 const LED_HERE: [&str; 4] = [
     "llamafile_sgemm",
@@ -29,7 +30,7 @@ fn main() {
     }
 }
 
-/// Has the linker lead llama.cpp's calls of [`LED_HERE`] to `src/runtime/llama/products`, where that can be: through a C
+/// Has the linker lead llama.cpp's calls of [`LED_HERE`] to `src/runtime/llama/products` and `best.rs` beside it, where that can be: through a C
 /// compiler that links as GNU's do, with kernels for the processor, and with a llama.cpp that has the first of them and is linked in,
 /// not loaded.
 fn lead_products_here() {

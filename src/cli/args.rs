@@ -103,7 +103,7 @@ pub(super) struct ModelArgs {
     pub no_mmap: bool,
 
     /// Never use logitspec's own kernels (on x86 Linux, they compute passes of two tokens and more for F16
-    /// and Q8_0 weights, with AVX-512 VNNI for Q4_K and Q6_K, and with AMX for Q4_0 and Q5_K as well)
+    /// and Q8_0 weights, with AVX-512 VNNI for Q4_0, Q4_K and Q6_K, and with AMX for Q5_K as well)
     #[arg(long, alias = "llama_kernels")]
     pub llama_kernels: bool,
 

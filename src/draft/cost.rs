@@ -90,13 +90,22 @@ impl PassCost {
         self.shapes.is_some()
     }
 
-    /// What has to speak for passes of `tokens` tokens (at least one) where they have another size now: twice the charge,
-    /// for the way there and back, or less the more usual that size is.
+    /// What has to speak for passes of `tokens` tokens (at least one) where they have another size now: the charge for the way there,
+    /// if the graph of the pass before could serve again, and for the way back, or less the more usual that size is.
     pub fn change(&self, tokens: usize) -> f64 {
         self.shapes.as_ref().map_or(0.0, |shapes| {
+            let there = if shapes.last.is_some() { 1.0 } else { 0.0 };
             let share = shapes.shares.get(tokens.max(1) - 1).copied();
-            shapes.charge * (2.0 - share.unwrap_or(0.0)).max(1.0)
+            let back = (1.0 - share.unwrap_or(0.0)).max(0.0);
+            shapes.charge * (there + back)
         })
+    }
+
+    /// Tells how many tokens a pass has to have to find its graph, if any.
+    pub(crate) fn set_last(&mut self, tokens: Option<usize>) {
+        if let Some(shapes) = &mut self.shapes {
+            shapes.last = tokens;
+        }
     }
 
     /// Time of a pass over a tree of `nodes` nodes (at least one) and what is ahead of it, as things stand: with a graph
@@ -150,8 +159,13 @@ mod tests {
         assert_eq!([cost.bare(1), cost.bare(2), cost.bare(3)], [1.0, 1.5, 2.0]);
         assert_eq!([cost.of(1), cost.of(2), cost.of(3)], [1.0, 1.5, 2.0]);
         assert_eq!([cost.time(1), cost.time(2), cost.time(3)], [1.4, 1.5, 2.4]);
-        let changes = [1, 2, 3].map(|tokens| cost.change(tokens));
-        assert_eq!(changes, [0.625, 0.875, 1.0]);
+        let changes = |cost: &PassCost| [1, 2, 3].map(|tokens| cost.change(tokens));
+        assert_eq!(changes(&cost), [0.625, 0.875, 1.0]);
+        // The way there is free where there is a graph to build in any case.
+        cost.set_last(None);
+        assert_eq!(changes(&cost), [0.125, 0.375, 0.5]);
+        assert_eq!([cost.time(1), cost.time(2)], [1.4, 1.9]);
+        cost.set_last(Some(2));
         // A token ahead of the tree counts in what is of a tree.
         cost.set_ahead(1);
         assert_eq!([cost.bare(1), cost.bare(2)], [1.0, 1.5]);

@@ -4,7 +4,7 @@ use crate::TokenId;
 use crate::draft::{DraftTree, NodeId, PassCost};
 use crate::verify::{Candidate, Row};
 
-/// As many candidates of a row as drafters keep.
+/// How many candidates of a row drafters keep.
 pub const ROW_CANDIDATES: usize = 8;
 
 /// What a drafter is told in one decode step.

@@ -329,7 +329,7 @@ impl<M: TargetModel> Session<M> {
         let known = left == 1 || room == 0 || self.model.is_end(root);
         let skip = known && (room == 0 || !self.options.method.verifies_last_step());
         if !skip {
-            self.cost.set_ahead(missing);
+            self.cost.expect(self.model.n_past(), missing);
             let input = DraftInput {
                 text: &self.text,
                 root,

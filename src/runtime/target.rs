@@ -78,7 +78,7 @@ pub trait TargetModel {
     /// The logits of a row of the last decode, borrowed until the next.
     fn logits(&self, row: usize) -> &[f32];
 
-    /// The same, with what the model knows of them already.
+    /// The same logits, with the best of them if the model knows them already.
     fn row(&self, row: usize) -> Row<'_> {
         self.logits(row).into()
     }

@@ -39,8 +39,9 @@ impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// A row and its [best](top_k) candidates, as many as were looked for.
+    /// A row and its best candidates, as many as were looked for: they have to be what [`top_k`] gives.
     pub fn with_best(logits: &'a [f32], best: &'a [Candidate]) -> Self {
+        debug_assert!(best.first().is_none_or(|it| it.token == argmax(logits)));
         Self { logits, best }
     }
 
@@ -146,18 +147,20 @@ fn top_k_of_blocks(row: &[f32], size: usize, maxima: &[f32], k: usize, found: &m
     found.truncate(k);
 }
 
-/// Copies a row, and puts the `k` largest logits into `found` on the way, as [`top_k_into`] does: the row is fetched from memory once, and
-/// its end is still near when its best are picked.
-///
-/// # Panics
-/// If the rows differ in length.
+/// Hands a row on, block by block, each with where it begins, and puts its `k` largest logits into `found`, as [`top_k_into`] does. So it
+/// is fetched from memory once, and still near when they are picked.
 #[cfg(any(test, few_token_kernels))]
-pub(crate) fn copy_and_top_k(row: &[f32], to: &mut [f32], k: usize, found: &mut Vec<Candidate>) {
+pub(crate) fn hand_on_and_top_k(
+    row: &[f32],
+    k: usize,
+    found: &mut Vec<Candidate>,
+    mut hand_on: impl FnMut(usize, &[f32]),
+) {
     let size = if k < row.len() / BLOCK { BLOCK } else { LANES };
-    let blocks = row.chunks(size).zip(to.chunks_mut(size));
+    let blocks = row.chunks(size).zip((0..).step_by(size));
     let maxima: Vec<f32> = blocks
-        .map(|(block, to)| {
-            to.copy_from_slice(block);
+        .map(|(block, start)| {
+            hand_on(start, block);
             block_max(block)
         })
         .collect();
@@ -249,14 +252,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_row_that_is_copied_has_the_same_best_however_many_are_known(
+        fn a_row_that_is_handed_on_has_the_same_best_however_many_are_known(
             row in row(1),
             k in 0usize..20,
             wanted in 0usize..20,
         ) {
-            let mut copy = vec![0.0; row.len()];
+            let mut copy = Vec::new();
             let mut best = Vec::new();
-            copy_and_top_k(&row, &mut copy, k, &mut best);
+            hand_on_and_top_k(&row, k, &mut best, |start, block| {
+                assert_eq!(start, copy.len());
+                copy.extend_from_slice(block);
+            });
             let bits = |row: &[f32]| row.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             prop_assert_eq!(bits(&copy), bits(&row));
             prop_assert_eq!(&best, &top_k(&row, k));

@@ -223,7 +223,7 @@ fn after_any_step_the_last_row_is_that_of_a_fresh_decode() {
         session.prefill(&prompt, &mut go_on).unwrap();
         for _ in 0..40 {
             session.step(usize::MAX).unwrap().unwrap();
-            // All of it is in the cache, but for what is decoded again.
+            // All of it is in the cache, but for what is decoded again, of a pass one token in eight.
             let missing = session.text().len() - session.model().n_past();
             assert!(missing <= 24 / 8, "{missing}");
             fresh.reset();

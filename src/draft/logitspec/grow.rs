@@ -48,7 +48,7 @@ const FEW: usize = 3;
 /// `docs/decisions.md`).
 const HOPE: f32 = 0.25;
 
-/// Most leaves of a tree. Each is a sequence of the cache, and llama.cpp takes microseconds to bring one in step; the last leaves of a
+/// Most leaves of a tree, as long as it can grow elsewhere. Each is a sequence of the cache, and llama.cpp takes microseconds to bring one in step; the last leaves of a
 /// large tree are its unlikeliest guesses ("Fewer leaves" in `docs/decisions.md`).
 fn most_leaves(capacity: usize) -> usize {
     (capacity / 2).max(32)
@@ -127,6 +127,8 @@ pub(super) struct Growth {
     waiting: BinaryHeap<Waiting>,
     /// What does not pay as things stand.
     aside: Vec<Waiting>,
+    /// What would be a leaf too many.
+    too_wide: Vec<Waiting>,
     turns: usize,
     tail: Vec<TokenId>,
     /// The candidates of the node being expanded.
@@ -156,17 +158,23 @@ impl Growth {
         self.expand_root(sources, reach, input);
         let mut expected = 1.0;
         let capacity = tree.limits().capacity;
-        let leaves = most_leaves(capacity);
+        let mut leaves = most_leaves(capacity);
         let sizes = Sizes::of(input.cost, capacity);
         let mut best = Best::new(reach.price, sizes, input.cost);
         // The most that a further node would bring.
         let mut rest = 0.0;
         let held = hold.nodes(input.cost);
         self.worths.push(best.of(1, expected, input.cost));
-        while let Some(next) = self.waiting.pop() {
-            if tree.is_full() {
-                break;
-            }
+        while !tree.is_full() {
+            let Some(next) = self.waiting.pop() else {
+                if self.too_wide.is_empty() {
+                    break;
+                }
+                // Chains have come to their ends: better more leaves than fewer nodes.
+                leaves = usize::MAX;
+                self.waiting.extend(self.too_wide.drain(..));
+                continue;
+            };
             let Waiting { gain, what, .. } = next;
             let (parent, candidate, mass) = match what {
                 What::Take {
@@ -179,7 +187,9 @@ impl Growth {
                     let gain = self.nodes[node].gain;
                     if tree.len() >= held && best.is_final(tree, expected, gain, input.cost) {
                         rest = gain;
-                        break;
+                        // But for what had no place.
+                        self.waiting.clear();
+                        continue;
                     }
                     self.tail.truncate(rooted);
                     tree.append_path(node, &mut self.tail);
@@ -194,7 +204,8 @@ impl Growth {
                 continue;
             }
             if tree.leaf_count() >= leaves && !tree.is_leaf(parent) {
-                continue; // and so are its siblings
+                self.too_wide.push(next);
+                continue; // its siblings come after it
             }
             self.offer_sibling(parent, candidate, mass);
             let Candidate {
@@ -256,6 +267,7 @@ impl Growth {
         self.places.clear();
         self.waiting.clear();
         self.aside.clear();
+        self.too_wide.clear();
         self.turns = 0;
         self.tail.clear();
         self.worths.clear();
@@ -517,26 +529,28 @@ mod tests {
     fn nothing_is_looked_for_below_nodes_that_the_tree_ends_with() {
         let (tree, searches) = grown(&[1, 2, 3, 4, 5], 2, 2);
         assert_eq!((tree.len(), searches), (2, 1));
-        // Runners-up that never stood in the text: none is worth a look while others wait.
-        let (tree, searches) = grown(&[1, 2, 3], 7, 33);
-        assert_eq!((tree.len(), tree.leaf_count()), (33, 32));
+        // 31 runners-up that never stood in the text: none is worth a look while others wait.
+        let (tree, searches) = grown(&[1, 2, 3], 7, 32);
+        assert_eq!((tree.len(), tree.leaf_count()), (32, 31));
         assert!(searches < 16, "{searches}");
     }
 
     #[test]
-    fn large_trees_have_fewer_leaves_than_candidates() {
-        for (capacity, leaves) in [(33, 32), (64, 32), (65, 32), (80, 40), (256, 128)] {
-            let (tree, _) = grown(&[1, 2, 3], 7, capacity);
-            assert_eq!((tree.len(), tree.leaf_count()), (leaves + 1, leaves));
+    fn large_trees_rather_go_on_below_their_leaves_than_have_more_of_them() {
+        // What follows the root was followed by others, too.
+        let text: Vec<TokenId> = (0..60)
+            .flat_map(|n| [9, 1000 + n, 2000 + n, 3000 + n])
+            .collect();
+        for (capacity, leaves) in [(33, 32), (64, 32), (65, 32), (80, 40)] {
+            let (tree, _) = grown(&text, 9, capacity);
+            assert_eq!(tree.len(), capacity);
+            assert!(tree.leaf_count() <= leaves, "{}", tree.leaf_count());
         }
-        // Chains go on below leaves.
-        let text: Vec<TokenId> = (0..200).chain(0..20).collect();
-        let (tree, _) = grown(&text, 20, 256);
-        assert!(
-            tree.leaf_count() <= 128 && tree.len() > 129,
-            "{}",
-            tree.len()
-        );
+        // Nowhere to go on.
+        for capacity in [33, 64, 256] {
+            let (tree, _) = grown(&[1, 2, 3], 7, capacity);
+            assert_eq!((tree.len(), tree.leaf_count()), (capacity, capacity - 1));
+        }
     }
 
     #[test]

@@ -136,7 +136,7 @@ mod tests {
     fn charging(charge: f64) -> PassCost {
         let mut cost = PassCost::flat();
         cost.set_shapes(Shapes {
-            last: None,
+            last: Some(1),
             rebuild: charge,
             charge,
             shares: Vec::new(),
@@ -238,7 +238,7 @@ mod tests {
         let steps = |price, shares: Vec<f64>| {
             let mut cost = PassCost::flat();
             cost.set_shapes(Shapes {
-                last: None,
+                last: Some(1),
                 rebuild: 1.0,
                 charge: 1.0,
                 shares,
@@ -260,7 +260,7 @@ mod tests {
     fn a_step_that_may_not_choose_changes_nothing() {
         let mut cost = PassCost::flat();
         cost.set_shapes(Shapes {
-            last: None,
+            last: Some(1),
             rebuild: 1.0,
             charge: 1.0,
             shares: vec![1.0],

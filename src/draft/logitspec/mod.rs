@@ -210,7 +210,7 @@ impl Drafter for LogitSpec {
         }
         // The latest row of a token counts, of those of one pass the likeliest: what was accepted, from the last on,
         // before guesses that were not. The row of the last accepted one comes with the next step. Reading a row
-        // means fetching it from memory, so no token's is read twice.
+        // may mean fetching it from memory, so no token's is read twice.
         let accepted = path.split_last().into_iter();
         let accepted = accepted.flat_map(|(_, before)| before.iter().rev().copied().chain([ROOT]));
         let guesses = (ROOT + 1..tree.len()).filter(|node| !path.contains(node));

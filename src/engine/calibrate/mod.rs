@@ -11,7 +11,6 @@ use crate::TokenId;
 use crate::draft::{DraftTree, ROOT, TreeLimits};
 use crate::engine::cost::{CostModel, Curve};
 use crate::runtime::{DecodeError, TargetModel};
-use crate::verify::{argmax, top_k};
 pub use file::{Calibration, CalibrationError, CalibrationKey};
 
 /// What a pass of one size costs at one context length; medians, in seconds.
@@ -30,13 +29,14 @@ pub struct PassTimes {
     pub rebuilt: f64,
     /// What asking for the rows of all its tokens adds to a chain of them of which the last row alone is wanted. llama.cpp
     /// leaves out what no row needs from the last layer's feed-forward part on, so this is that part, the output layer,
-    /// copying its results off the device, and what a tree's mask costs beyond a chain's. 0 in older files, which do not
+    /// copying its results off the device, looking through them where that is done on the way, and what a tree's mask costs
+    /// beyond a chain's. 0 in older files, which do not
     /// say.
     #[serde(default)]
     pub rows: f64,
     /// Moving cells of the KV cache between sequences, before and after.
     pub kv: f64,
-    /// The largest logit of one row.
+    /// The largest logit of one row, as far as it is not known already.
     pub argmax: f64,
     /// The 64 largest of one row.
     pub top_k: f64,
@@ -287,10 +287,12 @@ impl<'m, M: TargetModel> Passes<'m, M> {
         let pass = start.elapsed();
         let kv_within = model.kv_time().saturating_sub(kv_before);
         let searched = Instant::now();
-        std::hint::black_box(argmax(model.logits(ROOT)));
+        std::hint::black_box(model.row(ROOT).argmax());
         let argmax_time = searched.elapsed();
         let searched = Instant::now();
-        std::hint::black_box(top_k(model.logits(tree.len() - 1), 64));
+        let mut found = Vec::new();
+        model.row(tree.len() - 1).top_k_into(64, &mut found);
+        std::hint::black_box(found);
         let top_k_time = searched.elapsed();
         model.commit(&tree, &[]);
         model.truncate(n_past);

@@ -38,6 +38,8 @@ pub struct CostModel {
     plain_drift: f64,
     rebuild: Rebuild,
     reluctance: Reluctance,
+    /// Whether the size of the last pass was anybody's choice.
+    chosen: bool,
     /// The shape of the pass before, while its graph can be used again.
     last: Option<Shape>,
     /// The part of the recent passes that had `1..` tokens.
@@ -69,9 +71,14 @@ impl Pass {
         Shape {
             tokens: self.tokens,
             sequences: self.sequences,
-            pieces: (self.n_past + self.tokens).div_ceil(GRAPH_CELLS),
+            pieces: pieces(self.n_past + self.tokens),
         }
     }
+}
+
+/// Pieces of the cache that hold so many tokens.
+fn pieces(tokens: usize) -> usize {
+    tokens.div_ceil(GRAPH_CELLS)
 }
 
 /// Time to build a graph, in passes of one token.
@@ -81,7 +88,8 @@ struct Rebuild {
     seen: u32,
 }
 
-/// What a change of shape has to bring, in passes of one token, whatever a graph costs, so that most passes find theirs.
+/// What a change of size has to bring, in passes of one token, whatever a graph costs, so that most passes have the size of the one
+/// before.
 #[derive(Clone, Copy, Debug)]
 struct Reluctance(f64);
 
@@ -108,15 +116,15 @@ const REBUILD: f64 = 0.02;
 /// A change of shape is charged somewhat more than it was seen to cost: what a tree of another size will bring is a guess,
 /// that it costs is not.
 const CAUTION: f64 = 1.5;
-/// Of the passes, the part that is to find its graph. Building one is not all that a change costs: a GPU that has recorded a
-/// graph plays it back only where several passes alike follow each other. What this takes, and what it costs where graphs cost
-/// nothing, is in docs/decisions.md, "A change of shape".
-const REUSED: f64 = 0.92;
-/// How reluctant one is at first, and may become, in passes of one token; and by how much, as a logarithm, a pass that had its
-/// graph to build and one that had not would differ in what they make of it.
-const RELUCTANCE: f64 = 0.6;
-const RELUCTANCES: (f64, f64) = (0.05, 4.0);
-const GAIN: f64 = 0.1;
+/// Of the passes that follow another one, the part that is to have its size. Building a graph is not all that a change costs: a GPU
+/// that has recorded one plays it back only where several passes alike follow each other. What this takes, and what it costs where
+/// graphs cost nothing, is in docs/decisions.md, "A change of shape".
+const HELD: f64 = 0.96;
+/// What a change has to bring at first, in passes of one token; its bounds; and how fast it follows: what a pass of another size adds to
+/// its logarithm, and one of the same size takes off, are this together.
+const FIRST_RELUCTANCE: f64 = 0.6;
+const RELUCTANCE_RANGE: (f64, f64) = (0.05, 4.0);
+const RELUCTANCE_STEP: f64 = 0.1;
 /// After this many passes one alone changes little, and the sizes are swept only every so many passes.
 const SETTLED: usize = 64;
 const SWEEP: usize = 8;
@@ -153,7 +161,8 @@ impl CostModel {
                 ratio: REBUILD,
                 seen: 0,
             },
-            reluctance: Reluctance(RELUCTANCE),
+            reluctance: Reluctance(FIRST_RELUCTANCE),
+            chosen: true,
             last: None,
             shares: Vec::new(),
         }
@@ -229,9 +238,14 @@ impl CostModel {
         }
     }
 
-    /// The next pass has `tokens` tokens ahead of its tree.
-    pub fn set_ahead(&mut self, tokens: usize) {
-        self.current.set_ahead(tokens);
+    /// The next pass has `ahead` tokens ahead of its tree, and comes after `n_past` tokens in the cache.
+    pub fn expect(&mut self, n_past: usize, ahead: usize) {
+        self.current.set_ahead(ahead);
+        if !self.fixed {
+            let pieces = pieces(n_past + ahead + 1);
+            let last = self.last.filter(|last| last.pieces == pieces);
+            self.current.set_last(last.map(|last| last.tokens));
+        }
     }
 
     /// Tells that the model did something else than these passes: the next one has its graph to build.
@@ -260,8 +274,14 @@ impl CostModel {
         }
         let Pass { tokens, n_past, .. } = pass;
         let shape = pass.shape();
-        let reusing = self.last.replace(shape) == Some(shape);
-        self.reluctance.learn(reusing);
+        let before = self.last.replace(shape);
+        let reusing = before == Some(shape);
+        let chosen = !self.wants_plain();
+        let before = before.filter(|it| it.pieces == shape.pieces && chosen && self.chosen);
+        if let Some(before) = before {
+            self.reluctance.learn(before.tokens == tokens);
+        }
+        self.chosen = chosen;
         self.n_past = n_past;
         self.since_plain = if tokens == 1 { 0 } else { self.since_plain + 1 };
         if !(1..=MOST_TOKENS).contains(&tokens) || seconds <= 0.0 || !seconds.is_finite() {
@@ -401,11 +421,11 @@ impl Rebuild {
 }
 
 impl Reluctance {
-    /// Learns from a pass that found its graph, or did not: it stays as it is where so many do as should.
-    fn learn(&mut self, reusing: bool) {
-        let too_few = f64::from(u8::from(!reusing)) - (1.0 - REUSED);
-        let (least, most) = RELUCTANCES;
-        self.0 = (self.0 * (GAIN * too_few).exp()).clamp(least, most);
+    /// Learns from a pass that had the size of the one before, or another: it stays as it is where so many have it as should.
+    fn learn(&mut self, held: bool) {
+        let too_few = HELD - f64::from(u8::from(held));
+        let (least, most) = RELUCTANCE_RANGE;
+        self.0 = (self.0 * (RELUCTANCE_STEP * too_few).exp()).clamp(least, most);
     }
 }
 

@@ -12,8 +12,8 @@ use llama_cpp_2::model::LlamaModel;
 
 use crate::runtime::kv::KvOp;
 
-/// A llama.cpp context, and a thread that puts its KV cache in order while the decoding thread reads the logits of the
-/// last decode and drafts.
+/// A llama.cpp context, and a thread that puts its KV cache in order while the decoding thread drafts, and reads what it needs of the
+/// logits of the last decode.
 ///
 /// The thread starts with the first calls that are [handed over](Self::hand_over), and ends with the context.
 pub(super) struct Context<'a> {

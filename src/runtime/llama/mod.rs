@@ -7,7 +7,6 @@ mod engine;
 mod info;
 mod kernels;
 mod log;
-
 mod options;
 #[cfg_attr(not(few_token_kernels), path = "no_products.rs")]
 mod products;

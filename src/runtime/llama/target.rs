@@ -39,12 +39,14 @@ pub struct LlamaTarget<'a> {
 /// Sequences of a tree from which on moving cells after its pass takes so long that it is done beside the decoding thread.
 const MANY: usize = 16;
 
-/// Nanoseconds that a call to the cache takes, and more for each of its cells; and what is done beside it, reading rows and
-/// drafting, for each node of a tree. Measured on one machine: with 2,304 cells 2.6 to 3.3 us a call, with 16,384 9 to 10, and
-/// 385 us for 64 nodes.
+/// Nanoseconds that a call to the cache takes, and more for each of its cells; and what is done beside it for each node of a tree,
+/// drafting above all. Measured on one machine: with 2,304 cells 2.6 to 3.3 us a call, with 16,384 9 to 10, and 385 us for 64 nodes; on
+/// another, where rows were looked through as they were copied, 130 us.
 const CALL: f64 = 1_800.0;
 const CELL: f64 = 0.45;
 const NODE: f64 = 2_000.0;
+/// And reading its row, where its best are not known.
+const ROW: f64 = 4_000.0;
 
 /// A conversation may go on in another thread.
 const _: fn() = || {
@@ -247,7 +249,10 @@ impl TargetModel for LlamaTarget<'_> {
         // By rule and not by the clock, so that the same text is drafted for in the same way again.
         let moving = self.ledger.calls_for(path) as f64 * (CALL + CELL * self.cells as f64);
         let meantime = match self.moves_beside() {
-            true => self.ledger.layout().node_count() as f64 * NODE,
+            true => {
+                let row = if self.best.is_known() { 0.0 } else { ROW };
+                self.ledger.layout().node_count() as f64 * (NODE + row)
+            }
             false => 0.0,
         };
         Duration::from_secs_f64((moving - meantime).max(0.0) / 1e9)

@@ -1,6 +1,6 @@
 //! Functions of llama.cpp that the linker leads here, where they may answer no.
 
-/// Names a function of llama.cpp that takes up to five numbers and addresses, and where the linker leads calls of it: to a
+/// Names a function of llama.cpp that takes at most five numbers and addresses (more are not kept for llama.cpp's own), and where the linker leads calls of it: to a
 /// function that takes the same and says whether it did what was asked. If it did not, llama.cpp's own does it. Declares a function that gives
 /// the address of that, or null where it is not there or calls of it are not led here.
 ///

@@ -5,7 +5,7 @@
 //! "Weights ahead of time" and "AMX's layout" in docs/decisions.md). They read several rows of a matrix at a time, which processors
 //! do not see coming. The kernels here ask for what comes 64 KB later.
 //!
-//! They stand in for three functions of llama.cpp: `llamafile_sgemm`, which it calls for products of two tokens and more, the one
+//! They stand in for three functions of llama.cpp (for a fourth, see [`best`](super::best)): `llamafile_sgemm`, which it calls for products of two tokens and more, the one
 //! for weights in the layout that it has for processors with AMX, and the one that it asks first about every operation of a graph. On
 //! Linux, `build.rs` has the linker lead llama.cpp's calls of them to [`sgemm`], [`amx`] and [`plain`]. What these kernels are not made for
 //! (single tokens, other types of weights, other processors), that goes on to llama.cpp's own functions.
@@ -95,7 +95,7 @@ pub(super) fn are_left_to_llama(leave: bool) -> bool {
 }
 
 /// Raised whenever a change makes passes cost something else.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// The kernels that a model's products of two tokens and more are computed with here, instead of by llama.cpp. `None` where llama.cpp
 /// does it itself.
@@ -110,6 +110,7 @@ pub(super) fn in_use(quantization: &str, embedding_length: u32) -> Option<Kernel
         ("Q4_K_S" | "Q4_K_M", true) => (Kind::PackedQ4K, true),
         ("Q5_K_S" | "Q5_K_M", true) => (Kind::PackedQ5K, true),
         ("Q6_K", true) => (Kind::PackedQ6K, true),
+        ("Q4_0", false) if plain::layout().is_some() => (Kind::EightsQ4_0, true),
         ("Q4_K_S" | "Q4_K_M", false) if plain::layout().is_some() => (Kind::EightsQ4K, true),
         ("Q6_K", false) => (Kind::RowsQ6K, true),
         // Whatever most of a quantized model is in, llama.cpp writes its output in Q6_K, and some other matrices.
@@ -121,7 +122,7 @@ pub(super) fn in_use(quantization: &str, embedding_length: u32) -> Option<Kernel
     let left = *LEFT_TO_LLAMA.get().unwrap_or(&false);
     let linked = match kind {
         Kind::F16 | Kind::Q8_0 => sgemm::is_linked(),
-        Kind::EightsQ4K | Kind::RowsQ6K => plain::is_linked(),
+        Kind::EightsQ4_0 | Kind::EightsQ4K | Kind::RowsQ6K => plain::is_linked(),
         _ => amx::is_linked(),
     };
     if left || !fits || !linked || (kind.is_packed() && !packed::can()) {
@@ -159,7 +160,8 @@ enum Kind {
     PackedQ4K,
     PackedQ5K,
     PackedQ6K,
-    /// Weights in Q4_K, as llama.cpp lays eight rows out where there is no AMX.
+    /// Weights as llama.cpp lays eight rows out where there is no AMX.
+    EightsQ4_0,
     EightsQ4K,
     /// Weights in Q6_K as they lie in files.
     RowsQ6K,

@@ -1,4 +1,4 @@
-//! Where llama.cpp's calls come in for K-quants where there is no AMX.
+//! Where llama.cpp's calls come in for Q4_0 and K-quants where there is no AMX.
 //!
 //! llama.cpp asks a function whether an operation of the graph is for one of its layouts, before it does it itself. That is early enough to
 //! take weights in such a layout, and those in none.
@@ -72,6 +72,7 @@ fn row_size(weights: &sys::ggml_tensor) -> usize {
 /// `weights` is a tensor of llama.cpp's.
 unsafe fn kind(weights: &sys::ggml_tensor) -> Option<Kind> {
     let (kind, in_layout) = match weights.type_ {
+        sys::GGML_TYPE_Q4_0 => (Kind::EightsQ4_0, true),
         sys::GGML_TYPE_Q4_K => (Kind::EightsQ4K, true),
         sys::GGML_TYPE_Q6_K => (Kind::RowsQ6K, false),
         _ => return None,

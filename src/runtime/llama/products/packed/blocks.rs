@@ -87,10 +87,10 @@ pub(super) unsafe fn nibbles(from: *const u8) -> [__m512i; RUN / 4] {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Token {
     /// Its values, four and four.
-    values: [i32; RUN / 4],
+    pub(super) values: [i32; RUN / 4],
     /// VNNI wants weights without a sign, so a number is added to all of them. This takes back what that adds to a sum.
-    offset: i32,
-    scale: f32,
+    pub(super) offset: i32,
+    pub(super) scale: f32,
 }
 
 unsafe extern "C" {

@@ -2,11 +2,12 @@
 //!
 //! Most of them lie as llama.cpp has them for AMX: 16 rows together, block by block. Of each block first the values, four of each row at
 //! a time, then what scales them. From two tokens on llama.cpp multiplies these by AMX's tiles, which here costs more than VNNI does (see
-//! "AMX's layout" in docs/decisions.md). [`eights`] and [`rows`] are for processors without AMX.
+//! "AMX's layout" in docs/decisions.md). [`eight_blocks`], [`eights`] and [`rows`] are for processors without AMX.
 //!
 //! A product is, bit for bit, what llama.cpp computes for one token: the same sums in the same order.
 
 mod blocks;
+mod eight_blocks;
 mod eights;
 mod rows;
 mod super_blocks;
@@ -18,6 +19,7 @@ use super::ahead::{Ahead, Coming, Order, Share, Time};
 use super::tiles::TOKENS;
 use super::{Job, Kind, Pieces, Product, Results};
 use blocks::{Blocks, Q4_0, Q8_0};
+use eight_blocks::EightBlocks;
 use eights::Eights;
 use rows::Rows;
 use super_blocks::{Q4K, Q5K, Q6K, SuperBlocks};
@@ -69,6 +71,7 @@ macro_rules! of_format {
             Kind::PackedQ5K => $function::<SuperBlocks<Q5K>>($($argument),*),
             Kind::PackedQ6K => $function::<SuperBlocks<Q6K>>($($argument),*),
             Kind::PackedQ8_0 => $function::<Blocks<Q8_0>>($($argument),*),
+            Kind::EightsQ4_0 => $function::<EightBlocks>($($argument),*),
             Kind::EightsQ4K => $function::<Eights>($($argument),*),
             Kind::RowsQ6K => $function::<Rows>($($argument),*),
             Kind::F16 | Kind::F16F32 | Kind::Q8_0 => unreachable!("tokens are taken as they are"),

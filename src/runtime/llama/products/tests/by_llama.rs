@@ -1,10 +1,7 @@
-//! K-quants where there is no AMX, against llama.cpp's kernels for one token.
+//! Q4_0 and K-quants where there is no AMX, against llama.cpp's kernels for one token.
 
 use super::*;
 use packed::Rounded;
-
-/// Values of a block.
-const BLOCK: usize = 256;
 
 unsafe extern "C" {
     #[allow(non_snake_case)]
@@ -18,6 +15,15 @@ unsafe extern "C" {
         by: usize,
         nrc: c_int,
     );
+    fn ggml_gemv_q4_0_8x8_q8_0(
+        n: c_int,
+        results: *mut f32,
+        bs: usize,
+        weights: *const c_void,
+        token: *const c_void,
+        nr: c_int,
+        nc: c_int,
+    );
     #[allow(non_snake_case)]
     fn ggml_gemv_q4_K_8x8_q8_K(
         n: c_int,
@@ -30,7 +36,16 @@ unsafe extern "C" {
     );
 }
 
-const KINDS: [Kind; 2] = [Kind::EightsQ4K, Kind::RowsQ6K];
+const KINDS: [Kind; 3] = [Kind::EightsQ4_0, Kind::EightsQ4K, Kind::RowsQ6K];
+
+/// Where in a block there are numbers in half precision, two bytes each.
+fn halves(kind: Kind) -> Range<usize> {
+    match kind {
+        Kind::EightsQ4_0 => 0..8,
+        Kind::EightsQ4K => 0..16,
+        _ => 104..105,
+    }
+}
 
 /// Random weights, and tokens.
 #[derive(Debug)]
@@ -53,21 +68,18 @@ impl Case {
         let mut weights = vec![0; groups * blocks * kind.block().1];
         for block in weights.chunks_exact_mut(kind.block().1) {
             block.fill_with(|| random.u8(..));
-            let halves = match kind {
-                Kind::EightsQ4K => 0..16,
-                _ => 104..105,
-            };
-            for number in halves {
+            for number in halves(kind) {
                 let scale = half((random.f32() - 0.5) / 64.0).to_le_bytes();
                 block[2 * number..][..2].copy_from_slice(&scale);
             }
         }
-        let mut token = || (0..blocks * BLOCK).map(|_| random.f32() - 0.5).collect();
+        let length = blocks * kind.block().0;
+        let mut token = || (0..length).map(|_| random.f32() - 0.5).collect();
         Self {
             product: Product {
                 kind,
                 rows: groups,
-                length: blocks * BLOCK,
+                length,
                 tokens,
             },
             weights,
@@ -86,18 +98,28 @@ impl Case {
             rows, length, kind, ..
         } = self.product;
         let n = length as c_int;
-        let mut rounded = Vec::new();
+        let mut blocks = vec![0; length / q8_0::BLOCK * q8_0::BYTES];
+        let mut super_blocks = Vec::new();
         let of_token = |token: &Vec<f32>| {
-            Rounded::of(token, &mut rounded);
-            let token = rounded.as_ptr().cast();
+            let token: *const c_void = if kind == Kind::EightsQ4_0 {
+                packed::round(token, &mut blocks);
+                blocks.as_ptr().cast()
+            } else {
+                Rounded::of(token, &mut super_blocks);
+                super_blocks.as_ptr().cast()
+            };
             let mut results = vec![f32::NAN; rows * kind.group()];
             match kind {
-                // SAFETY: there are so many rows of so many values, and a token.
-                Kind::EightsQ4K => unsafe {
+                Kind::EightsQ4_0 | Kind::EightsQ4K => {
                     let (to, weights) = (results.as_mut_ptr(), self.weights.as_ptr().cast());
                     let count = results.len();
-                    ggml_gemv_q4_K_8x8_q8_K(n, to, count, weights, token, 1, count as c_int);
-                },
+                    let gemv = match kind {
+                        Kind::EightsQ4_0 => ggml_gemv_q4_0_8x8_q8_0,
+                        _ => ggml_gemv_q4_K_8x8_q8_K,
+                    };
+                    // SAFETY: there are so many rows of so many values, and a token.
+                    unsafe { gemv(n, to, count, weights, token, 1, count as c_int) }
+                }
                 _ => {
                     for (row, result) in self
                         .weights
@@ -138,7 +160,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn k_quants_are_bit_for_bit_what_llama_computes_for_one_token(
+    fn results_are_bit_for_bit_what_llama_computes_for_one_token(
         kind in prop::sample::select(&KINDS[..]),
         groups in 1..12_usize,
         blocks in 1..4_usize,
@@ -184,18 +206,17 @@ fn extremes_are_as_llama_computes_them() {
             for token in [-1.0, 0.0, 1.0] {
                 let mut case = Case::random(kind, [1, 2, 3], vec![], 1);
                 for block in case.weights.chunks_exact_mut(kind.block().1) {
-                    // All but what is in half precision.
-                    match kind {
-                        Kind::EightsQ4K => block[32..].fill(byte),
-                        _ => block[..208].fill(byte),
-                    }
+                    let halves = 2 * halves(kind).start..2 * halves(kind).end;
+                    let others = block.iter_mut().enumerate();
+                    let others = others.filter(|(at, _)| !halves.contains(at));
+                    others.for_each(|(_, value)| *value = byte);
                 }
                 for values in &mut case.tokens {
                     values.fill(token);
                     // What is largest is rounded to -127, so that all others are +127.
                     values
                         .iter_mut()
-                        .step_by(BLOCK)
+                        .step_by(kind.block().0)
                         .for_each(|it| *it *= -1.001);
                 }
                 case.check().expect("the same");

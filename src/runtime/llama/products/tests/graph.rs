@@ -362,25 +362,30 @@ fn weighted(kind: sys::ggml_type, tokens: &[Vec<f32>]) -> Vec<f32> {
 
 /// On a processor without AMX, and with it for weights that are not in its layout.
 #[test]
-fn k_quants_come_here_and_lose_no_bit() {
+fn what_has_no_layout_for_amx_comes_here_and_loses_no_bit() {
     if !packed::can() {
         return;
     }
     crate::runtime::llama::devices();
     assert!(plain::is_linked());
     let mut random = fastrand::Rng::with_seed(7);
-    let [q4_k, q6_k] = [sys::GGML_TYPE_Q4_K, sys::GGML_TYPE_Q6_K]
-        .map(|kind| (kind, weights(kind, EIGHTS.rows, 512)));
+    let [q4_0, q4_k, q6_k] = [
+        sys::GGML_TYPE_Q4_0,
+        sys::GGML_TYPE_Q4_K,
+        sys::GGML_TYPE_Q6_K,
+    ]
+    .map(|kind| (kind, weights(kind, EIGHTS.rows, 512)));
     let by_llama = |kind: sys::ggml_type, tokens: &[Vec<f32>], threads| match kind {
-        sys::GGML_TYPE_Q4_K => {
+        sys::GGML_TYPE_Q4_0 | sys::GGML_TYPE_Q4_K => {
             let layout = plain::layout().expect("looked for below");
-            by_amx(&EIGHTS, layout, (kind, &q4_k.1), tokens, threads)
+            let (_, weights) = if kind == q4_0.0 { &q4_0 } else { &q4_k };
+            by_amx(&EIGHTS, layout, (kind, weights), tokens, threads)
         }
         _ => by_rows(&EIGHTS, (kind, &q6_k.1), tokens, threads),
     };
     // llama.cpp can be built without that layout.
-    let of_layout = plain::layout().map(|_| q4_k.0);
-    for kind in of_layout.into_iter().chain([q6_k.0]) {
+    let of_layout = plain::layout().map(|_| [q4_0.0, q4_k.0]);
+    for kind in of_layout.into_iter().flatten().chain([q6_k.0]) {
         for tokens in [2, 7, 33, 70] {
             let vectors = random_tokens(tokens, &mut random);
             let alone = vectors.iter().flat_map(|token| {
@@ -399,12 +404,14 @@ fn k_quants_come_here_and_lose_no_bit() {
         }
     }
     let vectors = random_tokens(4, &mut random);
-    let (_, count) = by_rows(&EIGHTS, (q4_k.0, &q4_k.1), &vectors, 2);
-    assert_eq!(count, 0, "no layout");
     // SAFETY: a type of memory that is always there.
     let plain = unsafe { sys::ggml_backend_cpu_buffer_type() };
-    let (_, count) = by_amx(&EIGHTS, plain, (q4_k.0, &q4_k.1), &vectors, 2);
-    assert_eq!(count, 0, "memory without a layout");
+    for (kind, weights) in [&q4_0, &q4_k] {
+        let (_, count) = by_rows(&EIGHTS, (*kind, weights), &vectors, 2);
+        assert_eq!(count, 0, "no layout");
+        let (_, count) = by_amx(&EIGHTS, plain, (*kind, weights), &vectors, 2);
+        assert_eq!(count, 0, "memory without a layout");
+    }
     let (_, count) = by_amx(&EIGHTS, plain, (q6_k.0, &q6_k.1), &vectors, 2);
     assert_eq!(count, 2, "memory without a layout, and none is needed");
     let (_, count) = by_graph_of(&EIGHTS, q6_k.0, &vectors, 2, 1);
