@@ -94,7 +94,8 @@ impl PassCost {
     /// if the graph of the pass before could serve again, and for the way back, or less the more usual that size is.
     pub fn change(&self, tokens: usize) -> f64 {
         self.shapes.as_ref().map_or(0.0, |shapes| {
-            let there = if shapes.last.is_some() { 1.0 } else { 0.0 };
+            let other = shapes.last.is_some_and(|last| last != tokens);
+            let there = if other { 1.0 } else { 0.0 };
             let share = shapes.shares.get(tokens.max(1) - 1).copied();
             let back = (1.0 - share.unwrap_or(0.0)).max(0.0);
             shapes.charge * (there + back)
@@ -160,7 +161,7 @@ mod tests {
         assert_eq!([cost.of(1), cost.of(2), cost.of(3)], [1.0, 1.5, 2.0]);
         assert_eq!([cost.time(1), cost.time(2), cost.time(3)], [1.4, 1.5, 2.4]);
         let changes = |cost: &PassCost| [1, 2, 3].map(|tokens| cost.change(tokens));
-        assert_eq!(changes(&cost), [0.625, 0.875, 1.0]);
+        assert_eq!(changes(&cost), [0.625, 0.375, 1.0]);
         // The way there is free where there is a graph to build in any case.
         cost.set_last(None);
         assert_eq!(changes(&cost), [0.125, 0.375, 0.5]);

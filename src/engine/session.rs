@@ -406,6 +406,7 @@ impl<M: TargetModel> Session<M> {
                 tokens: missing + tree.len(),
                 sequences: self.model.sequences(),
                 n_past: n_past - missing,
+                chosen: self.could_be_larger(limits, missing),
             };
             self.cost.observe(pass, seconds);
         }

@@ -48,8 +48,8 @@ const FEW: usize = 3;
 /// `docs/decisions.md`).
 const HOPE: f32 = 0.25;
 
-/// Most leaves of a tree, as long as it can grow elsewhere. Each is a sequence of the cache, and llama.cpp takes microseconds to bring one in step; the last leaves of a
-/// large tree are its unlikeliest guesses ("Fewer leaves" in `docs/decisions.md`).
+/// Most leaves of a tree, as long as it can grow elsewhere. Each is a sequence of the cache, and each takes llama.cpp microseconds to
+/// bring up to date; the last leaves of a large tree are its unlikeliest guesses ("Fewer leaves" in `docs/decisions.md`).
 fn most_leaves(capacity: usize) -> usize {
     (capacity / 2).max(32)
 }
@@ -186,9 +186,14 @@ impl Growth {
                     // Whatever waits is worth no more than this node.
                     let gain = self.nodes[node].gain;
                     if tree.len() >= held && best.is_final(tree, expected, gain, input.cost) {
-                        rest = gain;
-                        // But for what had no place.
-                        self.waiting.clear();
+                        if self.too_wide.is_empty() {
+                            rest = gain;
+                            break;
+                        }
+                        // What had no place may still pay.
+                        leaves = usize::MAX;
+                        self.waiting.push(next);
+                        self.waiting.extend(self.too_wide.drain(..));
                         continue;
                     }
                     self.tail.truncate(rooted);
@@ -541,7 +546,7 @@ mod tests {
         let text: Vec<TokenId> = (0..60)
             .flat_map(|n| [9, 1000 + n, 2000 + n, 3000 + n])
             .collect();
-        for (capacity, leaves) in [(33, 32), (64, 32), (65, 32), (80, 40)] {
+        for (capacity, leaves) in [(64, 32), (65, 32), (80, 40)] {
             let (tree, _) = grown(&text, 9, capacity);
             assert_eq!(tree.len(), capacity);
             assert!(tree.leaf_count() <= leaves, "{}", tree.leaf_count());

@@ -38,7 +38,7 @@ pub struct CostModel {
     plain_drift: f64,
     rebuild: Rebuild,
     reluctance: Reluctance,
-    /// Whether the size of the last pass was anybody's choice.
+    /// Whether the size of the last pass was [chosen](Pass::chosen).
     chosen: bool,
     /// The shape of the pass before, while its graph can be used again.
     last: Option<Shape>,
@@ -55,6 +55,8 @@ pub struct Pass {
     pub sequences: usize,
     /// Tokens in the cache before it.
     pub n_past: usize,
+    /// Whether it might have been larger: nobody asked for a plain pass, and there was room in cache and batch.
+    pub chosen: bool,
 }
 
 /// What llama.cpp's graph of a pass is made for.
@@ -79,6 +81,13 @@ impl Pass {
 /// Pieces of the cache that hold so many tokens.
 fn pieces(tokens: usize) -> usize {
     tokens.div_ceil(GRAPH_CELLS)
+}
+
+impl Shape {
+    /// Whether a pass of as many tokens after `n_past` others finds the graph of this one.
+    fn serves(self, n_past: usize) -> bool {
+        self.pieces == pieces(n_past + self.tokens)
+    }
 }
 
 /// Time to build a graph, in passes of one token.
@@ -122,7 +131,7 @@ const CAUTION: f64 = 1.5;
 const HELD: f64 = 0.96;
 /// What a change has to bring at first, in passes of one token; its bounds; and how fast it follows: what a pass of another size adds to
 /// its logarithm, and one of the same size takes off, are this together.
-const FIRST_RELUCTANCE: f64 = 0.6;
+const FIRST_RELUCTANCE: f64 = 1.0;
 const RELUCTANCE_RANGE: (f64, f64) = (0.05, 4.0);
 const RELUCTANCE_STEP: f64 = 0.1;
 /// After this many passes one alone changes little, and the sizes are swept only every so many passes.
@@ -242,8 +251,7 @@ impl CostModel {
     pub fn expect(&mut self, n_past: usize, ahead: usize) {
         self.current.set_ahead(ahead);
         if !self.fixed {
-            let pieces = pieces(n_past + ahead + 1);
-            let last = self.last.filter(|last| last.pieces == pieces);
+            let last = self.last.filter(|last| last.serves(n_past));
             self.current.set_last(last.map(|last| last.tokens));
         }
     }
@@ -276,12 +284,11 @@ impl CostModel {
         let shape = pass.shape();
         let before = self.last.replace(shape);
         let reusing = before == Some(shape);
-        let chosen = !self.wants_plain();
-        let before = before.filter(|it| it.pieces == shape.pieces && chosen && self.chosen);
+        let before = before.filter(|it| it.serves(n_past) && pass.chosen && self.chosen);
         if let Some(before) = before {
             self.reluctance.learn(before.tokens == tokens);
         }
-        self.chosen = chosen;
+        self.chosen = pass.chosen;
         self.n_past = n_past;
         self.since_plain = if tokens == 1 { 0 } else { self.since_plain + 1 };
         if !(1..=MOST_TOKENS).contains(&tokens) || seconds <= 0.0 || !seconds.is_finite() {

@@ -13,6 +13,7 @@ fn pass(tokens: usize, n_past: usize) -> Pass {
         tokens,
         sequences: 1,
         n_past,
+        chosen: true,
     }
 }
 
@@ -219,8 +220,8 @@ fn the_charge_falls_while_sizes_are_held_and_rises_while_they_change() {
     // Nothing has a graph yet.
     assert!((charge(&model, 2) - FIRST_RELUCTANCE).abs() < 1e-9);
     (0..1000).for_each(|_| model.observe(pass(1, 0), 0.1));
-    // There and back is half as far where all passes are of that size.
-    assert!((charge(&model, 1) - least).abs() < 1e-3);
+    // To stay is no change.
+    assert!(charge(&model, 1) < 1e-3);
     assert!((charge(&model, 4) - 2.0 * least).abs() < 1e-9);
     // A graph that costs more is charged for with a margin.
     let dear = model.clone().with_rebuild(0.5);
@@ -257,16 +258,28 @@ fn what_nobody_chose_makes_no_change_dearer() {
 fn a_graph_that_is_to_be_built_in_any_case_makes_a_change_of_size_cheaper() {
     let mut model = without_graphs();
     model.observe(pass(4, 100), 0.1);
-    let [there_and_back, free] = [104, 256].map(|n_past| {
+    // Four tokens after 252 are one piece of the cache, after 253 they are two.
+    let [there_and_back, free] = [252, 253].map(|n_past| {
         model.expect(n_past, 0);
         charge(&model, 7)
     });
     assert!((free / there_and_back - 0.5).abs() < 1e-9);
-    // 255 tokens and the root are one piece, with another token ahead they are two.
-    for (ahead, expected) in [(0, there_and_back), (1, free)] {
-        model.expect(255, ahead);
-        assert_eq!(charge(&model, 7), expected);
-    }
+    // Where a large pass took two pieces, the next as large finds its graph, and another size is a change.
+    model.observe(pass(64, 200), 0.1);
+    model.expect(203, 0);
+    assert_eq!(model.cost().time(64), model.cost().bare(64));
+    let before = model.reluctance.0;
+    model.observe(pass(4, 203), 0.1);
+    assert!(model.reluctance.0 > before);
+    // Unless it had to be.
+    let before = model.reluctance.0;
+    let cut = Pass {
+        chosen: false,
+        ..pass(1, 210)
+    };
+    model.observe(cut, 0.1);
+    model.observe(pass(4, 211), 0.1);
+    assert_eq!(model.reluctance.0, before);
 }
 
 #[test]
@@ -476,6 +489,7 @@ fn a_pass_on_more_sequences_has_a_graph_to_build() {
         tokens: 8,
         sequences,
         n_past: 100,
+        chosen: true,
     };
     let mut model = CostModel::gpu().with_rebuild(0.0);
     for step in 0..400 {

@@ -34,6 +34,12 @@ impl<M: TargetModel> Session<M> {
         }
     }
 
+    /// Whether trees of such limits may be as large as any, with `missing` tokens ahead.
+    pub(super) fn could_be_larger(&self, limits: TreeLimits, missing: usize) -> bool {
+        let most = self.options.draft_tree_capacity.min(self.model.n_batch());
+        limits.capacity + missing >= most
+    }
+
     /// Tokens of the text that the cache does not hold.
     pub(super) fn missing(&self) -> usize {
         self.text.len() - self.model.n_past()

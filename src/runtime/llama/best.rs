@@ -5,7 +5,7 @@
 //! processor, they are copied here instead, and looked through on the way. The copies are the same.
 //!
 //! A row is known again by where it was copied to. llama.cpp may put rows in another order there before it shows them (it does for batches
-//! that are computed sequence by sequence, which trees are not), so a row also has to have its best where it was found.
+//! that are computed sequence by sequence, which trees are not). To notice it, a row is also asked whether its best is where it was found.
 
 use crate::draft::ROW_CANDIDATES;
 use crate::verify::{Candidate, Row};

@@ -494,18 +494,15 @@ fn what_computes_a_model_is_told() {
     crate::runtime::llama::devices();
     let amx = amx::layout().is_some();
     let any = instructions().is_some();
+    let eights = amx || packed::can() && plain::layout().is_some();
     for (quantization, length, expected) in [
         ("F16", 2048, any),
         ("F16", 2064, false),
         ("Q8_0", 2048, any),
         // Rows that are no multiple of 256.
         ("Q8_0", 896, any && amx),
-        ("Q4_0", 2048, any && amx),
-        (
-            "Q4_K_M",
-            2048,
-            amx || packed::can() && plain::layout().is_some(),
-        ),
+        ("Q4_0", 2048, eights),
+        ("Q4_K_M", 2048, eights),
         ("Q4_K_M", 2080, false),
         ("Q5_K_S", 2048, any && amx),
         ("Q6_K", 2048, packed::can()),

@@ -213,7 +213,7 @@ fn extremes_are_as_llama_computes_them() {
                 }
                 for values in &mut case.tokens {
                     values.fill(token);
-                    // What is largest is rounded to -127, so that all others are +127.
+                    // What is largest is 127 in size, and all others nearly as much the other way.
                     values
                         .iter_mut()
                         .step_by(kind.block().0)
