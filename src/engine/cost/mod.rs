@@ -125,10 +125,10 @@ const REBUILD: f64 = 0.02;
 /// A change of shape is charged somewhat more than it was seen to cost: what a tree of another size will bring is a guess,
 /// that it costs is not.
 const CAUTION: f64 = 1.5;
-/// Of the passes that follow another one, the part that is to have its size. Building a graph is not all that a change costs: a GPU
+/// Of the passes that could find the graph of the one before, the part that is to do so. Building a graph is not all that a change costs: a GPU
 /// that has recorded one plays it back only where several passes alike follow each other. What this takes, and what it costs where
 /// graphs cost nothing, is in docs/decisions.md, "A change of shape".
-const HELD: f64 = 0.96;
+const HELD: f64 = 0.94;
 /// What a change has to bring at first, in passes of one token; its bounds; and how fast it follows: what a pass of another size adds to
 /// its logarithm, and one of the same size takes off, are this together.
 const FIRST_RELUCTANCE: f64 = 1.0;
@@ -286,7 +286,7 @@ impl CostModel {
         let reusing = before == Some(shape);
         let before = before.filter(|it| it.serves(n_past) && pass.chosen && self.chosen);
         if let Some(before) = before {
-            self.reluctance.learn(before.tokens == tokens);
+            self.reluctance.learn(before == shape);
         }
         self.chosen = pass.chosen;
         self.n_past = n_past;
@@ -428,7 +428,7 @@ impl Rebuild {
 }
 
 impl Reluctance {
-    /// Learns from a pass that had the size of the one before, or another: it stays as it is where so many have it as should.
+    /// Learns from a pass that had the shape of the one before, or another: it stays as it is where so many have it as should.
     fn learn(&mut self, held: bool) {
         let too_few = HELD - f64::from(u8::from(held));
         let (least, most) = RELUCTANCE_RANGE;
