@@ -38,6 +38,8 @@ pub struct CostModel {
     plain_drift: f64,
     rebuild: Rebuild,
     reluctance: Reluctance,
+    /// Whether that follows from how many passes find their graph.
+    holds: bool,
     /// Whether the size of the last pass was [chosen](Pass::chosen).
     chosen: bool,
     /// The shape of the pass before, while its graph can be used again.
@@ -125,14 +127,16 @@ const REBUILD: f64 = 0.02;
 /// A change of shape is charged somewhat more than it was seen to cost: what a tree of another size will bring is a guess,
 /// that it costs is not.
 const CAUTION: f64 = 1.5;
-/// Of the passes that could find the graph of the one before, the part that is to do so. Building a graph is not all that a change costs: a GPU
-/// that has recorded one plays it back only where several passes alike follow each other. What this takes, and what it costs where
-/// graphs cost nothing, is in docs/decisions.md, "A change of shape".
+/// And never less than a part of a pass.
+const LEAST_RELUCTANCE: f64 = 0.05;
+/// Of the passes that could find the graph of the one before, the part that is to do so where shapes are
+/// [held](CostModel::holding_shapes). What that takes, and what it costs where graphs cost nothing, is in docs/decisions.md, "A change of
+/// shape".
 const HELD: f64 = 0.94;
-/// What a change has to bring at first, in passes of one token; its bounds; and how fast it follows: what a pass of another size adds to
+/// What a change has to bring at first then, in passes of one token; the most; and how fast it follows: what a pass of another size adds to
 /// its logarithm, and one of the same size takes off, are this together.
 const FIRST_RELUCTANCE: f64 = 1.0;
-const RELUCTANCE_RANGE: (f64, f64) = (0.05, 4.0);
+const MOST_RELUCTANCE: f64 = 4.0;
 const RELUCTANCE_STEP: f64 = 0.1;
 /// After this many passes one alone changes little, and the sizes are swept only every so many passes.
 const SETTLED: usize = 64;
@@ -170,7 +174,8 @@ impl CostModel {
                 ratio: REBUILD,
                 seen: 0,
             },
-            reluctance: Reluctance(FIRST_RELUCTANCE),
+            reluctance: Reluctance(LEAST_RELUCTANCE),
+            holds: false,
             chosen: true,
             last: None,
             shares: Vec::new(),
@@ -217,6 +222,16 @@ impl CostModel {
         self
     }
 
+    /// The same, for a device on which a graph that is built costs more than the time that it takes: one that records graphs plays
+    /// them back only where several passes alike follow each other. A change of shape then has to bring as much as it takes for nine
+    /// passes of ten to find their graph.
+    pub fn holding_shapes(mut self) -> Self {
+        self.holds = true;
+        self.reluctance = Reluctance(FIRST_RELUCTANCE);
+        self.refresh_shapes();
+        self
+    }
+
     /// A guess for processors: the cost of a pass is close to linear in its tokens from a few on. `quantized` weights
     /// are less bound by memory, so their further tokens cost more.
     pub fn cpu(quantized: bool) -> Self {
@@ -226,7 +241,7 @@ impl CostModel {
 
     /// A guess for graphics processors: bound by memory up to about 64 tokens.
     pub fn gpu() -> Self {
-        Self::learned(vec![Curve::anywhere(GPU)])
+        Self::learned(vec![Curve::anywhere(GPU)]).holding_shapes()
     }
 
     /// What passes cost now.
@@ -285,7 +300,7 @@ impl CostModel {
         let before = self.last.replace(shape);
         let reusing = before == Some(shape);
         let before = before.filter(|it| it.serves(n_past) && pass.chosen && self.chosen);
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| self.holds) {
             self.reluctance.learn(before == shape);
         }
         self.chosen = pass.chosen;
@@ -431,8 +446,8 @@ impl Reluctance {
     /// Learns from a pass that had the shape of the one before, or another: it stays as it is where so many have it as should.
     fn learn(&mut self, held: bool) {
         let too_few = HELD - f64::from(u8::from(held));
-        let (least, most) = RELUCTANCE_RANGE;
-        self.0 = (self.0 * (RELUCTANCE_STEP * too_few).exp()).clamp(least, most);
+        let next = self.0 * (RELUCTANCE_STEP * too_few).exp();
+        self.0 = next.clamp(LEAST_RELUCTANCE, MOST_RELUCTANCE);
     }
 }
 

@@ -210,13 +210,15 @@ fn charge(model: &CostModel, tokens: usize) -> f64 {
 
 fn without_graphs() -> CostModel {
     let curve = Curve::anywhere(&[(1, 1.0), (2, 1.1), (8, 2.0)]);
-    CostModel::learned(vec![curve]).with_rebuild(0.0)
+    CostModel::learned(vec![curve])
+        .with_rebuild(0.0)
+        .holding_shapes()
 }
 
 #[test]
 fn the_charge_falls_while_sizes_are_held_and_rises_while_they_change() {
     let mut model = without_graphs();
-    let (least, most) = RELUCTANCE_RANGE;
+    let (least, most) = (LEAST_RELUCTANCE, MOST_RELUCTANCE);
     // Nothing has a graph yet.
     assert!((charge(&model, 2) - FIRST_RELUCTANCE).abs() < 1e-9);
     (0..1000).for_each(|_| model.observe(pass(1, 0), 0.1));
@@ -232,6 +234,15 @@ fn the_charge_falls_while_sizes_are_held_and_rises_while_they_change() {
     assert!((2.0 * least..8.0 * least).contains(&more(&model)));
     (0..100).for_each(|n| model.observe(pass(1 + n % 2, 0), 0.11));
     assert!((more(&model) - 2.0 * most).abs() < 1e-9);
+}
+
+#[test]
+fn where_shapes_are_not_held_the_charge_is_as_little_as_it_may_be() {
+    let mut model = CostModel::cpu(false).with_rebuild(0.0);
+    for step in 0..200 {
+        model.observe(pass(1 + step % 2, 0), 0.1);
+    }
+    assert!((charge(&model, 7) - 2.0 * LEAST_RELUCTANCE).abs() < 0.01);
 }
 
 #[test]

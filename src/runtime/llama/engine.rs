@@ -239,7 +239,7 @@ impl Engine {
     }
 
     /// Whether some of it is computed on a graphics processor.
-    fn is_on_gpu(&self) -> bool {
+    pub fn is_on_gpu(&self) -> bool {
         backend().supports_gpu_offload() && self.gpu_layers != Some(0)
     }
 
