@@ -6,9 +6,8 @@ use std::process::Command;
 /// What of this checkout goes into the program: whether these were changed is what counts.
 const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
 
-/// llama.cpp's functions that this crate stands in for, by the names that the linker knows: those that compute products, and the one that
-/// copies their results. The last is C++'s
-/// `ggml_backend_amx_mul_mat`, and there only where llama.cpp is built for a processor with AMX.
+/// llama.cpp's functions that this crate stands in for, by the names that the linker knows: those that compute products, and
+/// the one that copies their results. The last is C++'s `ggml_backend_amx_mul_mat`, and there only where llama.cpp is built for a processor with AMX.
 const LED_HERE: [&str; 4] = [
     "llamafile_sgemm",
     "ggml_backend_tensor_get_async",

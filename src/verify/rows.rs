@@ -108,10 +108,7 @@ pub fn top_k_into(row: &[f32], k: usize, found: &mut Vec<Candidate>) {
     if k == 0 {
         return;
     }
-    // Of short rows all blocks might be wanted, which would leave no bound.
-    let size = if k < row.len() / BLOCK { BLOCK } else { LANES };
-    let maxima: Vec<f32> = row.chunks(size).map(block_max).collect();
-    top_k_of_blocks(row, size, &maxima, k, found);
+    hand_on_and_top_k(row, k, found, |_, _| {});
 }
 
 /// [`top_k_into`] where the maxima of the row's blocks are known.
@@ -149,13 +146,13 @@ fn top_k_of_blocks(row: &[f32], size: usize, maxima: &[f32], k: usize, found: &m
 
 /// Hands a row on, block by block, each with where it begins, and puts its `k` largest logits into `found`, as [`top_k_into`] does. So it
 /// is fetched from memory once, and still near when they are picked.
-#[cfg(any(test, few_token_kernels))]
 pub(crate) fn hand_on_and_top_k(
     row: &[f32],
     k: usize,
     found: &mut Vec<Candidate>,
     mut hand_on: impl FnMut(usize, &[f32]),
 ) {
+    // Of short rows all blocks might be wanted, which would leave no bound.
     let size = if k < row.len() / BLOCK { BLOCK } else { LANES };
     let blocks = row.chunks(size).zip((0..).step_by(size));
     let maxima: Vec<f32> = blocks

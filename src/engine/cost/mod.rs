@@ -37,9 +37,8 @@ pub struct CostModel {
     since_plain: usize,
     plain_drift: f64,
     rebuild: Rebuild,
-    reluctance: Reluctance,
-    /// Whether that follows from how many passes find their graph.
-    holds: bool,
+    /// Where shapes are [held](Self::holding_shapes).
+    reluctance: Option<Reluctance>,
     /// Whether the size of the last pass was [chosen](Pass::chosen).
     chosen: bool,
     /// The shape of the pass before, while its graph can be used again.
@@ -174,8 +173,7 @@ impl CostModel {
                 ratio: REBUILD,
                 seen: 0,
             },
-            reluctance: Reluctance(LEAST_RELUCTANCE),
-            holds: false,
+            reluctance: None,
             chosen: true,
             last: None,
             shares: Vec::new(),
@@ -226,8 +224,7 @@ impl CostModel {
     /// them back only where several passes alike follow each other. A change of shape then has to bring as much as it takes for nine
     /// passes of ten to find their graph.
     pub fn holding_shapes(mut self) -> Self {
-        self.holds = true;
-        self.reluctance = Reluctance(FIRST_RELUCTANCE);
+        self.reluctance = Some(Reluctance(FIRST_RELUCTANCE));
         self.refresh_shapes();
         self
     }
@@ -300,8 +297,8 @@ impl CostModel {
         let before = self.last.replace(shape);
         let reusing = before == Some(shape);
         let before = before.filter(|it| it.serves(n_past) && pass.chosen && self.chosen);
-        if let Some(before) = before.filter(|_| self.holds) {
-            self.reluctance.learn(before == shape);
+        if let (Some(before), Some(reluctance)) = (before, &mut self.reluctance) {
+            reluctance.learn(before == shape);
         }
         self.chosen = pass.chosen;
         self.n_past = n_past;
@@ -422,10 +419,12 @@ impl CostModel {
     /// Brings the part of `current` up to date that every pass changes.
     fn refresh_shapes(&mut self) {
         let one = self.current.bare(1);
+        let held = self.reluctance.map(|reluctance| reluctance.0);
+        let reluctance = held.unwrap_or(LEAST_RELUCTANCE);
         let shapes = Shapes {
             last: self.last.map(|shape| shape.tokens),
             rebuild: self.rebuild.ratio.max(0.0) * one,
-            charge: (CAUTION * self.rebuild.ratio).max(self.reluctance.0) * one,
+            charge: (CAUTION * self.rebuild.ratio).max(reluctance) * one,
             shares: self.shares.clone(),
         };
         self.current.set_shapes(shapes);

@@ -14,7 +14,8 @@ pub struct ModelOptions {
     /// Map the file instead of reading it.
     pub use_mmap: bool,
     /// Compute passes of two tokens and more with llama.cpp's own kernels, where this crate has some
-    /// ([`Engine::few_token_kernels`](super::Engine::few_token_kernels)), and leave copying their rows to it as well. All models of a process have to say the same.
+    /// ([`Engine::few_token_kernels`](super::Engine::few_token_kernels)), and leave copying their rows to it as well. All models of a
+    /// process have to say the same.
     pub llama_kernels: bool,
     /// Read only the header, for [`Engine::info`](super::Engine::info); no context can be made.
     pub info_only: bool,

@@ -10,7 +10,7 @@ use super::{Product, are_left_to_llama, instructions, node};
 
 // There only if llama.cpp was built for a processor with AMX. The name is C++'s.
 led! {
-    "_Z24ggml_backend_amx_mul_matPK19ggml_compute_paramsP11ggml_tensor" to product: unsafe extern "C" fn(*const Call, *const sys::ggml_tensor) -> bool;
+    "_Z24ggml_backend_amx_mul_matPK19ggml_compute_paramsP11ggml_tensor" to product: node::Computes;
     /// The address of llama.cpp's function, if the linker leads calls of it here.
     logitspec_llama_amx
 }

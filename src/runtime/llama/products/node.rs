@@ -7,6 +7,9 @@ use llama_cpp_sys_2 as sys;
 use super::threads::Call;
 use super::{Instructions, Job, Matrix, Product, Results, packed};
 
+/// A function that llama.cpp has each thread of a pass call for a result of its graph, or one that may answer no instead.
+pub(super) type Computes = unsafe extern "C" fn(*const Call, *const sys::ggml_tensor) -> bool;
+
 /// Computes what is this thread's of a product.
 ///
 /// # Safety

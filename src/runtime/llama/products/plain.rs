@@ -12,7 +12,7 @@ use super::threads::Call;
 use super::{Kind, Product, amx, are_left_to_llama, instructions, node};
 
 led! {
-    "ggml_cpu_extra_compute_forward" to compute_forward: unsafe extern "C" fn(*const Call, *const sys::ggml_tensor) -> bool;
+    "ggml_cpu_extra_compute_forward" to compute_forward: node::Computes;
     /// The address of llama.cpp's function, if the linker leads calls of it here.
     logitspec_llama_forward
 }

@@ -15,26 +15,27 @@ unsafe extern "C" {
         by: usize,
         nrc: c_int,
     );
-    fn ggml_gemv_q4_0_8x8_q8_0(
-        n: c_int,
-        results: *mut f32,
-        bs: usize,
-        weights: *const c_void,
-        token: *const c_void,
-        nr: c_int,
-        nc: c_int,
-    );
-    #[allow(non_snake_case)]
-    fn ggml_gemv_q4_K_8x8_q8_K(
-        n: c_int,
-        results: *mut f32,
-        bs: usize,
-        weights: *const c_void,
-        token: *const c_void,
-        nr: c_int,
-        nc: c_int,
-    );
 }
+
+/// Declares llama.cpp's products of rows in eights with a token.
+macro_rules! gemv {
+    ($($name:ident)*) => {
+        unsafe extern "C" {
+            $(#[allow(non_snake_case)]
+            fn $name(
+                n: c_int,
+                results: *mut f32,
+                bs: usize,
+                weights: *const c_void,
+                token: *const c_void,
+                nr: c_int,
+                nc: c_int,
+            );)*
+        }
+    };
+}
+
+gemv! { ggml_gemv_q4_0_8x8_q8_0 ggml_gemv_q4_K_8x8_q8_K }
 
 const KINDS: [Kind; 3] = [Kind::EightsQ4_0, Kind::EightsQ4K, Kind::RowsQ6K];
 
