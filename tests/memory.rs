@@ -353,7 +353,7 @@ fn calibration_is_kept_and_used_and_a_damaged_one_is_named() {
             time["reused"] = (1e-3 * if dear { of_two } else { 1.0 }).into();
         }
         std::fs::write(&file, kept.to_string()).unwrap();
-        json(&run(&["generate", "-p", PROMPT, "-n", "4", "--json"]))["drafted_tokens"].clone()
+        json(&run(&["generate", "-p", PROMPT, "-n", "24", "--json"]))["drafted_tokens"].clone()
     };
     assert_eq!(drafted(1000.0), 0);
     assert!(drafted(1.0).as_u64() > Some(0));

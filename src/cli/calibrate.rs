@@ -204,14 +204,7 @@ pub(super) fn known_cost(
         return engine.cost_model();
     };
     match Calibration::read(&folder, &key(engine, context)) {
-        Ok(Some(calibration)) => {
-            let cost = cost_model(&calibration.times);
-            if engine.is_on_gpu() {
-                cost.holding_shapes()
-            } else {
-                cost
-            }
-        }
+        Ok(Some(calibration)) => cost_model(&calibration.times),
         Ok(None) => engine.cost_model(),
         Err(error) => {
             tell_line!("warning: {error}");

@@ -14,6 +14,9 @@ pub struct SessionOptions {
     pub draft_tree_capacity: usize,
     /// Grow trees to their capacity whatever a pass costs. Methods that do not look at the cost always do.
     pub fill_tree: bool,
+    /// Let each tree have the size that pays most, however few passes then find the graph of the one before; see
+    /// [`CostModel::with_free_shapes`](crate::engine::CostModel::with_free_shapes).
+    pub free_shapes: bool,
     /// How tokens are selected; the default is greedy.
     pub sampling: SamplingParams,
     /// Rank at least this many of the last logits in every step although the drafter may want fewer: for
@@ -35,6 +38,7 @@ impl Default for SessionOptions {
             method_params: MethodParams::default(),
             draft_tree_capacity: 64,
             fill_tree: false,
+            free_shapes: false,
             sampling: SamplingParams::default(),
             ranked: 0,
         }

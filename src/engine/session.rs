@@ -89,7 +89,10 @@ impl<M: TargetModel> Session<M> {
     /// they may, and so they do where the options say that nothing depends on it.
     pub fn with_cost(mut self, cost: CostModel) -> Self {
         if self.options.weighs_cost() {
-            self.cost = cost;
+            self.cost = match self.options.free_shapes {
+                true => cost.with_free_shapes(),
+                false => cost,
+            };
         }
         self
     }

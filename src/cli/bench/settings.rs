@@ -82,6 +82,7 @@ impl Settings {
             "corpus": args.earlier.texts.corpus().and_then(checksum_of),
             "draft-tree-capacity": args.tree.draft_tree_capacity,
             "fill-tree": args.fill_tree,
+            "free-shapes": args.tree.free_shapes,
             "history": args.earlier.history,
             "leave-out": args.tree.method_params().leave_out.iter().collect::<Vec<_>>(),
             "max-ngram-size": args.tree.max_ngram_size,

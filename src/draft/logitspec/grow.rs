@@ -1,13 +1,12 @@
 //! Growing a tree, best guess first.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use crate::TokenId;
 use crate::draft::logitspec::evidence::{Evidence, Kind};
 use crate::draft::logitspec::hold::{Hold, Outlook, Sizes};
 use crate::draft::logitspec::places::{Places, Pools};
+use crate::draft::logitspec::queue::{Queue, Waiting, What};
 use crate::draft::logitspec::rates::Rates;
 use crate::draft::logitspec::recycle::Recycled;
 use crate::draft::logitspec::worth::Best;
@@ -75,61 +74,13 @@ struct Grown {
     places: Range<usize>,
 }
 
-/// What to do next, and how much speaks for it.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    /// Probability that the path down to what it adds is accepted.
-    gain: f32,
-    /// Its number among all that ever waited.
-    turn: usize,
-    what: What,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum What {
-    /// Take a candidate into the tree.
-    Take {
-        parent: NodeId,
-        /// Index in [`Growth::candidates`].
-        candidate: usize,
-        /// Probability that the path down to its parent is accepted and no better sibling follows.
-        mass: f32,
-    },
-    /// Look for a node's candidates.
-    Expand(NodeId),
-}
-
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-impl Eq for Waiting {}
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Waiting {
-    /// By gain; among equals the one that waits longest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        let by_gain = self.gain.total_cmp(&other.gain);
-        by_gain.then(other.turn.cmp(&self.turn))
-    }
-}
-
 /// A tree being grown, and afterwards what is needed to learn from it. Its buffers serve for all steps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Growth {
     nodes: Vec<Grown>,
     candidates: Vec<Candidate>,
     places: Places,
-    waiting: BinaryHeap<Waiting>,
-    /// What does not pay as things stand.
-    aside: Vec<Waiting>,
-    /// What would be a leaf too many.
-    too_wide: Vec<Waiting>,
-    turns: usize,
+    queue: Queue,
     tail: Vec<TokenId>,
     /// The candidates of the node being expanded.
     siblings: Vec<Candidate>,
@@ -166,13 +117,12 @@ impl Growth {
         let held = hold.nodes(input.cost);
         self.worths.push(best.of(1, expected, input.cost));
         while !tree.is_full() {
-            let Some(next) = self.waiting.pop() else {
-                if self.too_wide.is_empty() {
+            let Some(next) = self.queue.pop() else {
+                if !self.queue.take_up_too_wide() {
                     break;
                 }
                 // Chains have come to their ends: better more leaves than fewer nodes.
                 leaves = usize::MAX;
-                self.waiting.extend(self.too_wide.drain(..));
                 continue;
             };
             let Waiting { gain, what, .. } = next;
@@ -186,30 +136,29 @@ impl Growth {
                     // Whatever waits is worth no more than this node.
                     let gain = self.nodes[node].gain;
                     if tree.len() >= held && best.is_final(tree, expected, gain, input.cost) {
-                        if self.too_wide.is_empty() {
+                        if !self.queue.take_up_too_wide() {
                             rest = gain;
                             break;
                         }
                         // What had no place may still pay.
                         leaves = usize::MAX;
-                        self.waiting.push(next);
-                        self.waiting.extend(self.too_wide.drain(..));
+                        self.queue.push_back(next);
                         continue;
                     }
                     self.tail.truncate(rooted);
                     tree.append_path(node, &mut self.tail);
                     self.expand(sources, reach, tree, node);
-                    self.waiting.extend(self.aside.drain(..));
+                    self.queue.take_up_unpaid();
                     continue;
                 }
             };
             if tree.len() >= held && best.is_final(tree, expected, gain, input.cost) {
                 // Nor do its siblings pay, unless something is found first that fills the size up to a step of the cost.
-                self.aside.push(next);
+                self.queue.put_off_unpaid(next);
                 continue;
             }
             if tree.leaf_count() >= leaves && !tree.is_leaf(parent) {
-                self.too_wide.push(next);
+                self.queue.put_off_too_wide(next);
                 continue; // its siblings come after it
             }
             self.offer_sibling(parent, candidate, mass);
@@ -228,9 +177,9 @@ impl Growth {
                 gain,
                 ..Grown::default()
             });
-            self.wait(HOPE * gain, What::Expand(node));
+            self.queue.push(HOPE * gain, What::Expand(node));
         }
-        rest = self.aside.iter().map(|it| it.gain).fold(rest, f32::max);
+        rest = rest.max(self.queue.most_unpaid());
         let nodes = if input.cost.has_shapes() {
             let outlook = Outlook {
                 worths: &self.worths,
@@ -270,10 +219,7 @@ impl Growth {
         self.nodes.clear();
         self.candidates.clear();
         self.places.clear();
-        self.waiting.clear();
-        self.aside.clear();
-        self.too_wide.clear();
-        self.turns = 0;
+        self.queue.clear();
         self.tail.clear();
         self.worths.clear();
     }
@@ -358,13 +304,7 @@ impl Growth {
             candidate,
             mass,
         };
-        self.wait(gain, take);
-    }
-
-    fn wait(&mut self, gain: f32, what: What) {
-        let turn = self.turns;
-        self.turns += 1;
-        self.waiting.push(Waiting { gain, turn, what });
+        self.queue.push(gain, take);
     }
 }
 

@@ -70,10 +70,13 @@ impl Outlook<'_> {
 /// way there and back. So a text that begins to repeat itself changes the size at once, a small difference that lasts
 /// changes it after a while, and one that comes and goes does not; and what is lost by waiting is never more than the change
 /// would have cost (the argument of whoever rents skis until the rent has reached their price).
-#[derive(Clone, Debug, Default)]
+///
+/// The first tree is the bare root, as if passes had been plain before it. What a tree will bring is least known there, and a size
+/// that was guessed too large is paid for until it is left: in a short answer, to its end.
+#[derive(Clone, Debug)]
 pub(super) struct Hold {
-    /// Tokens of a pass; none before the first tree.
-    tokens: Option<usize>,
+    /// Tokens of a pass.
+    tokens: usize,
     /// By how much each size has led since, in tokens accepted.
     leads: [f64; POWERS],
 }
@@ -81,11 +84,31 @@ pub(super) struct Hold {
 /// Up to the largest capacity that there may be, 1,024 tokens, and what is ahead.
 const POWERS: usize = 12;
 
+/// What speaks for a smaller size has to bring this part of what a change costs. The larger one looks better than it is: passes got that
+/// large because a guess was high, and the highest of many guesses mostly err upwards.
+const WAY_DOWN: f64 = 0.5;
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self::at(1)
+    }
+}
+
 impl Hold {
+    fn at(tokens: usize) -> Self {
+        Self {
+            tokens,
+            leads: [0.0; POWERS],
+        }
+    }
+
     /// Nodes that a tree has to be grown to, so that there is one of the size held; none if shapes do not matter.
     pub(super) fn nodes(&self, cost: &PassCost) -> usize {
-        let tokens = self.tokens.filter(|_| cost.has_shapes());
-        tokens.map_or(0, |tokens| tokens.saturating_sub(cost.ahead()))
+        if cost.has_shapes() {
+            self.tokens.saturating_sub(cost.ahead())
+        } else {
+            0
+        }
     }
 
     /// How many nodes the next tree has.
@@ -97,7 +120,7 @@ impl Hold {
         }
         // There may be too few candidates for the size held.
         let nodes_of = |tokens: usize| tokens.saturating_sub(sizes.ahead).clamp(1, grown);
-        let here = outlook.worths[nodes_of(self.tokens.unwrap_or(1)) - 1];
+        let here = outlook.worths[nodes_of(self.tokens) - 1];
         let mut best = (0.0, None);
         for (power, lead) in self.leads.iter_mut().enumerate() {
             let Some(tokens) = sizes.tokens(power) else {
@@ -109,21 +132,16 @@ impl Hold {
             }
             let nodes = tokens - sizes.ahead;
             *lead = (*lead + outlook.lead(nodes, here, cost)).max(0.0);
-            let enough = match self.tokens {
-                Some(_) => outlook.price * cost.change(tokens),
-                None => 0.0,
-            };
+            let part = if tokens < self.tokens { WAY_DOWN } else { 1.0 };
+            let enough = part * outlook.price * cost.change(tokens);
             if nodes <= grown && *lead - enough > best.0 {
                 best = (*lead - enough, Some(tokens));
             }
         }
-        if best.1.is_some() || self.tokens.is_none() {
-            *self = Self {
-                tokens: best.1.or(Some(1)),
-                leads: [0.0; POWERS],
-            };
+        if let Some(tokens) = best.1 {
+            *self = Self::at(tokens);
         }
-        nodes_of(self.tokens.unwrap_or(1))
+        nodes_of(self.tokens)
     }
 }
 
@@ -170,12 +188,12 @@ mod tests {
     const A_LITTLE_LARGER: &[f64] = &[0.0, 0.5, 0.25, 0.125];
 
     #[test]
-    fn the_first_tree_is_the_best_and_much_changes_the_size_at_once() {
+    fn the_first_tree_is_the_root_and_much_changes_the_size_at_once() {
         let mut hold = Hold::default();
         assert_eq!(sizes(&mut hold, [SMALL]), [1]);
         assert_eq!(sizes(&mut hold, [LARGE, LARGE]), [4, 4]);
         assert_eq!(sizes(&mut Hold::default(), [LARGE]), [4]);
-        assert_eq!(sizes(&mut Hold::default(), [A_LITTLE_LARGER]), [2]);
+        assert_eq!(sizes(&mut Hold::default(), [A_LITTLE_LARGER]), [1]);
     }
 
     #[test]
@@ -194,8 +212,17 @@ mod tests {
     }
 
     #[test]
+    fn a_smaller_size_has_to_lead_by_half_as_much_as_a_larger_one() {
+        let mut hold = Hold::default();
+        sizes(&mut hold, [LARGE]);
+        // 0.3 a step, and more than half a token is needed for the way that is left; up, 0.5 a step and two tokens.
+        assert_eq!(sizes(&mut hold, [SMALL; 3]), [4, 1, 1]);
+        assert_eq!(sizes(&mut hold, [A_LITTLE_LARGER; 5]), [1, 1, 1, 1, 2]);
+    }
+
+    #[test]
     fn sizes_are_powers_of_two_and_the_capacity_in_tokens_of_the_pass() {
-        let mut cost = charging(1.0);
+        let mut cost = charging(0.0);
         let rising: Vec<f64> = (0..1024).map(f64::from).collect();
         for (capacity, ahead, nodes) in [
             (64, 0, 64),

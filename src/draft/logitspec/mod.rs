@@ -4,6 +4,7 @@ mod evidence;
 mod grow;
 mod hold;
 mod places;
+mod queue;
 mod rates;
 mod recycle;
 mod worth;
@@ -377,7 +378,9 @@ mod tests {
         };
         let sizes = draft(0.0);
         assert!(sizes[0] >= 8 && sizes[4] <= 4, "{sizes:?}");
-        assert_eq!(draft(100.0), [sizes[0]; 5]);
+        // It goes down again as soon as half of that is lost.
+        assert_eq!(draft(7.0), [sizes[0], sizes[0], sizes[0], 1, 1]);
+        assert_eq!(draft(100.0), [1; 5]);
     }
 
     /// The best token after each node.

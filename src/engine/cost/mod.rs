@@ -37,7 +37,7 @@ pub struct CostModel {
     since_plain: usize,
     plain_drift: f64,
     rebuild: Rebuild,
-    /// Where shapes are [held](Self::holding_shapes).
+    /// Unless shapes are [free](Self::with_free_shapes).
     reluctance: Option<Reluctance>,
     /// Whether the size of the last pass was [chosen](Pass::chosen).
     chosen: bool,
@@ -128,8 +128,8 @@ const REBUILD: f64 = 0.02;
 const CAUTION: f64 = 1.5;
 /// And never less than a part of a pass.
 const LEAST_RELUCTANCE: f64 = 0.05;
-/// Of the passes that could find the graph of the one before, the part that is to do so where shapes are
-/// [held](CostModel::holding_shapes). What that takes, and what it costs where graphs cost nothing, is in docs/decisions.md, "A change of
+/// Of the passes that could find the graph of the one before, the part that is to do so unless shapes are
+/// [free](CostModel::with_free_shapes). What that takes, and what it costs where graphs cost nothing, is in docs/decisions.md, "A change of
 /// shape".
 const HELD: f64 = 0.94;
 /// What a change has to bring at first then, in passes of one token; the most; and how fast it follows: what a pass of another size adds to
@@ -202,6 +202,7 @@ impl CostModel {
             curves,
             corrections: vec![Correction::default(); MOST_TOKENS],
             shares: vec![0.0; MOST_TOKENS],
+            reluctance: Some(Reluctance(FIRST_RELUCTANCE)),
             fixed: false,
             ..Self::flat()
         };
@@ -220,12 +221,14 @@ impl CostModel {
         self
     }
 
-    /// The same, for a device on which a graph that is built costs more than the time that it takes: one that records graphs plays
-    /// them back only where several passes alike follow each other. A change of shape then has to bring as much as it takes for nine
-    /// passes of ten to find their graph.
-    pub fn holding_shapes(mut self) -> Self {
-        self.reluctance = Some(Reluctance(FIRST_RELUCTANCE));
-        self.refresh_shapes();
+    /// The same, where a change of shape has to bring no more than the graph costs that is to be built for it. Otherwise it has to bring as
+    /// much as it takes for nine passes of ten to find their graph: a device that records graphs plays them back only where several
+    /// passes alike follow each other.
+    pub fn with_free_shapes(mut self) -> Self {
+        self.reluctance = None;
+        if !self.fixed {
+            self.refresh_shapes();
+        }
         self
     }
 
@@ -238,7 +241,7 @@ impl CostModel {
 
     /// A guess for graphics processors: bound by memory up to about 64 tokens.
     pub fn gpu() -> Self {
-        Self::learned(vec![Curve::anywhere(GPU)]).holding_shapes()
+        Self::learned(vec![Curve::anywhere(GPU)])
     }
 
     /// What passes cost now.

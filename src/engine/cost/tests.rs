@@ -1,12 +1,10 @@
 //! Known costs are learned, and wrong ones unlearned.
 
-use std::ops::ControlFlow;
+mod sessions;
+mod shapes;
 
 use super::curves::interpolate;
 use super::*;
-use crate::engine::{Method, Session, SessionOptions};
-use crate::runtime::{Failure, ScriptedModel};
-
 /// A pass on one sequence.
 fn pass(tokens: usize, n_past: usize) -> Pass {
     Pass {
@@ -202,122 +200,6 @@ fn the_time_to_build_a_graph_is_told_from_the_time_of_the_pass() {
     assert!(cost.time(1) > 1.2 * cost.bare(1), "its graph is gone");
 }
 
-/// What a change to so many tokens has to bring, in passes of one token.
-fn charge(model: &CostModel, tokens: usize) -> f64 {
-    let cost = model.cost();
-    cost.change(tokens) / cost.bare(1)
-}
-
-fn without_graphs() -> CostModel {
-    let curve = Curve::anywhere(&[(1, 1.0), (2, 1.1), (8, 2.0)]);
-    CostModel::learned(vec![curve])
-        .with_rebuild(0.0)
-        .holding_shapes()
-}
-
-#[test]
-fn the_charge_falls_while_sizes_are_held_and_rises_while_they_change() {
-    let mut model = without_graphs();
-    let (least, most) = (LEAST_RELUCTANCE, MOST_RELUCTANCE);
-    // Nothing has a graph yet.
-    assert!((charge(&model, 2) - FIRST_RELUCTANCE).abs() < 1e-9);
-    (0..1000).for_each(|_| model.observe(pass(1, 0), 0.1));
-    // To stay is no change.
-    assert!(charge(&model, 1) < 1e-3);
-    assert!((charge(&model, 4) - 2.0 * least).abs() < 1e-9);
-    // A graph that costs more is charged for with a margin.
-    let dear = model.clone().with_rebuild(0.5);
-    assert!((charge(&dear, 4) - 2.0 * CAUTION * 0.5).abs() < 1e-9);
-    // And more, the more are built.
-    let more = |model: &CostModel| charge(model, 7);
-    (0..10).for_each(|n| model.observe(pass(1 + n % 2, 0), 0.11));
-    assert!((2.0 * least..8.0 * least).contains(&more(&model)));
-    (0..100).for_each(|n| model.observe(pass(1 + n % 2, 0), 0.11));
-    assert!((more(&model) - 2.0 * most).abs() < 1e-9);
-}
-
-#[test]
-fn where_shapes_are_not_held_the_charge_is_as_little_as_it_may_be() {
-    let mut model = CostModel::cpu(false).with_rebuild(0.0);
-    for step in 0..200 {
-        model.observe(pass(1 + step % 2, 0), 0.1);
-    }
-    assert!((charge(&model, 7) - 2.0 * LEAST_RELUCTANCE).abs() < 0.01);
-}
-
-#[test]
-fn what_nobody_chose_makes_no_change_dearer() {
-    // Short turns, and plain passes that are asked for while they surprise, all others of one size.
-    let mut model = without_graphs();
-    let mut plain = 0;
-    for step in 0..2_000 {
-        if step % 5 == 0 {
-            model.interrupted();
-        }
-        let tokens = if model.wants_plain() { 1 } else { 4 };
-        plain += u32::from(tokens == 1);
-        model.observe(
-            pass(tokens, 60 * step),
-            if plain % 2 == 0 { 0.1 } else { 0.3 },
-        );
-    }
-    assert!(plain > 10, "{plain}");
-    assert!(charge(&model, 7) < FIRST_RELUCTANCE);
-}
-
-#[test]
-fn a_graph_that_is_to_be_built_in_any_case_makes_a_change_of_size_cheaper() {
-    let mut model = without_graphs();
-    model.observe(pass(4, 100), 0.1);
-    // Four tokens after 252 are one piece of the cache, after 253 they are two.
-    let [there_and_back, free] = [252, 253].map(|n_past| {
-        model.expect(n_past, 0);
-        charge(&model, 7)
-    });
-    assert!((free / there_and_back - 0.5).abs() < 1e-9);
-    // Where a large pass took two pieces, the next as large finds its graph, and another size is a change.
-    model.observe(pass(64, 200), 0.1);
-    model.expect(203, 0);
-    assert_eq!(model.cost().time(64), model.cost().bare(64));
-    let before = model.reluctance.unwrap().0;
-    model.observe(pass(4, 203), 0.1);
-    assert!(model.reluctance.unwrap().0 > before);
-    // Unless it had to be.
-    let before = model.reluctance.unwrap().0;
-    let cut = Pass {
-        chosen: false,
-        ..pass(1, 210)
-    };
-    model.observe(cut, 0.1);
-    model.observe(pass(4, 211), 0.1);
-    assert_eq!(model.reluctance.unwrap().0, before);
-}
-
-#[test]
-fn most_passes_hold_their_size_however_much_or_little_a_change_brings() {
-    for gain in [0.2, 0.5, 1.5] {
-        let mut model = without_graphs();
-        let mut random = fastrand::Rng::with_seed(5);
-        let (mut tokens, mut found) = (1, 0);
-        let passes = 5_000;
-        for _ in 0..passes {
-            let other = 1 + tokens % 2;
-            // Now and then another size would bring much.
-            let brings = gain * -random.f64().ln();
-            let next = if brings > charge(&model, other) {
-                other
-            } else {
-                tokens
-            };
-            found += usize::from(next == tokens);
-            tokens = next;
-            model.observe(pass(tokens, 0), 0.1);
-        }
-        let share = found as f64 / f64::from(passes);
-        assert!((share - HELD).abs() < 0.01, "{share} with {gain}");
-    }
-}
-
 #[test]
 fn what_one_token_costs_comes_to_light_although_trees_seem_to_be_free() {
     // Measured at a bad moment: one token seems to cost nearly what eight do, or even more.
@@ -346,31 +228,6 @@ fn what_one_token_costs_comes_to_light_although_trees_seem_to_be_free() {
 }
 
 #[test]
-fn a_session_passes_one_token_now_and_then_if_it_weighs_costs() {
-    let plain_passes = |fill_tree| {
-        let model = ScriptedModel::new(3, 0, 1, 2_000, 16);
-        let options = SessionOptions {
-            fill_tree,
-            ..SessionOptions::default()
-        };
-        // A drafter that does not look at the cost, so that how fast this machine is makes no difference.
-        let drafter = Method::PromptLookup.drafter(options.method_params);
-        let mut session = Session::new(model, options)
-            .with_drafter(drafter)
-            .with_cost(CostModel::gpu());
-        let prompt: Vec<_> = [0, 1, 2].into_iter().cycle().take(60).collect();
-        session
-            .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
-            .unwrap();
-        let sizes = (0..40).map(|_| session.step(1_000).unwrap().unwrap().tree.len());
-        sizes.filter(|&size| size == 1).count()
-    };
-    // Whether the first is believed depends on how long it took.
-    assert!((1..=2).contains(&plain_passes(false)));
-    assert_eq!(plain_passes(true), 0);
-}
-
-#[test]
 fn more_tokens_never_cost_less_and_what_they_cost_may_be_unknown() {
     let times = FOUR_AT_ONCE.to_vec();
     let mut model = CostModel::learned(vec![Curve { n_past: 0, times }]).with_rebuild(0.0);
@@ -387,127 +244,8 @@ fn more_tokens_never_cost_less_and_what_they_cost_may_be_unknown() {
 }
 
 #[test]
-fn accepted_tokens_are_decoded_again_if_calls_to_the_cache_take_longer() {
-    use std::time::Duration;
-    for (cost, fill_tree) in [(CostModel::gpu(), false), (CostModel::flat(), true)] {
-        for seconds in [0, 10] {
-            let model =
-                ScriptedModel::new(9, 2, 1, 2_000, 16).with_call_time(Duration::from_secs(seconds));
-            let options = SessionOptions {
-                fill_tree,
-                draft_tree_capacity: 16,
-                ..SessionOptions::default()
-            };
-            let mut session = Session::new(model.clone(), options).with_cost(cost.clone());
-            let prompt = [1, 2, 3, 4];
-            session
-                .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
-                .unwrap();
-            let answer = session
-                .generate(400, &mut |view| {
-                    assert!(view.step.decoded_again + view.tree.len() <= 16);
-                    ControlFlow::Continue(())
-                })
-                .unwrap();
-            // No pass takes ten seconds here, and calls that take no time keep nobody waiting.
-            assert_eq!(answer.decoded_again > 0, seconds > 0);
-            let mut text = prompt.to_vec();
-            for &token in &answer.tokens {
-                let row = model.logits_after(&text);
-                assert_eq!(token, crate::verify::argmax(&row));
-                text.push(token);
-            }
-        }
-    }
-}
-
-#[test]
-fn tokens_decoded_again_are_part_of_the_pass_that_is_paid_for() {
-    let model =
-        ScriptedModel::new(9, 2, 1, 2_000, 16).with_call_time(std::time::Duration::from_secs(10));
-    let mut session = Session::new(model, SessionOptions::default()).with_cost(CostModel::gpu());
-    session
-        .prefill(&[1, 2, 3, 4], &mut |_, _| ControlFlow::Continue(()))
-        .unwrap();
-    let mut seen = 0;
-    // Until the context is nearly full: the last steps need no pass.
-    while session.text().len() < 1_800 {
-        let stepped = session.step(1_000).unwrap().unwrap();
-        let (again, nodes) = (stepped.step.decoded_again, stepped.tree.len());
-        let cost = session.cost().cost();
-        // Another tree as large, with as much ahead of it, would find its graph.
-        assert_eq!(cost.time(nodes), cost.bare(again + nodes));
-        assert_ne!(cost.time(nodes + 1), cost.bare(again + nodes + 1));
-        seen += again;
-    }
-    assert!(seen > 0);
-}
-
-#[test]
 fn known_costs_stay_as_they_are() {
     let mut model = CostModel::flat();
     model.observe(pass(9, 0), 5.0);
     assert!(model.cost().is_flat());
-}
-
-/// Whether the next pass of so many tokens is taken to have its graph.
-fn has_graph(session: &Session<ScriptedModel>, tokens: usize) -> bool {
-    let cost = session.cost().cost();
-    cost.time(tokens) == cost.bare(tokens)
-}
-
-#[test]
-fn a_session_tells_when_a_graph_is_gone() {
-    let go_on = &mut |_: usize, _: usize| ControlFlow::Continue(());
-    // After the prompt and three roots, which are held to, the first tree finds no room: its root alone is decoded instead.
-    let model = ScriptedModel::new(3, 0, 1, 200, 16).with_failures([(4, Failure::NoRoom)]);
-    let mut session = Session::new(model, SessionOptions::default()).with_cost(CostModel::gpu());
-    session.prefill(&[1, 2, 1, 2], go_on).unwrap();
-    let graphs = [(); 5].map(|()| {
-        let size = session.step(1_000).unwrap().unwrap().tree.len();
-        has_graph(&session, size)
-    });
-    assert_eq!(graphs, [true, true, true, false, true]);
-    session.prefill(&[1], go_on).unwrap();
-    let any = (1..100).any(|tokens| has_graph(&session, tokens));
-    assert!(!any, "the prompt's pass came in between");
-}
-
-#[test]
-fn trees_to_be_filled_are_filled_whatever_a_pass_is_said_to_cost() {
-    let largest = |fill_tree| {
-        let options = SessionOptions {
-            fill_tree,
-            draft_tree_capacity: 16,
-            ..SessionOptions::default()
-        };
-        let model = ScriptedModel::new(9, 2, 1, 2_000, 16);
-        let dear = PassCost::from_times(vec![1.0, 1000.0]);
-        let mut session = Session::new(model, options).with_cost(CostModel::fixed(dear));
-        session
-            .prefill(&[1, 2, 3, 4], &mut |_, _| ControlFlow::Continue(()))
-            .unwrap();
-        let sizes = (0..40).map(|_| session.step(1_000).unwrap().unwrap().tree.len());
-        sizes.max()
-    };
-    assert_eq!(largest(false), Some(1));
-    assert_eq!(largest(true), Some(16));
-}
-
-#[test]
-fn a_pass_on_more_sequences_has_a_graph_to_build() {
-    let shape = |sequences| Pass {
-        tokens: 8,
-        sequences,
-        n_past: 100,
-        chosen: true,
-    };
-    let mut model = CostModel::gpu().with_rebuild(0.0);
-    for step in 0..400 {
-        // Every other pass lies on as many sequences as the one before, and takes half as long.
-        let sequences = [2, 2, 5, 5][step % 4];
-        model.observe(shape(sequences), [0.2, 0.1][step % 2]);
-    }
-    let cost = model.cost();
-    assert!((cost.bare(8) / 0.1 - 1.0).abs() < 0.1, "{}", cost.bare(8));
 }

@@ -1,0 +1,201 @@
+//! What sessions tell the model of costs, and do with what it says.
+
+use std::ops::ControlFlow;
+
+use super::shapes::charge;
+use super::*;
+use crate::TokenId;
+use crate::draft::{DraftInput, DraftTree, Drafter, ROOT};
+use crate::engine::{Session, SessionOptions};
+use crate::runtime::{Failure, ScriptedModel};
+
+/// Guesses every token of a small vocabulary, whatever a pass costs, so that one is always right and how fast this machine is makes no
+/// difference.
+struct EveryToken(TokenId);
+
+impl Drafter for EveryToken {
+    fn name(&self) -> &'static str {
+        "every-token"
+    }
+
+    fn begin(&mut self, _: &[TokenId]) {}
+
+    fn extend(&mut self, _: &[TokenId], _: usize) {}
+
+    fn draft(&mut self, _: &DraftInput<'_>, tree: &mut DraftTree) {
+        (0..self.0).for_each(|token| {
+            tree.push(ROOT, token);
+        });
+    }
+
+    fn reset(&mut self) {}
+}
+
+#[test]
+fn a_session_that_is_to_change_sizes_freely_does_whatever_cost_it_is_told() {
+    for (free_shapes, fixed) in [(true, false), (false, false), (true, true)] {
+        let options = SessionOptions {
+            free_shapes,
+            ..SessionOptions::default()
+        };
+        let cost = match fixed {
+            true => CostModel::fixed(PassCost::from_times(vec![1.0, 1.5])),
+            false => CostModel::gpu(),
+        };
+        let session = Session::new(ScriptedModel::new(3, 0, 1, 100, 4), options).with_cost(cost);
+        let cost = session.cost();
+        assert_eq!(cost.cost().has_shapes(), !fixed);
+        let expected = match (free_shapes, fixed) {
+            (_, true) => 0.0,
+            (true, _) => LEAST_RELUCTANCE,
+            (false, _) => FIRST_RELUCTANCE,
+        };
+        assert!((charge(cost, 7) - expected).abs() < 1e-9, "{free_shapes}");
+    }
+}
+
+#[test]
+fn a_session_passes_one_token_now_and_then_if_it_weighs_costs() {
+    let plain_passes = |fill_tree| {
+        let model = ScriptedModel::new(3, 0, 1, 2_000, 16);
+        let options = SessionOptions {
+            fill_tree,
+            ..SessionOptions::default()
+        };
+        let mut session = Session::new(model, options)
+            .with_drafter(Box::new(EveryToken(3)))
+            .with_cost(CostModel::gpu());
+        let prompt: Vec<_> = [0, 1, 2].into_iter().cycle().take(60).collect();
+        session
+            .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
+            .unwrap();
+        let sizes = (0..40).map(|_| session.step(1_000).unwrap().unwrap().tree.len());
+        sizes.filter(|&size| size == 1).count()
+    };
+    // Whether the first is believed depends on how long it took.
+    assert!((1..=2).contains(&plain_passes(false)));
+    assert_eq!(plain_passes(true), 0);
+}
+
+#[test]
+fn accepted_tokens_are_decoded_again_if_calls_to_the_cache_take_longer() {
+    use std::time::Duration;
+    // It takes the place of guesses in trees that are full, and is more to compute otherwise, for which the price must be known.
+    for (cost, capacity) in [(CostModel::gpu(), 16), (CostModel::flat(), 10)] {
+        for seconds in [0, 10] {
+            let model =
+                ScriptedModel::new(9, 2, 1, 2_000, 16).with_call_time(Duration::from_secs(seconds));
+            let options = SessionOptions {
+                draft_tree_capacity: capacity,
+                ..SessionOptions::default()
+            };
+            let mut session = Session::new(model.clone(), options)
+                .with_drafter(Box::new(EveryToken(9)))
+                .with_cost(cost.clone());
+            let prompt = [1, 2, 3, 4];
+            session
+                .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
+                .unwrap();
+            let answer = session
+                .generate(400, &mut |view| {
+                    assert!(view.step.decoded_again + view.tree.len() <= capacity);
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            // No pass takes ten seconds here, and calls that take no time keep nobody waiting.
+            assert_eq!(answer.decoded_again > 0, seconds > 0);
+            let mut text = prompt.to_vec();
+            for &token in &answer.tokens {
+                let row = model.logits_after(&text);
+                assert_eq!(token, crate::verify::argmax(&row));
+                text.push(token);
+            }
+        }
+    }
+}
+
+#[test]
+fn tokens_decoded_again_are_part_of_the_pass_that_is_paid_for() {
+    let model =
+        ScriptedModel::new(9, 2, 1, 2_000, 16).with_call_time(std::time::Duration::from_secs(10));
+    let mut session = Session::new(model, SessionOptions::default())
+        .with_drafter(Box::new(EveryToken(9)))
+        .with_cost(CostModel::gpu());
+    session
+        .prefill(&[1, 2, 3, 4], &mut |_, _| ControlFlow::Continue(()))
+        .unwrap();
+    let mut seen = 0;
+    // Until the context is nearly full: the last steps need no pass.
+    while session.text().len() < 1_800 {
+        let stepped = session.step(1_000).unwrap().unwrap();
+        let (again, nodes) = (stepped.step.decoded_again, stepped.tree.len());
+        let cost = session.cost().cost();
+        // Another tree as large, with as much ahead of it, would find its graph.
+        assert_eq!(cost.time(nodes), cost.bare(again + nodes));
+        assert_ne!(cost.time(nodes + 1), cost.bare(again + nodes + 1));
+        seen += again;
+    }
+    assert!(seen > 0);
+}
+
+/// Whether the next pass of so many tokens is taken to have its graph.
+fn has_graph(session: &Session<ScriptedModel>, tokens: usize) -> bool {
+    let cost = session.cost().cost();
+    cost.time(tokens) == cost.bare(tokens)
+}
+
+#[test]
+fn a_session_tells_when_a_graph_is_gone() {
+    let go_on = &mut |_: usize, _: usize| ControlFlow::Continue(());
+    // After the prompt and three roots, which are held to, the first tree finds no room: its root alone is decoded instead.
+    let model = ScriptedModel::new(3, 0, 1, 200, 16).with_failures([(4, Failure::NoRoom)]);
+    let mut session = Session::new(model, SessionOptions::default()).with_cost(CostModel::gpu());
+    session.prefill(&[1, 2, 1, 2], go_on).unwrap();
+    let graphs = [(); 5].map(|()| {
+        let size = session.step(1_000).unwrap().unwrap().tree.len();
+        has_graph(&session, size)
+    });
+    assert_eq!(graphs, [true, true, true, false, true]);
+    session.prefill(&[1], go_on).unwrap();
+    let any = (1..100).any(|tokens| has_graph(&session, tokens));
+    assert!(!any, "the prompt's pass came in between");
+}
+
+#[test]
+fn trees_to_be_filled_are_filled_whatever_a_pass_is_said_to_cost() {
+    let largest = |fill_tree| {
+        let options = SessionOptions {
+            fill_tree,
+            draft_tree_capacity: 16,
+            ..SessionOptions::default()
+        };
+        let model = ScriptedModel::new(9, 2, 1, 2_000, 16);
+        let dear = PassCost::from_times(vec![1.0, 1000.0]);
+        let mut session = Session::new(model, options).with_cost(CostModel::fixed(dear));
+        session
+            .prefill(&[1, 2, 3, 4], &mut |_, _| ControlFlow::Continue(()))
+            .unwrap();
+        let sizes = (0..40).map(|_| session.step(1_000).unwrap().unwrap().tree.len());
+        sizes.max()
+    };
+    assert_eq!(largest(false), Some(1));
+    assert_eq!(largest(true), Some(16));
+}
+
+#[test]
+fn a_pass_on_more_sequences_has_a_graph_to_build() {
+    let shape = |sequences| Pass {
+        tokens: 8,
+        sequences,
+        n_past: 100,
+        chosen: true,
+    };
+    let mut model = CostModel::gpu().with_rebuild(0.0);
+    for step in 0..400 {
+        // Every other pass lies on as many sequences as the one before, and takes half as long.
+        let sequences = [2, 2, 5, 5][step % 4];
+        model.observe(shape(sequences), [0.2, 0.1][step % 2]);
+    }
+    let cost = model.cost();
+    assert!((cost.bare(8) / 0.1 - 1.0).abs() < 0.1, "{}", cost.bare(8));
+}
