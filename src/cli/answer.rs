@@ -32,6 +32,8 @@ impl Reporter<'_> {
         let suffix = options.method_params.suffix;
         json!({
             "draft_tree_capacity": options.draft_tree_capacity,
+            "fill_tree": options.fill_tree,
+            "free_shapes": options.free_shapes,
             "max_ngram_size": options.method_params.max_ngram_size,
             "num_pred_tokens": options.method_params.num_pred_tokens,
             "leave_out": options.method_params.leave_out.iter().collect::<Vec<_>>(),

@@ -133,13 +133,26 @@ pub(super) struct DraftArgs {
     #[arg(long, default_value_t, value_name = "METHOD")]
     pub method: Method,
 
+    #[command(flatten)]
+    pub size: SizeArgs,
+    #[command(flatten)]
+    pub tree: TreeArgs,
+}
+
+/// How large trees are.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Drafting")]
+pub(super) struct SizeArgs {
     /// Fill every tree to its capacity, whatever a pass costs; otherwise logitspec sizes each tree by the measured
     /// cost of a pass, and --draft-tree-capacity is the most it may take
     #[arg(long, alias = "fill_tree")]
     pub fill_tree: bool,
 
-    #[command(flatten)]
-    pub tree: TreeArgs,
+    /// Let logitspec change the size of trees whenever that brings more than building llama.cpp's graph anew takes;
+    /// otherwise sizes are kept so that nine graphs of ten are used again. A few percent faster where a graph takes
+    /// next to nothing, as for large quantized models on a processor
+    #[arg(long, alias = "free_shapes", conflicts_with = "fill_tree")]
+    pub free_shapes: bool,
 }
 
 /// What a draft tree may take, and from where.
@@ -177,12 +190,6 @@ pub(super) struct TreeArgs {
         value_name = "SOURCE,..."
     )]
     pub leave_out: Vec<Source>,
-
-    /// Let each tree of logitspec have the size that pays most, though a change of size makes llama.cpp build its graph anew; otherwise
-    /// a size is held so that nine graphs of ten are used again. Where building one takes next to nothing, as for quantized models
-    /// on a processor, this is a few percent faster
-    #[arg(long, alias = "free_shapes")]
-    pub free_shapes: bool,
 
     #[command(flatten)]
     pub suffix: SuffixArgs,
@@ -360,12 +367,18 @@ pub(super) fn session_options(
             draft.method
         );
     }
+    if draft.method != Method::Logitspec && draft.size.free_shapes {
+        tell_line!(
+            "note: --free-shapes does nothing with --method {}; logitspec sizes its trees",
+            draft.method
+        );
+    }
     Ok(SessionOptions {
         method: draft.method,
         method_params: draft.tree.method_params(),
         draft_tree_capacity: capacity,
-        fill_tree: draft.fill_tree,
-        free_shapes: draft.tree.free_shapes,
+        fill_tree: draft.size.fill_tree,
+        free_shapes: draft.size.free_shapes,
         sampling: SamplingParams {
             temperature: within("--temperature", sampling.temperature, 0.0..=100.0)?,
             top_k: sampling.top_k,

@@ -20,7 +20,7 @@ use crate::bench::prompt::Prompter;
 use crate::bench::run::{Finished, Lane, Maker, Order, Plan, RunError, Skip, run as run_plan};
 use crate::bench::server::ServerAnswerer;
 use crate::bench::{QuestionError, QuestionSet, check_replaceable, read_questions};
-use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, TreeArgs, session_options};
+use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, SizeArgs, TreeArgs, session_options};
 use crate::cli::bench::methods::{Bencher, NamedMethod};
 use crate::cli::bench::progress::Progress;
 use crate::cli::bench::settings::Settings;
@@ -153,10 +153,8 @@ pub(super) struct BenchArgs {
     #[arg(long, default_value_t = 0, value_name = "K", value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
     ranked: usize,
 
-    /// Fill every tree to its capacity, whatever a pass costs
-    #[arg(long, alias = "fill_tree")]
-    fill_tree: bool,
-
+    #[command(flatten)]
+    size: SizeArgs,
     #[command(flatten)]
     tree: TreeArgs,
     #[command(flatten)]
@@ -305,7 +303,7 @@ impl BenchArgs {
     fn session_options(&self) -> anyhow::Result<SessionOptions> {
         let draft = DraftArgs {
             method: Method::default(),
-            fill_tree: self.fill_tree,
+            size: self.size,
             tree: self.tree.clone(),
         };
         let mut options = session_options(&draft, &self.sampling)?;

@@ -14,8 +14,8 @@ pub struct SessionOptions {
     pub draft_tree_capacity: usize,
     /// Grow trees to their capacity whatever a pass costs. Methods that do not look at the cost always do.
     pub fill_tree: bool,
-    /// Let each tree have the size that pays most, however few passes then find the graph of the one before; see
-    /// [`CostModel::with_free_shapes`](crate::engine::CostModel::with_free_shapes).
+    /// Change the size of trees whenever that brings more than building a graph takes, however few passes then find the one of the
+    /// pass before; see [`CostModel::with_free_shapes`](crate::engine::CostModel::with_free_shapes).
     pub free_shapes: bool,
     /// How tokens are selected; the default is greedy.
     pub sampling: SamplingParams,

@@ -86,7 +86,8 @@ impl<M: TargetModel> Session<M> {
     }
 
     /// Tells what a pass of the model costs, so that trees are no larger than pays. Without, they grow as large as
-    /// they may, and so they do where the options say that nothing depends on it.
+    /// they may, and so they do where the options say that nothing depends on it. With the options'
+    /// [`free_shapes`](SessionOptions::free_shapes) its shapes are [free](CostModel::with_free_shapes).
     pub fn with_cost(mut self, cost: CostModel) -> Self {
         if self.options.weighs_cost() {
             self.cost = match self.options.free_shapes {

@@ -9,7 +9,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use logitspec::TokenId;
-use logitspec::engine::{CostModel, FinishReason, GenerateError, Method, Session, SessionOptions};
+use logitspec::draft::PassCost;
+use logitspec::engine::{
+    CostModel, FinishReason, GenerateError, Generation, Method, Session, SessionOptions,
+};
 use logitspec::runtime::llama::{
     CacheType, ContextOptions, Engine, FlashAttention, LlamaTarget, LoadError, ModelOptions,
 };
@@ -72,6 +75,10 @@ fn go_on(_: usize, _: usize) -> ControlFlow<()> {
 }
 
 fn answer(session: &mut Session<LlamaTarget<'_>>, prompt: &[TokenId], n: usize) -> Vec<TokenId> {
+    generated(session, prompt, n).tokens
+}
+
+fn generated(session: &mut Session<LlamaTarget<'_>>, prompt: &[TokenId], n: usize) -> Generation {
     session.prefill(prompt, &mut go_on).unwrap();
     let answer = session
         .generate(n, &mut |_| ControlFlow::Continue(()))
@@ -80,7 +87,7 @@ fn answer(session: &mut Session<LlamaTarget<'_>>, prompt: &[TokenId], n: usize) 
         answer.accept_lengths.iter().sum::<usize>(),
         answer.tokens.len()
     );
-    answer.tokens
+    answer
 }
 
 fn plain_answer(engine: &Engine, prompt: &[TokenId], n: usize) -> Vec<TokenId> {
@@ -173,23 +180,32 @@ fn every_method_and_capacity_says_what_plain_decoding_says() {
 #[test]
 fn trees_sized_by_cost_say_what_plain_decoding_says() {
     let engine = engine("tiny-llama.gguf");
+    let costs = [
+        CostModel::cpu(false),
+        CostModel::cpu(true),
+        CostModel::gpu(),
+        // Nothing is learned of this machine: larger trees pay.
+        CostModel::fixed(PassCost::from_times(
+            (0..64).map(|n| 1.0 + 0.01 * f64::from(n)).collect(),
+        )),
+    ];
+    let mut drafted = 0;
     for text in PROMPTS {
         let prompt = engine.vocabulary().tokenize(text);
         let expected = plain_answer(&engine, &prompt, 200);
-        for cost in [
-            CostModel::cpu(false),
-            CostModel::cpu(true),
-            CostModel::gpu(),
-        ] {
+        for (cost, free_shapes) in costs.iter().flat_map(|cost| [(cost, false), (cost, true)]) {
             let sized = SessionOptions {
                 fill_tree: false,
+                free_shapes,
                 ..options(Method::Logitspec, 64)
             };
-            let mut session = engine.session(&CONTEXT, sized).unwrap().with_cost(cost);
-            let ours = answer(&mut session, &prompt, 200);
-            assert_same(&engine, &prompt, &ours, &expected, text);
+            let session = engine.session(&CONTEXT, sized).unwrap();
+            let ours = generated(&mut session.with_cost(cost.clone()), &prompt, 200);
+            assert_same(&engine, &prompt, &ours.tokens, &expected, text);
+            drafted += ours.drafted;
         }
     }
+    assert!(drafted > 0);
 }
 
 #[test]

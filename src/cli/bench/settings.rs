@@ -81,8 +81,7 @@ impl Settings {
             // What is in them, not what they are called.
             "corpus": args.earlier.texts.corpus().and_then(checksum_of),
             "draft-tree-capacity": args.tree.draft_tree_capacity,
-            "fill-tree": args.fill_tree,
-            "free-shapes": args.tree.free_shapes,
+            "fill-tree": args.size.fill_tree,
             "history": args.earlier.history,
             "leave-out": args.tree.method_params().leave_out.iter().collect::<Vec<_>>(),
             "max-ngram-size": args.tree.max_ngram_size,
@@ -140,9 +139,9 @@ impl Settings {
                 if bencher.drafts() {
                     manifest.flags.extend(self.drafting.clone());
                     if options.weighs_cost() {
-                        manifest
-                            .flags
-                            .insert("calibration".into(), self.calibration.as_str().into());
+                        let flags = &mut manifest.flags;
+                        flags.insert("calibration".into(), self.calibration.as_str().into());
+                        flags.insert("free-shapes".into(), options.free_shapes.into());
                     }
                 }
             }

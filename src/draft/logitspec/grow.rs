@@ -142,7 +142,7 @@ impl Growth {
                         }
                         // What had no place may still pay.
                         leaves = usize::MAX;
-                        self.queue.push_back(next);
+                        self.queue.put_back(next);
                         continue;
                     }
                     self.tail.truncate(rooted);
@@ -439,7 +439,7 @@ mod tests {
     }
 
     proptest! {
-        /// Of the sizes that trees have where shapes matter, the first tree has the best.
+        /// Of the sizes that trees have where shapes matter, a tree has the best where a change costs nothing.
         #[test]
         fn no_size_that_passes_have_is_worth_more(
             text in prop::collection::vec(0u32..6, 0..80),

@@ -71,8 +71,9 @@ impl Outlook<'_> {
 /// changes it after a while, and one that comes and goes does not; and what is lost by waiting is never more than the change
 /// would have cost (the argument of whoever rents skis until the rent has reached their price).
 ///
-/// The first tree is the bare root, as if passes had been plain before it. What a tree will bring is least known there, and a size
-/// that was guessed too large is paid for until it is left: in a short answer, to its end.
+/// A conversation begins as if passes had been plain before it: what a tree will bring is least known there, and a size that was guessed
+/// too large is paid for until it is left, in a short answer to its end. After a prompt there is no graph to lose, so what pays for the
+/// way back alone is enough to leave one token at once.
 #[derive(Clone, Debug)]
 pub(super) struct Hold {
     /// Tokens of a pass.
@@ -84,8 +85,8 @@ pub(super) struct Hold {
 /// Up to the largest capacity that there may be, 1,024 tokens, and what is ahead.
 const POWERS: usize = 12;
 
-/// What speaks for a smaller size has to bring this part of what a change costs. The larger one looks better than it is: passes got that
-/// large because a guess was high, and the highest of many guesses mostly err upwards.
+/// A smaller size has to bring this part of what a change costs. The larger one looks better than it is: passes got that large because
+/// a guess was high, and the highest of many guesses mostly err upwards.
 const WAY_DOWN: f64 = 0.5;
 
 impl Default for Hold {
@@ -188,7 +189,7 @@ mod tests {
     const A_LITTLE_LARGER: &[f64] = &[0.0, 0.5, 0.25, 0.125];
 
     #[test]
-    fn the_first_tree_is_the_root_and_much_changes_the_size_at_once() {
+    fn passes_begin_plainly_and_much_changes_the_size_at_once() {
         let mut hold = Hold::default();
         assert_eq!(sizes(&mut hold, [SMALL]), [1]);
         assert_eq!(sizes(&mut hold, [LARGE, LARGE]), [4, 4]);
@@ -215,7 +216,8 @@ mod tests {
     fn a_smaller_size_has_to_lead_by_half_as_much_as_a_larger_one() {
         let mut hold = Hold::default();
         sizes(&mut hold, [LARGE]);
-        // 0.3 a step, and more than half a token is needed for the way that is left; up, 0.5 a step and two tokens.
+        // 0.3 a step where more than half a token is needed, since the pass before had one and the way there is no change; up, 0.5 a step
+        // and two tokens.
         assert_eq!(sizes(&mut hold, [SMALL; 3]), [4, 1, 1]);
         assert_eq!(sizes(&mut hold, [A_LITTLE_LARGER; 5]), [1, 1, 1, 1, 2]);
     }

@@ -336,49 +336,72 @@ mod tests {
         assert_eq!(sources(here.into_iter().collect()), PerSource::default());
     }
 
+    /// The sizes of trees of at most 16 nodes over a text that repeats itself and goes on with `roots`, where a change of size has to
+    /// bring `charge`, the time of a small pass being one.
+    fn sizes_of<const N: usize>(
+        drafter: &mut LogitSpec,
+        charge: f64,
+        roots: [TokenId; N],
+    ) -> [usize; N] {
+        let mut cost = PassCost::from_times((0..16).map(|n| 1.0 + 0.1 * f64::from(n)).collect());
+        cost.set_shapes(Shapes {
+            last: None,
+            rebuild: charge,
+            charge,
+            shares: Vec::new(),
+        });
+        let mut text: Vec<TokenId> = (0..20).cycle().take(50).collect();
+        drafter.begin(&text);
+        roots.map(|root| {
+            let mut tree = DraftTree::new(root, TreeLimits::nodes(16));
+            let ranked: Vec<_> = (0..40)
+                .map(|rank: u16| Candidate {
+                    token: if rank == 0 {
+                        root
+                    } else {
+                        (1000 + rank).into()
+                    },
+                    logit: -f32::from(rank),
+                })
+                .collect();
+            let input = DraftInput {
+                text: &text,
+                root,
+                ranked: &ranked,
+                cost: &cost,
+            };
+            drafter.draft(&input, &mut tree);
+            text.push(root);
+            drafter.extend(&text, 1);
+            tree.len()
+        })
+    }
+
+    #[test]
+    fn a_new_conversation_begins_plainly_again() {
+        type End = fn(&mut LogitSpec);
+        let ends: [End; 3] = [LogitSpec::reset, LogitSpec::next_request, LogitSpec::rewind];
+        for end in ends {
+            let mut drafter = LogitSpec::new(LogitSpecParams::default());
+            let [large] = sizes_of(&mut drafter, 7.0, [10]);
+            assert!(large > 1);
+            end(&mut drafter);
+            // Too dear to be left, whatever it is.
+            assert_eq!(sizes_of(&mut drafter, 100.0, [10, 900]), [1; 2]);
+        }
+    }
+
     #[test]
     fn trees_keep_their_size_for_as_long_as_a_change_would_cost_more() {
-        let draft = |charge: f64| {
+        // What was never there follows what was.
+        let roots = [10, 900, 901, 902, 903];
+        let draft = |charge| {
             let mut drafter = LogitSpec::new(LogitSpecParams::default());
-            let mut cost =
-                PassCost::from_times((0..16).map(|n| 1.0 + 0.1 * f64::from(n)).collect());
-            cost.set_shapes(Shapes {
-                last: None,
-                rebuild: charge,
-                charge,
-                shares: Vec::new(),
-            });
-            // A text that repeats itself, and goes on with what was never there.
-            let mut text: Vec<TokenId> = (0..20).cycle().take(50).collect();
-            drafter.begin(&text);
-            let roots = [10, 900, 901, 902, 903];
-            roots.map(|root| {
-                let mut tree = DraftTree::new(root, TreeLimits::nodes(16));
-                let ranked: Vec<_> = (0..40)
-                    .map(|rank: u16| Candidate {
-                        token: if rank == 0 {
-                            root
-                        } else {
-                            (1000 + rank).into()
-                        },
-                        logit: -f32::from(rank),
-                    })
-                    .collect();
-                let input = DraftInput {
-                    text: &text,
-                    root,
-                    ranked: &ranked,
-                    cost: &cost,
-                };
-                drafter.draft(&input, &mut tree);
-                text.push(root);
-                drafter.extend(&text, 1);
-                tree.len()
-            })
+            sizes_of(&mut drafter, charge, roots)
         };
         let sizes = draft(0.0);
         assert!(sizes[0] >= 8 && sizes[4] <= 4, "{sizes:?}");
-        // It goes down again as soon as half of that is lost.
+        // It goes down again as soon as half of what a change costs is lost.
         assert_eq!(draft(7.0), [sizes[0], sizes[0], sizes[0], 1, 1]);
         assert_eq!(draft(100.0), [1; 5]);
     }

@@ -79,7 +79,7 @@ impl Queue {
     }
 
     /// Puts back what has just been popped.
-    pub(super) fn push_back(&mut self, popped: Waiting) {
+    pub(super) fn put_back(&mut self, popped: Waiting) {
         self.waiting.push(popped);
     }
 
@@ -132,7 +132,7 @@ mod tests {
             queue.push(gain, What::Expand(node));
         }
         let best = queue.pop().unwrap();
-        queue.push_back(best);
+        queue.put_back(best);
         assert_eq!(nodes(&mut queue), [3, 0, 2, 1, 4]);
     }
 
@@ -151,7 +151,20 @@ mod tests {
         assert!(queue.take_up_too_wide() && !queue.take_up_too_wide());
         queue.take_up_unpaid();
         assert_eq!(nodes(&mut queue), [2, 0, 3]);
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_was_cleared() {
+        let mut queue = Queue::default();
+        (0..3).for_each(|node| queue.push(0.5, What::Expand(node)));
+        let [first, second] = [(); 2].map(|()| queue.pop().unwrap());
+        queue.put_off_unpaid(first);
+        queue.put_off_too_wide(second);
         queue.clear();
-        assert!(queue.pop().is_none() && !queue.take_up_too_wide());
+        assert_eq!(queue.most_unpaid(), 0.0);
+        queue.take_up_unpaid();
+        assert!(!queue.take_up_too_wide() && queue.pop().is_none());
+        queue.push(0.5, What::Expand(3));
+        assert_eq!(queue.pop().map(|it| it.turn), Some(0));
     }
 }

@@ -1,10 +1,12 @@
 //! Learning what a pass of the model costs.
 
 mod curves;
+mod shapes;
 
 use crate::draft::{PassCost, Shapes};
 pub use curves::Curve;
 use curves::{CPU, CPU_QUANTIZED, GPU, prior};
+use shapes::{Rebuild, Reluctance, Shape};
 
 /// The time of a pass by its number of tokens, learned from the passes themselves.
 ///
@@ -60,49 +62,6 @@ pub struct Pass {
     pub chosen: bool,
 }
 
-/// What llama.cpp's graph of a pass is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
-    tokens: usize,
-    sequences: usize,
-    /// Number of pieces of the cache that it reads.
-    pieces: usize,
-}
-
-impl Pass {
-    fn shape(self) -> Shape {
-        Shape {
-            tokens: self.tokens,
-            sequences: self.sequences,
-            pieces: pieces(self.n_past + self.tokens),
-        }
-    }
-}
-
-/// Pieces of the cache that hold so many tokens.
-fn pieces(tokens: usize) -> usize {
-    tokens.div_ceil(GRAPH_CELLS)
-}
-
-impl Shape {
-    /// Whether a pass of as many tokens after `n_past` others finds the graph of this one.
-    fn serves(self, n_past: usize) -> bool {
-        self.pieces == pieces(n_past + self.tokens)
-    }
-}
-
-/// Time to build a graph, in passes of one token.
-#[derive(Clone, Copy, Debug)]
-struct Rebuild {
-    ratio: f64,
-    seen: u32,
-}
-
-/// What a change of size has to bring, in passes of one token, whatever a graph costs, so that most passes have the size of the one
-/// before.
-#[derive(Clone, Copy, Debug)]
-struct Reluctance(f64);
-
 #[derive(Clone, Copy, Debug, Default)]
 struct Correction {
     log: f64,
@@ -115,28 +74,10 @@ struct Correction {
 pub const MOST_TOKENS: usize = 256;
 /// A surprise larger than this factor is a hiccup of the machine, and counts as this much.
 const HICCUP: f64 = 1.6;
-/// llama.cpp pads the length of the cache that a graph is for to a multiple of this.
-const GRAPH_CELLS: usize = 256;
 /// Passes of a size that must have used a graph again before one that did not is compared with them.
 const KNOWN: u32 = 3;
 /// Of a pass's say in the shares, how much a further pass leaves.
 const SHARE_KEPT: f64 = 0.95;
-/// A guess at the time to build a graph, in passes of one token.
-const REBUILD: f64 = 0.02;
-/// A change of shape is charged somewhat more than it was seen to cost: what a tree of another size will bring is a guess,
-/// that it costs is not.
-const CAUTION: f64 = 1.5;
-/// And never less than a part of a pass.
-const LEAST_RELUCTANCE: f64 = 0.05;
-/// Of the passes that could find the graph of the one before, the part that is to do so unless shapes are
-/// [free](CostModel::with_free_shapes). What that takes, and what it costs where graphs cost nothing, is in docs/decisions.md, "A change of
-/// shape".
-const HELD: f64 = 0.94;
-/// What a change has to bring at first then, in passes of one token; the most; and how fast it follows: what a pass of another size adds to
-/// its logarithm, and one of the same size takes off, are this together.
-const FIRST_RELUCTANCE: f64 = 1.0;
-const MOST_RELUCTANCE: f64 = 4.0;
-const RELUCTANCE_STEP: f64 = 0.1;
 /// After this many passes one alone changes little, and the sizes are swept only every so many passes.
 const SETTLED: usize = 64;
 const SWEEP: usize = 8;
@@ -169,10 +110,7 @@ impl CostModel {
             passes: 0,
             since_plain: 0,
             plain_drift: 0.0,
-            rebuild: Rebuild {
-                ratio: REBUILD,
-                seen: 0,
-            },
+            rebuild: Rebuild::default(),
             reluctance: None,
             chosen: true,
             last: None,
@@ -202,7 +140,7 @@ impl CostModel {
             curves,
             corrections: vec![Correction::default(); MOST_TOKENS],
             shares: vec![0.0; MOST_TOKENS],
-            reluctance: Some(Reluctance(FIRST_RELUCTANCE)),
+            reluctance: Some(Reluctance::default()),
             fixed: false,
             ..Self::flat()
         };
@@ -221,9 +159,10 @@ impl CostModel {
         self
     }
 
-    /// The same, where a change of shape has to bring no more than the graph costs that is to be built for it. Otherwise it has to bring as
-    /// much as it takes for nine passes of ten to find their graph: a device that records graphs plays them back only where several
-    /// passes alike follow each other.
+    /// The same, where a change of shape is charged for building a graph alone: one and a half times what that takes, and at least a
+    /// twentieth of a pass. Otherwise it has to bring as much as it takes for nine passes of ten to find their graph. A device that
+    /// records graphs plays them back only where several passes alike follow each other; on a processor that costs some speed where
+    /// a graph takes next to nothing, and that is the price of one default that is right without a flag on both.
     pub fn with_free_shapes(mut self) -> Self {
         self.reluctance = None;
         if !self.fixed {
@@ -422,34 +361,13 @@ impl CostModel {
     /// Brings the part of `current` up to date that every pass changes.
     fn refresh_shapes(&mut self) {
         let one = self.current.bare(1);
-        let held = self.reluctance.map(|reluctance| reluctance.0);
-        let reluctance = held.unwrap_or(LEAST_RELUCTANCE);
         let shapes = Shapes {
             last: self.last.map(|shape| shape.tokens),
             rebuild: self.rebuild.ratio.max(0.0) * one,
-            charge: (CAUTION * self.rebuild.ratio).max(reluctance) * one,
+            charge: shapes::charge(self.rebuild, self.reluctance) * one,
             shares: self.shares.clone(),
         };
         self.current.set_shapes(shapes);
-    }
-}
-
-impl Rebuild {
-    /// Learns from a pass that took `extra` passes of one token longer than without a graph to build. That is the
-    /// difference of two noisy times: it may be less than nothing, and counts as such, or the mean would be too high.
-    fn learn(&mut self, extra: f64) {
-        self.seen = self.seen.saturating_add(1);
-        let share = share_of_next(self.seen);
-        self.ratio += share * (extra.clamp(-HICCUP, HICCUP) - self.ratio);
-    }
-}
-
-impl Reluctance {
-    /// Learns from a pass that had the shape of the one before, or another: it stays as it is where so many have it as should.
-    fn learn(&mut self, held: bool) {
-        let too_few = HELD - f64::from(u8::from(held));
-        let next = self.0 * (RELUCTANCE_STEP * too_few).exp();
-        self.0 = next.clamp(LEAST_RELUCTANCE, MOST_RELUCTANCE);
     }
 }
 

@@ -5,6 +5,7 @@ mod shapes;
 
 use super::curves::interpolate;
 use super::*;
+
 /// A pass on one sequence.
 fn pass(tokens: usize, n_past: usize) -> Pass {
     Pass {

@@ -102,7 +102,7 @@ impl Scenario {
                 },
                 draft_tree_capacity: to(capacity, 81),
                 fill_tree: false,
-                free_shapes: penalty % 2 == 1,
+                free_shapes: ranked / 2 % 2 == 1,
                 sampling: SamplingParams {
                     temperature: if temperature % 2 == 0 {
                         0.0

@@ -1,6 +1,13 @@
 //! What a change of size has to bring.
 
 use super::*;
+use crate::TokenId;
+use crate::draft::{DraftInput, DraftTree, NodeId, NodeRows, TreeLimits, Verified};
+use crate::engine::cost::shapes::{
+    CAUTION, FIRST_RELUCTANCE, HELD, LEAST_RELUCTANCE, MOST_RELUCTANCE,
+};
+use crate::engine::{Method, MethodParams};
+use crate::verify::{Candidate, walk};
 
 /// What a change to so many tokens has to bring, in passes of one token.
 pub(super) fn charge(model: &CostModel, tokens: usize) -> f64 {
@@ -93,6 +100,24 @@ fn a_graph_that_is_to_be_built_in_any_case_makes_a_change_of_size_cheaper() {
 }
 
 #[test]
+fn a_pass_on_more_sequences_has_a_graph_to_build() {
+    let shape = |sequences| Pass {
+        tokens: 8,
+        sequences,
+        n_past: 100,
+        chosen: true,
+    };
+    let mut model = CostModel::gpu().with_rebuild(0.0);
+    for step in 0..400 {
+        // Every other pass lies on as many sequences as the one before, and takes half as long.
+        let sequences = [2, 2, 5, 5][step % 4];
+        model.observe(shape(sequences), [0.2, 0.1][step % 2]);
+    }
+    let cost = model.cost();
+    assert!((cost.bare(8) / 0.1 - 1.0).abs() < 0.1, "{}", cost.bare(8));
+}
+
+#[test]
 fn most_passes_hold_their_size_however_much_or_little_a_change_brings() {
     for gain in [0.2, 0.5, 1.5] {
         let mut model = without_graphs();
@@ -114,5 +139,91 @@ fn most_passes_hold_their_size_however_much_or_little_a_change_brings() {
         }
         let share = found as f64 / f64::from(passes);
         assert!((share - HELD).abs() < 0.01, "{share} with {gain}");
+    }
+}
+
+/// A text that goes back and forth between what was there before and what never was.
+fn half_copied(tokens: usize) -> Vec<TokenId> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut text: Vec<TokenId> = (0..64).map(|_| random.u32(0..2_000)).collect();
+    while text.len() < tokens {
+        let piece = random.usize(4..24);
+        if random.bool() {
+            let start = random.usize(0..text.len() - piece);
+            text.extend_from_within(start..start + piece);
+        } else {
+            text.extend((0..piece).map(|_| random.u32(0..2_000)));
+        }
+    }
+    text
+}
+
+/// Rows that nobody can read.
+struct NoRows;
+
+impl NodeRows for NoRows {
+    fn top_k(&self, _: NodeId, _: usize, _: &mut Vec<Candidate>) -> bool {
+        false
+    }
+}
+
+#[test]
+fn nine_graphs_of_ten_are_found_by_trees_that_bring_something() {
+    let share_and_accepted = |free_shapes: bool, slope: f64| {
+        let seconds = |tokens: usize| 0.1 * (1.0 + slope * (tokens as f64 - 1.0));
+        let curve = Curve::anywhere(&[(1, seconds(1)), (256, seconds(256))]);
+        let mut model = CostModel::learned(vec![curve]).with_rebuild(0.0);
+        if free_shapes {
+            model = model.with_free_shapes();
+        }
+        let truth = half_copied(12_000);
+        let mut drafter = Method::Logitspec.drafter(MethodParams::default());
+        let mut at = 32;
+        drafter.begin(&truth[..at]);
+        let (mut passes, mut found, mut last) = (0, 0, None);
+        while at + 100 < truth.len() {
+            let (text, root) = (&truth[..at], truth[at]);
+            model.expect(at, 0);
+            let mut tree = DraftTree::new(root, TreeLimits::nodes(64));
+            // Enough to fill any tree, and hardly ever right.
+            let ranked: Vec<_> = std::iter::once(root)
+                .chain(2_000..2_064)
+                .zip(0u16..)
+                .map(|(token, rank)| Candidate {
+                    token,
+                    logit: -f32::from(rank),
+                })
+                .collect();
+            let input = DraftInput {
+                text,
+                root,
+                ranked: &ranked,
+                cost: model.cost(),
+            };
+            drafter.draft(&input, &mut tree);
+            let accepted = walk(&tree, |_, tokens| truth[at + tokens.len()], |_| false);
+            drafter.observe(&Verified {
+                tree: &tree,
+                path: &accepted.path,
+                next: accepted.next,
+                rows: &NoRows,
+            });
+            let pass = pass(tree.len(), at);
+            model.observe(pass, seconds(tree.len()));
+            passes += 1;
+            found += usize::from(last.replace(pass.shape()) == Some(pass.shape()));
+            let fresh = 1 + accepted.path.len();
+            at += fresh;
+            drafter.extend(&truth[..at], fresh);
+        }
+        let per_pass = |count: usize| count as f64 / f64::from(passes);
+        (per_pass(found), per_pass(at - 32))
+    };
+    for slope in [0.02, 0.1, 0.2] {
+        let (held, accepted) = share_and_accepted(false, slope);
+        assert!(held > 0.9, "{held} with {slope}");
+        assert!(accepted > 1.3, "{accepted} with {slope}");
+        let (free, _) = share_and_accepted(true, slope);
+        assert!(free < held - 0.05, "{free}, {held} with {slope}");
     }
 }
