@@ -90,12 +90,15 @@ impl PassCost {
         self.shapes.is_some()
     }
 
-    /// What has to speak for passes of `tokens` tokens (at least one) where they have another size now: the charge for the way there,
-    /// if the graph of the pass before could serve again, and for the way back, or less the more usual that size is.
+    /// What has to speak for passes of `tokens` tokens (at least one) where they have another size now: the charge for the way there
+    /// and for the way back, for that the less the more usual the size is. Where the graph of the pass before cannot serve in any case
+    /// it is the way back alone, and all of it: after a prompt, what was usual says little.
     pub fn change(&self, tokens: usize) -> f64 {
         self.shapes.as_ref().map_or(0.0, |shapes| {
-            let other = shapes.last.is_some_and(|last| last != tokens);
-            let there = if other { 1.0 } else { 0.0 };
+            let Some(last) = shapes.last else {
+                return shapes.charge;
+            };
+            let there = if last == tokens { 0.0 } else { 1.0 };
             let share = shapes.shares.get(tokens.max(1) - 1).copied();
             let back = (1.0 - share.unwrap_or(0.0)).max(0.0);
             shapes.charge * (there + back)
@@ -162,9 +165,9 @@ mod tests {
         assert_eq!([cost.time(1), cost.time(2), cost.time(3)], [1.4, 1.5, 2.4]);
         let changes = |cost: &PassCost| [1, 2, 3].map(|tokens| cost.change(tokens));
         assert_eq!(changes(&cost), [0.625, 0.375, 1.0]);
-        // The way there is free where there is a graph to build in any case.
+        // Where there is a graph to build in any case the way there is free, and the way back is not.
         cost.set_last(None);
-        assert_eq!(changes(&cost), [0.125, 0.375, 0.5]);
+        assert_eq!(changes(&cost), [0.5; 3]);
         assert_eq!([cost.time(1), cost.time(2)], [1.4, 1.9]);
         cost.set_last(Some(2));
         // A token ahead of the tree counts in what is of a tree.

@@ -194,6 +194,19 @@ impl Growth {
         tree.truncate(nodes);
     }
 
+    /// Tokens that the tree grown last is expected to bring besides the root, cut to `nodes` nodes.
+    pub(super) fn expected(&self, nodes: usize) -> f64 {
+        let below = self.nodes.iter().take(nodes).skip(1);
+        below.map(|node| f64::from(node.gain)).sum()
+    }
+
+    /// The likeliest token after the root, and its probability.
+    pub(super) fn best_after_root(&self) -> Option<(TokenId, f32)> {
+        let root = self.nodes.first()?;
+        let best = self.candidates[root.candidates.clone()].first()?;
+        Some((best.token, best.rate))
+    }
+
     /// Learns what came true: `accepted` are nodes of the tree grown last, from the root down, with the token that
     /// followed each.
     pub(super) fn learn(

@@ -7,6 +7,7 @@ mod places;
 mod queue;
 mod rates;
 mod recycle;
+mod trust;
 mod worth;
 
 use crate::TokenId;
@@ -19,6 +20,7 @@ use grow::{Growth, Reach, Sources};
 use hold::Hold;
 use rates::Rates;
 use recycle::Recycled;
+use trust::Trust;
 
 /// Look-ups that search earlier requests and the corpus, too: the first ones of a tree, which are for its likeliest
 /// nodes, since each costs microseconds.
@@ -74,6 +76,7 @@ pub struct LogitSpec {
     rates: Rates,
     growth: Growth,
     income: Income,
+    trust: Trust,
     hold: Hold,
     ranked: Vec<Candidate>,
     /// Tokens whose rows a pass has given already.
@@ -101,6 +104,7 @@ impl LogitSpec {
             rates: Rates::new(evidence::priors()),
             growth: Growth::default(),
             income: Income::default(),
+            trust: Trust::default(),
             hold: Hold::default(),
             ranked: Vec::new(),
             read: Vec::new(),
@@ -178,7 +182,8 @@ impl Drafter for LogitSpec {
             places: self.params.places,
             num_pred_tokens: self.params.num_pred_tokens,
             look_ups: LOOK_UPS,
-            price: self.income.price(input.cost),
+            // Guesses that bring half have to be expected to bring twice as much.
+            price: self.income.price(input.cost) / self.trust.part(),
         };
         self.growth
             .grow(&sources, &reach, input, &mut self.hold, tree);
@@ -202,6 +207,14 @@ impl Drafter for LogitSpec {
             next,
             rows,
         } = *verified;
+        if tree.len() > 1 {
+            let expected = self.growth.expected(tree.len());
+            self.trust.learn(expected, path.len() as f64);
+        } else if let (Some(next), Some((token, rate))) = (next, self.growth.best_after_root()) {
+            // What plain passes would have brought with one guess.
+            let right = u8::from(token == next);
+            self.trust.learn(rate.into(), right.into());
+        }
         let tokens = path.iter().map(|&node| tree.token(node)).chain(next);
         let nodes = std::iter::once(ROOT).chain(path.iter().copied());
         self.growth.learn(&mut self.rates, nodes.zip(tokens));
@@ -249,6 +262,7 @@ impl Drafter for LogitSpec {
         // Acceptance is a property of the text: rates learned on one conversation mislead on the next.
         self.rates = Rates::new(evidence::priors());
         self.income = Income::default();
+        self.trust = Trust::default();
         self.hold = Hold::default();
         self.widest = Self::WIDEST;
         self.useless = 0;
