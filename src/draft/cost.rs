@@ -92,7 +92,7 @@ impl PassCost {
 
     /// What has to speak for passes of `tokens` tokens (at least one) where they have another size now: the charge for the way there
     /// and for the way back, for that the less the more usual the size is. Where the graph of the pass before cannot serve in any case
-    /// it is the way back alone, and all of it: after a prompt, what was usual says little.
+    /// it is the way back alone, and all of it: that is mostly after a prompt, where what was usual says little.
     pub fn change(&self, tokens: usize) -> f64 {
         self.shapes.as_ref().map_or(0.0, |shapes| {
             let Some(last) = shapes.last else {

@@ -216,9 +216,11 @@ mod tests {
     fn a_smaller_size_has_to_lead_by_half_as_much_as_a_larger_one() {
         let mut hold = Hold::default();
         sizes(&mut hold, [LARGE]);
-        // 0.3 a step where more than half a token is needed, since the pass before had one and the way there is no change; up, 0.5 a step
-        // and two tokens.
-        assert_eq!(sizes(&mut hold, [SMALL; 3]), [4, 1, 1]);
+        // 0.3 a step and more than one token, half of the way there and back; up, 0.5 a step and two tokens.
+        let mut after_four = charging(1.0);
+        after_four.set_last(Some(4));
+        let down = [SMALL; 5].map(|worths| settle(&mut hold, worths, 64, &after_four));
+        assert_eq!(down, [4, 4, 4, 1, 1]);
         assert_eq!(sizes(&mut hold, [A_LITTLE_LARGER; 5]), [1, 1, 1, 1, 2]);
     }
 

@@ -3,6 +3,7 @@
 mod evidence;
 mod grow;
 mod hold;
+mod income;
 mod places;
 mod queue;
 mod rates;
@@ -18,6 +19,7 @@ use crate::pool::{RequestPool, Retrieve};
 use crate::verify::Candidate;
 use grow::{Growth, Reach, Sources};
 use hold::Hold;
+use income::Income;
 use rates::Rates;
 use recycle::Recycled;
 use trust::Trust;
@@ -207,13 +209,8 @@ impl Drafter for LogitSpec {
             next,
             rows,
         } = *verified;
-        if tree.len() > 1 {
-            let expected = self.growth.expected(tree.len());
-            self.trust.learn(expected, path.len() as f64);
-        } else if let (Some(next), Some((token, rate))) = (next, self.growth.best_after_root()) {
-            // What plain passes would have brought with one guess.
-            let right = u8::from(token == next);
-            self.trust.learn(rate.into(), right.into());
+        if let Some((expected, accepted)) = self.growth.outcome(verified) {
+            self.trust.learn(expected, accepted);
         }
         let tokens = path.iter().map(|&node| tree.token(node)).chain(next);
         let nodes = std::iter::once(ROOT).chain(path.iter().copied());
@@ -269,37 +266,6 @@ impl Drafter for LogitSpec {
     }
 }
 
-/// What passes cost of late, and what they brought.
-#[derive(Clone, Copy, Debug, Default)]
-struct Income {
-    tokens: f64,
-    /// In passes of one token, so that a change in the model's speed leaves what was learned in place.
-    passes: f64,
-}
-
-impl Income {
-    /// Of what was learned, how much a further step leaves.
-    const KEPT: f64 = 0.98;
-
-    /// Nodes must bring so many times their price. The best of many estimates are mostly those that err upwards.
-    const CAUTION: f64 = 1.2;
-
-    /// Tokens that a unit of cost must bring: what it brings on average, and a margin.
-    fn price(&self, cost: &PassCost) -> f64 {
-        // Plain decoding brings one token a pass, and is what it starts from.
-        let rate = (self.tokens + 2.0) / (self.passes + 2.0);
-        Self::CAUTION * rate.max(1.0) / cost.bare(1)
-    }
-
-    fn spend(&mut self, cost: f64, of_one: f64) {
-        self.passes = self.passes * Self::KEPT + cost / of_one;
-    }
-
-    fn earn(&mut self, tokens: usize) {
-        self.tokens = self.tokens * Self::KEPT + tokens as f64;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,13 +317,14 @@ mod tests {
     }
 
     /// The sizes of trees of at most 16 nodes over a text that repeats itself and goes on with `roots`, where a change of size has to
-    /// bring `charge`, the time of a small pass being one.
+    /// bring `charge` and each further token takes `slope`, the time of a pass of one being one.
     fn sizes_of<const N: usize>(
         drafter: &mut LogitSpec,
+        slope: f64,
         charge: f64,
         roots: [TokenId; N],
     ) -> [usize; N] {
-        let mut cost = PassCost::from_times((0..16).map(|n| 1.0 + 0.1 * f64::from(n)).collect());
+        let mut cost = PassCost::from_times((0..16).map(|n| 1.0 + slope * f64::from(n)).collect());
         cost.set_shapes(Shapes {
             last: None,
             rebuild: charge,
@@ -397,12 +364,57 @@ mod tests {
         let ends: [End; 3] = [LogitSpec::reset, LogitSpec::next_request, LogitSpec::rewind];
         for end in ends {
             let mut drafter = LogitSpec::new(LogitSpecParams::default());
-            let [large] = sizes_of(&mut drafter, 7.0, [10]);
+            let [large] = sizes_of(&mut drafter, 0.1, 7.0, [10]);
             assert!(large > 1);
             end(&mut drafter);
             // Too dear to be left, whatever it is.
-            assert_eq!(sizes_of(&mut drafter, 100.0, [10, 900]), [1; 2]);
+            assert_eq!(sizes_of(&mut drafter, 0.1, 100.0, [10, 900]), [1; 2]);
         }
+    }
+
+    #[test]
+    fn guesses_that_were_wrong_so_far_have_to_promise_more() {
+        let size = |wrong: f64| {
+            let mut drafter = LogitSpec::new(LogitSpecParams::default());
+            drafter.trust.learn(wrong, 0.0);
+            sizes_of(&mut drafter, 0.3, 0.0, [10])[0]
+        };
+        assert!(size(20.0) < size(0.0), "{}, {}", size(20.0), size(0.0));
+    }
+
+    #[test]
+    fn what_came_of_guesses_is_learned_and_forgotten_with_the_conversation() {
+        let text: Vec<TokenId> = (0..20).cycle().take(50).collect();
+        let mut drafter = LogitSpec::new(LogitSpecParams::default());
+        let mut trust_after = |capacity: usize, nodes: usize, path: &[NodeId], next| {
+            drafter.reset();
+            assert_eq!(drafter.trust.part(), 1.0);
+            drafter.begin(&text);
+            let mut tree = DraftTree::new(10, TreeLimits::nodes(capacity));
+            let input = DraftInput {
+                text: &text,
+                root: 10,
+                ranked: &[],
+                cost: &PassCost::flat(),
+            };
+            drafter.draft(&input, &mut tree);
+            tree.truncate(nodes);
+            drafter.observe(&Verified {
+                tree: &tree,
+                path,
+                next,
+                rows: &Says(vec![]),
+            });
+            drafter.trust.part()
+        };
+        // The first node below the root is 11, as it was before.
+        assert!(trust_after(8, 8, &[], Some(500)) < 0.5);
+        assert!(trust_after(8, 8, &[1, 2, 3, 4, 5, 6, 7], Some(18)) > 0.99);
+        assert_eq!(trust_after(8, 8, &[], None), 1.0, "nobody asked");
+        // A pass of the root alone shows what one guess would have brought, if there might have been any.
+        assert!(trust_after(8, 1, &[], Some(500)) < 1.0);
+        assert_eq!(trust_after(8, 1, &[], Some(11)), 1.0);
+        assert_eq!(trust_after(1, 1, &[], Some(500)), 1.0);
     }
 
     #[test]
@@ -411,7 +423,7 @@ mod tests {
         let roots = [10, 900, 901, 902, 903];
         let draft = |charge| {
             let mut drafter = LogitSpec::new(LogitSpecParams::default());
-            sizes_of(&mut drafter, charge, roots)
+            sizes_of(&mut drafter, 0.1, charge, roots)
         };
         let sizes = draft(0.0);
         assert!(sizes[0] >= 8 && sizes[4] <= 4, "{sizes:?}");

@@ -3,7 +3,7 @@
 /// What guesses were expected to bring in this conversation, and what they brought.
 ///
 /// Acceptance rates are learned kind by kind from priors, so where a text is unlike those that the priors are of, each kind has to
-/// find out by itself, and short answers end before that. All of them together show it after a few steps.
+/// find out by itself, and short answers end before that. All of them together show it sooner.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Trust {
     expected: f64,

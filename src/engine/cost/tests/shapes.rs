@@ -168,7 +168,7 @@ impl NodeRows for NoRows {
 }
 
 #[test]
-fn nine_graphs_of_ten_are_found_by_trees_that_bring_something() {
+fn nine_passes_of_ten_keep_their_size_with_trees_that_bring_something() {
     let share_and_accepted = |free_shapes: bool, slope: f64| {
         let seconds = |tokens: usize| 0.1 * (1.0 + slope * (tokens as f64 - 1.0));
         let curve = Curve::anywhere(&[(1, seconds(1)), (256, seconds(256))]);
@@ -185,7 +185,7 @@ fn nine_graphs_of_ten_are_found_by_trees_that_bring_something() {
             let (text, root) = (&truth[..at], truth[at]);
             model.expect(at, 0);
             let mut tree = DraftTree::new(root, TreeLimits::nodes(64));
-            // Enough to fill any tree, and hardly ever right.
+            // Enough to fill any tree, and never right.
             let ranked: Vec<_> = std::iter::once(root)
                 .chain(2_000..2_064)
                 .zip(0u16..)
