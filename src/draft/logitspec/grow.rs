@@ -10,7 +10,7 @@ use crate::draft::logitspec::queue::{Queue, Waiting, What};
 use crate::draft::logitspec::rates::Rates;
 use crate::draft::logitspec::recycle::Recycled;
 use crate::draft::logitspec::worth::Best;
-use crate::draft::{DraftInput, DraftTree, NodeId, ROOT, Verified};
+use crate::draft::{DraftInput, DraftTree, NodeId, ROOT};
 
 /// What a tree is grown from.
 pub(super) struct Sources<'a> {
@@ -32,8 +32,7 @@ pub(super) struct Reach {
     pub num_pred_tokens: usize,
     /// Most nodes, the root counted, for which earlier requests and the corpus are searched.
     pub look_ups: usize,
-    /// Tokens that must be expected for a unit of [`PassCost`](crate::draft::PassCost): what is paid for on average, and more where guesses
-    /// bring less than expected.
+    /// Tokens that must be expected for a unit of [`PassCost`](crate::draft::PassCost): what is paid for on average.
     pub price: f64,
 }
 
@@ -193,24 +192,6 @@ impl Growth {
             best.nodes
         };
         tree.truncate(nodes);
-    }
-
-    /// Tokens that the tree grown last was expected to bring besides the root, and how many came true; of a bare root, what its likeliest
-    /// child would have brought. `None` if that is not known: what follows the last accepted one was not asked for, or not all was looked
-    /// for that might have been guessed.
-    pub(super) fn outcome(&self, verified: &Verified<'_>) -> Option<(f64, f64)> {
-        let (tree, next) = (verified.tree, verified.next?);
-        if tree.len() > 1 {
-            let guesses = self.nodes.get(ROOT + 1..tree.len())?;
-            let expected = guesses.iter().map(|node| f64::from(node.gain)).sum();
-            return Some((expected, verified.path.len() as f64));
-        }
-        if tree.limits().capacity == 1 {
-            return None;
-        }
-        let root = self.nodes.get(ROOT)?;
-        let best = self.candidates[root.candidates.clone()].first()?;
-        Some((best.rate.into(), f64::from(u8::from(best.token == next))))
     }
 
     /// Learns what came true: `accepted` are nodes of the tree grown last, from the root down, with the token that

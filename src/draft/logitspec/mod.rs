@@ -8,7 +8,6 @@ mod places;
 mod queue;
 mod rates;
 mod recycle;
-mod trust;
 mod worth;
 
 use crate::TokenId;
@@ -22,7 +21,6 @@ use hold::Hold;
 use income::Income;
 use rates::Rates;
 use recycle::Recycled;
-use trust::Trust;
 
 /// Look-ups that search earlier requests and the corpus, too: the first ones of a tree, which are for its likeliest
 /// nodes, since each costs microseconds.
@@ -78,7 +76,6 @@ pub struct LogitSpec {
     rates: Rates,
     growth: Growth,
     income: Income,
-    trust: Trust,
     hold: Hold,
     ranked: Vec<Candidate>,
     /// Tokens whose rows a pass has given already.
@@ -106,7 +103,6 @@ impl LogitSpec {
             rates: Rates::new(evidence::priors()),
             growth: Growth::default(),
             income: Income::default(),
-            trust: Trust::default(),
             hold: Hold::default(),
             ranked: Vec::new(),
             read: Vec::new(),
@@ -184,8 +180,7 @@ impl Drafter for LogitSpec {
             places: self.params.places,
             num_pred_tokens: self.params.num_pred_tokens,
             look_ups: LOOK_UPS,
-            // Guesses that bring half have to be expected to bring twice as much.
-            price: self.income.price(input.cost) / self.trust.part(),
+            price: self.income.price(input.cost),
         };
         self.growth
             .grow(&sources, &reach, input, &mut self.hold, tree);
@@ -209,9 +204,6 @@ impl Drafter for LogitSpec {
             next,
             rows,
         } = *verified;
-        if let Some((expected, accepted)) = self.growth.outcome(verified) {
-            self.trust.learn(expected, accepted);
-        }
         let tokens = path.iter().map(|&node| tree.token(node)).chain(next);
         let nodes = std::iter::once(ROOT).chain(path.iter().copied());
         self.growth.learn(&mut self.rates, nodes.zip(tokens));
@@ -259,7 +251,6 @@ impl Drafter for LogitSpec {
         // Acceptance is a property of the text: rates learned on one conversation mislead on the next.
         self.rates = Rates::new(evidence::priors());
         self.income = Income::default();
-        self.trust = Trust::default();
         self.hold = Hold::default();
         self.widest = Self::WIDEST;
         self.useless = 0;
@@ -370,51 +361,6 @@ mod tests {
             // Too dear to be left, whatever it is.
             assert_eq!(sizes_of(&mut drafter, 0.1, 100.0, [10, 900]), [1; 2]);
         }
-    }
-
-    #[test]
-    fn guesses_that_were_wrong_so_far_have_to_promise_more() {
-        let size = |wrong: f64| {
-            let mut drafter = LogitSpec::new(LogitSpecParams::default());
-            drafter.trust.learn(wrong, 0.0);
-            sizes_of(&mut drafter, 0.3, 0.0, [10])[0]
-        };
-        assert!(size(20.0) < size(0.0), "{}, {}", size(20.0), size(0.0));
-    }
-
-    #[test]
-    fn what_came_of_guesses_is_learned_and_forgotten_with_the_conversation() {
-        let text: Vec<TokenId> = (0..20).cycle().take(50).collect();
-        let mut drafter = LogitSpec::new(LogitSpecParams::default());
-        let mut trust_after = |capacity: usize, nodes: usize, path: &[NodeId], next| {
-            drafter.reset();
-            assert_eq!(drafter.trust.part(), 1.0);
-            drafter.begin(&text);
-            let mut tree = DraftTree::new(10, TreeLimits::nodes(capacity));
-            let input = DraftInput {
-                text: &text,
-                root: 10,
-                ranked: &[],
-                cost: &PassCost::flat(),
-            };
-            drafter.draft(&input, &mut tree);
-            tree.truncate(nodes);
-            drafter.observe(&Verified {
-                tree: &tree,
-                path,
-                next,
-                rows: &Says(vec![]),
-            });
-            drafter.trust.part()
-        };
-        // The first node below the root is 11, as it was before.
-        assert!(trust_after(8, 8, &[], Some(500)) < 0.5);
-        assert!(trust_after(8, 8, &[1, 2, 3, 4, 5, 6, 7], Some(18)) > 0.99);
-        assert_eq!(trust_after(8, 8, &[], None), 1.0, "nobody asked");
-        // A pass of the root alone shows what one guess would have brought, if there might have been any.
-        assert!(trust_after(8, 1, &[], Some(500)) < 1.0);
-        assert_eq!(trust_after(8, 1, &[], Some(11)), 1.0);
-        assert_eq!(trust_after(1, 1, &[], Some(500)), 1.0);
     }
 
     #[test]
