@@ -361,17 +361,19 @@ pub(super) fn session_options(
             "{flag} {value} is out of range: give {low} to {high}"
         )))
     };
-    if draft.method != Method::Logitspec && !draft.tree.leave_out.is_empty() {
-        tell_line!(
-            "note: --leave-out does nothing with --method {}; logitspec has those sources",
-            draft.method
-        );
-    }
-    if draft.method != Method::Logitspec && draft.size.free_shapes {
-        tell_line!(
-            "note: --free-shapes does nothing with --method {}; logitspec sizes its trees",
-            draft.method
-        );
+    let of_logitspec = [
+        (
+            "--leave-out",
+            !draft.tree.leave_out.is_empty(),
+            "has those sources",
+        ),
+        ("--free-shapes", draft.size.free_shapes, "sizes its trees"),
+    ];
+    for (flag, given, what) in of_logitspec {
+        if given && draft.method != Method::Logitspec {
+            let method = draft.method;
+            tell_line!("note: {flag} does nothing with --method {method}; logitspec {what}");
+        }
     }
     Ok(SessionOptions {
         method: draft.method,

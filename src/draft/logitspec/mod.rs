@@ -263,6 +263,28 @@ mod tests {
     use crate::draft::{NodeId, NodeRows, PerSource, Shapes, TreeLimits};
     use crate::verify::Row;
 
+    /// The tree of at most `capacity` nodes that is drafted after `text` and `root`. Nothing below the root is accepted.
+    fn plain_step(
+        drafter: &mut LogitSpec,
+        text: &mut Vec<TokenId>,
+        root: TokenId,
+        ranked: &[Candidate],
+        cost: &PassCost,
+        capacity: usize,
+    ) -> DraftTree {
+        let mut tree = DraftTree::new(root, TreeLimits::nodes(capacity));
+        let input = DraftInput {
+            text,
+            root,
+            ranked,
+            cost,
+        };
+        drafter.draft(&input, &mut tree);
+        text.push(root);
+        drafter.extend(text, 1);
+        tree
+    }
+
     /// The sources of a tree after a text that repeats itself, a root whose logits were seen, and runners-up.
     fn sources(leave_out: SourceSet) -> PerSource {
         let mut drafter = LogitSpec::new(LogitSpecParams {
@@ -279,17 +301,8 @@ mod tests {
         let mut found = PerSource::default();
         for (root, ranked) in [(3, candidates([3, 30, 31])), (2, candidates([2, 40, 41]))] {
             let ranked: Vec<_> = ranked.collect();
-            let mut tree = DraftTree::new(root, TreeLimits::nodes(40));
-            let input = DraftInput {
-                text: &text,
-                root,
-                ranked: &ranked,
-                cost: &cost,
-            };
-            drafter.draft(&input, &mut tree);
+            let tree = plain_step(&mut drafter, &mut text, root, &ranked, &cost, 40);
             (ROOT + 1..tree.len()).for_each(|node| found.add(tree.source(node)));
-            text.push(root);
-            drafter.extend(&text, 1);
         }
         found
     }
@@ -308,14 +321,13 @@ mod tests {
     }
 
     /// The sizes of trees of at most 16 nodes over a text that repeats itself and goes on with `roots`, where a change of size has to
-    /// bring `charge` and each further token takes `slope`, the time of a pass of one being one.
+    /// bring `charge`, the time of a pass of one token being one.
     fn sizes_of<const N: usize>(
         drafter: &mut LogitSpec,
-        slope: f64,
         charge: f64,
         roots: [TokenId; N],
     ) -> [usize; N] {
-        let mut cost = PassCost::from_times((0..16).map(|n| 1.0 + slope * f64::from(n)).collect());
+        let mut cost = PassCost::from_times((0..16).map(|n| 1.0 + 0.1 * f64::from(n)).collect());
         cost.set_shapes(Shapes {
             last: None,
             rebuild: charge,
@@ -325,7 +337,6 @@ mod tests {
         let mut text: Vec<TokenId> = (0..20).cycle().take(50).collect();
         drafter.begin(&text);
         roots.map(|root| {
-            let mut tree = DraftTree::new(root, TreeLimits::nodes(16));
             let ranked: Vec<_> = (0..40)
                 .map(|rank: u16| Candidate {
                     token: if rank == 0 {
@@ -336,16 +347,7 @@ mod tests {
                     logit: -f32::from(rank),
                 })
                 .collect();
-            let input = DraftInput {
-                text: &text,
-                root,
-                ranked: &ranked,
-                cost: &cost,
-            };
-            drafter.draft(&input, &mut tree);
-            text.push(root);
-            drafter.extend(&text, 1);
-            tree.len()
+            plain_step(drafter, &mut text, root, &ranked, &cost, 16).len()
         })
     }
 
@@ -355,11 +357,11 @@ mod tests {
         let ends: [End; 3] = [LogitSpec::reset, LogitSpec::next_request, LogitSpec::rewind];
         for end in ends {
             let mut drafter = LogitSpec::new(LogitSpecParams::default());
-            let [large] = sizes_of(&mut drafter, 0.1, 7.0, [10]);
+            let [large] = sizes_of(&mut drafter, 7.0, [10]);
             assert!(large > 1);
             end(&mut drafter);
             // Too dear to be left, whatever it is.
-            assert_eq!(sizes_of(&mut drafter, 0.1, 100.0, [10, 900]), [1; 2]);
+            assert_eq!(sizes_of(&mut drafter, 100.0, [10, 900]), [1; 2]);
         }
     }
 
@@ -369,7 +371,7 @@ mod tests {
         let roots = [10, 900, 901, 902, 903];
         let draft = |charge| {
             let mut drafter = LogitSpec::new(LogitSpecParams::default());
-            sizes_of(&mut drafter, 0.1, charge, roots)
+            sizes_of(&mut drafter, charge, roots)
         };
         let sizes = draft(0.0);
         assert!(sizes[0] >= 8 && sizes[4] <= 4, "{sizes:?}");
