@@ -89,8 +89,6 @@ pub struct LogitSpec {
 impl LogitSpec {
     /// Of the size of the largest recent tree, how much a further step leaves.
     const NARROWING: f64 = 0.95;
-    /// Size of the first trees, for all that is known.
-    const WIDEST: f64 = 16.0;
 
     /// A drafter with an empty pool.
     pub fn new(params: LogitSpecParams) -> Self {
@@ -106,7 +104,7 @@ impl LogitSpec {
             hold: Hold::default(),
             ranked: Vec::new(),
             read: Vec::new(),
-            widest: Self::WIDEST,
+            widest: 1.0,
             useless: 0,
         }
     }
@@ -133,8 +131,8 @@ impl Drafter for LogitSpec {
     }
 
     fn candidates(&self, capacity: usize) -> usize {
-        // Ranking 32,000 logits is most of a draft's time. Where trees stay small, few are enough; where none of them
-        // was of use for long, a look now and then is.
+        // Ranking 32,000 logits is most of a draft's time, but for as many as are picked in any case. Where trees stay small, those are
+        // enough; where none of them was of use for long, a look now and then is.
         if self.useless > PATIENCE && !self.useless.is_multiple_of(LOOK_EVERY) {
             return 0;
         }
@@ -142,8 +140,10 @@ impl Drafter for LogitSpec {
         if left_out.has(Source::LastLogits) && left_out.has(Source::Recycled) {
             return 0;
         }
-        let useful = (2.0 * self.widest).ceil() as usize + recycle::KEPT;
-        capacity.min(useful).max(recycle::KEPT)
+        let useful = 2.0 * (self.widest - 1.0);
+        capacity
+            .min(useful.ceil() as usize + recycle::KEPT)
+            .max(recycle::KEPT)
     }
 
     fn begin(&mut self, text: &[TokenId]) {
@@ -252,7 +252,7 @@ impl Drafter for LogitSpec {
         self.rates = Rates::new(evidence::priors());
         self.income = Income::default();
         self.hold = Hold::default();
-        self.widest = Self::WIDEST;
+        self.widest = 1.0;
         self.useless = 0;
     }
 }

@@ -47,7 +47,7 @@ impl Best {
         self.candidates.as_ref()?.get(first..first + ROW_CANDIDATES)
     }
 
-    /// Decodes: forgets the rows before, and looks through those that come if there are several.
+    /// Decodes: forgets the rows before, and looks through those that come.
     pub(super) fn during<T>(&mut self, decode: impl FnOnce() -> T) -> T {
         copies::during(self, decode)
     }
@@ -133,7 +133,7 @@ mod copies {
             let tensor = unsafe { &*tensor };
             let len = usize::try_from(tensor.ne[0]).unwrap_or(0);
             let rows = size / size_of::<f32>() / len.max(1);
-            let whole = offset == 0 && rows >= 2 && rows * len * size_of::<f32>() == size;
+            let whole = offset == 0 && rows >= 1 && rows * len * size_of::<f32>() == size;
             // SAFETY: the caller's promises.
             let here = whole && unsafe { is_at_hand(backend, tensor, size) };
             if !here || are_left_to_llama(false) {
@@ -364,7 +364,7 @@ mod tests {
         with_tensor(sys::GGML_TYPE_F32, &from, |backend, tensor| {
             let mut best = Best::default();
             for (offset, rows, comes_here) in
-                [(0, 4, true), (0, 2, true), (0, 1, false), (1, 3, false)]
+                [(0, 4, true), (0, 2, true), (0, 1, true), (1, 3, false)]
             {
                 let rows = best.during(|| get(backend, tensor, offset, rows));
                 let expected = looked_for(&rows);
