@@ -40,8 +40,9 @@ fn kv(criterion: &mut Criterion) {
             ..ContextOptions::default()
         };
         let mut target = engine.context(&context).expect("a context");
-        let half = n_ctx as usize / 2;
-        let text: Vec<TokenId> = (0..half).map(|at| 3 + (at % 60) as TokenId).collect();
+        // As long as there is room for the tree.
+        let len = n_ctx as usize - 128;
+        let text: Vec<TokenId> = (0..len).map(|at| 3 + (at % 60) as TokenId).collect();
         for piece in text.chunks(512) {
             target.append(piece).expect("there is room");
         }
@@ -49,7 +50,7 @@ fn kv(criterion: &mut Criterion) {
             ("root only", &chain[..0]),
             ("two drafted tokens", &chain[..]),
         ] {
-            let id = BenchmarkId::new(outcome, format!("{half} of {n_ctx} cells"));
+            let id = BenchmarkId::new(outcome, format!("{len} of {n_ctx} cells"));
             group.bench_function(id, |bencher| {
                 bencher.iter_custom(|times| {
                     let mut spent = Duration::ZERO;
@@ -63,7 +64,7 @@ fn kv(criterion: &mut Criterion) {
                         black_box(target.graphs_reused());
                         spent += target.kv_time() - before;
                         // As long a text every time; cutting it is not counted.
-                        target.truncate(half);
+                        target.truncate(len);
                     }
                     spent
                 });

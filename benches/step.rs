@@ -92,7 +92,7 @@ fn draft(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("draft, 2,000 tokens of text, {name}"));
         for nodes in SIZES {
             let (mut drafter, text, root) = drafter(method, 2_000);
-            let ranked = ranked(root, nodes);
+            let ranked = ranked(root, drafter.candidates(nodes, &PassCost::flat()).max(1));
             group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
                 bencher.iter(|| grown(&mut *drafter, &text, &ranked, nodes));
             });
@@ -120,7 +120,8 @@ fn go_through(drafter: &mut dyn Drafter, text: &[TokenId], begin: usize, nodes: 
     drafter.begin(&text[..begin]);
     let mut done = begin;
     while done < text.len() {
-        let tree = grown(drafter, &text[..done], &ranked(text[done], nodes), nodes);
+        let wanted = drafter.candidates(nodes, &PassCost::flat()).max(1);
+        let tree = grown(drafter, &text[..done], &ranked(text[done], wanted), nodes);
         let said = |tokens: &[TokenId]| text.get(done + tokens.len()).copied();
         let accepted = walk(
             &tree,

@@ -69,7 +69,7 @@ fn append(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("append");
     let fresh = natural(4 * STEPS, 2);
     group.throughput(Throughput::Elements(4));
-    for len in [16_000, 130_000] {
+    for len in [1_000, 16_000, 130_000] {
         let text = natural(len, 1);
         let mut pool = indexed(&text);
         group.bench_function(BenchmarkId::new("indexed", len), |b| {

@@ -59,9 +59,9 @@ pub trait Drafter: Send {
     fn name(&self) -> &'static str;
 
     /// How many of the last logits' best candidates [`draft`](Self::draft) looks at, for trees of at most
-    /// `capacity` nodes. 0 saves the engine the search.
-    fn candidates(&self, capacity: usize) -> usize {
-        let _ = capacity;
+    /// `capacity` nodes where passes cost `cost`. 0 saves the engine the search. It gets no more of them than that.
+    fn candidates(&self, capacity: usize, cost: &PassCost) -> usize {
+        let _ = (capacity, cost);
         0
     }
 

@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use crate::TokenId;
 use crate::draft::{
-    DraftInput, DraftTree, Drafter, NodeId, ROOT, ROW_CANDIDATES, Source, Verified,
+    DraftInput, DraftTree, Drafter, NodeId, PassCost, ROOT, ROW_CANDIDATES, Source, Verified,
 };
 use crate::verify::Candidate;
 
@@ -106,7 +106,7 @@ impl Drafter for TokenRecycling {
         "token-recycling"
     }
 
-    fn candidates(&self, _capacity: usize) -> usize {
+    fn candidates(&self, _capacity: usize, _cost: &PassCost) -> usize {
         K
     }
 
@@ -162,7 +162,7 @@ impl Drafter for TokenRecycling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draft::{PassCost, TreeLimits};
+    use crate::draft::TreeLimits;
     use proptest::prelude::*;
     use std::collections::{BTreeSet, HashMap};
 

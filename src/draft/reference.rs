@@ -1,7 +1,7 @@
 //! LogitSpec exactly as published.
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, ROOT, Source};
+use crate::draft::{DraftInput, DraftTree, Drafter, PassCost, ROOT, Source};
 use crate::pool::NgramPool;
 
 /// The published parameters.
@@ -60,7 +60,7 @@ impl Drafter for ReferenceLogitSpec {
         "logitspec-reference"
     }
 
-    fn candidates(&self, capacity: usize) -> usize {
+    fn candidates(&self, capacity: usize, _cost: &PassCost) -> usize {
         capacity
     }
 

@@ -324,20 +324,26 @@ impl<M: TargetModel> Session<M> {
         };
         let limits = self.limits(left);
         let mut tree = DraftTree::new(root, limits);
-        let wanted = self.drafter.candidates(limits.capacity);
-        let wanted = if limits.capacity > 1 { wanted } else { 0 }.max(self.options.ranked);
-        let mut ranked = Vec::new();
-        self.model.row(row).top_k_into(wanted, &mut ranked);
         let missing = self.missing();
         let room = self.model.n_ctx() - self.text.len();
         let known = left == 1 || room == 0 || self.model.is_end(root);
         let skip = known && (room == 0 || !self.options.method.verifies_last_step());
+        let mut wanted = 0;
         if !skip {
             self.cost.expect(self.model.n_past(), missing);
+            if limits.capacity > 1 {
+                wanted = self.drafter.candidates(limits.capacity, self.cost.cost());
+            }
+        }
+        let mut ranked = Vec::new();
+        let looked_at = wanted.max(self.options.ranked);
+        self.model.row(row).top_k_into(looked_at, &mut ranked);
+        if !skip {
             let input = DraftInput {
                 text: &self.text,
                 root,
-                ranked: &ranked,
+                // Whoever looks on changes nothing.
+                ranked: &ranked[..wanted.min(ranked.len())],
                 cost: self.cost.cost(),
             };
             self.drafter.draft(&input, &mut tree);

@@ -153,7 +153,7 @@ fn step(
     };
     let mut ranked = Vec::new();
     let wanted = if limits.capacity > 1 {
-        drafter.candidates(limits.capacity)
+        drafter.candidates(limits.capacity, &settings.cost)
     } else {
         0
     };

@@ -79,7 +79,7 @@ fn the_best_of_rows_are_known_also_where_a_tree_is_computed_in_parts() {
 }
 
 #[test]
-fn the_best_of_rows_are_each_context_s_own_and_gone_with_a_decode_that_is_refused() {
+fn the_best_of_rows_are_each_context_s_own_and_those_of_its_last_decode() {
     let engine = on_the_processor("tiny-llama.gguf");
     let [mut one, mut other] = [(); 2].map(|()| engine.context(&CONTEXT).unwrap());
     let trees = [bush(20, 5), bush(30, 40)];

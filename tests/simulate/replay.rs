@@ -93,7 +93,7 @@ impl Drafter for Notes {
     fn name(&self) -> &'static str {
         "notes"
     }
-    fn candidates(&self, _capacity: usize) -> usize {
+    fn candidates(&self, _capacity: usize, _cost: &PassCost) -> usize {
         2
     }
     fn begin(&mut self, _text: &[TokenId]) {}

@@ -42,7 +42,8 @@ impl Sizes {
 pub(super) struct Outlook<'a> {
     /// The worth of `1..` nodes, in tokens accepted.
     pub(super) worths: &'a [f64],
-    /// Tokens that the largest of them brings, and the most that another node would.
+    /// Tokens that the largest of them brings, and the most that another node would: nothing, where no candidate is left. Of the
+    /// last logits there are only as many as were asked for, so trees from logits alone grow in a few steps.
     pub(super) expected: f64,
     pub(super) rest: f64,
     /// What a unit of time is worth.

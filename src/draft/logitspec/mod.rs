@@ -33,6 +33,8 @@ const LOOK_EVERY: u32 = 8;
 /// as likely as their best kind is.
 const HOPELESS: u32 = 8;
 const SMALL: usize = 16;
+/// Passes of [`SMALL`] tokens are cheap if they cost less than so many of one.
+const CHEAP: f64 = 1.5;
 
 /// Parameters of [`LogitSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,9 +132,9 @@ impl Drafter for LogitSpec {
         "logitspec"
     }
 
-    fn candidates(&self, capacity: usize) -> usize {
-        // Ranking 32,000 logits is most of a draft's time, but for as many as are picked in any case. Where trees stay small, those are
-        // enough; where none of them was of use for long, a look now and then is.
+    fn candidates(&self, capacity: usize, cost: &PassCost) -> usize {
+        // Ranking 32,000 logits is most of a draft's time, but for as many as some runtimes pick in any case (those of x86 Linux do,
+        // on the processor). Where trees stay small, those are enough; where none of them was of use for long, a look now and then is.
         if self.useless > PATIENCE && !self.useless.is_multiple_of(LOOK_EVERY) {
             return 0;
         }
@@ -140,7 +142,10 @@ impl Drafter for LogitSpec {
         if left_out.has(Source::LastLogits) && left_out.has(Source::Recycled) {
             return 0;
         }
-        let useful = 2.0 * (self.widest - 1.0);
+        // Who can have wide trees for little will, from the first on.
+        let cheap = cost.bare(SMALL) < CHEAP * cost.bare(1);
+        let likely = if cheap { SMALL as f64 } else { 1.0 };
+        let useful = 2.0 * (self.widest.max(likely) - 1.0);
         capacity
             .min(useful.ceil() as usize + recycle::KEPT)
             .max(recycle::KEPT)
@@ -366,6 +371,24 @@ mod tests {
     }
 
     #[test]
+    fn few_logits_are_ranked_until_a_tree_was_larger_and_many_where_large_passes_are_cheap() {
+        let dear = PassCost::from_times((0..16).map(|n| 1.0 + 0.1 * f64::from(n)).collect());
+        let mut drafter = LogitSpec::new(LogitSpecParams::default());
+        assert_eq!(drafter.candidates(64, &dear), recycle::KEPT);
+        assert_eq!(
+            drafter.candidates(64, &PassCost::flat()),
+            2 * 15 + recycle::KEPT
+        );
+        let [size] = sizes_of(&mut drafter, 0.0, [10]);
+        assert!(size > 1);
+        let more = 2 * (size - 1) + recycle::KEPT;
+        assert_eq!(drafter.candidates(64, &dear), more);
+        assert_eq!(drafter.candidates(more - 1, &dear), more - 1);
+        drafter.reset();
+        assert_eq!(drafter.candidates(64, &dear), recycle::KEPT);
+    }
+
+    #[test]
     fn trees_keep_their_size_for_as_long_as_a_change_would_cost_more() {
         // What was never there follows what was.
         let roots = [10, 900, 901, 902, 903];
@@ -487,7 +510,7 @@ mod tests {
     fn logits_that_no_tree_can_use_are_ranked_now_and_then_only() {
         let mut drafter = LogitSpec::new(LogitSpecParams::default());
         let step = |drafter: &mut LogitSpec, cost: &PassCost| {
-            let wanted = drafter.candidates(64);
+            let wanted = drafter.candidates(64, cost);
             let ranked: Vec<_> = (0..wanted)
                 .map(|rank| Candidate {
                     token: rank as TokenId,

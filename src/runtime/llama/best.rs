@@ -384,6 +384,7 @@ mod tests {
             // A decode that panics ends as well.
             let panics = std::panic::AssertUnwindSafe(|| best.during(|| panic!("on purpose")));
             assert!(std::panic::catch_unwind(panics).is_err());
+            assert_eq!(known(&best, &ours), vec![vec![]; 4]);
             let nobodys = get(backend, tensor, 0, 4);
             assert_eq!(known(&best, &nobodys), vec![vec![]; 4]);
         });

@@ -317,7 +317,7 @@ impl Engine {
     }
 
     /// The kernels of this crate that compute passes of two tokens and more, which decides what they cost; `None` if llama.cpp's do.
-    /// They are for weights in F16, Q8_0, Q4_K and Q6_K, and with AMX in Q4_0 and Q5_K, on processors, in programs that are
+    /// They are for weights in F16, Q8_0, Q4_0, Q4_K and Q6_K, and with AMX in Q5_K, on processors, in programs that are
     /// linked as this crate's own are ("Weights ahead of time" in docs/decisions.md).
     pub fn few_token_kernels(&self) -> Option<String> {
         self.kernels().map(|kernels| kernels.name)

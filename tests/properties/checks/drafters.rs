@@ -1,7 +1,7 @@
 //! Drafters that only tests want.
 
 use logitspec::TokenId;
-use logitspec::draft::{DraftInput, DraftTree, Drafter, NodeId, ROOT, Verified};
+use logitspec::draft::{DraftInput, DraftTree, Drafter, NodeId, PassCost, ROOT, Verified};
 use logitspec::runtime::ScriptedModel;
 
 /// Hands everything on to another drafter, and panics if the engine breaks its side of the contract.
@@ -17,8 +17,8 @@ impl Drafter for Watching {
         self.inner.name()
     }
 
-    fn candidates(&self, capacity: usize) -> usize {
-        self.inner.candidates(capacity)
+    fn candidates(&self, capacity: usize, cost: &PassCost) -> usize {
+        self.inner.candidates(capacity, cost)
     }
 
     fn begin(&mut self, text: &[TokenId]) {
@@ -44,8 +44,12 @@ impl Drafter for Watching {
             "drafts for a text that was never told"
         );
         assert_eq!((tree.len(), tree.token(ROOT)), (1, input.root));
-        let wanted = self.candidates(tree.limits().capacity).min(self.n_vocab);
-        assert!(tree.is_full() || input.ranked.len() >= wanted);
+        // However many others look at.
+        let wanted = match tree.limits().capacity {
+            1 => 0,
+            capacity => self.candidates(capacity, input.cost).min(self.n_vocab),
+        };
+        assert_eq!(input.ranked.len(), wanted);
         assert!(input.ranked.is_sorted_by(|better, worse| {
             better.logit > worse.logit || better.logit == worse.logit && better.token < worse.token
         }));
@@ -95,7 +99,7 @@ impl Drafter for Wild {
     fn name(&self) -> &'static str {
         "wild"
     }
-    fn candidates(&self, capacity: usize) -> usize {
+    fn candidates(&self, capacity: usize, _cost: &PassCost) -> usize {
         capacity / 2
     }
     fn begin(&mut self, _text: &[TokenId]) {}

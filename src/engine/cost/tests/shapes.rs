@@ -185,9 +185,11 @@ fn nine_passes_of_ten_keep_their_size_with_trees_that_bring_something() {
             let (text, root) = (&truth[..at], truth[at]);
             model.expect(at, 0);
             let mut tree = DraftTree::new(root, TreeLimits::nodes(64));
-            // Enough to fill any tree, and never right.
+            // As many as are asked for, and never right.
+            let wanted = drafter.candidates(64, model.cost());
             let ranked: Vec<_> = std::iter::once(root)
                 .chain(2_000..2_064)
+                .take(wanted)
                 .zip(0u16..)
                 .map(|(token, rank)| Candidate {
                     token,
