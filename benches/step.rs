@@ -50,6 +50,11 @@ fn ranked(root: TokenId, count: usize) -> Vec<Candidate> {
         .collect()
 }
 
+/// As many of them as `drafter` asks for, for a tree of `nodes` nodes; the root in any case, which [`grown`] reads there.
+fn asked_for(drafter: &dyn Drafter, root: TokenId, nodes: usize) -> Vec<Candidate> {
+    ranked(root, drafter.candidates(nodes, &PassCost::flat()).max(1))
+}
+
 /// A drafter that has seen a text of `len` tokens, and the token that follows it.
 fn drafter(method: Method, len: usize) -> (Box<dyn Drafter>, Vec<TokenId>, TokenId) {
     let mut text = natural(len + 1, 3);
@@ -92,7 +97,7 @@ fn draft(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("draft, 2,000 tokens of text, {name}"));
         for nodes in SIZES {
             let (mut drafter, text, root) = drafter(method, 2_000);
-            let ranked = ranked(root, drafter.candidates(nodes, &PassCost::flat()).max(1));
+            let ranked = asked_for(&*drafter, root, nodes);
             group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
                 bencher.iter(|| grown(&mut *drafter, &text, &ranked, nodes));
             });
@@ -120,8 +125,8 @@ fn go_through(drafter: &mut dyn Drafter, text: &[TokenId], begin: usize, nodes: 
     drafter.begin(&text[..begin]);
     let mut done = begin;
     while done < text.len() {
-        let wanted = drafter.candidates(nodes, &PassCost::flat()).max(1);
-        let tree = grown(drafter, &text[..done], &ranked(text[done], wanted), nodes);
+        let ranked = asked_for(drafter, text[done], nodes);
+        let tree = grown(drafter, &text[..done], &ranked, nodes);
         let said = |tokens: &[TokenId]| text.get(done + tokens.len()).copied();
         let accepted = walk(
             &tree,

@@ -328,13 +328,14 @@ impl<M: TargetModel> Session<M> {
         let room = self.model.n_ctx() - self.text.len();
         let known = left == 1 || room == 0 || self.model.is_end(root);
         let skip = known && (room == 0 || !self.options.method.verifies_last_step());
-        let mut wanted = 0;
         if !skip {
             self.cost.expect(self.model.n_past(), missing);
-            if limits.capacity > 1 {
-                wanted = self.drafter.candidates(limits.capacity, self.cost.cost());
-            }
         }
+        let wanted = if skip || limits.capacity == 1 {
+            0
+        } else {
+            self.drafter.candidates(limits.capacity, self.cost.cost())
+        };
         let mut ranked = Vec::new();
         let looked_at = wanted.max(self.options.ranked);
         self.model.row(row).top_k_into(looked_at, &mut ranked);
