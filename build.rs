@@ -6,8 +6,9 @@ use std::process::Command;
 /// What of this checkout goes into the program: whether these were changed is what counts.
 const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
 
-/// llama.cpp's functions that this crate stands in for, by the names that the linker knows: those that compute products, and
-/// the one that copies their results. The last is C++'s `ggml_backend_amx_mul_mat`, and there only where llama.cpp is built for a processor with AMX.
+/// llama.cpp's functions that this crate stands in for, by the names that the linker knows: those
+/// that compute products, and the one that copies their results. The last is C++'s
+/// `ggml_backend_amx_mul_mat`, and there only where llama.cpp is built for a processor with AMX.
 const LED_HERE: [&str; 4] = [
     "llamafile_sgemm",
     "ggml_backend_tensor_get_async",
@@ -29,9 +30,10 @@ fn main() {
     }
 }
 
-/// Has the linker lead llama.cpp's calls of [`LED_HERE`] to `src/runtime/llama/products` and `best.rs` beside it, where that can be: through a C
-/// compiler that links as GNU's do, with kernels for the processor, and with a llama.cpp that has the first of them and is linked in,
-/// not loaded.
+/// Has the linker lead llama.cpp's calls of [`LED_HERE`] to `src/runtime/llama/products` and
+/// `best.rs` beside it, where that can be: through a C compiler that links as GNU's do, with
+/// kernels for the processor, and with a llama.cpp that has the first of them and is linked in, not
+/// loaded.
 fn lead_products_here() {
     println!("cargo::rustc-check-cfg=cfg(few_token_kernels)");
     for name in ["GGML_LLAMAFILE", "LLAMA_BUILD_SHARED_LIBS"] {
@@ -59,8 +61,9 @@ fn is_off(value: &str) -> bool {
     words.contains(&value.as_str()) || value.ends_with("-NOTFOUND")
 }
 
-/// The commit that `root` is at, with `-dirty` behind it if the sources are not as they are there. `None` where
-/// `root` is no checkout: its sources may lie in somebody's checkout of something else.
+/// The commit that `root` is at, with `-dirty` behind it if the sources are not as they are there.
+/// `None` where `root` is no checkout: its sources may lie in somebody's checkout of something
+/// else.
 pub(crate) fn commit(root: &Path) -> Option<String> {
     let top = PathBuf::from(git(root, &["rev-parse", "--show-toplevel"])?);
     if top.canonicalize().ok()? != root.canonicalize().ok()? {
@@ -76,8 +79,8 @@ pub(crate) fn commit(root: &Path) -> Option<String> {
     })
 }
 
-/// The files, of those that there are, one of which changes when the checkout goes to another commit. In a worktree
-/// they are not in `.git`.
+/// The files, of those that there are, one of which changes when the checkout goes to another
+/// commit. In a worktree they are not in `.git`.
 pub(crate) fn moved_by_commits(root: &Path) -> Vec<PathBuf> {
     let branch = git(root, &["symbolic-ref", "--quiet", "HEAD"]);
     let names = ["HEAD", "logs/HEAD", "packed-refs"].map(String::from);

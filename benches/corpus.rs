@@ -3,8 +3,8 @@
 //!     cargo bench --bench corpus
 //!     LOGITSPEC_BENCH_TOKENS=100000000 cargo bench --bench corpus      a large one: 1 GB of memory, 0.8 GB of disk
 //!
-//! The text is synthetic: token frequencies fall like 1/rank, a quarter of it repeats earlier stretches, 1,000
-//! tokens a document.
+//! The text is synthetic: token frequencies fall like 1/rank, a quarter of it repeats earlier
+//! stretches, 1,000 tokens a document.
 
 #[allow(dead_code)]
 #[path = "pool/text.rs"]
@@ -59,8 +59,8 @@ fn corpus(criterion: &mut Criterion) {
     );
 
     let mut found = Vec::new();
-    // Every tail once: nothing that an earlier lookup left in the caches helps. Time on the processor, so that other
-    // programs do not count.
+    // Every tail once: nothing that an earlier lookup left in the caches helps. Time on the
+    // processor, so that other programs do not count.
     if let Some(before) = time_on_processor() {
         for tail in &tails {
             corpus.matches_into(tail, MAX_LEN, LIMIT, black_box(&mut found));

@@ -1,8 +1,10 @@
-//! What moving cells of llama.cpp's KV cache costs: a tree of 64 leaves committed, and made ready for the next one.
+//! What moving cells of llama.cpp's KV cache costs: a tree of 64 leaves committed, and made ready
+//! for the next one.
 //!
 //!     cargo bench --bench kv
 //!
-//! The model is one of the tests', so the passes in between cost little; only the calls to the cache are counted.
+//! The model is one of the tests', so the passes in between cost little; only the calls to the
+//! cache are counted.
 
 use std::hint::black_box;
 use std::path::Path;

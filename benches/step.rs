@@ -1,9 +1,11 @@
-//! What a step does around the model's pass: growing the tree, laying it out, searching rows, walking.
+//! What a step does around the model's pass: growing the tree, laying it out, searching rows,
+//! walking.
 //!
 //!     cargo bench --no-default-features --bench step
 //!
-//! The text is that of the pool's benchmarks: synthetic, a quarter of it repeats earlier stretches. Rivals are what one
-//! would write first: a loop over the row for its maximum, a full sort for its best.
+//! The text is that of the pool's benchmarks: synthetic, a quarter of it repeats earlier stretches.
+//! Rivals are what one would write first: a loop over the row for its maximum, a full sort for its
+//! best.
 
 #[allow(dead_code)]
 #[path = "pool/text.rs"]
@@ -50,7 +52,8 @@ fn ranked(root: TokenId, count: usize) -> Vec<Candidate> {
         .collect()
 }
 
-/// As many of them as `drafter` asks for, for a tree of `nodes` nodes; the root in any case, which [`grown`] reads there.
+/// As many of them as `drafter` asks for, for a tree of `nodes` nodes; the root in any case, which
+/// [`grown`] reads there.
 fn asked_for(drafter: &dyn Drafter, root: TokenId, nodes: usize) -> Vec<Candidate> {
     ranked(root, drafter.candidates(nodes, &PassCost::flat()).max(1))
 }
@@ -120,7 +123,8 @@ impl NodeRows for Candidates<'_> {
     }
 }
 
-/// Lets `drafter` go through the tokens of `text` after the first `begin`, as in an answer, with rows to recycle.
+/// Lets `drafter` go through the tokens of `text` after the first `begin`, as in an answer, with
+/// rows to recycle.
 fn go_through(drafter: &mut dyn Drafter, text: &[TokenId], begin: usize, nodes: usize) {
     drafter.begin(&text[..begin]);
     let mut done = begin;
@@ -145,7 +149,8 @@ fn go_through(drafter: &mut dyn Drafter, text: &[TokenId], begin: usize, nodes: 
     }
 }
 
-/// Beside a million tokens of earlier requests, and with rows to recycle. Trees of 64 nodes are to take less than 150 µs.
+/// Beside a million tokens of earlier requests, and with rows to recycle. Trees of 64 nodes are to
+/// take less than 150 µs.
 fn draft_with_history(criterion: &mut Criterion) {
     let earlier = SharedPool::new(1 << 20);
     for document in natural(1 << 20, 5).chunks(1024) {
@@ -171,8 +176,8 @@ fn draft_with_history(criterion: &mut Criterion) {
     }
 }
 
-/// What a drafter does after a pass: it learns from the walk and reads rows, as they lie in memory after a pass, or what was found
-/// in them while they were copied.
+/// What a drafter does after a pass: it learns from the walk and reads rows, as they lie in memory
+/// after a pass, or what was found in them while they were copied.
 fn observe(criterion: &mut Criterion) {
     let text = natural(2_000, 3);
     let one = row();

@@ -1,11 +1,11 @@
-//! What a step does with its tokens once they are committed: bytes, text, output, and the pool. Here, or on a thread of its
-//! own.
+//! What a step does with its tokens once they are committed: bytes, text, output, and the pool.
+//! Here, or on a thread of its own.
 //!
 //!     cargo bench --bench text -- --quick
 //!
-//! A thread must be told, over a channel, and that is what remains on the decoding thread. Everything is timed after a
-//! pause, as after a pass of the model: caches are cold, and the other thread is asleep. See "No second thread for
-//! text" in `docs/decisions.md`.
+//! A thread must be told, over a channel, and that is what remains on the decoding thread.
+//! Everything is timed after a pause, as after a pass of the model: caches are cold, and the other
+//! thread is asleep. See "No second thread for text" in `docs/decisions.md`.
 
 use std::fs::File;
 use std::hint::black_box;

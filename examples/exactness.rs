@@ -1,15 +1,16 @@
 //! Shows that every method says, token for token, what plain decoding says.
 //!
-//! Runs a question set (all turns, greedy) without drafts and then with each method at each tree capacity, and
-//! compares token ids. Where one differs, the two logits in question are computed afresh and shown: a relative gap
-//! below 1e-3 is a rounding tie (kernels for other batch sizes round differently). A larger one is a tie only if it is
-//! shown to be: the same conversation is decoded without drafts, answers in pieces of 1 (as plain decoding does), 2, 3, 4
-//! and 8 tokens, and how far one logit is ahead of the other has to change by as much as is left of it. Anything else is a
-//! failure.
-//! Trees are filled to their capacity, whatever that costs, unless `--sized-trees` is given.
-//! With `--history` every method remembers the questions before, with `--poison` it begins with a memory of spoiled
-//! questions, and with `--corpus` it copies from a corpus, each as far as it can.
-//! With `--check-logits N`, the last row is compared with that of a fresh decode of the text every N steps.
+//! Runs a question set (all turns, greedy) without drafts and then with each method at each tree
+//! capacity, and compares token ids. Where one differs, the two logits in question are computed
+//! afresh and shown: a relative gap below 1e-3 is a rounding tie (kernels for other batch sizes
+//! round differently). A larger one is a tie only if it is shown to be: the same conversation is
+//! decoded without drafts, answers in pieces of 1 (as plain decoding does), 2, 3, 4 and 8 tokens,
+//! and how far one logit is ahead of the other has to change by as much as is left of it. Anything
+//! else is a failure. Trees are filled to their capacity, whatever that costs, unless
+//! `--sized-trees` is given. With `--history` every method remembers the questions before, with
+//! `--poison` it begins with a memory of spoiled questions, and with `--corpus` it copies from a
+//! corpus, each as far as it can. With `--check-logits N`, the last row is compared with that of a
+//! fresh decode of the text every N steps.
 //!
 //! ```text
 //! cargo run --release --example exactness -- -m MODEL.gguf --questions data/spec_bench/question.jsonl
@@ -72,7 +73,8 @@ struct Args {
     /// Chat template; `none` for the bare text, each turn on its own
     #[arg(long, default_value = "vicuna")]
     template: String,
-    /// Trees sized by what a pass costs, as by default elsewhere; without, they are as large as they may be
+    /// Trees sized by what a pass costs, as by default elsewhere; without, they are as large as
+    /// they may be
     #[arg(long)]
     sized_trees: bool,
     /// Attention without fused kernels, whose rounding depends most on the size of a pass
@@ -84,7 +86,8 @@ struct Args {
     /// Context size
     #[arg(short = 'c', long, default_value_t = 4096)]
     ctx_size: u32,
-    /// After every STEPS-th step, compare the last row with that of a fresh decode of the text; 0 for never
+    /// After every STEPS-th step, compare the last row with that of a fresh decode of the text; 0
+    /// for never
     #[arg(long, default_value_t = 0, value_name = "STEPS")]
     check_logits: usize,
 }
@@ -237,8 +240,8 @@ fn drafter(
     Ok(drafter)
 }
 
-/// Has the drafter live through a request of which the second half was said token by token, by a model that wanted to say
-/// the next one, then the one after it, and so on.
+/// Has the drafter live through a request of which the second half was said token by token, by a
+/// model that wanted to say the next one, then the one after it, and so on.
 fn remember(drafter: &mut dyn Drafter, tokens: &[TokenId]) {
     let heard = tokens.len() / 2;
     drafter.begin(&tokens[..heard]);
@@ -428,8 +431,8 @@ fn compare(
 /// Sizes of pieces that a text is decoded in to see how much its last row depends on them.
 const PIECES: [usize; 5] = [1, 2, 3, 4, 8];
 
-/// How far the logit of the first of two tokens is ahead of the second's after a conversation of prompts, decoded at once,
-/// and answers, decoded in pieces of each size.
+/// How far the logit of the first of two tokens is ahead of the second's after a conversation of
+/// prompts, decoded at once, and answers, decoded in pieces of each size.
 fn leads<'a>(
     referee: &mut Session<LlamaTarget<'_>>,
     said: impl Iterator<Item = (&'a [TokenId], &'a [TokenId])> + Clone,

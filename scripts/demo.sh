@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Shows speculative decoding at work: installs what building needs and is missing, builds, and lets the demo model answer
-# one question twice, by plain decoding and by LogitSpec.
+# Shows speculative decoding at work: installs what building needs and is missing, builds, and lets
+# the demo model answer one question twice, by plain decoding and by LogitSpec.
 #
-#   scripts/demo.sh                      asks before it installs anything, if there is a terminal to ask on
-#   scripts/demo.sh --yes                does not ask
-#   scripts/demo.sh --model FILE.gguf    with another model
+#   scripts/demo.sh asks before it installs anything, if there is a terminal to ask on
+#   scripts/demo.sh --yes does not ask scripts/demo.sh --model FILE.gguf with another model
 #
 # The first run compiles llama.cpp: about 8 minutes on two cores. Later runs only answer.
 set -euo pipefail

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# The turn-key evaluation: plain decoding and LogitSpec on question sets, and the report that sets them side by side.
+# The turn-key evaluation: plain decoding and LogitSpec on question sets, and the report that sets
+# them side by side.
 #
 #   scripts/eval.sh MODEL.gguf                        on spec_bench
 #   scripts/eval.sh MODEL.gguf gsm8k humaneval        on other sets: data/SET/question.jsonl
 #   scripts/eval.sh MODEL.gguf spec_bench -- FLAGS    with more flags for `logitspec bench`:
 #                                                     --template vicuna, --methods baseline,logitspec,prompt-lookup
 #
-# Answers go to data/SET/model_answer/ of this checkout, unless FLAGS say otherwise, and the report with its plots beside
-# them to MODEL-report.html. The same command goes on where an earlier one stopped, unless it has --overwrite.
-# Environment: LOGITSPEC, a program to use instead of building one; DATA_DIR, the folder of the question sets instead of
-# data.
-# Exit codes: those of logitspec; 2 for bad usage or a set that is not there.
+# Answers go to data/SET/model_answer/ of this checkout, unless FLAGS say otherwise, and the report
+# with its plots beside them to MODEL-report.html. The same command goes on where an earlier one
+# stopped, unless it has --overwrite. Environment: LOGITSPEC, a program to use instead of building
+# one; DATA_DIR, the folder of the question sets instead of data. Exit codes: those of logitspec; 2
+# for bad usage or a set that is not there.
 set -euo pipefail
 
 usage() {

@@ -5,10 +5,10 @@
 #   scripts/fetch_data.sh spec_bench gsm8k     some
 #   scripts/fetch_data.sh --from DIR [SET…]    from a local copy: DIR/SET/question.jsonl
 #
-# Each becomes data/SET/question.jsonl, which `logitspec bench --bench-name SET` reads. They come from the repository of
-# LogitSpec's authors and are checked against scripts/data.sha256, so that a set that they change is refused; what is there
-# already is only checked.
-# Exit codes: 0 all sets are there; 2 one could not be fetched or is not what it should be.
+# Each becomes data/SET/question.jsonl, which `logitspec bench --bench-name SET` reads. They come
+# from the repository of LogitSpec's authors and are checked against scripts/data.sha256, so that a
+# set that they change is refused; what is there already is only checked. Exit codes: 0 all sets are
+# there; 2 one could not be fetched or is not what it should be.
 set -euo pipefail
 cd_from=$PWD
 cd "$(dirname "$0")/.."

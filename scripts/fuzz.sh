@@ -3,9 +3,9 @@
 #
 #   scripts/fuzz.sh SECONDS [TARGET…]      all targets, or those named
 #
-# Stops at the first finding and says how to replay it; exits 0 only if there was none. Needs a C++ compiler
-# (libFuzzer is compiled) and installs cargo-fuzz if it is missing. Any toolchain will do: without sanitizers,
-# which code without `unsafe` has little use for, nothing needs a nightly one.
+# Stops at the first finding and says how to replay it; exits 0 only if there was none. Needs a C++
+# compiler (libFuzzer is compiled) and installs cargo-fuzz if it is missing. Any toolchain will do:
+# without sanitizers, which code without `unsafe` has little use for, nothing needs a nightly one.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."

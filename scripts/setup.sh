@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building logitspec needs and is missing: a C++ compiler, cmake, libclang.
 #
-#   scripts/setup.sh          says what it will install and asks first, if there is a terminal to ask on
-#   scripts/setup.sh --yes    does not ask
+#   scripts/setup.sh says what it will install and asks first, if there is a terminal to ask on
+#   scripts/setup.sh --yes does not ask
 #
 # Run again at no cost: what is there is not touched.
 set -euo pipefail
@@ -31,7 +31,8 @@ have_compiler() {
 # Where the system's folders are; tests have some of their own.
 root=${LOGITSPEC_SETUP_ROOT:-}
 
-# Whether a folder has the library that bindgen loads: not libclang-cpp, which some systems have without it.
+# Whether a folder has the library that bindgen loads: not libclang-cpp, which some systems have
+# without it.
 holds_libclang() {
     compgen -G "$1/libclang.so*" >/dev/null || compgen -G "$1/libclang-[0-9]*.so*" >/dev/null ||
         compgen -G "$1/libclang.dylib" >/dev/null
@@ -158,7 +159,8 @@ apt)
     ;;
 dnf) "${sudo[@]}" dnf install -y -q "${packages[@]}" ;;
 pacman)
-    # A container's list of packages is empty; elsewhere a new list with old packages is a partial upgrade.
+    # A container's list of packages is empty; elsewhere a new list with old packages is a partial
+    # upgrade.
     compgen -G "/var/lib/pacman/sync/*.db" >/dev/null || "${sudo[@]}" pacman -Sy --noconfirm
     "${sudo[@]}" pacman -S --needed --noconfirm "${packages[@]}"
     ;;

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Sets up what is missing and runs every test: formatting, lints, documentation, unit and integration tests.
+# Sets up what is missing and runs every test: formatting, lints, documentation, unit and
+# integration tests.
 #
 #   scripts/test.sh          asks before it installs anything, if there is a terminal to ask on
 #   scripts/test.sh --yes    does not ask
 #
-# Everything is built in one profile (release), so that llama.cpp is built once: about 13 minutes on two cores the first
-# time (6 after scripts/demo.sh), 3 after that.
+# Everything is built in one profile (release), so that llama.cpp is built once: about 13 minutes on
+# two cores the first time (6 after scripts/demo.sh), 3 after that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

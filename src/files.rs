@@ -12,8 +12,8 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Whether there is something at `path` that is no file of the disk: a folder, a pipe, a device. Reading one may
-/// never end, and what is written to it does not stay.
+/// Whether there is something at `path` that is no file of the disk: a folder, a pipe, a device.
+/// Reading one may never end, and what is written to it does not stay.
 pub(crate) fn is_no_file(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|it| !it.is_file())
 }
@@ -35,7 +35,8 @@ pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
     place(a).is_some_and(|a| place(b) == Some(a))
 }
 
-/// The first `most` bytes of what writing to `path` would replace: nothing where there is no file, or a pipe or a device.
+/// The first `most` bytes of what writing to `path` would replace: nothing where there is no file,
+/// or a pipe or a device.
 pub(crate) fn start_of(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
     if path.is_file() {
@@ -44,8 +45,9 @@ pub(crate) fn start_of(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
-/// Writes `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the new one and
-/// never a half of either: a temporary file beside it, flushed to the disk, then renamed over it.
+/// Writes `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the
+/// new one and never a half of either: a temporary file beside it, flushed to the disk, then
+/// renamed over it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_atomically_with(path, FOR_ALL, |file| file.write_all(bytes))
 }
@@ -56,8 +58,8 @@ pub(crate) const FOR_ALL: u32 = 0o644;
 /// Unix permissions of a new file that only its owner may read.
 pub(crate) const FOR_OWNER: u32 = 0o600;
 
-/// [`write_atomically`] for what is too large to have in memory at once: `write` fills the temporary file. `mode` is
-/// for a new file; an old one's stays.
+/// [`write_atomically`] for what is too large to have in memory at once: `write` fills the
+/// temporary file. `mode` is for a new file; an old one's stays.
 pub(crate) fn write_atomically_with(
     path: &Path,
     mode: u32,
@@ -96,7 +98,8 @@ fn without_its_name(error: io::Error) -> io::Error {
     }
 }
 
-/// Temporary files are private to their owner; what replaces a shared file has to stay as readable as it was.
+/// Temporary files are private to their owner; what replaces a shared file has to stay as readable
+/// as it was.
 #[cfg(unix)]
 fn share_permissions(path: &Path, mode: u32, temporary: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -125,8 +128,8 @@ pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
 
 /// The lines of a file with their numbers from 1, the line ends (`\n` or `\r\n`) left out.
 ///
-/// The last line is marked as unfinished where no line end follows it. A UTF-8 byte order mark at the start is
-/// skipped, as some editors put one there.
+/// The last line is marked as unfinished where no line end follows it. A UTF-8 byte order mark at
+/// the start is skipped, as some editors put one there.
 pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
     let mut offset = if bytes.starts_with(BYTE_ORDER_MARK) {
@@ -177,8 +180,8 @@ impl Line<'_> {
     }
 }
 
-/// What `serde_json` says about one line, without its own "line 1" that would contradict ours, and without the text
-/// of a long value that it may quote.
+/// What `serde_json` says about one line, without its own "line 1" that would contradict ours, and
+/// without the text of a long value that it may quote.
 pub(crate) fn json_reason(error: &serde_json::Error) -> String {
     const LONGEST: usize = 120;
     let text = error.to_string();

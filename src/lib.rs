@@ -1,9 +1,10 @@
 //! Training-free speculative decoding for llama.cpp, word for word what plain decoding says.
 //!
-//! `logitspec` implements LogitSpec ([arXiv 2507.01449](https://arxiv.org/abs/2507.01449)): the logits of
-//! the last token give the next token and, in their runners-up, guesses at the one after it; an n-gram
-//! pool of the text so far says what followed such tokens before. Each decode step grows a *draft tree*
-//! from both, verifies it in one `llama_decode`, and commits the accepted path.
+//! `logitspec` implements LogitSpec ([arXiv 2507.01449](https://arxiv.org/abs/2507.01449)): the
+//! logits of the last token give the next token and, in their runners-up, guesses at the one after
+//! it; an n-gram pool of the text so far says what followed such tokens before. Each decode step
+//! grows a *draft tree* from both, verifies it in one `llama_decode`, and commits the accepted
+//! path.
 //!
 //! The way of a token, and where to find it:
 //!

@@ -153,7 +153,8 @@ fn a_text_of_many_pieces_is_one_document() {
     assert!(documents[0] == expected);
 }
 
-/// Some tokenizers put a space before every text that they are given; a piece in mid-document is none.
+/// Some tokenizers put a space before every text that they are given; a piece in mid-document is
+/// none.
 #[test]
 fn pieces_in_mid_document_get_no_space_of_their_own() {
     let folder = Folder::new();

@@ -1,6 +1,8 @@
-//! The demo model that comes with the repository, on the questions of data/demo_bench, which it has not seen.
+//! The demo model that comes with the repository, on the questions of data/demo_bench, which it has
+//! not seen.
 //!
-//! Both are made by scripts/demo_model, whose check.py asks and judges the same way without llama.cpp.
+//! Both are made by scripts/demo_model, whose check.py asks and judges the same way without
+//! llama.cpp.
 #![cfg(feature = "cli")]
 
 use std::collections::BTreeMap;
@@ -73,8 +75,8 @@ fn last_number(text: &str) -> Option<&str> {
         .rfind(|number| !number.is_empty())
 }
 
-/// Math: the last number is the reference's. Stories and roles, where wording is free: every item of the reference
-/// stands there, word for word. All else: the answer is the reference.
+/// Math: the last number is the reference's. Stories and roles, where wording is free: every item
+/// of the reference stands there, word for word. All else: the answer is the reference.
 fn right(category: &str, answer: &str, reference: &str) -> bool {
     match category {
         "math_reasoning" => last_number(answer) == Some(reference),

@@ -36,7 +36,8 @@ fn send(signal: &str, child: &Child) {
     assert!(sent.success());
 }
 
-/// How the process ended. If it does not end, its input does, so that the test fails instead of hanging.
+/// How the process ended. If it does not end, its input does, so that the test fails instead of
+/// hanging.
 fn end_of(mut child: Child, stdin: ChildStdin) -> ExitStatus {
     for _ in 0..300 {
         if let Some(status) = child.try_wait().unwrap() {
@@ -62,9 +63,11 @@ fn ctrl_c_prints_what_there_is_and_exits_130() {
 fn a_signal_ends_the_wait_for_a_prompt() {
     let mut child = tiny("generate", &[]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // More than a pipe holds: it is reading when this returns, and the end of its prompt never comes.
+    // More than a pipe holds: it is reading when this returns, and the end of its prompt never
+    // comes.
     stdin.write_all(&vec![b' '; 1 << 20]).unwrap();
-    // The same handler would have caught it; shells let background jobs ignore SIGINT, but not this one.
+    // The same handler would have caught it; shells let background jobs ignore SIGINT, but not this
+    // one.
     send("-TERM", &child);
     let status = end_of(child, stdin);
     assert_eq!(status.signal(), Some(15), "{status}");

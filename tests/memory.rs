@@ -327,7 +327,8 @@ fn calibration_is_kept_and_used_and_a_damaged_one_is_named() {
         "{line}"
     );
 
-    // A context that hardly holds the shortest text of the plan still holds large passes after a shorter one.
+    // A context that hardly holds the shortest text of the plan still holds large passes after a
+    // shorter one.
     let narrow = ["calibrate", "--json", "--repeats", "1"];
     let largest = |n_ctx: &str| {
         let measured = json(&run(&[&narrow[..], &["-c", n_ctx]].concat()));

@@ -1,5 +1,6 @@
-//! The scripts that a newcomer runs, where they can be tried without a network and without installing anything: each in a
-//! folder of its own that has a copy of `scripts/` and nothing else of this repository.
+//! The scripts that a newcomer runs, where they can be tried without a network and without
+//! installing anything: each in a folder of its own that has a copy of `scripts/` and nothing else
+//! of this repository.
 #![cfg(unix)]
 
 use std::fs;
@@ -189,7 +190,8 @@ fn offline_is_one_line() {
     assert!(!copy.path("data/gsm8k").exists());
 }
 
-/// A system on which little is installed: a copy of the scripts, and a folder `bin` that is all of `PATH`.
+/// A system on which little is installed: a copy of the scripts, and a folder `bin` that is all of
+/// `PATH`.
 fn bare_system(manager: &str) -> Copy {
     let copy = Copy::new();
     fs::create_dir(copy.path("bin")).unwrap();

@@ -15,7 +15,8 @@ fn tokens(value: &Value) -> Vec<TokenId> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-/// Answers `prompt` and checks the trace. Returns the number of steps and of nodes accepted below roots.
+/// Answers `prompt` and checks the trace. Returns the number of steps and of nodes accepted below
+/// roots.
 fn trace(prompt: &str, capacity: usize) -> (usize, usize) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace.jsonl");

@@ -3,8 +3,9 @@
 //!     cargo bench --bench pool                    everything
 //!     cargo bench --bench pool -- lookup/usual    one scenario
 //!
-//! Lookups ask for the 8 best places, 32 tokens told apart. The published pool and the hash-map pool stop at the
-//! n-grams they have as keys (3 and 4 tokens) and answer less; they are here to say what their way costs.
+//! Lookups ask for the 8 best places, 32 tokens told apart. The published pool and the hash-map
+//! pool stop at the n-grams they have as keys (3 and 4 tokens) and answer less; they are here to
+//! say what their way costs.
 
 mod rivals;
 mod text;
@@ -62,8 +63,8 @@ fn build(criterion: &mut Criterion) {
     }
 }
 
-/// Four more tokens, as a decode step brings them. Only they are timed; now and then the pool starts over, so that no
-/// table doubles meanwhile: that is `build`'s to show.
+/// Four more tokens, as a decode step brings them. Only they are timed; now and then the pool
+/// starts over, so that no table doubles meanwhile: that is `build`'s to show.
 fn append(criterion: &mut Criterion) {
     const STEPS: usize = 200;
     let mut group = criterion.benchmark_group("append");

@@ -5,8 +5,8 @@ use logitspec::TokenId;
 /// As many tokens as a usual vocabulary has.
 pub const VOCABULARY: TokenId = 32_000;
 
-/// Text with the properties of real one that matter here: token frequencies fall like 1/rank, and every now and
-/// then a stretch of earlier text comes again (a quarter of all tokens).
+/// Text with the properties of real one that matter here: token frequencies fall like 1/rank, and
+/// every now and then a stretch of earlier text comes again (a quarter of all tokens).
 pub fn natural(len: usize, seed: u64) -> Vec<TokenId> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut text = Vec::with_capacity(len + 64);

@@ -1,4 +1,5 @@
-//! A session on a scripted model, with every drafter and every interruption, against plain decoding.
+//! A session on a scripted model, with every drafter and every interruption, against plain
+//! decoding.
 #![no_main]
 
 #[path = "../../tests/properties/checks/mod.rs"]

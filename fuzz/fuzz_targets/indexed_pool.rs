@@ -1,4 +1,5 @@
-//! The indexed pool, with documents and eviction, against a comparison of everything with everything.
+//! The indexed pool, with documents and eviction, against a comparison of everything with
+//! everything.
 #![no_main]
 
 #[path = "../../tests/properties/checks/mod.rs"]

@@ -5,7 +5,8 @@ SYSTEM = (
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
 
-# What llama.cpp and logitspec render. A space separates all turns but an answer and the next question.
+# What llama.cpp and logitspec render. A space separates all turns but an answer and the next
+# question.
 TEMPLATE = (
     "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}"
     "{% else %}{{ '" + SYSTEM.replace("'", "\\'") + "' }}{% endif %}"

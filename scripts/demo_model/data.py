@@ -74,7 +74,8 @@ def held_out_items(r: random.Random, kind: str, count: int, seen: set[str]) -> l
     items = []
     while len(items) < count:
         item = corpus.ask_kind(r, kind)
-        # Later turns may be as short as "And who is the oldest?"; the first holds all that is asked about.
+        # Later turns may be as short as "And who is the oldest?"; the first holds all that is asked
+        # about.
         if corpus.held_out(item) and body(item.turns[0][0]) not in seen:
             seen.add(body(item.turns[0][0]))
             items.append(item)

@@ -34,7 +34,8 @@ def replay(text: list[int], answer: list[int]) -> list[int]:
     """Accept lengths. `text` is the prompt."""
     lengths, at = [], 0
     while at < len(answer):
-        # The root is the token that the last step's logits gave: known, and the first to be committed.
+        # The root is the token that the last step's logits gave: known, and the first to be
+        # committed.
         known = text + answer[: at + 1]
         kept = 1
         for token in lookup(known):

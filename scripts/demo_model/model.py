@@ -58,7 +58,8 @@ class Layer(nn.Module):
         n, ff = shape.n_embd, shape.n_ff
         self.n_head, self.head_size = shape.n_head, shape.head_size
         self.attn_norm = RmsNorm(n, shape.eps)
-        # One matrix each for what reads the same input: fewer, larger products. Rows: queries, keys, values.
+        # One matrix each for what reads the same input: fewer, larger products. Rows: queries,
+        # keys, values.
         self.qkv = nn.Linear(n, 3 * n, bias=False)
         self.o = nn.Linear(n, n, bias=False)
         self.ffn_norm = RmsNorm(n, shape.eps)

@@ -82,7 +82,8 @@ class Tokenizer:
     def learn(cls, texts: list[str], n_vocab: int) -> "Tokenizer":
         """From sample texts."""
         chars = [SPACE] + [chr(code) for code in range(0x21, 0x7F)] + list(EXTRA_CHARS)
-        # How many pieces the system sentence's chain takes hangs on the merges before it: at most one per sign.
+        # How many pieces the system sentence's chain takes hangs on the merges before it: at most
+        # one per sign.
         spare = len(re.findall(r"\w+|[^\w\s]", SYSTEM)) + 1
         merges = learn_merges(texts, n_vocab - FIRST_TEXT - len(chars) - spare)
         merges = [piece for piece in merges if len(piece) > 1]
@@ -134,7 +135,8 @@ class Tokenizer:
         tokens, own = [BOS], [False]
         for i, (question, answer) in enumerate(turns):
             asked = self.encode(f"{SYSTEM + ' ' if i == 0 else ''}USER: {question} ASSISTANT:")
-            # An answer is encoded as it goes on from the colon: its words begin with a space of their own.
+            # An answer is encoded as it goes on from the colon: its words begin with a space of
+            # their own.
             said = self.encode(answer) + [EOS]
             tokens += asked + said
             own += [False] * len(asked) + [True] * len(said)

@@ -54,7 +54,8 @@ class Trainer:
         n_vocab = len(json.loads((args.work / "tokenizer.json").read_text(encoding="utf-8"))) + 259
         self.model = Llama(Shape(n_vocab, args.embd, args.layers, args.embd // 64, args.ff)).to(self.device)
         self.params = list(self.model.parameters())
-        # Blocks to make orthogonal each on its own: queries, keys and values are separate maps, as are gate and up.
+        # Blocks to make orthogonal each on its own: queries, keys and values are separate maps, as
+        # are gate and up.
         self.blocks: list[tuple[Tensor, slice]] = []
         for layer in self.model.layers:
             for weight, parts in ((layer.qkv.weight, 3), (layer.o.weight, 1), (layer.gate_up.weight, 2), (layer.down.weight, 1)):

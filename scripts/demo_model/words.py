@@ -74,7 +74,8 @@ SCIENCE = {
     "tide": ("the rise and fall of the sea", "it follows the moon"),
 }
 
-# German: (word, gender, English). Weak nouns are left out: their endings would need rules of their own.
+# German: (word, gender, English). Weak nouns are left out: their endings would need rules of their
+# own.
 PERSON = [
     tuple(entry.split(":"))
     for entry in """Lehrer:m:teacher Ärztin:f:doctor Bäcker:m:baker Königin:f:queen Kind:n:child

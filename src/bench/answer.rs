@@ -1,8 +1,9 @@
 //! One record of an answer file.
 //!
-//! The keys of [`Answer`] and [`Choice`] that are not optional are the format that Spec-Bench and its relatives
-//! share. The optional ones are this project's own: a file without them is read all the same, and tools that do not
-//! know them pass over them. Whatever else a record holds is kept in `extra`.
+//! The keys of [`Answer`] and [`Choice`] that are not optional are the format that Spec-Bench and
+//! its relatives share. The optional ones are this project's own: a file without them is read all
+//! the same, and tools that do not know them pass over them. Whatever else a record holds is kept
+//! in `extra`.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,8 @@ pub struct Answer {
     pub category: String,
     /// A name of this record that no other has.
     pub answer_id: String,
-    /// The model and, as files made elsewhere have it, the method: `vicuna-7b-v1.3-logitspec-temp-0.0`.
+    /// The model and, as files made elsewhere have it, the method:
+    /// `vicuna-7b-v1.3-logitspec-temp-0.0`.
     pub model_id: String,
     /// The answers: one, or as many as were asked for.
     pub choices: Vec<Choice>,
@@ -55,24 +57,26 @@ pub struct Choice {
     /// Where the time of each turn went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timings: Option<Timings>,
-    /// Tokens in the context when each turn's decoding began: its whole prompt, earlier turns included.
+    /// Tokens in the context when each turn's decoding began: its whole prompt, earlier turns
+    /// included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<Vec<u64>>,
-    /// How many of `prompt_tokens` the turn's prefill computed, the rest being in the KV cache already.
+    /// How many of `prompt_tokens` the turn's prefill computed, the rest being in the KV cache
+    /// already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefill_tokens: Option<Vec<u64>>,
     /// The new tokens of each turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_ids: Option<Vec<Vec<u32>>>,
-    /// Microseconds of each decode step of each turn, draft to commit. The context length at a step follows from
-    /// `prompt_tokens` and `accept_lengths`.
+    /// Microseconds of each decode step of each turn, draft to commit. The context length at a step
+    /// follows from `prompt_tokens` and `accept_lengths`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_us: Option<Vec<Vec<u64>>>,
     /// Decode steps of each turn whose pass could use the computation graph of the pass before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graphs_reused: Option<Vec<u64>>,
-    /// For each token of each turn, the candidates that the model had for it with their logits, best first; none
-    /// where no step began.
+    /// For each token of each turn, the candidates that the model had for it with their logits,
+    /// best first; none where no step began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranked: Option<Vec<Vec<RankedTokens>>>,
     /// By the name of a source, what it drafted and what of that was accepted, over all turns.

@@ -1,9 +1,10 @@
-//! Answer files: one [`Answer`] a line, written so that a run killed at any moment loses at most the question it
-//! was at.
+//! Answer files: one [`Answer`] a line, written so that a run killed at any moment loses at most
+//! the question it was at.
 //!
-//! A run appends each record with one write and waits for the disk. A kill in the middle of that write leaves half a
-//! line at the end of the file; [`AnswerFile::resume`] cuts it off, says so, and the question is asked again. Any
-//! other line that is no record is not ours to touch: it is refused with its file and line.
+//! A run appends each record with one write and waits for the disk. A kill in the middle of that
+//! write leaves half a line at the end of the file; [`AnswerFile::resume`] cuts it off, says so,
+//! and the question is asked again. Any other line that is no record is not ours to touch: it is
+//! refused with its file and line.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -13,8 +14,8 @@ use std::path::{Path, PathBuf};
 use super::answer::Answer;
 use crate::files::{self, folder_of, json_reason, write_atomically};
 
-/// Something about an answer file that the user should see, though it stops nothing. Its `Display` is one line that
-/// names the file.
+/// Something about an answer file that the user should see, though it stops nothing. Its `Display`
+/// is one line that names the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerNotice {
     /// The file ended in half a record, which was left out and, by [`AnswerFile::resume`], cut off.
@@ -41,7 +42,8 @@ pub enum AnswerNotice {
     },
 }
 
-/// Why an answer file could not be read or written. Each message is one line that names the file and the mend.
+/// Why an answer file could not be read or written. Each message is one line that names the file
+/// and the mend.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
     /// There is something else at its place.
@@ -122,8 +124,8 @@ pub struct AnswerLog {
 /// Reads an answer file without changing it.
 ///
 /// # Errors
-/// A file that cannot be read, or a line that is no answer record. Half a record at the end of the file is no error
-/// but a notice.
+/// A file that cannot be read, or a line that is no answer record. Half a record at the end of the
+/// file is no error but a notice.
 pub fn read_answers(path: impl AsRef<Path>) -> Result<AnswerLog, AnswerError> {
     let path = path.as_ref();
     must_be_a_file(path)?;
@@ -134,7 +136,8 @@ pub fn read_answers(path: impl AsRef<Path>) -> Result<AnswerLog, AnswerError> {
     Ok(Records::parse(path, &bytes)?.into_log(path))
 }
 
-/// Whether [`AnswerFile::create`] would start `path` afresh: there is no file, an empty one, or one of answers, be it damaged.
+/// Whether [`AnswerFile::create`] would start `path` afresh: there is no file, an empty one, or one
+/// of answers, be it damaged.
 ///
 /// # Errors
 /// A file that holds something else, or cannot be read.
@@ -206,8 +209,8 @@ impl AnswerFile {
     /// Half a record at the end is cut off, and a missing line end is added.
     ///
     /// # Errors
-    /// A file that cannot be read or written, that another run is writing, or that holds a line which is no answer
-    /// record. In every such case the file is left as it was.
+    /// A file that cannot be read or written, that another run is writing, or that holds a line
+    /// which is no answer record. In every such case the file is left as it was.
     pub fn resume(path: impl AsRef<Path>) -> Result<(Self, AnswerLog), AnswerError> {
         let path = path.as_ref();
         let mut this = Self::open(path)?;
@@ -253,7 +256,8 @@ impl AnswerFile {
     /// Adds a record; on return it is on the disk.
     ///
     /// # Errors
-    /// A record whose parts do not fit together, or a disk that does not take it. The file then is as it was.
+    /// A record whose parts do not fit together, or a disk that does not take it. The file then is
+    /// as it was.
     pub fn append(&mut self, answer: &Answer) -> Result<(), AnswerError> {
         let broken = |reason| AnswerError::Record {
             path: self.path.clone(),
@@ -268,11 +272,12 @@ impl AnswerFile {
         Ok(())
     }
 
-    /// Ends the run: orders the file by question and keeps the last record of each, in one step that a crash cannot
-    /// halve. The lines themselves stay byte for byte as they are.
+    /// Ends the run: orders the file by question and keeps the last record of each, in one step
+    /// that a crash cannot halve. The lines themselves stay byte for byte as they are.
     ///
     /// # Errors
-    /// A file that cannot be read or written any more, or that someone else put a foreign line into.
+    /// A file that cannot be read or written any more, or that someone else put a foreign line
+    /// into.
     pub fn finish(self) -> Result<AnswerLog, AnswerError> {
         let path = self.path.as_path();
         let bytes = std::fs::read(path).map_err(|error| AnswerError::Read {
@@ -316,7 +321,8 @@ impl AnswerFile {
             Err(fs4::TryLockError::WouldBlock) => {
                 return Err(AnswerError::InUse { path: path.into() });
             }
-            // Some network file systems have no locks. A run there is as safe as it would be without this check.
+            // Some network file systems have no locks. A run there is as safe as it would be
+            // without this check.
             Ok(()) | Err(fs4::TryLockError::Error(_)) => {}
         }
         files::sync_folder(&folder).map_err(failed)?;
@@ -328,14 +334,16 @@ impl AnswerFile {
         })
     }
 
-    /// Writes all of `bytes` or, as far as the disk allows, nothing: a later record must not be glued to a half one.
+    /// Writes all of `bytes` or, as far as the disk allows, nothing: a later record must not be
+    /// glued to a half one.
     fn write(&mut self, bytes: &[u8]) -> Result<(), AnswerError> {
         let written = self
             .file
             .write_all(bytes)
             .and_then(|()| self.file.sync_data());
         if let Err(error) = written {
-            // The write's own error is the one to tell. If this fails too, the next `resume` mends the line.
+            // The write's own error is the one to tell. If this fails too, the next `resume` mends
+            // the line.
             let _ = self.file.set_len(self.len);
             return Err(AnswerError::Write {
                 path: self.path.clone(),
@@ -451,9 +459,9 @@ impl<'a> Records<'a> {
     }
 }
 
-/// Whether an unreadable last line is the beginning of a record, and so may be cut off. Anything else was put there
-/// by someone else. Every record begins with its `question_id`; a power cut may also leave zero bytes in the place of
-/// what was being written.
+/// Whether an unreadable last line is the beginning of a record, and so may be cut off. Anything
+/// else was put there by someone else. Every record begins with its `question_id`; a power cut may
+/// also leave zero bytes in the place of what was being written.
 fn is_half_a_record(text: &[u8], error: &serde_json::Error) -> bool {
     const START: &[u8] = br#"{"question_id":"#;
     let written = &text[..text

@@ -17,8 +17,9 @@ use crate::runtime::llama::LlamaTarget;
 
 /// A llama.cpp context that several methods use in turn, each for one conversation.
 ///
-/// Where a context's buffers lie in memory changes what a prompt costs by several percent, so methods with contexts of
-/// their own cannot be compared ("One context for all methods" in `docs/decisions.md`).
+/// Where a context's buffers lie in memory changes what a prompt costs by several percent, so
+/// methods with contexts of their own cannot be compared ("One context for all methods" in
+/// `docs/decisions.md`).
 pub type SharedTarget<'e> = Rc<RefCell<LlamaTarget<'e>>>;
 
 /// One method on a llama.cpp context.
@@ -27,7 +28,8 @@ pub struct EngineAnswerer<'e> {
     prompter: &'e Prompter<'e>,
     options: SessionOptions,
     max_new_tokens: usize,
-    /// What passes cost, as learned so far: a property of the machine, so it comes over from question to question.
+    /// What passes cost, as learned so far: a property of the machine, so it comes over from
+    /// question to question.
     cost: CostModel,
     /// Gives what drafts may be copied from beside the conversation, as it is at the beginning.
     memory: Box<dyn Fn() -> Memory + 'e>,
@@ -38,7 +40,8 @@ pub struct EngineAnswerer<'e> {
 }
 
 impl<'e> EngineAnswerer<'e> {
-    /// Answers with `options` on `target`, which must have been made for their tree capacity or a larger one.
+    /// Answers with `options` on `target`, which must have been made for their tree capacity or a
+    /// larger one.
     pub fn new(
         target: SharedTarget<'e>,
         prompter: &'e Prompter<'e>,
@@ -58,8 +61,9 @@ impl<'e> EngineAnswerer<'e> {
         }
     }
 
-    /// Lets drafts be copied from what `memory` gives, too. With `remembers` the drafter also remembers earlier
-    /// conversations, as far as its method can; without, each conversation finds the memory as it was.
+    /// Lets drafts be copied from what `memory` gives, too. With `remembers` the drafter also
+    /// remembers earlier conversations, as far as its method can; without, each conversation finds
+    /// the memory as it was.
     pub fn with_memory(mut self, memory: impl Fn() -> Memory + 'e, remembers: bool) -> Self {
         self.memory = Box::new(memory);
         self.remembers = remembers;
@@ -80,8 +84,8 @@ impl Answerer for EngineAnswerer<'_> {
     fn answer(&mut self, turns: &[String], choice: u32) -> Result<Choice, AskError> {
         let mut options = self.options;
         options.sampling.seed = options.sampling.seed.wrapping_add(choice.into());
-        // A session of its own: no pool and no random numbers come over from the question before, unless a history is
-        // asked for.
+        // A session of its own: no pool and no random numbers come over from the question before,
+        // unless a history is asked for.
         let drafter = self.next_drafter();
         let mut target = self.target.borrow_mut();
         target.truncate(0);

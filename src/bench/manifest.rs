@@ -1,7 +1,8 @@
 //! What a run was made with: the manifest that lies beside an answer file.
 //!
-//! Two uses: a reader of the figures finds out which model file, which build and which machine they are from; and a
-//! run that continues an earlier one finds out whether it would be mixing figures of two settings in one file.
+//! Two uses: a reader of the figures finds out which model file, which build and which machine they
+//! are from; and a run that continues an earlier one finds out whether it would be mixing figures
+//! of two settings in one file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -30,8 +31,8 @@ pub struct Manifest {
     pub devices: Vec<String>,
     /// Threads for decoding.
     pub threads: u32,
-    /// Every setting that can change the answers or their speed, by the name of its flag without the dashes
-    /// (`max-new-tokens`), defaults included.
+    /// Every setting that can change the answers or their speed, by the name of its flag without
+    /// the dashes (`max-new-tokens`), defaults included.
     pub flags: BTreeMap<String, Value>,
     /// When the run began, in seconds since 1970.
     pub time: f64,
@@ -48,7 +49,8 @@ pub struct ModelFile {
     pub quantization: String,
 }
 
-/// One setting in which two manifests differ. Its `Display` reads `max-new-tokens was 128, is 1024`.
+/// One setting in which two manifests differ. Its `Display` reads `max-new-tokens was 128, is
+/// 1024`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// The setting: a key of [`Manifest`], or of its flags.
@@ -59,7 +61,8 @@ pub struct Difference {
     pub now: Value,
 }
 
-/// Why a manifest could not be read or written. Each message is one line that names the file and the mend.
+/// Why a manifest could not be read or written. Each message is one line that names the file and
+/// the mend.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The file cannot be read or written.
@@ -86,7 +89,8 @@ impl Manifest {
     /// Where the manifest of an answer file lies: `a/b.jsonl` has `a/b.manifest.json`.
     pub fn path_beside(answer_file: impl AsRef<Path>) -> PathBuf {
         let answer_file = answer_file.as_ref();
-        // Not `with_extension`: the name of a temperature, `temp-0.0`, would lose its end in a file without `.jsonl`.
+        // Not `with_extension`: the name of a temperature, `temp-0.0`, would lose its end in a file
+        // without `.jsonl`.
         let name = answer_file
             .file_name()
             .unwrap_or_default()
@@ -135,9 +139,11 @@ impl Manifest {
         write_atomically(path, &text).map_err(failed)
     }
 
-    /// The settings in which a new run, `now`, differs from this earlier one, in the order of the manifest.
+    /// The settings in which a new run, `now`, differs from this earlier one, in the order of the
+    /// manifest.
     ///
-    /// The time is no setting. Nor is the model file's place: the same file elsewhere has the same SHA-256.
+    /// The time is no setting. Nor is the model file's place: the same file elsewhere has the same
+    /// SHA-256.
     pub fn differences(&self, now: &Self) -> Vec<Difference> {
         let mut found = Vec::new();
         let mut compare = |setting: &str, before: Value, now: Value| {

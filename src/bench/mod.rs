@@ -4,12 +4,13 @@
 //! it read and write, so that a file made elsewhere can be reported here and the other way round:
 //!
 //! * [`question`] reads `question.jsonl`;
-//! * [`answer`] is one record of an answer file, [`answer_file`] writes such files so that a killed run loses at most
-//!   the question it was at, and reads them back;
+//! * [`answer`] is one record of an answer file, [`answer_file`] writes such files so that a killed
+//!   run loses at most the question it was at, and reads them back;
 //! * [`manifest`] says what a run was made with and how two runs' settings differ.
 //!
-//! [`run`](mod@run) brings the two ends together: it asks the questions and keeps the answers. What answers stands behind a
-//! trait; `engine` has the one on llama.cpp, `server` the one that asks a `llama-server`.
+//! [`run`](mod@run) brings the two ends together: it asks the questions and keeps the answers. What
+//! answers stands behind a trait; `engine` has the one on llama.cpp, `server` the one that asks a
+//! `llama-server`.
 
 pub mod answer;
 pub mod answer_file;

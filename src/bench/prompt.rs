@@ -5,7 +5,8 @@ use crate::bench::question::Question;
 use crate::runtime::llama::Vocabulary;
 use crate::runtime::{ChatTemplate, Message, Role, TemplateError};
 
-/// Writes the turns of questions as the model wants them, so that everyone who answers is asked the same tokens.
+/// Writes the turns of questions as the model wants them, so that everyone who answers is asked the
+/// same tokens.
 pub struct Prompter<'e> {
     vocabulary: Vocabulary<'e>,
     template: Option<ChatTemplate>,
@@ -13,7 +14,8 @@ pub struct Prompter<'e> {
 }
 
 impl<'e> Prompter<'e> {
-    /// With a template, or `None` for the bare text; `opening` comes before the first turn of every conversation.
+    /// With a template, or `None` for the bare text; `opening` comes before the first turn of every
+    /// conversation.
     pub fn new(
         vocabulary: Vocabulary<'e>,
         template: Option<ChatTemplate>,
@@ -40,7 +42,8 @@ impl<'e> Prompter<'e> {
         }
     }
 
-    /// Most tokens that the conversation of a question can have if every answer is as long as it may be.
+    /// Most tokens that the conversation of a question can have if every answer is as long as it
+    /// may be.
     ///
     /// # Errors
     /// If the template fails on it.
@@ -78,7 +81,8 @@ pub struct Conversation<'p> {
 }
 
 impl Conversation<'_> {
-    /// The tokens that lead to the answer to `turn`; `last` is the last token of the conversation so far.
+    /// The tokens that lead to the answer to `turn`; `last` is the last token of the conversation
+    /// so far.
     ///
     /// # Errors
     /// If the template fails on the conversation.
@@ -99,7 +103,8 @@ impl Conversation<'_> {
             }
             Some(template) => {
                 let text = template.next_turn(&self.messages, &message)?;
-                // What was said is in the model's cache; the template only has to see that there was an answer.
+                // What was said is in the model's cache; the template only has to see that there
+                // was an answer.
                 self.messages.push(Message::new(Role::Assistant, "…"));
                 self.messages.push(message);
                 vocabulary.tokenize_next_turn(&text, last)

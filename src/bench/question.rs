@@ -1,8 +1,9 @@
 //! Question sets: `question.jsonl`, one question a line.
 //!
-//! A line that is not a question at all stops the reading with its file and line, because a set that is not what it
-//! seems to be gives figures that mean nothing. A question that cannot be asked (it has no text) or that is there
-//! twice is left out, and the [`QuestionSet`] says so: nothing goes missing in silence.
+//! A line that is not a question at all stops the reading with its file and line, because a set
+//! that is not what it seems to be gives figures that mean nothing. A question that cannot be asked
+//! (it has no text) or that is there twice is left out, and the [`QuestionSet`] says so: nothing
+//! goes missing in silence.
 
 use std::collections::HashMap;
 use std::io;
@@ -61,7 +62,8 @@ pub enum QuestionError {
         /// What the system said.
         error: io::Error,
     },
-    /// There is something else at its place. A pipe is refused too: the file is read more than once.
+    /// There is something else at its place. A pipe is refused too: the file is read more than
+    /// once.
     #[error("{}: not a regular file, and so no question file; give a file with one question a line", path.display())]
     NotAFile {
         /// The folder, pipe or device.
@@ -107,11 +109,12 @@ pub enum QuestionError {
 
 /// Reads a question set.
 ///
-/// Blank lines, a byte order mark and `\r\n` line ends are taken as they come. A turn may be of any length: whether
-/// it fits the context is for whoever asks it to find out.
+/// Blank lines, a byte order mark and `\r\n` line ends are taken as they come. A turn may be of any
+/// length: whether it fits the context is for whoever asks it to find out.
 ///
 /// # Errors
-/// A file that cannot be read, a line that is no question, two different questions of one number, no question at all.
+/// A file that cannot be read, a line that is no question, two different questions of one number,
+/// no question at all.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -194,8 +197,8 @@ fn unaskable(question: &Question) -> Option<String> {
 }
 
 impl QuestionSet {
-    /// Keeps the questions `begin..end` of the set, counted from 0 in the file's order, as `--question-begin` and
-    /// `--question-end` mean it. Bounds past the end are taken as the end.
+    /// Keeps the questions `begin..end` of the set, counted from 0 in the file's order, as
+    /// `--question-begin` and `--question-end` mean it. Bounds past the end are taken as the end.
     pub fn slice(&mut self, begin: Option<usize>, end: Option<usize>) {
         self.questions.truncate(end.unwrap_or(usize::MAX));
         self.questions

@@ -1,7 +1,7 @@
 //! llama.cpp's own server as what answers: what would one get from llama.cpp itself?
 //!
-//! The server is the user's program, started on a free port of the loopback interface. It is sent the same tokens that
-//! our engine is given, and its own `timings` are the figures.
+//! The server is the user's program, started on a free port of the loopback interface. It is sent
+//! the same tokens that our engine is given, and its own `timings` are the figures.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -232,7 +232,8 @@ impl Drop for LlamaServer {
     }
 }
 
-/// A port that nobody listens on now. Somebody else may take it before the server does, who then says so.
+/// A port that nobody listens on now. Somebody else may take it before the server does, who then
+/// says so.
 fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
@@ -319,7 +320,8 @@ impl Answerer for ServerAnswerer<'_> {
                 "min_p": sampling.min_p,
                 "repeat_penalty": sampling.repeat_penalty,
                 "seed": sampling.seed.wrapping_add(choice.into()),
-                // Like our sessions: a question begins with an empty cache, its later turns go on with theirs.
+                // Like our sessions: a question begins with an empty cache, its later turns go on
+                // with theirs.
                 "cache_prompt": number > 0,
                 "return_tokens": true,
             }))?;
@@ -366,7 +368,8 @@ impl Answerer for ServerAnswerer<'_> {
     }
 }
 
-/// Accept lengths as even as can be: the server tells how many tokens came in how many steps, not which in which.
+/// Accept lengths as even as can be: the server tells how many tokens came in how many steps, not
+/// which in which.
 fn spread(tokens: u64, steps: u64) -> impl Iterator<Item = u64> {
     let steps = steps.max(u64::from(tokens > 0));
     (0..steps).map(move |step| tokens / steps + u64::from(step < tokens % steps))

@@ -14,7 +14,8 @@ use crate::engine::{Method, MethodParams, SessionOptions};
 use crate::runtime::llama::{CacheType, ContextOptions, Engine, FlashAttention, ModelOptions};
 use crate::verify::SamplingParams;
 
-/// Largest draft tree: more than any machine gains from, and still far from filling memory with logits.
+/// Largest draft tree: more than any machine gains from, and still far from filling memory with
+/// logits.
 const MAX_CAPACITY: usize = 1024;
 
 /// Most threads: ggml's own limit, beyond which it crashes.
@@ -36,8 +37,8 @@ pub(super) struct ModelArgs {
     #[command(flatten)]
     pub source: ModelSource,
 
-    /// Tokens the context holds, prompt and answer together; 0 for as many as the model was trained on
-    /// [default: as many as this run can need, up to that]
+    /// Tokens the context holds, prompt and answer together; 0 for as many as the model was trained
+    /// on [default: as many as this run can need, up to that]
     #[arg(
         short = 'c',
         long = "ctx-size",
@@ -102,8 +103,9 @@ pub(super) struct ModelArgs {
     #[arg(long, alias = "no_mmap")]
     pub no_mmap: bool,
 
-    /// Never use logitspec's own kernels (on x86 Linux, they compute passes of two tokens and more for F16
-    /// and Q8_0 weights, with AVX-512 VNNI for Q4_0, Q4_K and Q6_K, and with AMX for Q5_K as well)
+    /// Never use logitspec's own kernels (on x86 Linux, they compute passes of two tokens and more
+    /// for F16 and Q8_0 weights, with AVX-512 VNNI for Q4_0, Q4_K and Q6_K, and with AMX for Q5_K
+    /// as well)
     #[arg(long, alias = "llama_kernels")]
     pub llama_kernels: bool,
 
@@ -128,8 +130,9 @@ pub(super) enum When {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Drafting")]
 pub(super) struct DraftArgs {
-    /// How to draft: logitspec, logitspec-reference (as published), prompt-lookup, token-recycling, suffix, or baseline
-    /// (no draft). The answer is the same with all of them, only the speed differs
+    /// How to draft: logitspec, logitspec-reference (as published), prompt-lookup, token-recycling,
+    /// suffix, or baseline (no draft). The answer is the same with all of them, only the speed
+    /// differs
     #[arg(long, default_value_t, value_name = "METHOD")]
     pub method: Method,
 
@@ -143,14 +146,15 @@ pub(super) struct DraftArgs {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Drafting")]
 pub(super) struct SizeArgs {
-    /// Fill every tree to its capacity, whatever a pass costs; otherwise logitspec sizes each tree by the measured
-    /// cost of a pass, and --draft-tree-capacity is the most it may take
+    /// Fill every tree to its capacity, whatever a pass costs; otherwise logitspec sizes each tree
+    /// by the measured cost of a pass, and --draft-tree-capacity is the most it may take
     #[arg(long, alias = "fill_tree")]
     pub fill_tree: bool,
 
-    /// Let logitspec change the size of trees whenever that brings more than building llama.cpp's graph anew takes;
-    /// otherwise sizes are kept so that nine graphs of ten are used again. A few percent faster where a graph takes
-    /// next to nothing, as for large quantized models on a processor
+    /// Let logitspec change the size of trees whenever that brings more than building llama.cpp's
+    /// graph anew takes; otherwise sizes are kept so that nine graphs of ten are used again. A few
+    /// percent faster where a graph takes next to nothing, as for large quantized models on a
+    /// processor
     #[arg(long, alias = "free_shapes", conflicts_with = "fill_tree")]
     pub free_shapes: bool,
 }
@@ -159,8 +163,8 @@ pub(super) struct SizeArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Drafting")]
 pub(super) struct TreeArgs {
-    /// Most tokens in one verification pass: 1 drafts nothing, 8 to 64 are typical; slow processors want
-    /// fewer, GPUs more
+    /// Most tokens in one verification pass: 1 drafts nothing, 8 to 64 are typical; slow processors
+    /// want fewer, GPUs more
     #[arg(
         long,
         alias = "draft_tree_capacity",
@@ -169,20 +173,21 @@ pub(super) struct TreeArgs {
     )]
     pub draft_tree_capacity: usize,
 
-    /// Longest run of tokens looked up in the text so far [default: logitspec 32, suffix 64, 3 as published for the
-    /// others]
+    /// Longest run of tokens looked up in the text so far [default: logitspec 32, suffix 64, 3 as
+    /// published for the others]
     #[arg(long, alias = "max_ngram_size", value_name = "N",
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_NGRAM_SIZE))]
     pub max_ngram_size: Option<usize>,
 
-    /// Most tokens copied from one place in the text, or nodes of token-recycling's tree [default: logitspec 48,
-    /// suffix 64, token-recycling 80; as published, 20 for logitspec-reference and 10 for prompt-lookup]
+    /// Most tokens copied from one place in the text, or nodes of token-recycling's tree [default:
+    /// logitspec 48, suffix 64, token-recycling 80; as published, 20 for logitspec-reference and 10
+    /// for prompt-lookup]
     #[arg(long, alias = "num_pred_tokens", value_name = "N",
           value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_PRED_TOKENS))]
     pub num_pred_tokens: Option<usize>,
 
-    /// Sources that logitspec does not draw upon, to see what each is worth: text (of the conversation), history,
-    /// corpus, last-logits, recycled
+    /// Sources that logitspec does not draw upon, to see what each is worth: text (of the
+    /// conversation), history, corpus, last-logits, recycled
     #[arg(
         long,
         alias = "leave_out",
@@ -236,13 +241,14 @@ pub(super) struct SamplingArgs {
     )]
     pub repeat_penalty: f64,
 
-    /// Seed of the random numbers: the same seed gives the same answer with every method, as far as rounding lets it
+    /// Seed of the random numbers: the same seed gives the same answer with every method, as far as
+    /// rounding lets it
     #[arg(short = 's', long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
 }
 
-/// Rewrites the flags that llama.cpp's users write with one dash and several letters (`-ngl 99`), which clap
-/// would take for several short flags.
+/// Rewrites the flags that llama.cpp's users write with one dash and several letters (`-ngl 99`),
+/// which clap would take for several short flags.
 pub(super) fn rewrite_llama_cpp_flags(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     const REWRITTEN: [&str; 6] = ["-ngl", "-fa", "-ub", "-ctk", "-ctv", "-hf"];
     let mut rewritten: Vec<OsString> = Vec::new();

@@ -36,15 +36,15 @@ use crate::runtime::llama::{ContextOptions, Engine, default_threads};
 
 /// Measure methods on a question set
 ///
-/// Every question is answered by every method, in rotating order, and each answer is on the disk before the next
-/// question is asked: a run that is stopped, by whatever, goes on where it stopped when the same command is given again
-/// (without --overwrite).
-/// `logitspec report` makes tables and plots of the answer files.
+/// Every question is answered by every method, in rotating order, and each answer is on the disk
+/// before the next question is asked: a run that is stopped, by whatever, goes on where it stopped
+/// when the same command is given again (without --overwrite). `logitspec report` makes tables and
+/// plots of the answer files.
 ///
-/// Examples:
-///   logitspec bench -m vicuna.gguf --bench-name spec_bench --template vicuna
-///   logitspec bench -m model.gguf --questions my.jsonl --methods baseline,logitspec,prompt-lookup -n 256
-///   logitspec bench -m model.gguf --bench-name demo_bench --llama-server llama.cpp/build/bin/llama-server
+/// Examples: logitspec bench -m vicuna.gguf --bench-name spec_bench --template vicuna logitspec
+/// bench -m model.gguf --questions my.jsonl --methods baseline,logitspec,prompt-lookup -n 256
+/// logitspec bench -m model.gguf --bench-name demo_bench --llama-server
+/// llama.cpp/build/bin/llama-server
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct BenchArgs {
@@ -60,7 +60,8 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "bench_name")]
     questions: Option<PathBuf>,
 
-    /// Methods, separated by commas; NAME=METHOD gives one another name, so that it can be run beside itself
+    /// Methods, separated by commas; NAME=METHOD gives one another name, so that it can be run
+    /// beside itself
     #[arg(
         long,
         value_delimiter = ',',
@@ -121,12 +122,13 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     sequential: bool,
 
-    /// Start afresh: what is in the answer files is lost. To go on with a run that was stopped, leave it out
+    /// Start afresh: what is in the answer files is lost. To go on with a run that was stopped,
+    /// leave it out
     #[arg(long)]
     overwrite: bool,
 
-    /// Questions answered at the same time, each in a context of its own and with its share of the cores (unless -t says
-    /// otherwise); the speeds then are of a shared machine
+    /// Questions answered at the same time, each in a context of its own and with its share of the
+    /// cores (unless -t says otherwise); the speeds then are of a shared machine
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: u32,
 
@@ -148,8 +150,9 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     json: bool,
 
-    /// Keep, with each token, the model's K best candidates for it and their logits: `logitspec simulate --answers`
-    /// then replays methods that draft from logits. Takes time that counts, and is complete for baseline alone
+    /// Keep, with each token, the model's K best candidates for it and their logits: `logitspec
+    /// simulate --answers` then replays methods that draft from logits. Takes time that counts, and
+    /// is complete for baseline alone
     #[arg(long, default_value_t = 0, value_name = "K", value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
     ranked: usize,
 
@@ -351,8 +354,8 @@ impl BenchArgs {
         built.find(|file| file.is_file()).unwrap_or(here)
     }
 
-    /// The file that answers lie beside if nothing else is said: of a set by its name, that in the data folder here, wherever
-    /// its questions were found.
+    /// The file that answers lie beside if nothing else is said: of a set by its name, that in the
+    /// data folder here, wherever its questions were found.
     fn answers_beside(&self, question_file: &Path) -> PathBuf {
         match (&self.questions, &self.bench_name) {
             (None, Some(name)) => self.data_dir().join(name).join("question.jsonl"),
@@ -419,8 +422,8 @@ impl BenchArgs {
         })
     }
 
-    /// Threads of each context. The cores are shared out among the jobs: more threads than cores would wait for each
-    /// other.
+    /// Threads of each context. The cores are shared out among the jobs: more threads than cores
+    /// would wait for each other.
     fn threads(&self) -> u32 {
         let shared = || (default_threads() / self.jobs).max(1);
         self.model.threads.unwrap_or_else(shared)
@@ -433,7 +436,8 @@ impl BenchArgs {
             .unwrap_or_else(|| stem().to_string_lossy().into_owned())
     }
 
-    /// `data/<bench>/model_answer/<model-id>-<method>-temp-<t>.jsonl`; repeats after the first are numbered.
+    /// `data/<bench>/model_answer/<model-id>-<method>-temp-<t>.jsonl`; repeats after the first are
+    /// numbered.
     fn answer_path(&self, questions: &Path, model_id: &str, method: &str, repeat: u32) -> PathBuf {
         let file = match &self.answer_file {
             Some(file) => file.clone(),

@@ -22,10 +22,11 @@ use crate::runtime::llama::{ContextOptions, Engine, build, default_threads, devi
 
 /// Measure what a pass over so many tokens costs, for a model on this machine, and keep it
 ///
-/// Every later run of the model with the same settings starts from these measurements; without them it starts from a
-/// guess. Either way it goes on learning from its own passes, so this is never needed, but spares a short while of
-/// trees that are too large or too small. Run it when the machine has nothing else to do. LOGITSPEC_CACHE names the folder
-/// to keep them in, instead of the user's cache folder.
+/// Every later run of the model with the same settings starts from these measurements; without them
+/// it starts from a guess. Either way it goes on learning from its own passes, so this is never
+/// needed, but spares a short while of trees that are too large or too small. Run it when the
+/// machine has nothing else to do. LOGITSPEC_CACHE names the folder to keep them in, instead of the
+/// user's cache folder.
 #[derive(Debug, Args)]
 pub(super) struct CalibrateArgs {
     #[command(flatten)]
@@ -183,8 +184,8 @@ fn key(engine: &Engine, context: &ContextOptions) -> CalibrationKey {
     }
 }
 
-/// The beginning of the SHA-256 of the measurements that a run of logitspec starts from; `None` if it starts from a
-/// guess.
+/// The beginning of the SHA-256 of the measurements that a run of logitspec starts from; `None` if
+/// it starts from a guess.
 pub(super) fn kept(engine: &Engine, context: &ContextOptions) -> Option<String> {
     const DIGITS: usize = 12;
     let (folder, key) = (folder()?, key(engine, context));

@@ -28,9 +28,10 @@ use crate::runtime::{ChatTemplate, Message, Role, TargetModel};
 
 /// Talk with a model
 ///
-/// Every turn continues the same context, so earlier turns are read only once and feed the drafts of later
-/// ones. Ctrl-C stops an answer, Ctrl-D (or /exit) ends the conversation, /reset starts a new one, /stats shows
-/// how fast the last answer was. Questions can also come from a pipe, one a line.
+/// Every turn continues the same context, so earlier turns are read only once and feed the drafts
+/// of later ones. Ctrl-C stops an answer, Ctrl-D (or /exit) ends the conversation, /reset starts a
+/// new one, /stats shows how fast the last answer was. Questions can also come from a pipe, one a
+/// line.
 #[derive(Debug, Args)]
 pub(super) struct ChatArgs {
     /// Most tokens of one answer; -1 for as many as the context holds
@@ -44,9 +45,9 @@ pub(super) struct ChatArgs {
     )]
     max_new_tokens: usize,
 
-    /// Print JSON Lines instead of the text: for every question one object as generate --json prints it, also if it
-    /// was not answered (its "error" then says why). Questions then come from standard input, one a line; commands
-    /// give no object
+    /// Print JSON Lines instead of the text: for every question one object as generate --json
+    /// prints it, also if it was not answered (its "error" then says why). Questions then come from
+    /// standard input, one a line; commands give no object
     #[arg(long)]
     json: bool,
 

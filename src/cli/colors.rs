@@ -6,8 +6,8 @@ use crate::draft::Source;
 
 const PLAIN: &str = "\x1b[0m";
 
-/// The escape sequence that begins a source's colour: one of the eight that every terminal has, and can be set to
-/// what its owner can tell apart.
+/// The escape sequence that begins a source's colour: one of the eight that every terminal has, and
+/// can be set to what its owner can tell apart.
 fn color(source: Source) -> &'static str {
     match source {
         Source::Text => "\x1b[32m",

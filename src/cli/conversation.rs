@@ -12,8 +12,8 @@ use crate::runtime::{ChatTemplate, Message};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Chat")]
 pub(super) struct TemplateArgs {
-    /// Chat template: vicuna, llama2, codellama-instruct, none (the bare text), or a file with Jinja [default:
-    /// the model's own]
+    /// Chat template: vicuna, llama2, codellama-instruct, none (the bare text), or a file with
+    /// Jinja [default: the model's own]
     #[arg(long, value_name = "NAME|FILE")]
     pub template: Option<String>,
 
@@ -45,7 +45,8 @@ impl TemplateArgs {
         self.named(name, &bos, &eos)
     }
 
-    /// A note if the rendered prompt lacks what the user wrote: the model would answer something else.
+    /// A note if the rendered prompt lacks what the user wrote: the model would answer something
+    /// else.
     pub(super) fn note_if_left_out(&self, prompt: &str, text: &str) {
         if !prompt.contains(text.trim()) {
             let of = self.template.as_deref().unwrap_or("of the model");

@@ -24,8 +24,8 @@ use tokens::TokensArgs;
 
 /// Build and inspect corpora: text that drafts are copied from
 ///
-/// A corpus holds documentation, sources or recorded answers, tokenized and sorted for searching. It belongs to one
-/// vocabulary; models that share that can share the corpus.
+/// A corpus holds documentation, sources or recorded answers, tokenized and sorted for searching.
+/// It belongs to one vocabulary; models that share that can share the corpus.
 #[derive(Debug, Args)]
 pub(super) struct CorpusArgs {
     #[command(subcommand)]
@@ -40,8 +40,9 @@ enum Command {
 
 /// Build a corpus from text files, JSONL files and source trees
 ///
-/// Folders are walked; hidden files, those that a .gitignore names, and those that are no text are left out. Files
-/// named *.jsonl or *.ndjson are read line by line. Every file, and every line of JSONL, is a document.
+/// Folders are walked; hidden files, those that a .gitignore names, and those that are no text are
+/// left out. Files named *.jsonl or *.ndjson are read line by line. Every file, and every line of
+/// JSONL, is a document.
 #[derive(Debug, Args)]
 struct BuildArgs {
     /// Text files, JSONL files, folders
@@ -52,7 +53,8 @@ struct BuildArgs {
     #[arg(short = 'o', long, value_name = "FILE")]
     output: PathBuf,
 
-    /// The field of JSONL lines that has the text: a string, or a list of strings that are documents each
+    /// The field of JSONL lines that has the text: a string, or a list of strings that are
+    /// documents each
     #[arg(long, default_value = "text", value_name = "NAME")]
     field: String,
 
@@ -136,7 +138,8 @@ fn check_output(output: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All documents as tokens, and the files that were left out. Pieces are tokenized by all cores, some at a time.
+/// All documents as tokens, and the files that were left out. Pieces are tokenized by all cores,
+/// some at a time.
 fn tokenize(
     mut texts: Texts,
     tokens: &Tokens,

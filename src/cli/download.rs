@@ -12,7 +12,8 @@ use crate::hub::{Event, Fetched, Hub, HubError, ModelName, Settings};
 /// How often a line is printed where there is no terminal for a bar.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// Brings a model here and shows how far it is; with `check` the sums of files that are here already are verified.
+/// Brings a model here and shows how far it is; with `check` the sums of files that are here
+/// already are verified.
 ///
 /// # Errors
 /// Any [`HubError`]; [`HubError::Cancelled`] if Ctrl-C raises `interrupted`.

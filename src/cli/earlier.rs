@@ -1,4 +1,5 @@
-//! What methods may copy from beside the request where many are measured: each begins with the same.
+//! What methods may copy from beside the request where many are measured: each begins with the
+//! same.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +35,8 @@ impl EarlierArgs {
         self.pool_file.as_deref()
     }
 
-    /// Opens what these flags name, for the vocabulary that `vocabulary` finds. Tells of what `methods` have no use for.
+    /// Opens what these flags name, for the vocabulary that `vocabulary` finds. Tells of what
+    /// `methods` have no use for.
     pub(super) fn open(
         &self,
         methods: &[Method],

@@ -36,7 +36,8 @@ pub(super) fn user_error(message: impl Into<String>) -> anyhow::Error {
     UserError(message.into()).into()
 }
 
-/// Turns the end of a subcommand into an exit code; says on standard error what went wrong, in one line.
+/// Turns the end of a subcommand into an exit code; says on standard error what went wrong, in one
+/// line.
 pub(super) fn report(done: anyhow::Result<Outcome>) -> ExitCode {
     match done {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -27,8 +27,8 @@ use crate::runtime::{Message, Role, TargetModel};
 
 /// Answer one prompt
 ///
-/// The prompt comes from -p, from a file (-f), or from standard input. The answer is printed as it is written;
-/// how fast that went, and where the time went, is told on standard error afterwards.
+/// The prompt comes from -p, from a file (-f), or from standard input. The answer is printed as it
+/// is written; how fast that went, and where the time went, is told on standard error afterwards.
 ///
 /// Examples:
 ///   logitspec generate -m vicuna-7b-v1.3.Q8_0.gguf --chat -p "Why is the sky blue?"
@@ -51,7 +51,8 @@ pub(super) struct GenerateArgs {
     )]
     max_new_tokens: usize,
 
-    /// Ask as in a chat: put the prompt into the model's chat template. --template and --system ask so, too
+    /// Ask as in a chat: put the prompt into the model's chat template. --template and --system ask
+    /// so, too
     #[arg(long)]
     chat: bool,
 
@@ -63,8 +64,8 @@ pub(super) struct GenerateArgs {
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 
-    /// Print accepted draft tokens in the colour of what they were drafted from, to see what speculation gave; the
-    /// statistics name the sources in their colours
+    /// Print accepted draft tokens in the colour of what they were drafted from, to see what
+    /// speculation gave; the statistics name the sources in their colours
     #[arg(long, alias = "color_drafts")]
     color_drafts: bool,
 
@@ -84,7 +85,8 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     let mut options = session_options(&args.draft, &args.sampling)?;
     args.check_trace()?;
     let prompt_text = args.prompt.read(args.is_templated())?;
-    // Not before: there is nothing to print yet, and a read that waits goes on after a signal that is caught.
+    // Not before: there is nothing to print yet, and a read that waits goes on after a signal that
+    // is caught.
     let interrupted = watch_for_ctrl_c();
     let mut trace = args.trace.as_deref().map(TraceWriter::create).transpose()?;
     if trace.is_some() {

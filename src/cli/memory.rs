@@ -65,8 +65,8 @@ impl TextsArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Memory")]
 pub(super) struct MemoryArgs {
-    /// Copy from earlier requests, too, and remember this one: the file is made if it is not there. It holds their
-    /// text as tokens, so treat it as you treat what was asked and answered
+    /// Copy from earlier requests, too, and remember this one: the file is made if it is not there.
+    /// It holds their text as tokens, so treat it as you treat what was asked and answered
     #[arg(
         long,
         alias = "pool_file",
@@ -78,7 +78,8 @@ pub(super) struct MemoryArgs {
     #[command(flatten)]
     texts: TextsArgs,
 
-    /// Remember no earlier requests: copy from the conversation alone, and from a --corpus if one is named
+    /// Remember no earlier requests: copy from the conversation alone, and from a --corpus if one
+    /// is named
     #[arg(long, alias = "no_shared_pool")]
     no_shared_pool: bool,
 }
@@ -94,7 +95,8 @@ impl MemoryArgs {
         !self.no_shared_pool
     }
 
-    /// Opens what these flags name, for a model's vocabulary. Tells of what `method` has no use for.
+    /// Opens what these flags name, for a model's vocabulary. Tells of what `method` has no use
+    /// for.
     pub(super) fn open(&self, engine: &Engine, method: Method) -> anyhow::Result<Memory> {
         let files = [
             ("--pool-file", self.pool_file.is_some()),
@@ -127,8 +129,8 @@ impl MemoryArgs {
         })
     }
 
-    /// Keeps what was remembered, if a file was named for it, after an answer that ended as `done`. If both fail, the
-    /// answer's failure is the one to return.
+    /// Keeps what was remembered, if a file was named for it, after an answer that ended as `done`.
+    /// If both fail, the answer's failure is the one to return.
     pub(super) fn save_after(
         &self,
         done: anyhow::Result<Outcome>,

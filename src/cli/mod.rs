@@ -37,9 +37,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Faster llama.cpp answers, word for word the same.
 ///
-/// logitspec runs GGUF models with LogitSpec speculative decoding: it guesses the next few tokens from
-/// the last logits and from the text so far, verifies all guesses in one pass of the model, and keeps the ones
-/// the model would have written itself. No draft model, no training, any GGUF.
+/// logitspec runs GGUF models with LogitSpec speculative decoding: it guesses the next few tokens
+/// from the last logits and from the text so far, verifies all guesses in one pass of the model,
+/// and keeps the ones the model would have written itself. No draft model, no training, any GGUF.
 #[derive(Debug, Parser)]
 #[command(
     name = "logitspec",
@@ -65,7 +65,8 @@ enum Command {
     Corpus(corpus::CorpusArgs),
 }
 
-/// Lets every flag take a negative number, so that whoever gives one to a flag that has no use for it is told by that flag.
+/// Lets every flag take a negative number, so that whoever gives one to a flag that has no use for
+/// it is told by that flag.
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
     command
         .mut_args(|arg| {

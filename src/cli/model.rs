@@ -35,8 +35,8 @@ pub(super) struct ModelSource {
 /// A model that may have to be fetched.
 #[derive(Debug, Args)]
 struct HubArgs {
-    /// A model from the Hugging Face Hub, fetched once: -hf USER/REPO:Q8_0. Without QUANT the only one that there
-    /// is, or Q4_K_M, else Q8_0, …
+    /// A model from the Hugging Face Hub, fetched once: -hf USER/REPO:Q8_0. Without QUANT the only
+    /// one that there is, or Q4_K_M, else Q8_0, …
     #[arg(
         long,
         visible_alias = "hf",
@@ -74,7 +74,8 @@ fn named(
 /// Whose vocabulary, where no weights are needed and none is usual.
 #[derive(Debug, Args)]
 pub(super) struct VocabularySource {
-    /// The model whose vocabulary to use: a GGUF file, of which only the header is read [env: LOGITSPEC_MODEL=]
+    /// The model whose vocabulary to use: a GGUF file, of which only the header is read [env:
+    /// LOGITSPEC_MODEL=]
     #[arg(short = 'm', long, alias = "model_path", value_name = "FILE")]
     model_path: Option<PathBuf>,
 
@@ -129,8 +130,8 @@ impl ModelSource {
     }
 }
 
-/// Where the demo model can be: beside the program, in the source tree the program was built in, or in the user's
-/// data folder.
+/// Where the demo model can be: beside the program, in the source tree the program was built in, or
+/// in the user's data folder.
 fn demo_places(program: Option<&Path>, data: Option<&Path>) -> Vec<PathBuf> {
     let beside = program.and_then(|program| Some(whole(program).parent()?.join(DEMO)));
     let in_tree = data_folders(program)

@@ -100,8 +100,8 @@ impl<'a, W: Write> AnswerPrinter<'a, W> {
     }
 }
 
-/// The statistics block, for standard error. `color_sources` paints the sources' names as the answer's tokens are
-/// painted.
+/// The statistics block, for standard error. `color_sources` paints the sources' names as the
+/// answer's tokens are painted.
 pub(super) fn statistics(
     answer: &Generation,
     prompt_tokens: usize,
@@ -164,8 +164,8 @@ pub(super) fn statistics(
     )
 }
 
-/// Tells of an answer that ended because no more tokens have room; `mend` says what to do. An answer that was to take all
-/// there is needs no word.
+/// Tells of an answer that ended because no more tokens have room; `mend` says what to do. An
+/// answer that was to take all there is needs no word.
 pub(super) fn tell_if_cut(answer: &Generation, max_new_tokens: usize, n_ctx: usize, mend: &str) {
     let is_cut = answer.finish == FinishReason::Length && answer.tokens.len() < max_new_tokens;
     if is_cut && max_new_tokens != NO_LIMIT {

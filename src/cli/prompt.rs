@@ -26,7 +26,8 @@ pub(super) struct PromptArgs {
 }
 
 impl PromptArgs {
-    /// The prompt's text. If `question`, white space alone is no prompt: chat templates ask about nothing then.
+    /// The prompt's text. If `question`, white space alone is no prompt: chat templates ask about
+    /// nothing then.
     ///
     /// # Errors
     /// If there is none, or it cannot be read.

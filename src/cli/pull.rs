@@ -15,12 +15,13 @@ use crate::hub::{Hub, ModelName, RepoFile, Settings};
 
 /// Fetch a model from the Hugging Face Hub
 ///
-/// The file goes to the cache that all Hugging Face tools share, its sha256 is checked, and its path is printed. What was
-/// interrupted goes on where it stopped; what is here already is only checked. Without QUANT the only model of the
-/// repository is taken, or Q4_K_M, else Q8_0, Q5_K_M, Q6_K, Q4_K_S, Q4_0, F16, BF16, F32.
+/// The file goes to the cache that all Hugging Face tools share, its sha256 is checked, and its
+/// path is printed. What was interrupted goes on where it stopped; what is here already is only
+/// checked. Without QUANT the only model of the repository is taken, or Q4_K_M, else Q8_0, Q5_K_M,
+/// Q6_K, Q4_K_S, Q4_0, F16, BF16, F32.
 ///
-/// Environment: HF_TOKEN for private and gated models, HF_HOME for another place than ~/.cache/huggingface, HF_ENDPOINT
-/// for a mirror, HF_HUB_OFFLINE=1 to ask nobody.
+/// Environment: HF_TOKEN for private and gated models, HF_HOME for another place than
+/// ~/.cache/huggingface, HF_ENDPOINT for a mirror, HF_HUB_OFFLINE=1 to ask nobody.
 ///
 /// Examples:
 ///   logitspec pull TheBloke/CodeLlama-7B-Instruct-GGUF:Q4_K_M

@@ -12,9 +12,9 @@ use crate::report::{Options, Report, csv, html, markdown, table};
 
 /// Compare answer files with those of the plain decoder
 ///
-/// Prints, per category, what the original evaluation prints (mean accepted tokens, tokens/s, speedup) and beside it
-/// the speedup over paired questions with a 95 % interval, medians, equal answers, accept lengths and where the time
-/// went.
+/// Prints, per category, what the original evaluation prints (mean accepted tokens, tokens/s,
+/// speedup) and beside it the speedup over paired questions with a 95 % interval, medians, equal
+/// answers, accept lengths and where the time went.
 #[derive(Debug, clap::Args)]
 // In this order, since --base takes all files that follow it.
 #[command(override_usage = "logitspec report [OPTIONS] <ANSWERS>... --base <BASE>...")]
@@ -27,7 +27,8 @@ pub(super) struct ReportArgs {
     #[arg(long, alias = "base_path", alias = "base-path", value_name = "BASE", required = true, num_args = 1..)]
     base: Vec<PathBuf>,
 
-    /// Count the base's tokens by tokenizing its answers with this tokenizer.json, as the original does
+    /// Count the base's tokens by tokenizing its answers with this tokenizer.json, as the original
+    /// does
     #[arg(long, alias = "tokenizer_path", value_name = "FILE")]
     tokenizer_path: Option<PathBuf>,
 
@@ -55,7 +56,8 @@ pub(super) struct ReportArgs {
 /// Runs the subcommand: the report goes to stdout, notices go to stderr.
 ///
 /// # Errors
-/// Files that make no report (a [`crate::report::ReportError`], the user's to mend), or output that cannot be written.
+/// Files that make no report (a [`crate::report::ReportError`], the user's to mend), or output that
+/// cannot be written.
 pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     let options = Options {
         tokenizer: args.tokenizer_path.clone(),
@@ -83,7 +85,8 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
         table::render(&report)
     };
     let printed = stdout().write_all(text.as_bytes());
-    // After the table, which is there even where the page cannot be; and also if nobody reads on to the table's end.
+    // After the table, which is there even where the page cannot be; and also if nobody reads on to
+    // the table's end.
     if let Some(path) = &args.html {
         std::fs::write(path, html::render(&report)).map_err(|error| {
             user_error(format!(

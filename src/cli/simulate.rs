@@ -21,17 +21,18 @@ use crate::simulate::{Request, Settings, Tally, replay};
 
 /// Tell how much speculation would help on your traffic, without running the model
 ///
-/// Recorded answers are replayed token by token: a draft is accepted exactly as far as it says what the model said. That
-/// takes seconds, needs no weights, and gives for every method the mean accepted tokens, the drafted tokens per
-/// step and the time to draft them; with --cost (from `logitspec calibrate --json`) the expected speedup, too.
+/// Recorded answers are replayed token by token: a draft is accepted exactly as far as it says what
+/// the model said. That takes seconds, needs no weights, and gives for every method the mean
+/// accepted tokens, the drafted tokens per step and the time to draft them; with --cost (from
+/// `logitspec calibrate --json`) the expected speedup, too.
 ///
-/// Text alone has no logits. Methods that draft from the logits' runners-up get them from a --trace, or from --answers
-/// that `logitspec bench --methods baseline --ranked 64` wrote, and on text show what the text alone gives them.
+/// Text alone has no logits. Methods that draft from the logits' runners-up get them from a
+/// --trace, or from --answers that `logitspec bench --methods baseline --ranked 64` wrote, and on
+/// text show what the text alone gives them.
 ///
-/// Examples:
-///   logitspec simulate --questions question.jsonl --answers answers.jsonl --tokenizer-path tokenizer.json
-///   logitspec simulate --jsonl log.jsonl --prompt-field prompt --response-field response -m model.gguf
-///   logitspec simulate --trace trace.jsonl --methods logitspec,prompt-lookup
+/// Examples: logitspec simulate --questions question.jsonl --answers answers.jsonl --tokenizer-path
+/// tokenizer.json logitspec simulate --jsonl log.jsonl --prompt-field prompt --response-field
+/// response -m model.gguf logitspec simulate --trace trace.jsonl --methods logitspec,prompt-lookup
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct SimulateArgs {
@@ -61,8 +62,8 @@ pub(super) struct SimulateArgs {
     #[arg(long, default_value_t = 0, value_name = "J")]
     offset: u32,
 
-    /// What a pass of the model costs: a file {"seconds": [of 1 token, of 2, ...]}, as `logitspec calibrate --json` writes
-    /// it
+    /// What a pass of the model costs: a file {"seconds": [of 1 token, of 2, ...]}, as `logitspec
+    /// calibrate --json` writes it
     #[arg(long, value_name = "FILE")]
     cost: Option<PathBuf>,
 

@@ -111,7 +111,8 @@ impl TraceWriter {
     }
 }
 
-/// The shortest number that reads back as `logit`: half the digits that the same value has as an `f64`.
+/// The shortest number that reads back as `logit`: half the digits that the same value has as an
+/// `f64`.
 fn shortest(logit: f32) -> f64 {
     logit.to_string().parse().unwrap_or(f64::from(logit))
 }

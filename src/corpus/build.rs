@@ -10,8 +10,8 @@ pub(super) const BORDER: TokenId = TokenId::MAX;
 
 /// Gathers documents for a corpus.
 ///
-/// [`write`](Self::write) sorts and writes them. While it does, it takes 8 bytes a token, and another 16 for each
-/// place after the most frequent tokens that are being sorted at the moment.
+/// [`write`](Self::write) sorts and writes them. While it does, it takes 8 bytes a token, and
+/// another 16 for each place after the most frequent tokens that are being sorted at the moment.
 #[derive(Clone, Debug)]
 pub struct CorpusBuilder {
     /// Each document with a border on both sides.
@@ -29,7 +29,8 @@ impl Default for CorpusBuilder {
 }
 
 impl CorpusBuilder {
-    /// Adds a document; empty ones are left out. `TokenId::MAX`, which no vocabulary has, ends a document.
+    /// Adds a document; empty ones are left out. `TokenId::MAX`, which no vocabulary has, ends a
+    /// document.
     pub fn add(&mut self, document: &[TokenId]) {
         for part in document.split(|&token| token == BORDER) {
             if !part.is_empty() {
@@ -55,8 +56,9 @@ impl CorpusBuilder {
     }
 }
 
-/// The places of `text` that have something before and after them in their document, sorted by what stands before,
-/// nearest token first; and where those after each token begin, for tokens below `n_vocab` and one more.
+/// The places of `text` that have something before and after them in their document, sorted by what
+/// stands before, nearest token first; and where those after each token begin, for tokens below
+/// `n_vocab` and one more.
 ///
 /// # Panics
 /// If the text has 2^32 tokens or more, or a token that is neither a border nor below `n_vocab`.
@@ -102,10 +104,12 @@ pub(super) fn sorted_places(text: &[TokenId], n_vocab: usize) -> (Vec<u32>, Vec<
     (places, first)
 }
 
-/// Buckets beyond this are sorted one at a time, by all cores, so that their buffers are not there all at once.
+/// Buckets beyond this are sorted one at a time, by all cores, so that their buffers are not there
+/// all at once.
 const LONG_BUCKET: usize = 1 << 18;
 
-/// The tokens at distances `depth` and `depth + 1` before the token right before `place`, as one number to sort by.
+/// The tokens at distances `depth` and `depth + 1` before the token right before `place`, as one
+/// number to sort by.
 fn context(text: &[TokenId], place: u32, depth: usize) -> u64 {
     let at = |depth: usize| match (place as usize).checked_sub(1 + depth) {
         Some(index) => text[index],

@@ -1,7 +1,7 @@
 //! Corpora as files.
 //!
-//! After the [header](crate::store) come the text with its borders, the sorted places, and where those after each
-//! token begin; 32 bits each.
+//! After the [header](crate::store) come the text with its borders, the sorted places, and where
+//! those after each token begin; 32 bits each.
 
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -29,10 +29,12 @@ pub struct CorpusInfo {
 }
 
 impl CorpusBuilder {
-    /// Sorts the text, by all cores, and writes the corpus; a file that is there is replaced, in one step.
+    /// Sorts the text, by all cores, and writes the corpus; a file that is there is replaced, in
+    /// one step.
     ///
     /// # Errors
-    /// [`TokenFileError::Unwritable`], and [`TokenFileError::TooLarge`] from 2^32 tokens (with borders) on.
+    /// [`TokenFileError::Unwritable`], and [`TokenFileError::TooLarge`] from 2^32 tokens (with
+    /// borders) on.
     ///
     /// # Panics
     /// If a document has a token that the vocabulary has not.
@@ -117,12 +119,12 @@ fn write_parts(
 }
 
 impl Corpus<MappedFile> {
-    /// Maps a corpus. The whole file is read once to check it, which takes as long as the disk, or a tenth of a
-    /// second for each GB that the system still has in memory.
+    /// Maps a corpus. The whole file is read once to check it, which takes as long as the disk, or
+    /// a tenth of a second for each GB that the system still has in memory.
     ///
     /// # Errors
-    /// A file that cannot be read, or that [`CorpusBuilder::write`] did not write for this vocabulary (any
-    /// vocabulary, if none is given).
+    /// A file that cannot be read, or that [`CorpusBuilder::write`] did not write for this
+    /// vocabulary (any vocabulary, if none is given).
     pub fn open(
         path: &Path,
         vocabulary: Option<&VocabFingerprint>,

@@ -15,12 +15,12 @@ pub const DEPTH: usize = 33;
 
 /// A large text, sorted for searching, in a file that is mapped into memory.
 ///
-/// Finds the longest suffix of a tail, then shorter ones, by binary search: about `log2(tokens)` steps for each of
-/// the first tokens of a match and next to nothing for the others, at most `limit` places. Matches of more than
-/// [`DEPTH`] tokens count as that long.
+/// Finds the longest suffix of a tail, then shorter ones, by binary search: about `log2(tokens)`
+/// steps for each of the first tokens of a match and next to nothing for the others, at most
+/// `limit` places. Matches of more than [`DEPTH`] tokens count as that long.
 ///
-/// The places that match equally far have no age here. If they are more than wanted, those found lie evenly
-/// spread among them, so that what often follows is often found.
+/// The places that match equally far have no age here. If they are more than wanted, those found
+/// lie evenly spread among them, so that what often follows is often found.
 ///
 /// Positions count all tokens and one border before each document.
 #[derive(Clone, Debug)]
@@ -66,7 +66,8 @@ impl<B: AsRef<[u8]>> Corpus<B> {
         }
     }
 
-    /// The token at distance `depth` before the one right before a place, given that no border lies between.
+    /// The token at distance `depth` before the one right before a place, given that no border lies
+    /// between.
     fn context(&self, rank: usize, depth: usize) -> TokenId {
         match self.place(rank).checked_sub(1 + depth) {
             Some(index) => self.token(index),
@@ -74,7 +75,8 @@ impl<B: AsRef<[u8]>> Corpus<B> {
         }
     }
 
-    /// Of the places at `ranks`, which agree in `depth` tokens, those that have `token` before these.
+    /// Of the places at `ranks`, which agree in `depth` tokens, those that have `token` before
+    /// these.
     fn narrowed(&self, ranks: &Range<usize>, depth: usize, token: TokenId) -> Range<usize> {
         let Range { mut start, mut end } = *ranks;
         while start < end {
@@ -93,7 +95,8 @@ impl<B: AsRef<[u8]>> Corpus<B> {
         0..0
     }
 
-    /// The first of `ranks` whose token at `depth` is as wanted, given that all after it are so too.
+    /// The first of `ranks` whose token at `depth` is as wanted, given that all after it are so
+    /// too.
     fn first_rank(
         &self,
         ranks: Range<usize>,

@@ -2,8 +2,8 @@
 
 /// Time of one pass over `n` tokens, for every `n` up to the largest batch of interest.
 ///
-/// Only ratios matter to drafters: a tree of `n` nodes is worth its pass if it yields more tokens per unit of
-/// time than a smaller one.
+/// Only ratios matter to drafters: a tree of `n` nodes is worth its pass if it yields more tokens
+/// per unit of time than a smaller one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PassCost {
     /// `seconds[n - 1]` is the time of `n` tokens.
@@ -15,8 +15,9 @@ pub struct PassCost {
 
 /// What it costs to change the shape of a pass.
 ///
-/// A runtime that finds a batch shaped like the one before uses its computation graph again; otherwise it builds
-/// another. For a small model, or one on a fast GPU, that is a good part of a pass.
+/// A runtime that finds a batch shaped like the one before uses its computation graph again;
+/// otherwise it builds another. For a small model, or one on a fast GPU, that is a good part of a
+/// pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shapes {
     /// Tokens of the pass before, if its shape is still in place.
@@ -25,7 +26,8 @@ pub struct Shapes {
     pub rebuild: f64,
     /// What one change of shape has to be worth, in the same unit; there and back are two.
     pub charge: f64,
-    /// `shares[n - 1]` is the part of the recent passes that had `n` tokens. All others had a size not listed.
+    /// `shares[n - 1]` is the part of the recent passes that had `n` tokens. All others had a size
+    /// not listed.
     pub shares: Vec<f64>,
 }
 
@@ -60,7 +62,8 @@ impl PassCost {
         self.seconds = seconds;
     }
 
-    /// Tells what changes of shape cost from now on: [`time`](Self::time) and [`change`](Self::change) say it.
+    /// Tells what changes of shape cost from now on: [`time`](Self::time) and
+    /// [`change`](Self::change) say it.
     ///
     /// # Panics
     /// If the time to build a graph, or the charge, is negative or not finite.
@@ -80,7 +83,8 @@ impl PassCost {
         self.ahead
     }
 
-    /// Time of a pass over a tree of `nodes` nodes (at least one) and what is ahead of it, if it has its graph.
+    /// Time of a pass over a tree of `nodes` nodes (at least one) and what is ahead of it, if it
+    /// has its graph.
     pub fn of(&self, nodes: usize) -> f64 {
         self.bare(self.ahead + nodes.max(1))
     }
@@ -90,9 +94,10 @@ impl PassCost {
         self.shapes.is_some()
     }
 
-    /// What has to speak for passes of `tokens` tokens (at least one) where they have another size now: the charge for the way there
-    /// and for the way back, for that the less the more usual the size is. Where the graph of the pass before cannot serve in any case
-    /// it is the way back alone, and all of it: that is mostly after a prompt, where what was usual says little.
+    /// What has to speak for passes of `tokens` tokens (at least one) where they have another size
+    /// now: the charge for the way there and for the way back, for that the less the more usual the
+    /// size is. Where the graph of the pass before cannot serve in any case it is the way back
+    /// alone, and all of it: that is mostly after a prompt, where what was usual says little.
     pub fn change(&self, tokens: usize) -> f64 {
         self.shapes.as_ref().map_or(0.0, |shapes| {
             let Some(last) = shapes.last else {
@@ -112,8 +117,8 @@ impl PassCost {
         }
     }
 
-    /// Time of a pass over a tree of `nodes` nodes (at least one) and what is ahead of it, as things stand: with a graph
-    /// to build, unless the pass before was as large.
+    /// Time of a pass over a tree of `nodes` nodes (at least one) and what is ahead of it, as
+    /// things stand: with a graph to build, unless the pass before was as large.
     pub fn time(&self, nodes: usize) -> f64 {
         let tokens = self.ahead + nodes.max(1);
         let rebuild = self.shapes.as_ref().map_or(0.0, |shapes| {
@@ -126,7 +131,8 @@ impl PassCost {
         self.bare(tokens) + rebuild
     }
 
-    /// Time of a pass over `tokens` tokens (at least one), with nothing ahead of them, that has its graph.
+    /// Time of a pass over `tokens` tokens (at least one), with nothing ahead of them, that has its
+    /// graph.
     pub fn bare(&self, tokens: usize) -> f64 {
         let known = &self.seconds;
         match known.get(tokens.max(1) - 1) {
@@ -165,7 +171,8 @@ mod tests {
         assert_eq!([cost.time(1), cost.time(2), cost.time(3)], [1.4, 1.5, 2.4]);
         let changes = |cost: &PassCost| [1, 2, 3].map(|tokens| cost.change(tokens));
         assert_eq!(changes(&cost), [0.625, 0.375, 1.0]);
-        // Where there is a graph to build in any case the way there is free, and the way back is not.
+        // Where there is a graph to build in any case the way there is free, and the way back is
+        // not.
         cost.set_last(None);
         assert_eq!(changes(&cost), [0.5; 3]);
         assert_eq!([cost.time(1), cost.time(2)], [1.4, 1.9]);

@@ -14,18 +14,18 @@ pub struct DraftInput<'a> {
     pub text: &'a [TokenId],
     /// The next token, known for certain; the root of the tree.
     pub root: TokenId,
-    /// The largest last logits, best first. At least as many as [`Drafter::candidates`] asked for, unless the
-    /// vocabulary has fewer.
+    /// The largest last logits, best first. At least as many as [`Drafter::candidates`] asked for,
+    /// unless the vocabulary has fewer.
     pub ranked: &'a [Candidate],
-    /// What a pass of so many tokens costs. Drafters that size their trees by it fill no more than pays; the
-    /// others ignore it.
+    /// What a pass of so many tokens costs. Drafters that size their trees by it fill no more than
+    /// pays; the others ignore it.
     pub cost: &'a PassCost,
 }
 
 /// The logits of the nodes of a tree that was verified.
 pub trait NodeRows {
-    /// Puts the `k` largest logits after `node` into `found`, best first. `false`, and nothing, if they are not known
-    /// (recorded text has none).
+    /// Puts the `k` largest logits after `node` into `found`, best first. `false`, and nothing, if
+    /// they are not known (recorded text has none).
     fn top_k(&self, node: NodeId, k: usize, found: &mut Vec<Candidate>) -> bool;
 }
 
@@ -52,14 +52,16 @@ pub struct Verified<'a> {
 
 /// Grows draft trees from the text so far and the last logits.
 ///
-/// Contract: `text` passed to any method of one drafter always extends the text passed before, until
-/// [`next_request`](Self::next_request), [`rewind`](Self::rewind) or [`reset`](Self::reset). Whatever the drafter does, the tree keeps its own limits.
+/// Contract: `text` passed to any method of one drafter always extends the text passed before,
+/// until [`next_request`](Self::next_request), [`rewind`](Self::rewind) or [`reset`](Self::reset).
+/// Whatever the drafter does, the tree keeps its own limits.
 pub trait Drafter: Send {
     /// Name of the method, as on the command line.
     fn name(&self) -> &'static str;
 
-    /// How many of the last logits' best candidates [`draft`](Self::draft) looks at, for trees of at most
-    /// `capacity` nodes where passes cost `cost`. 0 saves the engine the search. It gets no more of them than that.
+    /// How many of the last logits' best candidates [`draft`](Self::draft) looks at, for trees of
+    /// at most `capacity` nodes where passes cost `cost`. 0 saves the engine the search. It gets no
+    /// more of them than that.
     fn candidates(&self, capacity: usize, cost: &PassCost) -> usize {
         let _ = (capacity, cost);
         0
@@ -74,20 +76,20 @@ pub trait Drafter: Send {
     /// Grows `tree` below its root.
     fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree);
 
-    /// What came of the tree drafted last; told before [`extend`](Self::extend), and not at all where nothing was
-    /// verified.
+    /// What came of the tree drafted last; told before [`extend`](Self::extend), and not at all
+    /// where nothing was verified.
     fn observe(&mut self, verified: &Verified<'_>) {
         let _ = verified;
     }
 
-    /// The text so far was one request, and another begins with an empty text. Methods with a memory across requests
-    /// keep what they remember of this one; the others forget it.
+    /// The text so far was one request, and another begins with an empty text. Methods with a
+    /// memory across requests keep what they remember of this one; the others forget it.
     fn next_request(&mut self) {
         self.reset();
     }
 
-    /// Some of the text is taken back: what is left of it begins anew. Like [`reset`](Self::reset), but what is
-    /// remembered of earlier requests stays.
+    /// Some of the text is taken back: what is left of it begins anew. Like [`reset`](Self::reset),
+    /// but what is remembered of earlier requests stays.
     fn rewind(&mut self) {
         self.reset();
     }

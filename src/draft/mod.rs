@@ -1,9 +1,9 @@
 //! Guessing what comes next: the draft tree and those who grow it.
 //!
-//! A [`Drafter`] is told the text as it grows and, once per decode step, the next token and the runners-up of
-//! the logits that chose it; it grows a [`DraftTree`] below that token. Drafters never see the model, so any of
-//! them can be tried on recorded text, and none of them can change what the model says: a bad draft costs
-//! time, never a word.
+//! A [`Drafter`] is told the text as it grows and, once per decode step, the next token and the
+//! runners-up of the logits that chose it; it grows a [`DraftTree`] below that token. Drafters
+//! never see the model, so any of them can be tried on recorded text, and none of them can change
+//! what the model says: a bad draft costs time, never a word.
 
 mod cost;
 mod drafter;

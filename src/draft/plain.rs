@@ -3,7 +3,8 @@
 use crate::TokenId;
 use crate::draft::{DraftInput, DraftTree, Drafter};
 
-/// Method `baseline`: the tree stays a bare root, so every step decodes one token, as plain llama.cpp does.
+/// Method `baseline`: the tree stays a bare root, so every step decodes one token, as plain
+/// llama.cpp does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoDraft;
 

@@ -3,11 +3,12 @@
 use crate::TokenId;
 use crate::draft::{DraftInput, DraftTree, Drafter, ROOT};
 
-/// Method `prompt-lookup`: copies what followed the first earlier place where the last few tokens stood.
+/// Method `prompt-lookup`: copies what followed the first earlier place where the last few tokens
+/// stood.
 ///
-/// Source: Apoorv Saxena, "Prompt Lookup Decoding" (2023), the drafter that Spec-Bench calls PLD. N-grams of
-/// `max_ngram_size` tokens down to 1 are looked up in the whole text, the first match of the longest wins, and
-/// up to `num_pred_tokens` tokens after it become one chain.
+/// Source: Apoorv Saxena, "Prompt Lookup Decoding" (2023), the drafter that Spec-Bench calls PLD.
+/// N-grams of `max_ngram_size` tokens down to 1 are looked up in the whole text, the first match of
+/// the longest wins, and up to `num_pred_tokens` tokens after it become one chain.
 ///
 /// A step costs at most `max_ngram_size` scans of the text.
 #[derive(Clone, Debug)]

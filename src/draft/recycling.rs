@@ -35,13 +35,15 @@ impl Default for RecyclingParams {
 
 /// Method `token-recycling`: Token Recycling (arXiv 2408.08696).
 ///
-/// What the model thought possible after a token, accepted or not, is not thrown away: a matrix holds, for every
-/// token, the 8 best candidates of the last logits it had in any verified tree. A draft tree of fixed, lopsided shape is filled from it:
-/// below a node of some token stand the token's candidates, the better ones with more below them.
+/// What the model thought possible after a token, accepted or not, is not thrown away: a matrix
+/// holds, for every token, the 8 best candidates of the last logits it had in any verified tree. A
+/// draft tree of fixed, lopsided shape is filled from it: below a node of some token stand the
+/// token's candidates, the better ones with more below them.
 ///
-/// The shape is the best-first tree of as many nodes (80) and levels (6) as the authors', for assumed shares of the
-/// ranks; its levels are about as wide as theirs. Smaller trees are its first nodes. Candidates that were never seen are
-/// left out instead of being drafted as token 0, and of a prompt's rows only the last is read.
+/// The shape is the best-first tree of as many nodes (80) and levels (6) as the authors', for
+/// assumed shares of the ranks; its levels are about as wide as theirs. Smaller trees are its first
+/// nodes. Candidates that were never seen are left out instead of being drafted as token 0, and of
+/// a prompt's rows only the last is read.
 ///
 /// A step costs the search for 8 candidates in the row of every verified node.
 #[derive(Clone, Debug)]
@@ -79,7 +81,8 @@ impl TokenRecycling {
     }
 }
 
-/// The `nodes` most probable paths of ranks, parents first, if ranks are right independently of each other.
+/// The `nodes` most probable paths of ranks, parents first, if ranks are right independently of
+/// each other.
 fn shape(nodes: usize) -> Vec<(Option<usize>, usize)> {
     // Probability, level and place of what may be added.
     let mut open: Vec<(f64, usize, (Option<usize>, usize))> = Vec::new();
@@ -115,8 +118,8 @@ impl Drafter for TokenRecycling {
     fn extend(&mut self, _text: &[TokenId], _fresh: usize) {}
 
     fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree) {
-        // The one row of a prompt that is at hand. A single candidate is the root alone, which recorded text knows
-        // without logits.
+        // The one row of a prompt that is at hand. A single candidate is the root alone, which
+        // recorded text knows without logits.
         if let (Some(&last), true) = (input.text.last(), input.ranked.len() > 1) {
             self.remember(last, &input.ranked[..input.ranked.len().min(K)]);
         }

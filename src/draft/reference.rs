@@ -24,9 +24,10 @@ impl Default for ReferenceParams {
 
 /// Method `logitspec-reference`: the draft of arXiv 2507.01449, node for node.
 ///
-/// The root's own continuation becomes a first chain. Then each runner-up of the last logits, in order,
-/// starts a chain of its own, continued from the pool: 4 tokens for the best 8, 3 for the next 24, the bare
-/// token beyond. Chains are taken until the tree is full; equal prefixes are *not* merged.
+/// The root's own continuation becomes a first chain. Then each runner-up of the last logits, in
+/// order, starts a chain of its own, continued from the pool: 4 tokens for the best 8, 3 for the
+/// next 24, the bare token beyond. Chains are taken until the tree is full; equal prefixes are
+/// *not* merged.
 #[derive(Clone, Debug)]
 pub struct ReferenceLogitSpec {
     pool: NgramPool,

@@ -47,8 +47,9 @@ const NONE: NodeId = ROOT;
 
 /// A tree of guesses at what comes next. The root is the next token itself, known for certain.
 ///
-/// Nodes live in one arena in the order they were added, so parents come before their children; siblings
-/// carry different tokens unless [`push`](Self::push) was told otherwise. All growth respects the
+/// Nodes live in one arena in the order they were added, so parents come before their children;
+/// siblings carry different tokens unless [`push`](Self::push) was told otherwise. All growth
+/// respects the
 /// [`TreeLimits`]: what would exceed them is not added.
 ///
 /// ```
@@ -183,8 +184,9 @@ impl DraftTree {
         out[start..].reverse();
     }
 
-    /// Adds a node below `parent`, even beside a sibling with the same token (the published tree does not
-    /// merge; everyone else wants [`grow`](Self::grow)). `None` if it does not fit the limits.
+    /// Adds a node below `parent`, even beside a sibling with the same token (the published tree
+    /// does not merge; everyone else wants [`grow`](Self::grow)). `None` if it does not fit the
+    /// limits.
     ///
     /// # Panics
     /// If `parent` is no node of this tree.
@@ -219,13 +221,15 @@ impl DraftTree {
         Some(id)
     }
 
-    /// The child of `parent` with this token, added if need be. `None` if it does not fit the limits.
+    /// The child of `parent` with this token, added if need be. `None` if it does not fit the
+    /// limits.
     pub fn grow(&mut self, parent: NodeId, token: TokenId) -> Option<NodeId> {
         self.child(parent, token)
             .or_else(|| self.push(parent, token))
     }
 
-    /// Adds `tokens` as a chain of new nodes below `parent`, as far as they fit. Returns how many were added.
+    /// Adds `tokens` as a chain of new nodes below `parent`, as far as they fit. Returns how many
+    /// were added.
     pub fn push_chain(&mut self, parent: NodeId, tokens: &[TokenId]) -> usize {
         let mut at = parent;
         for (done, &token) in tokens.iter().enumerate() {
@@ -237,8 +241,8 @@ impl DraftTree {
         tokens.len()
     }
 
-    /// Walks `tokens` down from `parent`, adding the nodes that are missing, as far as they fit. Returns the
-    /// last node reached.
+    /// Walks `tokens` down from `parent`, adding the nodes that are missing, as far as they fit.
+    /// Returns the last node reached.
     pub fn merge_chain(&mut self, parent: NodeId, tokens: &[TokenId]) -> NodeId {
         let mut at = parent;
         for &token in tokens {
@@ -250,7 +254,8 @@ impl DraftTree {
         at
     }
 
-    /// The tree of the first `len` nodes (at least the root). Parents come first, so nothing dangles.
+    /// The tree of the first `len` nodes (at least the root). Parents come first, so nothing
+    /// dangles.
     pub fn truncate(&mut self, len: usize) {
         let len = len.max(1);
         if len >= self.nodes.len() {

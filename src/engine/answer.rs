@@ -35,7 +35,8 @@ pub struct Step {
     pub accepted: Vec<TokenId>,
     /// Number of drafted nodes that were verified.
     pub drafted: usize,
-    /// Number of tokens committed before that were decoded again in this step's pass, ahead of the tree.
+    /// Number of tokens committed before that were decoded again in this step's pass, ahead of the
+    /// tree.
     pub decoded_again: usize,
     /// Where those nodes came from.
     pub sources: StepSources,

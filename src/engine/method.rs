@@ -52,8 +52,8 @@ impl Method {
         }
     }
 
-    /// Whether the last step is drafted and verified although its outcome is known beforehand. The published
-    /// code does so; everyone else saves the pass.
+    /// Whether the last step is drafted and verified although its outcome is known beforehand. The
+    /// published code does so; everyone else saves the pass.
     pub fn verifies_last_step(self) -> bool {
         self == Self::LogitspecReference
     }
@@ -73,8 +73,8 @@ impl Method {
         self.drafter_with(params, Memory::none())
     }
 
-    /// A drafter of this kind, with empty text, that may copy from `memory`. Methods that have no use for one ignore
-    /// it.
+    /// A drafter of this kind, with empty text, that may copy from `memory`. Methods that have no
+    /// use for one ignore it.
     pub fn drafter_with(self, params: MethodParams, memory: Memory) -> Box<dyn Drafter> {
         let MethodParams {
             max_ngram_size,

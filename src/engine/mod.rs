@@ -1,8 +1,8 @@
 //! The loop: draft, decode, verify, commit.
 //!
-//! A [`Session`] is one conversation with a model: its KV cache, its drafter with the text so far, and the decode
-//! step. It works on any [`TargetModel`](crate::runtime::TargetModel); with llama.cpp it comes from
-//! `runtime::llama::Engine`.
+//! A [`Session`] is one conversation with a model: its KV cache, its drafter with the text so far,
+//! and the decode step. It works on any [`TargetModel`](crate::runtime::TargetModel); with
+//! llama.cpp it comes from `runtime::llama::Engine`.
 
 mod answer;
 pub mod calibrate;

@@ -12,15 +12,17 @@ pub struct SessionOptions {
     pub method_params: MethodParams,
     /// Most tokens in one verification pass, the root counted; 1 drafts nothing.
     pub draft_tree_capacity: usize,
-    /// Grow trees to their capacity whatever a pass costs. Methods that do not look at the cost always do.
+    /// Grow trees to their capacity whatever a pass costs. Methods that do not look at the cost
+    /// always do.
     pub fill_tree: bool,
-    /// Change the size of trees whenever that brings more than building a graph takes, however few passes then find the one of the
-    /// pass before; see [`CostModel::with_free_shapes`](crate::engine::CostModel::with_free_shapes).
+    /// Change the size of trees whenever that brings more than building a graph takes, however few
+    /// passes then find the one of the pass before; see
+    /// [`CostModel::with_free_shapes`](crate::engine::CostModel::with_free_shapes).
     pub free_shapes: bool,
     /// How tokens are selected; the default is greedy.
     pub sampling: SamplingParams,
-    /// Rank at least this many of the last logits in every step although the drafter may want fewer: for
-    /// traces.
+    /// Rank at least this many of the last logits in every step although the drafter may want
+    /// fewer: for traces.
     pub ranked: usize,
 }
 

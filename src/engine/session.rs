@@ -22,9 +22,10 @@ pub struct Session<M> {
     drafter: Box<dyn Drafter>,
     cost: CostModel,
     selector: Box<dyn Select>,
-    /// The committed text. The model's cache holds all of it but, at times, the last tokens: a step whose
-    /// outcome is known needs no pass, and what it committed is decoded with the next prompt; and where that is
-    /// cheaper than moving cells, an accepted path is decoded again with the next tree.
+    /// The committed text. The model's cache holds all of it but, at times, the last tokens: a step
+    /// whose outcome is known needs no pass, and what it committed is decoded with the next prompt;
+    /// and where that is cheaper than moving cells, an accepted path is decoded again with the next
+    /// tree.
     text: Vec<TokenId>,
     /// Row of the last committed token's logits, while they are at hand.
     last_row: Option<usize>,
@@ -79,15 +80,17 @@ impl<M: TargetModel> Session<M> {
         self
     }
 
-    /// Ends the request: the conversation is forgotten, but for what the drafter's memory keeps of it.
+    /// Ends the request: the conversation is forgotten, but for what the drafter's memory keeps of
+    /// it.
     pub fn end_request(&mut self) {
         self.drafter.next_request();
         self.cut(0);
     }
 
-    /// Tells what a pass of the model costs, so that trees are no larger than pays. Without, they grow as large as
-    /// they may, and so they do where the options say that nothing depends on it. With the options'
-    /// [`free_shapes`](SessionOptions::free_shapes) its shapes are [free](CostModel::with_free_shapes).
+    /// Tells what a pass of the model costs, so that trees are no larger than pays. Without, they
+    /// grow as large as they may, and so they do where the options say that nothing depends on it.
+    /// With the options' [`free_shapes`](SessionOptions::free_shapes) its shapes are
+    /// [free](CostModel::with_free_shapes).
     pub fn with_cost(mut self, cost: CostModel) -> Self {
         if self.options.weighs_cost() {
             self.cost = match self.options.free_shapes {
@@ -113,7 +116,8 @@ impl<M: TargetModel> Session<M> {
         &self.model
     }
 
-    /// The logits of the last committed token, if they are at hand: after a prompt, and after a step that needed a pass.
+    /// The logits of the last committed token, if they are at hand: after a prompt, and after a
+    /// step that needed a pass.
     pub fn last_logits(&self) -> Option<&[f32]> {
         self.last_row.map(|row| self.model.logits(row))
     }
@@ -151,8 +155,8 @@ impl<M: TargetModel> Session<M> {
     /// `progress` is told how many tokens of how many are done and may call it off.
     ///
     /// # Errors
-    /// If the prompt is empty, unknown to the model or too long, if `progress` breaks, or if the model fails. The
-    /// conversation is then as before.
+    /// If the prompt is empty, unknown to the model or too long, if `progress` breaks, or if the
+    /// model fails. The conversation is then as before.
     pub fn prefill(
         &mut self,
         prompt: &[TokenId],
@@ -183,8 +187,8 @@ impl<M: TargetModel> Session<M> {
         Ok(())
     }
 
-    /// Decodes what of the text the cache lacks and returns the row of the last token. If that fails, the cache holds
-    /// no more than before.
+    /// Decodes what of the text the cache lacks and returns the row of the last token. If that
+    /// fails, the cache holds no more than before.
     fn catch_up(
         &mut self,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
@@ -220,9 +224,9 @@ impl<M: TargetModel> Session<M> {
         Ok(last)
     }
 
-    /// Answers: decode steps until the model ends, `max_new_tokens` are reached, the context is full, or
-    /// `on_step` breaks. `on_step` sees every step right after it was committed. If the model fails half-way, the
-    /// answer so far is returned, with [`FinishReason::Failed`].
+    /// Answers: decode steps until the model ends, `max_new_tokens` are reached, the context is
+    /// full, or `on_step` breaks. `on_step` sees every step right after it was committed. If the
+    /// model fails half-way, the answer so far is returned, with [`FinishReason::Failed`].
     ///
     /// # Errors
     /// If there is no prompt yet.
@@ -289,14 +293,16 @@ impl<M: TargetModel> Session<M> {
         Ok(answer)
     }
 
-    /// One decode step, committing 1 to `left` tokens: the heart of it all. `None` if the context is full.
+    /// One decode step, committing 1 to `left` tokens: the heart of it all. `None` if the context
+    /// is full.
     ///
-    /// A step whose outcome is known beforehand (`left` is 1, or the model ends here) needs no pass of the model;
-    /// what it committed is decoded with the next prompt, and until then there are no
+    /// A step whose outcome is known beforehand (`left` is 1, or the model ends here) needs no pass
+    /// of the model; what it committed is decoded with the next prompt, and until then there are no
     /// [last logits](Self::last_logits).
     ///
     /// # Errors
-    /// If there is no prompt yet, or if the model fails; the conversation is then as before, and one may go on.
+    /// If there is no prompt yet, or if the model fails; the conversation is then as before, and
+    /// one may go on.
     ///
     /// # Panics
     /// If `left` is 0.
@@ -349,7 +355,8 @@ impl<M: TargetModel> Session<M> {
             };
             self.drafter.draft(&input, &mut tree);
             debug_assert_eq!((tree.token(ROOT), tree.limits()), (root, limits));
-            // What drafts are copied from may be of another vocabulary. The model would refuse the whole pass.
+            // What drafts are copied from may be of another vocabulary. The model would refuse the
+            // whole pass.
             let n_vocab = self.model.n_vocab();
             let unknown = |&node: &NodeId| tree.token(node) as usize >= n_vocab;
             if let Some(node) = (ROOT + 1..tree.len()).find(unknown) {
@@ -410,7 +417,8 @@ impl<M: TargetModel> Session<M> {
             // The time of a failed pass is in it.
             self.cost.interrupted();
         } else if !skip {
-            // All that a tree of this size costs, not only its pass: beside a small model that is much.
+            // All that a tree of this size costs, not only its pass: beside a small model that is
+            // much.
             let n_past = self.text.len() - committed.len();
             let seconds = (times.draft + times.decode + times.verify + times.commit).as_secs_f64();
             let pass = Pass {
@@ -443,7 +451,8 @@ impl<M: TargetModel> Session<M> {
         }))
     }
 
-    /// Decodes the tree; if the cache has no room for it (fragmented, or smaller than it says), the bare root.
+    /// Decodes the tree; if the cache has no room for it (fragmented, or smaller than it says), the
+    /// bare root.
     fn decode(&mut self, tree: &mut DraftTree) -> Result<(), GenerateError> {
         let missing = &self.text[self.model.n_past()..];
         match self.model.decode_tree(missing, tree) {

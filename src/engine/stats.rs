@@ -15,8 +15,8 @@ pub struct StepTimes {
     pub verify: Duration,
     /// Bringing KV cache and pool up to date, before and after the pass.
     pub commit: Duration,
-    /// Of `commit`, the part that went into moving cells of the KV cache between sequences, or into waiting until they
-    /// were moved.
+    /// Of `commit`, the part that went into moving cells of the KV cache between sequences, or into
+    /// waiting until they were moved.
     pub kv: Duration,
 }
 

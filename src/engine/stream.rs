@@ -2,8 +2,8 @@
 
 /// Joins the bytes of tokens into text without ever splitting a character.
 ///
-/// A token may hold part of a UTF-8 character. Its bytes wait until the rest has come; bytes that can never
-/// become a character are replaced by U+FFFD, as [`String::from_utf8_lossy`] does.
+/// A token may hold part of a UTF-8 character. Its bytes wait until the rest has come; bytes that
+/// can never become a character are replaced by U+FFFD, as [`String::from_utf8_lossy`] does.
 ///
 /// ```
 /// use logitspec::engine::TextStream;

@@ -1,9 +1,10 @@
 //! The folder that all Hugging Face tools share.
 //!
-//! `models--USER--REPO/` holds `blobs/` (contents, each called by its sum), `snapshots/COMMIT/` (links to them under
-//! the names they have in the repository) and `refs/main` (the commit last seen). The layout is that of the `hf-hub` crate
-//! and of the `huggingface_hub` package; what is written here is theirs to use, and the other way round. A
-//! transfer in progress is `blobs/SUM.part`, locked by `blobs/SUM.lock`, as `hf-hub` has it.
+//! `models--USER--REPO/` holds `blobs/` (contents, each called by its sum), `snapshots/COMMIT/`
+//! (links to them under the names they have in the repository) and `refs/main` (the commit last
+//! seen). The layout is that of the `hf-hub` crate and of the `huggingface_hub` package; what is
+//! written here is theirs to use, and the other way round. A transfer in progress is
+//! `blobs/SUM.part`, locked by `blobs/SUM.lock`, as `hf-hub` has it.
 
 use std::fs::{self, File};
 use std::io;
@@ -46,7 +47,8 @@ impl Store {
         fs::create_dir_all(&blobs).map_err(|error| HubError::Disk { path: blobs, error })
     }
 
-    /// Takes the lock on a content, if nobody else has it. It is given back when the file is dropped.
+    /// Takes the lock on a content, if nobody else has it. It is given back when the file is
+    /// dropped.
     pub(super) fn try_lock(&self, file: &RepoFile) -> Result<Option<File>, HubError> {
         let path = self.blob(file).with_extension("lock");
         let lock = File::create(&path).map_err(|error| HubError::Disk { path, error })?;

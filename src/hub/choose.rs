@@ -15,12 +15,13 @@ const SHOWN: usize = 24;
 
 /// The files of the model that `name` means: one, or all parts of a split one in order.
 ///
-/// A quantization matches as a whole word of the file's path, in any case: `Q4_K` is not `Q4_K_M`. Without one,
-/// the only model of the repository is taken, or else the first of [`PREFERRED`]. Vision projectors and importance
-/// matrices, which are GGUF files as well, are no models.
+/// A quantization matches as a whole word of the file's path, in any case: `Q4_K` is not `Q4_K_M`.
+/// Without one, the only model of the repository is taken, or else the first of [`PREFERRED`].
+/// Vision projectors and importance matrices, which are GGUF files as well, are no models.
 ///
 /// # Errors
-/// [`HubError::NoGguf`], [`HubError::NoSuchQuant`], [`HubError::Unclear`], [`HubError::MissingParts`].
+/// [`HubError::NoGguf`], [`HubError::NoSuchQuant`], [`HubError::Unclear`],
+/// [`HubError::MissingParts`].
 pub fn choose(name: &ModelName, files: &[RepoFile]) -> Result<Vec<RepoFile>, HubError> {
     let models = models(files);
     let candidates = match name.quant() {
@@ -42,8 +43,8 @@ pub fn choose(name: &ModelName, files: &[RepoFile]) -> Result<Vec<RepoFile>, Hub
     }
 }
 
-/// The models of a repository, or those that `name` matches if it has a quantization; the parts of a split one stand
-/// together, in order.
+/// The models of a repository, or those that `name` matches if it has a quantization; the parts of
+/// a split one stand together, in order.
 ///
 /// # Errors
 /// [`HubError::NoSuchQuant`], [`HubError::NoGguf`] if it was to match something.

@@ -120,11 +120,11 @@ impl Hub {
         }
     }
 
-    /// Brings the model `name` here. Files that are in the cache are taken from there; with `check` their sums are
-    /// verified first.
+    /// Brings the model `name` here. Files that are in the cache are taken from there; with `check`
+    /// their sums are verified first.
     ///
-    /// With `HF_HUB_OFFLINE` the cache alone has to do; also if the Hub cannot be reached, which [`Fetched::outage`] then
-    /// says.
+    /// With `HF_HUB_OFFLINE` the cache alone has to do; also if the Hub cannot be reached, which
+    /// [`Fetched::outage`] then says.
     ///
     /// # Errors
     /// Any [`HubError`].

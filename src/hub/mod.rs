@@ -1,9 +1,10 @@
 //! Models from the Hugging Face Hub.
 //!
-//! [`Hub::fetch`] turns a [`ModelName`] into files on the disk: it asks the Hub what the repository holds, chooses the
-//! files that are meant ([`choose`](mod@choose)), fetches what is not yet in the cache that all Hugging Face tools share, and
-//! checks every sum. Interrupted transfers go on where they stopped. Nothing here prints: progress goes to a
-//! function of the caller's, which can also call the whole thing off.
+//! [`Hub::fetch`] turns a [`ModelName`] into files on the disk: it asks the Hub what the repository
+//! holds, chooses the files that are meant ([`choose`](mod@choose)), fetches what is not yet in the
+//! cache that all Hugging Face tools share, and checks every sum. Interrupted transfers go on where
+//! they stopped. Nothing here prints: progress goes to a function of the caller's, which can also
+//! call the whole thing off.
 //!
 //! Where the Hub is, who asks and where the cache is: [`Settings::from_env`].
 

@@ -1,4 +1,5 @@
-//! Where the Hub is, who asks, and where models are kept: the environment, as other Hugging Face tools read it.
+//! Where the Hub is, who asks, and where models are kept: the environment, as other Hugging Face
+//! tools read it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
 //! One file, from the server to the disk, however often the connection breaks.
 //!
-//! What has arrived is appended to the file `SUM.part` at once, so that a killed process loses nothing, and goes into the
-//! sum as it passes. `hf-hub`'s own download is not used: see `docs/decisions.md`.
+//! What has arrived is appended to the file `SUM.part` at once, so that a killed process loses
+//! nothing, and goes into the sum as it passes. `hf-hub`'s own download is not used: see
+//! `docs/decisions.md`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -25,7 +26,8 @@ pub(super) struct Source<'a> {
     pub(super) url: &'a str,
 }
 
-/// Fetches `file` into `path`, going on from what is there. Afterwards `path` has the right size and sum.
+/// Fetches `file` into `path`, going on from what is there. Afterwards `path` has the right size
+/// and sum.
 ///
 /// A wrong sum over something that was begun earlier starts the transfer over, once.
 ///
@@ -84,7 +86,8 @@ fn complete(
         if part.len > before {
             failures.count = 0;
         }
-        // The server has another idea of the file's size than its own listing: once from the start, then no more.
+        // The server has another idea of the file's size than its own listing: once from the start,
+        // then no more.
         if matches!(trouble, Trouble::Status { status: 416, .. }) && !stubborn {
             stubborn = true;
             part.clear()?;

@@ -4,7 +4,8 @@ use rustc_hash::FxHashMap;
 
 use crate::TokenId;
 
-/// A state of a [`SuffixAutomaton`]: substrings that end at the same places, each a suffix of the longest.
+/// A state of a [`SuffixAutomaton`]: substrings that end at the same places, each a suffix of the
+/// longest.
 pub type StateId = u32;
 
 /// The state of the empty string.
@@ -36,12 +37,13 @@ struct Edge {
 
 /// The suffix automaton of one or more texts, with counts, grown token by token.
 ///
-/// It answers what a suffix tree answers (how often does this string occur, and how often does each token follow it?)
-/// with a state for each class of strings that end at the same places: at most two for a token.
+/// It answers what a suffix tree answers (how often does this string occur, and how often does each
+/// token follow it?) with a state for each class of strings that end at the same places: at most
+/// two for a token.
 ///
-/// Appending costs a step for each state among the suffixes of the text, which is the number of times that
-/// repetitions nest: as many as the longest repeated suffix has tokens at most, and one token said over and over has them all.
-/// [`with_max_depth`](Self::with_max_depth) bounds that.
+/// Appending costs a step for each state among the suffixes of the text, which is the number of
+/// times that repetitions nest: as many as the longest repeated suffix has tokens at most, and one
+/// token said over and over has them all. [`with_max_depth`](Self::with_max_depth) bounds that.
 ///
 /// ```
 /// use logitspec::pool::{START, SuffixAutomaton};
@@ -85,8 +87,9 @@ impl Default for SuffixAutomaton {
 }
 
 impl SuffixAutomaton {
-    /// An automaton that counts strings of at most `max_depth` (at least 1) tokens; of longer ones it may say that they
-    /// occur less often than they do, or not at all. Appending then costs at most `max_depth` steps.
+    /// An automaton that counts strings of at most `max_depth` (at least 1) tokens; of longer ones
+    /// it may say that they occur less often than they do, or not at all. Appending then costs at
+    /// most `max_depth` steps.
     pub fn with_max_depth(max_depth: usize) -> Self {
         Self {
             max_depth: max_depth.max(1),
@@ -125,7 +128,8 @@ impl SuffixAutomaton {
         tokens.iter().for_each(|&token| self.push(token));
     }
 
-    /// The state of all of the text that is being appended to, or of as much of its end as is counted.
+    /// The state of all of the text that is being appended to, or of as much of its end as is
+    /// counted.
     pub fn text(&self) -> StateId {
         self.last
     }
@@ -158,8 +162,8 @@ impl SuffixAutomaton {
             .try_fold(state, |state, &token| self.next(state, token))
     }
 
-    /// The token that followed a state's strings most often, and where it leads; of equals, the first to have followed
-    /// so often.
+    /// The token that followed a state's strings most often, and where it leads; of equals, the
+    /// first to have followed so often.
     pub fn most_frequent(&self, state: StateId) -> Option<(TokenId, StateId)> {
         let edge = self.edges.get(self.states[state as usize].best as usize)?;
         Some((edge.token, edge.to))
@@ -174,8 +178,8 @@ impl SuffixAutomaton {
         .map(|edge| (edge.token, edge.to))
     }
 
-    /// The state of the longest suffix of a string, of length `len` in `state`, with `token` behind it that occurs, and
-    /// its length.
+    /// The state of the longest suffix of a string, of length `len` in `state`, with `token` behind
+    /// it that occurs, and its length.
     pub fn advance(
         &self,
         (mut state, mut len): (StateId, usize),
@@ -194,7 +198,8 @@ impl SuffixAutomaton {
         }
     }
 
-    /// The state that a string of length `len` is in now, which was in `state` before the texts grew.
+    /// The state that a string of length `len` is in now, which was in `state` before the texts
+    /// grew.
     pub fn settle(&self, (mut state, len): (StateId, usize)) -> (StateId, usize) {
         while state != START && self.longest(self.link(state)) >= len {
             state = self.link(state);
@@ -251,7 +256,8 @@ impl SuffixAutomaton {
         }
     }
 
-    /// The state whose longest string is that of `state` with `token` behind it, made out of `there` if need be.
+    /// The state whose longest string is that of `state` with `token` behind it, made out of
+    /// `there` if need be.
     fn split(&mut self, state: StateId, token: TokenId, there: StateId) -> StateId {
         let len = self.states[state as usize].len + 1;
         let whole = self.states[there as usize];

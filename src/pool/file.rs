@@ -1,6 +1,7 @@
 //! Earlier requests, kept between runs.
 //!
-//! After the [header](crate::store) come the lengths of the documents (32 bits each), then all their tokens.
+//! After the [header](crate::store) come the lengths of the documents (32 bits each), then all
+//! their tokens.
 
 use std::fs;
 use std::io::{self, Write};
@@ -25,7 +26,8 @@ impl SharedPool {
             .map_err(|error| unwritable(path, error))
     }
 
-    /// Whether [`save`](Self::save) could write there, as far as that can be known before. Leaves nothing behind.
+    /// Whether [`save`](Self::save) could write there, as far as that can be known before. Leaves
+    /// nothing behind.
     ///
     /// # Errors
     /// [`TokenFileError::Unwritable`].
@@ -38,8 +40,8 @@ impl SharedPool {
         encode(&self.documents(), vocabulary)
     }
 
-    /// A pool with the documents of a file; if they are more than `max_tokens`, the newest of them. A file that
-    /// does not exist is an empty pool.
+    /// A pool with the documents of a file; if they are more than `max_tokens`, the newest of them.
+    /// A file that does not exist is an empty pool.
     ///
     /// # Errors
     /// A file that cannot be read, or that [`save`](Self::save) did not write for this vocabulary.

@@ -6,17 +6,19 @@ use crate::pool::{Retrieve, SuffixMatch};
 
 /// Token text with an index, for texts too long to scan at every step.
 ///
-/// Finds what [`SuffixPool`](crate::pool::SuffixPool) finds, newest places first, but compares at most 64
-/// places for each of seven context lengths (1, 2, 3, 4, 8, 16 and 32 tokens). So the result is exact
-/// wherever at most 64 places share the tail's last token; where more do, places that match long are still found
-/// by their longer context, however old they are, and what may be missed are old places among many similar ones.
+/// Finds what [`SuffixPool`](crate::pool::SuffixPool) finds, newest places first, but compares at
+/// most 64 places for each of seven context lengths (1, 2, 3, 4, 8, 16 and 32 tokens). So the
+/// result is exact wherever at most 64 places share the tail's last token; where more do, places
+/// that match long are still found by their longer context, however old they are, and what may be
+/// missed are old places among many similar ones.
 ///
-/// Appending costs seven table entries a token, whatever the text's length (amortised: the table doubles, up to
-/// `max_tokens`); a lookup costs at most 7 × 64 comparisons of at most `max_len` tokens. A token takes about
-/// 60 bytes, up to twice that right after a doubling.
+/// Appending costs seven table entries a token, whatever the text's length (amortised: the table
+/// doubles, up to `max_tokens`); a lookup costs at most 7 × 64 comparisons of at most `max_len`
+/// tokens. A token takes about 60 bytes, up to twice that right after a doubling.
 ///
-/// The text consists of documents, which neither matches nor continuations leave. When `max_tokens` are held, the
-/// oldest documents are forgotten whole; a document longer than that is forgotten from its start.
+/// The text consists of documents, which neither matches nor continuations leave. When `max_tokens`
+/// are held, the oldest documents are forgotten whole; a document longer than that is forgotten
+/// from its start.
 ///
 /// ```
 /// use logitspec::pool::{IndexedPool, Retrieve, SuffixMatch};

@@ -13,13 +13,13 @@ struct Span {
 
 /// One map per key length: n-gram → the run of tokens that followed it.
 ///
-/// Source: arXiv 2507.01449 and its public code. Keys are all n-grams of 1 to `max_ngram_size` tokens; a
-/// value is the run of 1 to `num_pred_tokens` tokens after the key. A later value replaces an earlier one
-/// when it is at least as long, so among full-length runs the latest wins, and near the end of the text an
-/// older, longer run stays.
+/// Source: arXiv 2507.01449 and its public code. Keys are all n-grams of 1 to `max_ngram_size`
+/// tokens; a value is the run of 1 to `num_pred_tokens` tokens after the key. A later value
+/// replaces an earlier one when it is at least as long, so among full-length runs the latest wins,
+/// and near the end of the text an older, longer run stays.
 ///
-/// Building costs `O(text × max_ngram_size)` map insertions, an update `O(num_pred_tokens × max_ngram_size)`
-/// whatever the text's length, a lookup at most `max_ngram_size` map reads.
+/// Building costs `O(text × max_ngram_size)` map insertions, an update `O(num_pred_tokens ×
+/// max_ngram_size)` whatever the text's length, a lookup at most `max_ngram_size` map reads.
 ///
 /// ```
 /// use logitspec::pool::NgramPool;
@@ -37,7 +37,8 @@ pub struct NgramPool {
 }
 
 impl NgramPool {
-    /// An empty pool with keys of 1 to `max_ngram_size` tokens and values of at most `num_pred_tokens`.
+    /// An empty pool with keys of 1 to `max_ngram_size` tokens and values of at most
+    /// `num_pred_tokens`.
     ///
     /// Either may be 0: such a pool never finds anything.
     pub fn new(max_ngram_size: usize, num_pred_tokens: usize) -> Self {

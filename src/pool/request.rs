@@ -3,15 +3,15 @@
 use crate::TokenId;
 use crate::pool::{IndexedPool, Retrieve, SuffixMatch, SuffixPool};
 
-/// Texts up to this many tokens are scanned, longer ones indexed; measured by `cargo bench --bench pool`, see
-/// "Scan or index" in `docs/decisions.md`.
+/// Texts up to this many tokens are scanned, longer ones indexed; measured by `cargo bench --bench
+/// pool`, see "Scan or index" in `docs/decisions.md`.
 const LONGEST_SCAN: usize = 512;
 
 /// The text of one request: prompt and answer so far.
 ///
-/// Short texts are searched by [`SuffixPool`], at memory speed; beyond 512 tokens an [`IndexedPool`] takes over,
-/// whose lookups cost the same whatever the text's length. Nothing is forgotten until [`clear`](Self::clear):
-/// the model's context bounds a request.
+/// Short texts are searched by [`SuffixPool`], at memory speed; beyond 512 tokens an
+/// [`IndexedPool`] takes over, whose lookups cost the same whatever the text's length. Nothing is
+/// forgotten until [`clear`](Self::clear): the model's context bounds a request.
 ///
 /// ```
 /// use logitspec::pool::{RequestPool, Retrieve, SuffixMatch};

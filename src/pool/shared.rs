@@ -10,20 +10,20 @@ use crate::pool::{Retrieve, SuffixMatch};
 
 /// What earlier requests said: prompts with their answers, searched by all sessions of a process.
 ///
-/// Put it into an [`Arc`](std::sync::Arc) and hand clones to sessions and threads. Each finished request is
-/// [inserted](Self::insert) as one document; neither matches nor continuations leave a document. When `max_tokens`
-/// are held, the oldest documents are forgotten whole.
+/// Put it into an [`Arc`](std::sync::Arc) and hand clones to sessions and threads. Each finished
+/// request is [inserted](Self::insert) as one document; neither matches nor continuations leave a
+/// document. When `max_tokens` are held, the oldest documents are forgotten whole.
 ///
-/// Readers take no lock: they see the documents that were complete when their lookup began, less those that were
-/// forgotten during it. Writers take turns. Places keep their meaning across lookups: what is forgotten between
-/// [`matches_into`](Retrieve::matches_into) and [`continuation_into`](Retrieve::continuation_into) simply has no
-/// continuation.
+/// Readers take no lock: they see the documents that were complete when their lookup began, less
+/// those that were forgotten during it. Writers take turns. Places keep their meaning across
+/// lookups: what is forgotten between [`matches_into`](Retrieve::matches_into) and
+/// [`continuation_into`](Retrieve::continuation_into) simply has no continuation.
 ///
-/// Bounds and costs are those of [`IndexedPool`](crate::pool::IndexedPool). The tables double as the pool fills, in
-/// the insertion that needs it, beside the old ones that readers go on using.
+/// Bounds and costs are those of [`IndexedPool`](crate::pool::IndexedPool). The tables double as
+/// the pool fills, in the insertion that needs it, beside the old ones that readers go on using.
 ///
-/// What one request said becomes a draft for others. Drafts never change an answer, but whoever can time
-/// another's answers can tell that something alike was said before.
+/// What one request said becomes a draft for others. Drafts never change an answer, but whoever can
+/// time another's answers can tell that something alike was said before.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -71,8 +71,8 @@ impl SharedPool {
         self.len() == 0
     }
 
-    /// Adds a document, forgetting the oldest ones if there is no room. Of one that is longer than the whole pool,
-    /// the end is kept.
+    /// Adds a document, forgetting the oldest ones if there is no room. Of one that is longer than
+    /// the whole pool, the end is kept.
     pub fn insert(&self, document: &[TokenId]) {
         let mut writer = self.writer();
         let document = &document[document.len() - document.len().min(writer.max_tokens())..];
@@ -87,10 +87,11 @@ impl SharedPool {
         writer.publish(&ring);
     }
 
-    /// [`insert`](Self::insert)s a document unless its tokens stand in the pool already, in a row: what is asked again
-    /// and answered alike should not push other text out.
+    /// [`insert`](Self::insert)s a document unless its tokens stand in the pool already, in a row:
+    /// what is asked again and answered alike should not push other text out.
     ///
-    /// Whether it does is told by a few of the newest places, so one now and then is added all the same.
+    /// Whether it does is told by a few of the newest places, so one now and then is added all the
+    /// same.
     pub fn insert_new(&self, document: &[TokenId]) {
         if !self.holds(document) {
             self.insert(document);
@@ -117,7 +118,8 @@ impl SharedPool {
         self.writer().clear(&self.ring.load());
     }
 
-    /// Copies of all documents, oldest first, as they stand at one moment. Insertions wait meanwhile.
+    /// Copies of all documents, oldest first, as they stand at one moment. Insertions wait
+    /// meanwhile.
     pub fn documents(&self) -> Vec<Vec<TokenId>> {
         let writer = self.writer();
         let ring = self.ring.load();

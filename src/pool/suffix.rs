@@ -7,15 +7,16 @@ use crate::pool::{Retrieve, SuffixMatch};
 
 const BYTES: usize = size_of::<TokenId>();
 
-/// Append-only token text that finds where a tail of tokens stood before, however long the match is.
+/// Append-only token text that finds where a tail of tokens stood before, however long the match
+/// is.
 ///
-/// The text is kept as little-endian bytes so that [`memchr::memmem`] does the searching. All places that share
-/// the tail's last token come out of one search; each is then extended backwards token by token, which
-/// gives the longest match and all shorter ones at once.
+/// The text is kept as little-endian bytes so that [`memchr::memmem`] does the searching. All
+/// places that share the tail's last token come out of one search; each is then extended backwards
+/// token by token, which gives the longest match and all shorter ones at once.
 ///
-/// Appending costs a copy of the new tokens. A lookup scans the text once, at memory speed, and spends the
-/// length of the match at every place that shares the last token: worst case `O(text × match length)`, which
-/// `max_len` bounds.
+/// Appending costs a copy of the new tokens. A lookup scans the text once, at memory speed, and
+/// spends the length of the match at every place that shares the last token: worst case `O(text ×
+/// match length)`, which `max_len` bounds.
 ///
 /// ```
 /// use logitspec::pool::{SuffixMatch, SuffixPool};
@@ -68,8 +69,9 @@ impl SuffixPool {
         (start..self.len().min(start.saturating_add(max))).map(|index| self.token(index))
     }
 
-    /// Places where a suffix of `tail` stood before and something followed: longest match first, newest first
-    /// among equals, at most `limit`. Matches longer than `max_len` tokens count as `max_len`.
+    /// Places where a suffix of `tail` stood before and something followed: longest match first,
+    /// newest first among equals, at most `limit`. Matches longer than `max_len` tokens count as
+    /// `max_len`.
     pub fn matches(&self, tail: &[TokenId], max_len: usize, limit: usize) -> Vec<SuffixMatch> {
         let mut found = Vec::new();
         self.matches_into(tail, max_len, limit, &mut found);
@@ -129,8 +131,8 @@ impl Retrieve for SuffixPool {
     }
 }
 
-/// Puts a place that is newer than all in `found` before those that match no longer, and drops the last if there
-/// are more than `limit`.
+/// Puts a place that is newer than all in `found` before those that match no longer, and drops the
+/// last if there are more than `limit`.
 fn insert_newer(found: &mut Vec<SuffixMatch>, limit: usize, new: SuffixMatch) {
     let at = found.partition_point(|old| old.len > new.len);
     if at == limit {
@@ -142,7 +144,8 @@ fn insert_newer(found: &mut Vec<SuffixMatch>, limit: usize, new: SuffixMatch) {
     found.insert(at, new);
 }
 
-/// Keeps `found` sorted, longest first, earlier insertions first among equals, and at most `limit` long.
+/// Keeps `found` sorted, longest first, earlier insertions first among equals, and at most `limit`
+/// long.
 pub(super) fn insert_ranked(found: &mut Vec<SuffixMatch>, limit: usize, new: SuffixMatch) {
     if found.len() == limit {
         if found[limit - 1].len >= new.len {
@@ -161,7 +164,8 @@ mod tests {
     #[test]
     fn hits_across_token_borders_do_not_count() {
         let mut pool = SuffixPool::default();
-        // 0x0000_0100 followed by 0: the bytes 00 01 00 00 | 00 00 00 00 hold 01 00 00 00 at offset 1.
+        // 0x0000_0100 followed by 0: the bytes 00 01 00 00 | 00 00 00 00 hold 01 00 00 00 at offset
+        // 1.
         pool.append(&[0x100, 0, 5]);
         assert_eq!(pool.matches(&[1], 8, 8), []);
         assert_eq!(pool.matches(&[0], 8, 8), [SuffixMatch { len: 1, next: 2 }]);

@@ -30,7 +30,8 @@ pub struct CategoryReport {
     pub base_tokens_per_second: Option<f64>,
     /// The ratio of the two means.
     pub speedup: Option<f64>,
-    /// The sample standard deviations over repeated runs of the figures above; `None` of a single run.
+    /// The sample standard deviations over repeated runs of the figures above; `None` of a single
+    /// run.
     pub deviation: Option<Deviation>,
     /// The median over questions of new tokens per second.
     pub median_tokens_per_second: Option<f64>,

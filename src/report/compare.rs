@@ -141,7 +141,8 @@ fn same_questions(method: &Method, base: &Method) -> Result<(), ReportError> {
             });
         }
     }
-    // Sets without a question in common. Those of several files may stand in another order on the other side.
+    // Sets without a question in common. Those of several files may stand in another order on the
+    // other side.
     let sets: Option<Vec<&str>> = (0..base.files.len())
         .map(|file| base.question_set(file))
         .collect();

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use crate::bench::run::RunError;
 use crate::bench::{AnswerError, ManifestError};
 
-/// Why no report could be made. Each message is one line that names the file and the mend; all are for whoever chose
-/// the files to put right.
+/// Why no report could be made. Each message is one line that names the file and the mend; all are
+/// for whoever chose the files to put right.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// An answer file cannot be read.

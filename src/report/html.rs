@@ -10,7 +10,8 @@ use super::sections::Section;
 use super::table::printable;
 use super::{MethodReport, Report, plot};
 
-/// The page asks for nothing from outside, and its policy forbids it even where a text from a file got loose.
+/// The page asks for nothing from outside, and its policy forbids it even where a text from a file
+/// got loose.
 const TEMPLATE: &str = include_str!("report.html");
 
 /// Renders the report as a self-contained HTML page.
@@ -104,7 +105,8 @@ struct Part {
     rows: Vec<Vec<String>>,
 }
 
-/// One plot, drawn for a wide window and again for a phone, as a scaled drawing would be too small to read there.
+/// One plot, drawn for a wide window and again for a phone, as a scaled drawing would be too small
+/// to read there.
 #[derive(Serialize)]
 struct Plot {
     label: String,

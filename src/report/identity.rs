@@ -15,8 +15,8 @@ pub struct Identity {
     pub compared: usize,
     /// Questions of which every choice, turn and run is equal.
     pub identical: usize,
-    /// Of those compared, how many were compared token by token. The others were compared as text, since a side has
-    /// no `token_ids`: equal texts can be of different tokens.
+    /// Of those compared, how many were compared token by token. The others were compared as text,
+    /// since a side has no `token_ids`: equal texts can be of different tokens.
     pub compared_as_tokens: usize,
     /// The first difference of each question that has one.
     pub differences: Vec<Difference>,
@@ -39,7 +39,8 @@ pub struct Difference {
     pub unit: Unit,
     /// How many units are equal before the difference.
     pub position: usize,
-    /// What the base has there: a token id, the next few characters, or nothing where its answer ends.
+    /// What the base has there: a token id, the next few characters, or nothing where its answer
+    /// ends.
     pub base: Option<String>,
     /// What the method has there.
     pub method: Option<String>,

@@ -170,8 +170,8 @@ pub(super) fn base(
 }
 
 impl Method {
-    /// Says in what the settings of another of its files differ from those of the first. Where a file has no
-    /// manifest, there is nothing to say.
+    /// Says in what the settings of another of its files differ from those of the first. Where a
+    /// file has no manifest, there is nothing to say.
     fn made_otherwise(&self, path: &Path, manifest: Option<&Manifest>) -> Option<String> {
         let differences = self.manifest()?.differences(manifest?);
         let said: Vec<String> = differences.iter().map(ToString::to_string).collect();
@@ -188,8 +188,9 @@ impl Method {
 
     /// Adds a file to the run that it belongs to.
     ///
-    /// A record may say which repeat it is from. Where it does not, the file is a slice of the first run that has
-    /// none of its questions yet, so that `a1 b1 a2 b2` and `a1 a2 b1 b2` both make two runs of `a` and `b`.
+    /// A record may say which repeat it is from. Where it does not, the file is a slice of the
+    /// first run that has none of its questions yet, so that `a1 b1 a2 b2` and `a1 a2 b1 b2` both
+    /// make two runs of `a` and `b`.
     fn add(
         &mut self,
         path: &Path,
@@ -205,7 +206,8 @@ impl Method {
         let index = if !mean_report {
             0
         } else if let Some(repeat) = repeat {
-            // Never more runs than files, whatever number a record gives: the runs are numbered anew.
+            // Never more runs than files, whatever number a record gives: the runs are numbered
+            // anew.
             let same = |run: &Run| {
                 run.values()
                     .next()

@@ -1,15 +1,18 @@
 //! What answer files say: speed, accepted tokens, equal answers and where the time went.
 //!
-//! [`Report::new`] reads the answer files of some methods and of the plain decoder (the *base*), and computes
-//! everything. The other functions render a report: [`table`] for a terminal, [`markdown`], [`csv`], and [`html`] for
-//! one page that needs nothing else. The report itself is `serde::Serialize`, which is its JSON.
+//! [`Report::new`] reads the answer files of some methods and of the plain decoder (the *base*),
+//! and computes everything. The other functions render a report: [`table`] for a terminal,
+//! [`markdown`], [`csv`], and [`html`] for one page that needs nothing else. The report itself is
+//! `serde::Serialize`, which is its JSON.
 //!
 //! Two kinds of figures stand side by side:
 //!
-//! * Those that Spec-Bench's own evaluation prints, so that they can be set beside published ones: the mean of all
-//!   accept lengths, the mean over questions of tokens per second, and the ratio of two such means.
-//! * Those that a noisy machine asks for: the speedup over questions that both methods answered, with a 95 % interval
-//!   from a bootstrap over questions, and medians. They use the recorded token counts of both sides.
+//! * Those that Spec-Bench's own evaluation prints, so that they can be set beside published ones:
+//!   the mean of all accept lengths, the mean over questions of tokens per second, and the ratio of
+//!   two such means.
+//! * Those that a noisy machine asks for: the speedup over questions that both methods answered,
+//!   with a 95 % interval from a bootstrap over questions, and medians. They use the recorded token
+//!   counts of both sides.
 //!
 //! ```
 //! use logitspec::report::{Options, Report, table};
@@ -73,9 +76,11 @@ use timing::{AcceptLength, ContextSpeed, TimeReport};
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// A `tokenizer.json`: the base's tokens are counted by tokenizing its answers again, less the
-    /// begin-of-sequence token of each turn, as the original evaluation does. Without it its recorded counts serve.
+    /// begin-of-sequence token of each turn, as the original evaluation does. Without it its
+    /// recorded counts serve.
     pub tokenizer: Option<PathBuf>,
-    /// Whether files over the same questions are repeated runs, to be reported as mean and sample standard deviation.
+    /// Whether files over the same questions are repeated runs, to be reported as mean and sample
+    /// standard deviation.
     pub mean_report: bool,
 }
 
@@ -109,7 +114,8 @@ pub struct MethodReport {
     pub runs: usize,
     /// How many questions it answered.
     pub questions: usize,
-    /// Its figures per category, those of the base's categories that hold no question left out; `overall` is last.
+    /// Its figures per category, those of the base's categories that hold no question left out;
+    /// `overall` is last.
     pub categories: Vec<CategoryReport>,
     /// Whether its answers are the base's; `None` for the base itself.
     pub identity: Option<Identity>,
@@ -126,8 +132,9 @@ pub struct MethodReport {
 impl Report {
     /// Reads answer files and computes everything.
     ///
-    /// Several files of one method are taken as slices of one run, or with [`Options::mean_report`] as repeated
-    /// runs where they hold the same questions. Figures are of each answer's first choice, as the original's are.
+    /// Several files of one method are taken as slices of one run, or with [`Options::mean_report`]
+    /// as repeated runs where they hold the same questions. Figures are of each answer's first
+    /// choice, as the original's are.
     ///
     /// # Errors
     /// A file that cannot be read or is no answer file, or files that do not belong together.

@@ -4,9 +4,9 @@ use super::load::Method;
 
 /// Names every method by what tells it from the others.
 ///
-/// That is its `method` key where all records are of one model; else the model's name, of which the parts that all
-/// names share are left out: of `vicuna-7b-baseline-temp-0.0` and `vicuna-7b-logitspec-temp-0.0` remain `baseline`
-/// and `logitspec`.
+/// That is its `method` key where all records are of one model; else the model's name, of which the
+/// parts that all names share are left out: of `vicuna-7b-baseline-temp-0.0` and
+/// `vicuna-7b-logitspec-temp-0.0` remain `baseline` and `logitspec`.
 pub(super) fn give(methods: &mut [Method], base: &mut Method) {
     let mut all: Vec<&mut Method> = methods.iter_mut().chain([&mut *base]).collect();
     let one_model = all.iter().all(|method| method.model_id == all[0].model_id);
@@ -32,8 +32,8 @@ fn full_name(method: &Method) -> String {
     }
 }
 
-/// The names without the parts between dashes that all of them begin or end with; as they are where that would leave
-/// nothing of one.
+/// The names without the parts between dashes that all of them begin or end with; as they are where
+/// that would leave nothing of one.
 fn without_shared_parts(names: &[String]) -> Vec<String> {
     let mut parts: Vec<Vec<&str>> = names.iter().map(|name| name.split('-').collect()).collect();
     let front = shared_start(&parts);

@@ -1,9 +1,9 @@
 //! The speedup over questions that two methods both answered.
 //!
-//! A question's own length and difficulty move both methods alike, so the ratio on each question is steadier than
-//! the ratio of two means, and a mean of such ratios has an honest interval. The mean is the geometric one: it is the
-//! one that says 1 of two methods that are each as often twice as fast as the other, and it turns into its inverse
-//! when the two change places.
+//! A question's own length and difficulty move both methods alike, so the ratio on each question is
+//! steadier than the ratio of two means, and a mean of such ratios has an honest interval. The mean
+//! is the geometric one: it is the one that says 1 of two methods that are each as often twice as
+//! fast as the other, and it turns into its inverse when the two change places.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,8 @@ pub struct Paired {
     pub questions: usize,
     /// The geometric mean over them of the ratio of tokens per second.
     pub speedup: f64,
-    /// Lower end of the 95 % interval (percentile bootstrap over questions); `None` of a single question.
+    /// Lower end of the 95 % interval (percentile bootstrap over questions); `None` of a single
+    /// question.
     pub low: Option<f64>,
     /// Its upper end.
     pub high: Option<f64>,
@@ -28,10 +29,12 @@ pub struct Paired {
 }
 
 impl Paired {
-    /// The speedup of `method` over `base` on the questions of a category; `None` where they share none.
+    /// The speedup of `method` over `base` on the questions of a category; `None` where they share
+    /// none.
     ///
-    /// Repeated runs of a question are added up first. Tokens are those that both sides recorded, whatever the report
-    /// counts otherwise: counting one side by another rule would show as a speedup that is none.
+    /// Repeated runs of a question are added up first. Tokens are those that both sides recorded,
+    /// whatever the report counts otherwise: counting one side by another rule would show as a
+    /// speedup that is none.
     pub(super) fn new(
         method: &Method,
         base: &Method,

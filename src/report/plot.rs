@@ -1,7 +1,8 @@
 //! The plots of the page, as SVG in the page's own colours.
 //!
-//! `plotters` draws in fixed colours, but the page has a light and a dark set of them. So the drawing is done in
-//! colours that stand for a role, and [`in_page_colors`] puts the style sheet's variable of that role in their place.
+//! `plotters` draws in fixed colours, but the page has a light and a dark set of them. So the
+//! drawing is done in colours that stand for a role, and [`in_page_colors`] puts the style sheet's
+//! variable of that role in their place.
 
 use plotters::chart::{ChartBuilder, ChartContext};
 use plotters::coord::Shift;
@@ -21,7 +22,8 @@ pub(super) const PARTS: [&str; 5] = ["draft", "decode", "verify", "commit", "oth
 const INK: RGBColor = RGBColor(1, 0, 0);
 const RULE: RGBColor = RGBColor(2, 0, 0);
 
-/// The role of the `index`th of everyone in a report, the base being 0; the methods' colours repeat, the base's not.
+/// The role of the `index`th of everyone in a report, the base being 0; the methods' colours
+/// repeat, the base's not.
 pub(super) fn series(index: usize) -> usize {
     if index == 0 {
         0
@@ -55,8 +57,8 @@ fn draw(width: u32, height: u32, paint: impl FnOnce(&Area) -> Drawn) -> String {
     in_page_colors(svg)
 }
 
-/// Puts style sheet variables in the place of the roles' colours. Only attributes have a quote before a `#`: those in
-/// texts are escaped.
+/// Puts style sheet variables in the place of the roles' colours. Only attributes have a quote
+/// before a `#`: those in texts are escaped.
 fn in_page_colors(mut svg: String) -> String {
     let mut put = |RGBColor(r, g, b): RGBColor, variable: String| {
         svg = svg.replace(
@@ -88,8 +90,8 @@ fn name(text: &str, longest: usize) -> String {
     }
 }
 
-/// Decimals that an axis needs for labels that differ, and that say where they stand. `labels` is how many it may
-/// have at most.
+/// Decimals that an axis needs for labels that differ, and that say where they stand. `labels` is
+/// how many it may have at most.
 fn decimals(axis: &RangedCoordf64, labels: usize) -> usize {
     const MOST: usize = 9;
     let ticks = axis.key_points(BoldPoints(labels));
@@ -104,7 +106,8 @@ fn decimals(axis: &RangedCoordf64, labels: usize) -> usize {
     (0..MOST).find(exact).unwrap_or(MOST)
 }
 
-/// The x axis alone, with its title; the other lines of a mesh would only distract. Each label has `unit` behind it.
+/// The x axis alone, with its title; the other lines of a mesh would only distract. Each label has
+/// `unit` behind it.
 fn x_axis(chart: &mut Chart, title: &str, labels: usize, unit: &str) -> Drawn {
     let decimals = decimals(chart.as_coord_spec().x_spec(), labels);
     let format = |x: &f64| format!("{x:.decimals$}{unit}");
@@ -135,8 +138,8 @@ const LONGEST_NAME: usize = 20;
 const AXIS_HEIGHT: u32 = 44;
 const TOP: u32 = 8;
 
-/// A chart of horizontal rows: names to the left, room for values to the right. The y coordinate is in pixels from
-/// the top.
+/// A chart of horizontal rows: names to the left, room for values to the right. The y coordinate is
+/// in pixels from the top.
 fn rows<'a, 'b>(
     area: &'a Area<'b>,
     height: u32,
@@ -150,11 +153,13 @@ fn rows<'a, 'b>(
         .build_cartesian_2d(x, f64::from(height)..0.0)
 }
 
-/// The paired speedup of each method in each category, with its interval. Empty where nothing is paired.
+/// The paired speedup of each method in each category, with its interval. Empty where nothing is
+/// paired.
 pub(super) fn speedups(report: &Report, width: u32) -> String {
     const ROW: f64 = 17.0;
     const GAP: f64 = 12.0;
-    // Methods may have answered different categories; a row of the plot is whatever any of them has.
+    // Methods may have answered different categories; a row of the plot is whatever any of them
+    // has.
     let mut categories: Vec<&str> = Vec::new();
     for row in report.methods.iter().flat_map(|method| &method.categories) {
         if !categories.contains(&row.category.as_str()) {
@@ -247,7 +252,8 @@ pub(super) fn speedups(report: &Report, width: u32) -> String {
     })
 }
 
-/// How often a method's decode steps had which accept length. `index` is its place among everyone in the report.
+/// How often a method's decode steps had which accept length. `index` is its place among everyone
+/// in the report.
 pub(super) fn accept_lengths(method: &MethodReport, index: usize, width: u32) -> String {
     const HEIGHT: u32 = 190;
     /// Longer ones share the last bar.
@@ -378,7 +384,8 @@ pub(super) fn context(report: &Report, width: u32) -> String {
     })
 }
 
-/// The time of a decode step by its parts, a bar for everyone who recorded it. Empty where nobody did.
+/// The time of a decode step by its parts, a bar for everyone who recorded it. Empty where nobody
+/// did.
 pub(super) fn steps(report: &Report, width: u32) -> String {
     const ROW: f64 = 30.0;
     let bars: Vec<(&str, Vec<f64>)> = report

@@ -9,7 +9,8 @@ pub(super) struct Section {
     pub title: String,
     /// One or two sentences under the title.
     pub note: String,
-    /// The first row is the head, the first column names the rows. Empty where there is nothing to show.
+    /// The first row is the head, the first column names the rows. Empty where there is nothing to
+    /// show.
     pub rows: Vec<Vec<String>>,
 }
 

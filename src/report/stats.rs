@@ -23,7 +23,8 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
     (!sorted.is_empty()).then(|| quantile(&sorted, 0.5))
 }
 
-/// The mean's 95 % percentile bootstrap interval; `None` of fewer than two values, which have no spread.
+/// The mean's 95 % percentile bootstrap interval; `None` of fewer than two values, which have no
+/// spread.
 pub(super) fn mean_interval(values: &[f64]) -> Option<(f64, f64)> {
     if values.len() < 2 {
         return None;

@@ -6,7 +6,8 @@ use super::Report;
 
 /// Renders the report as text with drawn tables, every line end included.
 ///
-/// Control characters from the files are shown as a replacement character, so that no file can steer the terminal.
+/// Control characters from the files are shown as a replacement character, so that no file can
+/// steer the terminal.
 pub fn render(report: &Report) -> String {
     let mut out = String::new();
     for section in report.sections() {

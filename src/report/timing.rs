@@ -40,7 +40,8 @@ pub struct TimeReport {
     pub commit_seconds: f64,
     /// What is left of the wall time.
     pub other_seconds: f64,
-    /// Prompt tokens computed per second of prefill; `None` where the records do not say how many there were.
+    /// Prompt tokens computed per second of prefill; `None` where the records do not say how many
+    /// there were.
     pub prefill_tokens_per_second: Option<f64>,
     /// New tokens per second of everything but prefill.
     pub decode_tokens_per_second: Option<f64>,
@@ -142,8 +143,8 @@ pub struct ContextSpeed {
     pub tokens_per_second: f64,
 }
 
-/// A width for the ranges of [`context`] that suits all methods of a report: a power of two that makes about a
-/// dozen ranges.
+/// A width for the ranges of [`context`] that suits all methods of a report: a power of two that
+/// makes about a dozen ranges.
 pub(super) fn context_width<'a>(methods: impl Iterator<Item = &'a Method>) -> u64 {
     const RANGES: u64 = 12;
     const NARROWEST: u64 = 64;
@@ -181,8 +182,9 @@ pub(super) fn context(method: &Method, width: u64) -> Vec<ContextSpeed> {
         .collect()
 }
 
-/// Calls `see(context length, new tokens, seconds)` for each decode step, where the steps are recorded one by one;
-/// else for each turn as a whole, at the middle of its context; else not at all.
+/// Calls `see(context length, new tokens, seconds)` for each decode step, where the steps are
+/// recorded one by one; else for each turn as a whole, at the middle of its context; else not at
+/// all.
 fn each_step(choice: &Choice, mut see: impl FnMut(u64, u64, f64)) {
     let Some(prompt_tokens) = &choice.prompt_tokens else {
         return;

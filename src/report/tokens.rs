@@ -8,14 +8,15 @@ use tokenizers::Tokenizer;
 use super::ReportError;
 use super::load::Method;
 
-/// Counts every answer of `method` as the original evaluation counts the plain decoder's: each turn tokenized, less
-/// the begin-of-sequence token.
+/// Counts every answer of `method` as the original evaluation counts the plain decoder's: each turn
+/// tokenized, less the begin-of-sequence token.
 ///
-/// The original takes one off because its tokenizer, Llama's, always puts that token first. Some `tokenizer.json` of
-/// the same tokenizer leave that to the program that loads them; then there is nothing to take off, and the count
-/// comes out the same.
+/// The original takes one off because its tokenizer, Llama's, always puts that token first. Some
+/// `tokenizer.json` of the same tokenizer leave that to the program that loads them; then there is
+/// nothing to take off, and the count comes out the same.
 ///
-/// Texts that occur more than once, as the answers of repeated runs do, are tokenized once; all cores take part.
+/// Texts that occur more than once, as the answers of repeated runs do, are tokenized once; all
+/// cores take part.
 pub(super) fn count_again(
     method: &mut Method,
     path: &Path,

@@ -10,7 +10,8 @@ use crate::runtime::layout::{SeqId, TreeLayout};
 /// One call to the cache. Positions are half-open; each call scans all cells once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvOp {
-    /// Take the cells at positions `from..to` (no `to`: to the end) out of `seq`, or out of every sequence.
+    /// Take the cells at positions `from..to` (no `to`: to the end) out of `seq`, or out of every
+    /// sequence.
     Remove {
         /// The sequence; `None` for all.
         seq: Option<SeqId>,
@@ -32,14 +33,17 @@ pub enum KvOp {
     },
 }
 
-/// Knows what every sequence of the cache holds, and says which calls bring it to where it should be.
+/// Knows what every sequence of the cache holds, and says which calls bring it to where it should
+/// be.
 ///
-/// Sequence 0 always holds all committed tokens that the cache holds. Each other sequence holds the first so many of them and
-/// catches up only when a tree needs it, so a step costs calls for the sequences it uses, not for all there
-/// are, and copies only what was committed since a sequence was used last.
+/// Sequence 0 always holds all committed tokens that the cache holds. Each other sequence holds the
+/// first so many of them and catches up only when a tree needs it, so a step costs calls for the
+/// sequences it uses, not for all there are, and copies only what was committed since a sequence
+/// was used last.
 ///
-/// Between steps the cache holds the committed tokens and nothing else; but for the last ones, if whoever commits
-/// would rather decode them again with the next tree than have them moved ([`calls_for`](Self::calls_for)).
+/// Between steps the cache holds the committed tokens and nothing else; but for the last ones, if
+/// whoever commits would rather decode them again with the next tree than have them moved
+/// ([`calls_for`](Self::calls_for)).
 #[derive(Clone, Debug)]
 pub struct KvLedger {
     /// `held[s]` is the number of committed tokens in sequence `s`.
@@ -66,7 +70,8 @@ impl KvLedger {
         }
     }
 
-    /// The ledger of a memory that can only be emptied (recurrent models): one sequence, and nothing to draft.
+    /// The ledger of a memory that can only be emptied (recurrent models): one sequence, and
+    /// nothing to draft.
     pub fn uncuttable() -> Self {
         Self {
             can_cut: false,
@@ -94,13 +99,14 @@ impl KvLedger {
         &self.layout
     }
 
-    /// Number of tokens of the text that were decoded ahead of the tree laid out last; none if others were since. So many
-    /// rows are before the root's.
+    /// Number of tokens of the text that were decoded ahead of the tree laid out last; none if
+    /// others were since. So many rows are before the root's.
     pub fn ahead(&self) -> usize {
         self.missing
     }
 
-    /// The batch of the tree laid out last, after the tokens that were `missing`: token, position and sequences.
+    /// The batch of the tree laid out last, after the tokens that were `missing`: token, position
+    /// and sequences.
     pub fn batch<'a>(
         &'a self,
         missing: &'a [TokenId],
@@ -125,8 +131,8 @@ impl KvLedger {
         self.batch = 0;
     }
 
-    /// Lays out the next tree, shaped like the one before where it can be, and says what to do before it is decoded,
-    /// with `missing` tokens of the text ahead of it.
+    /// Lays out the next tree, shaped like the one before where it can be, and says what to do
+    /// before it is decoded, with `missing` tokens of the text ahead of it.
     pub fn lay_out(&mut self, missing: usize, tree: &DraftTree, ops: &mut Vec<KvOp>) {
         let batch = missing + tree.len();
         let sequences = if batch == self.batch {
@@ -138,8 +144,8 @@ impl KvLedger {
         self.before_decode(missing, TreeLayout::padded(tree, sequences), ops);
     }
 
-    /// What to do before a tree is decoded that lies like `layout`, after `missing` tokens of the text on all its
-    /// sequences.
+    /// What to do before a tree is decoded that lies like `layout`, after `missing` tokens of the
+    /// text on all its sequences.
     ///
     /// # Panics
     /// If there are not so many sequences.
@@ -149,7 +155,8 @@ impl KvLedger {
         self.catch_up(ops);
     }
 
-    /// What brings the sequences that the tree laid out last lies on in step with what is committed.
+    /// What brings the sequences that the tree laid out last lies on in step with what is
+    /// committed.
     pub fn catch_up(&mut self, ops: &mut Vec<KvOp>) {
         let n_past = self.n_past();
         for (seq, held) in self.held[..self.layout.sequence_count()]
@@ -168,15 +175,15 @@ impl KvLedger {
         }
     }
 
-    /// What to do after the tree laid out last was decoded, if its root and `path` (nodes below it, from the top) are
-    /// kept.
+    /// What to do after the tree laid out last was decoded, if its root and `path` (nodes below it,
+    /// from the top) are kept.
     pub fn after_decode(&mut self, tree: &DraftTree, path: &[NodeId], ops: &mut Vec<KvOp>) {
         let layout = &self.layout;
         let root_pos = self.held[0] + self.missing;
         let committed = root_pos + 1 + path.len();
         let keeper = path.last().map_or(0, |&last| layout.sequences(last).start);
-        // Cells deeper than the kept path hang below it only on the sequences that carry all of it; one
-        // call drops them for everybody. The other sequences part from the path higher up.
+        // Cells deeper than the kept path hang below it only on the sequences that carry all of it;
+        // one call drops them for everybody. The other sequences part from the path higher up.
         let deeper = path
             .last()
             .map_or(tree.drafted() > 0, |&last| !tree.is_leaf(last));
@@ -212,15 +219,17 @@ impl KvLedger {
         }
     }
 
-    /// Calls that it takes to keep `path` of the tree laid out last and to bring all its sequences in step again, and
-    /// that keeping the root alone does not take: two for each sequence that parts from the path.
+    /// Calls that it takes to keep `path` of the tree laid out last and to bring all its sequences
+    /// in step again, and that keeping the root alone does not take: two for each sequence that
+    /// parts from the path.
     pub fn calls_for(&self, path: &[NodeId]) -> usize {
         let of = |node| self.layout.sequences(node).len();
         path.last()
             .map_or(0, |&last| 2 * (self.layout.sequence_count() - of(last)))
     }
 
-    /// What to do after a decode that failed half-way: drop whatever it left, keep all that was committed.
+    /// What to do after a decode that failed half-way: drop whatever it left, keep all that was
+    /// committed.
     pub fn after_failure(&mut self, ops: &mut Vec<KvOp>) {
         self.truncate(self.n_past(), ops);
     }
@@ -237,8 +246,8 @@ impl KvLedger {
     }
 }
 
-/// A KV cache without a model: cells with a token, a position and the sequences they belong to, under
-/// llama.cpp's rules. It is what [`KvLedger`] and [`TreeLayout`] are tested against.
+/// A KV cache without a model: cells with a token, a position and the sequences they belong to,
+/// under llama.cpp's rules. It is what [`KvLedger`] and [`TreeLayout`] are tested against.
 #[derive(Clone, Debug)]
 pub struct SimulatedKv {
     cells: Vec<Option<Cell>>,
@@ -336,7 +345,8 @@ impl SimulatedKv {
         Some((positions().min()?, positions().max()?))
     }
 
-    /// What a token at `pos` whose first sequence is `seq` sees: position and token of each cell, by position.
+    /// What a token at `pos` whose first sequence is `seq` sees: position and token of each cell,
+    /// by position.
     pub fn visible(&self, seq: SeqId, pos: usize) -> Vec<(usize, TokenId)> {
         let mut seen: Vec<_> = self
             .cells

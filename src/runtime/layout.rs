@@ -9,12 +9,13 @@ pub type SeqId = usize;
 
 /// Which sequences each node of a tree belongs to.
 ///
-/// llama.cpp lets token *i* see cell *j* when *j* carries the first sequence id of *i* and lies at no later
-/// position. With one sequence per leaf, numbered so that the leaves below any node are neighbours, a
-/// node's sequences are a range, and "sees" comes out as "is an ancestor or the node itself".
+/// llama.cpp lets token *i* see cell *j* when *j* carries the first sequence id of *i* and lies at
+/// no later position. With one sequence per leaf, numbered so that the leaves below any node are
+/// neighbours, a node's sequences are a range, and "sees" comes out as "is an ancestor or the node
+/// itself".
 ///
-/// Leaf 0 is the one reached by always taking the first child; it lives on sequence 0, which also carries
-/// the committed text.
+/// Leaf 0 is the one reached by always taking the first child; it lives on sequence 0, which also
+/// carries the committed text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeLayout {
     sequences: Vec<Range<SeqId>>,
@@ -36,11 +37,11 @@ impl TreeLayout {
 
     /// Lays out a tree on `sequences` sequences, or on as many as it has leaves if those are more.
     ///
-    /// Those that the tree does not need go along with leaf 0, whose path is the likeliest to be kept, so that they
-    /// seldom fall behind.
+    /// Those that the tree does not need go along with leaf 0, whose path is the likeliest to be
+    /// kept, so that they seldom fall behind.
     pub fn padded(tree: &DraftTree, sequences: usize) -> Self {
-        // Children come after their parents, so one backward pass counts leaves and one forward pass
-        // hands each node its share of its parent's range.
+        // Children come after their parents, so one backward pass counts leaves and one forward
+        // pass hands each node its share of its parent's range.
         let mut leaves: Vec<usize> = (0..tree.len())
             .map(|id| usize::from(tree.is_leaf(id)))
             .collect();
@@ -73,7 +74,8 @@ impl TreeLayout {
         self.sequences[ROOT].len()
     }
 
-    /// The sequences of `node`, one for each leaf at or below it, and the padding on the way to leaf 0.
+    /// The sequences of `node`, one for each leaf at or below it, and the padding on the way to
+    /// leaf 0.
     pub fn sequences(&self, node: NodeId) -> Range<SeqId> {
         self.sequences[node].clone()
     }

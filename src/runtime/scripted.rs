@@ -22,13 +22,14 @@ pub enum Failure {
 
 /// A deterministic model for tests: its logits are a function of the tokens it *sees*.
 ///
-/// It keeps a [`SimulatedKv`] under llama.cpp's rules: a token sees the cells that carry its first sequence id
-/// and lie at no later position; a batch is refused when a sequence does not continue where it ended or when
-/// sequences that share a token have different bounds. A mistake in layout or bookkeeping therefore changes
-/// what it says, or makes it fail, and a test that compares its answers catches it.
+/// It keeps a [`SimulatedKv`] under llama.cpp's rules: a token sees the cells that carry its first
+/// sequence id and lie at no later position; a batch is refused when a sequence does not continue
+/// where it ended or when sequences that share a token have different bounds. A mistake in layout
+/// or bookkeeping therefore changes what it says, or makes it fail, and a test that compares its
+/// answers catches it.
 ///
-/// What it says repeats itself: the logits depend on the last `memory` tokens visible, so short memories
-/// lead into loops, which drafters can guess.
+/// What it says repeats itself: the logits depend on the last `memory` tokens visible, so short
+/// memories lead into loops, which drafters can guess.
 #[derive(Clone, Debug)]
 pub struct ScriptedModel {
     n_vocab: usize,
@@ -47,8 +48,8 @@ pub struct ScriptedModel {
 }
 
 impl ScriptedModel {
-    /// A model with `n_vocab` tokens whose logits depend on the last `memory` tokens, with room for `n_ctx`
-    /// tokens and `sequences` branches.
+    /// A model with `n_vocab` tokens whose logits depend on the last `memory` tokens, with room for
+    /// `n_ctx` tokens and `sequences` branches.
     pub fn new(n_vocab: usize, memory: usize, seed: u64, n_ctx: usize, sequences: usize) -> Self {
         Self {
             n_vocab,
@@ -104,8 +105,8 @@ impl ScriptedModel {
         self.row_after(&seen)
     }
 
-    /// Panics unless the cache holds exactly `text` at positions 0.. in every sequence as far as the ledger
-    /// says it goes, and nothing else.
+    /// Panics unless the cache holds exactly `text` at positions 0.. in every sequence as far as
+    /// the ledger says it goes, and nothing else.
     pub fn assert_cache_holds(&self, text: &[TokenId]) {
         assert_eq!(self.ledger.n_past(), text.len());
         assert_eq!(self.cache.used(), text.len(), "stray cells");
@@ -124,8 +125,8 @@ impl ScriptedModel {
     }
 
     fn row_after(&self, seen: &[(usize, TokenId)]) -> Vec<f32> {
-        // Positions are hashed relative to the last one: a gap or a doubled position shows, but the text's
-        // length does not, so that the model loops.
+        // Positions are hashed relative to the last one: a gap or a doubled position shows, but the
+        // text's length does not, so that the model loops.
         let last = seen.last().map_or(0, |&(pos, _)| pos);
         let mut hasher = FxHasher::default();
         self.seed.hash(&mut hasher);

@@ -6,7 +6,8 @@ use crate::TokenId;
 use crate::draft::{DraftTree, NodeId};
 use crate::verify::Row;
 
-/// Why a decode did not happen. The cache is as after the last commit, or, if its memory cannot be cut back, empty.
+/// Why a decode did not happen. The cache is as after the last commit, or, if its memory cannot be
+/// cut back, empty.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
     /// No room for the batch in the cache. A smaller one may fit.
@@ -30,11 +31,12 @@ pub enum DecodeError {
     },
 }
 
-/// A language model with a KV cache: llama.cpp, or a [`ScriptedModel`](crate::runtime::ScriptedModel).
+/// A language model with a KV cache: llama.cpp, or a
+/// [`ScriptedModel`](crate::runtime::ScriptedModel).
 ///
-/// The cache holds a prefix of the committed text. [`decode_tree`](Self::decode_tree) adds a tree to it and
-/// [`commit`](Self::commit) reduces that to the accepted path. In between only what takes `&self` is called, of which
-/// [`commit_delay`](Self::commit_delay) makes sense only there.
+/// The cache holds a prefix of the committed text. [`decode_tree`](Self::decode_tree) adds a tree
+/// to it and [`commit`](Self::commit) reduces that to the accepted path. In between only what takes
+/// `&self` is called, of which [`commit_delay`](Self::commit_delay) makes sense only there.
 pub trait TargetModel {
     /// Most tokens the cache holds.
     fn n_ctx(&self) -> usize;
@@ -48,28 +50,29 @@ pub trait TargetModel {
     /// Largest batch, and so the largest tree, one decode takes.
     fn n_batch(&self) -> usize;
 
-    /// Tokens of a prompt to decode at once: no more than the device computes at once, so that progress shows and
-    /// one can call it off in between.
+    /// Tokens of a prompt to decode at once: no more than the device computes at once, so that
+    /// progress shows and one can call it off in between.
     fn prompt_piece(&self) -> usize {
         self.n_batch()
     }
 
-    /// Most leaves a tree may have. 1 allows chains only, and 0 says that the memory cannot be cut back, so
-    /// nothing may be drafted.
+    /// Most leaves a tree may have. 1 allows chains only, and 0 says that the memory cannot be cut
+    /// back, so nothing may be drafted.
     fn max_leaves(&self) -> usize;
 
     /// Whether the model ends its answer with this token.
     fn is_end(&self, token: TokenId) -> bool;
 
-    /// Decodes `tokens` (one at least, at most [`n_batch`](Self::n_batch)) after the cached text and keeps them. Returns the
-    /// row of the last one.
+    /// Decodes `tokens` (one at least, at most [`n_batch`](Self::n_batch)) after the cached text
+    /// and keeps them. Returns the row of the last one.
     ///
     /// # Errors
     /// See [`DecodeError`]; nothing of it is kept then.
     fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError>;
 
     /// Decodes `missing`, the end of the text that the cache does not hold (both together at most
-    /// [`n_batch`](Self::n_batch)), and a tree, its root right after it. Row `i` is then the logits of node `i`.
+    /// [`n_batch`](Self::n_batch)), and a tree, its root right after it. Row `i` is then the logits
+    /// of node `i`.
     ///
     /// # Errors
     /// See [`DecodeError`]; nothing of either is kept then.
@@ -86,15 +89,16 @@ pub trait TargetModel {
     /// Keeps what was missing before the tree decoded last, its root and `path`, drops the rest.
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]);
 
-    /// Asked before a tree is [committed](Self::commit): about how much longer the next decode has to wait for the cache if
-    /// `path` is than if the root alone is, as far as the model knows. The rest of the path is then missing before the next tree.
+    /// Asked before a tree is [committed](Self::commit): about how much longer the next decode has
+    /// to wait for the cache if `path` is than if the root alone is, as far as the model knows. The
+    /// rest of the path is then missing before the next tree.
     fn commit_delay(&self, path: &[NodeId]) -> Duration {
         let _ = path;
         Duration::ZERO
     }
 
-    /// Distinct sequences of the tree decoded last, until something else is decoded. A computation graph is made for so many,
-    /// as it is for tokens and rows.
+    /// Distinct sequences of the tree decoded last, until something else is decoded. A computation
+    /// graph is made for so many, as it is for tokens and rows.
     fn sequences(&self) -> usize {
         1
     }
@@ -104,13 +108,14 @@ pub trait TargetModel {
         Duration::ZERO
     }
 
-    /// How many passes could use the computation graph of the pass before, if the model keeps count.
+    /// How many passes could use the computation graph of the pass before, if the model keeps
+    /// count.
     fn graphs_reused(&mut self) -> Option<usize> {
         None
     }
 
-    /// Keeps the first `len` tokens of the cached text, or none of them if the memory cannot be cut back:
-    /// [`n_past`](Self::n_past) tells.
+    /// Keeps the first `len` tokens of the cached text, or none of them if the memory cannot be cut
+    /// back: [`n_past`](Self::n_past) tells.
     fn truncate(&mut self, len: usize);
 }
 

@@ -81,7 +81,8 @@ pub struct ChatTemplate {
     eos: String,
 }
 
-/// FastChat's Vicuna v1.1, in which a space separates all turns but an answer and the next question.
+/// FastChat's Vicuna v1.1, in which a space separates all turns but an answer and the next
+/// question.
 const VICUNA: &str = concat!(
     "{% if messages[0].role == 'system' %}{{ messages[0].content }}{% else %}",
     "A chat between a curious user and an artificial intelligence assistant. ",
@@ -98,7 +99,8 @@ const VICUNA: &str = concat!(
     "{% if add_generation_prompt %}{{ ' ' }}ASSISTANT:{% endif %}",
 );
 
-/// Llama-2-chat; `default_system` tells it apart from CodeLlama-Instruct, which has no system text of its own.
+/// Llama-2-chat; `default_system` tells it apart from CodeLlama-Instruct, which has no system text
+/// of its own.
 const LLAMA2: &str = concat!(
     "{% set ns = namespace(system=default_system) %}",
     "{% if messages[0].role == 'system' %}{% set ns.system = messages[0].content %}{% endif %}",
@@ -124,8 +126,8 @@ impl ChatTemplate {
     /// Names of the templates that come with the program.
     pub const BUILTIN: [&'static str; 3] = ["vicuna", "llama2", "codellama-instruct"];
 
-    /// The template of that name: FastChat's Vicuna v1.1, Llama-2-chat, CodeLlama-Instruct. `None` if there is
-    /// no such template.
+    /// The template of that name: FastChat's Vicuna v1.1, Llama-2-chat, CodeLlama-Instruct. `None`
+    /// if there is no such template.
     pub fn builtin(name: &str, bos: &str, eos: &str) -> Option<Self> {
         let (source, system) = match name {
             "vicuna" => (VICUNA, ""),
@@ -187,8 +189,8 @@ impl ChatTemplate {
         })
     }
 
-    /// The text between an answer that was just given and where the next one begins: what closes the answer, the
-    /// new message, and what opens the next answer.
+    /// The text between an answer that was just given and where the next one begins: what closes
+    /// the answer, the new message, and what opens the next answer.
     ///
     /// `before` is the conversation before that answer, `next` the new user message.
     ///
@@ -199,7 +201,8 @@ impl ChatTemplate {
         messages.push(Message::new(Role::Assistant, ANSWER));
         messages.push(next.clone());
         let text = self.render(&messages)?;
-        // Users may write the marker; the template puts the answer after all they said before, so count.
+        // Users may write the marker; the template puts the answer after all they said before, so
+        // count.
         let skip = before
             .iter()
             .map(|message| message.content.matches(ANSWER).count())

@@ -69,8 +69,8 @@ impl Tally {
         }
     }
 
-    /// Time of the passes that plain decoding takes, by the time of those that were taken here. Neither has one for the
-    /// last token of an answer, which is known before it.
+    /// Time of the passes that plain decoding takes, by the time of those that were taken here.
+    /// Neither has one for the last token of an answer, which is known before it.
     fn speedup(&self, cost: &PassCost) -> Option<f64> {
         let plain = (self.tokens - self.answers.min(self.tokens)) as f64 * cost.of(1);
         let passes = self.passes.iter();
@@ -107,8 +107,8 @@ pub struct Figures {
     pub drafted_per_step: f64,
     /// By source, those without a node left out.
     pub sources: BTreeMap<&'static str, SourceFigures>,
-    /// How many times faster than plain decoding, if passes cost what they are said to and nothing else
-    /// takes time.
+    /// How many times faster than plain decoding, if passes cost what they are said to and nothing
+    /// else takes time.
     pub expected_speedup: Option<f64>,
     /// Median time to draft a tree, in microseconds: the only figure that differs from run to run.
     pub draft_us: Option<f64>,

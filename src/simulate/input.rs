@@ -18,14 +18,15 @@ use crate::verify::Candidate;
 ///
 /// Tokenizers are files that people wrote: any of them may fail on any text.
 pub trait TextTokens {
-    /// The tokens of a text that starts a conversation, with the beginning-of-sequence token if the model has one there.
+    /// The tokens of a text that starts a conversation, with the beginning-of-sequence token if the
+    /// model has one there.
     ///
     /// # Errors
     /// If the tokenizer fails.
     fn start(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError>;
 
-    /// The tokens that lead from an answer to the next one, `last` being the last token before them: the end of the
-    /// answer, which the template writes, is left out if `last` is one.
+    /// The tokens that lead from an answer to the next one, `last` being the last token before
+    /// them: the end of the answer, which the template writes, is left out if `last` is one.
     ///
     /// # Errors
     /// If the tokenizer fails.
@@ -142,7 +143,8 @@ pub enum InputError {
     Template(#[from] TemplateError),
 }
 
-/// A recorded answer. Unlike a record of a benchmark's answer file it need hold nothing but the text.
+/// A recorded answer. Unlike a record of a benchmark's answer file it need hold nothing but the
+/// text.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct RecordedAnswer {
     /// The number of the question.
@@ -319,10 +321,12 @@ fn candidates(row: &[(TokenId, f32)]) -> Vec<Candidate> {
         .collect()
 }
 
-/// The requests of recorded answers, in the order of `questions`; those without an answer are left out.
+/// The requests of recorded answers, in the order of `questions`; those without an answer are left
+/// out.
 ///
 /// # Errors
-/// An answer to none of `all` questions, or with more turns than its question, or a template that fails.
+/// An answer to none of `all` questions, or with more turns than its question, or a template that
+/// fails.
 pub fn requests_of(
     questions: &[Question],
     (all, question_file): (&[i64], &Path),
@@ -456,7 +460,8 @@ fn nothing(path: &Path, reason: &str) -> InputError {
     }
 }
 
-/// Calls `take` with every line that is not blank; what it says is wrong gets the file's name and the line.
+/// Calls `take` with every line that is not blank; what it says is wrong gets the file's name and
+/// the line.
 pub(super) fn for_each_line(
     path: &Path,
     what: &'static str,

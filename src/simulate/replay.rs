@@ -19,8 +19,8 @@ pub struct Turn {
     pub answer: Vec<TokenId>,
     /// Whether the model ended it with that token. If not, the answer reached its limit.
     pub ended: bool,
-    /// What is known of the logits before each token of the answer: `ranked[i]` are candidates for `answer[i]`, best
-    /// first, or none. Empty if nothing is known at all.
+    /// What is known of the logits before each token of the answer: `ranked[i]` are candidates for
+    /// `answer[i]`, best first, or none. Empty if nothing is known at all.
     pub ranked: Vec<Vec<Candidate>>,
 }
 

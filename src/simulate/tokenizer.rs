@@ -7,7 +7,8 @@ use tokenizers::Tokenizer;
 use crate::TokenId;
 use crate::simulate::{InputError, TextTokens, TokenizeError};
 
-/// Tokens that begin texts, where no one says which does. A tokenizer.json may leave that to the program.
+/// Tokens that begin texts, where no one says which does. A tokenizer.json may leave that to the
+/// program.
 const BEGINNINGS: [&str; 3] = ["<s>", "<|begin_of_text|>", "<bos>"];
 
 /// Tokens that end answers, likewise; those that end a turn come before those that end a text.
@@ -30,8 +31,8 @@ pub struct JsonTokenizer {
 }
 
 impl JsonTokenizer {
-    /// Reads a `tokenizer.json`. `begin` and `end` are the tokens that begin texts and end answers, as written; `none`
-    /// for no token, `None` for what the vocabulary suggests.
+    /// Reads a `tokenizer.json`. `begin` and `end` are the tokens that begin texts and end answers,
+    /// as written; `none` for no token, `None` for what the vocabulary suggests.
     ///
     /// # Errors
     /// If there is no such file, it is no tokenizer, or it has no such tokens.
@@ -109,10 +110,11 @@ pub(crate) fn raw(tokenizer: &Tokenizer, text: &str) -> tokenizers::Result<Vec<T
     Ok(tokenizer.encode_fast(text, false)?.get_ids().to_vec())
 }
 
-/// The tokens of a text in mid-text: nothing is put before it. Fails only on what is no text at all.
+/// The tokens of a text in mid-text: nothing is put before it. Fails only on what is no text at
+/// all.
 pub(crate) fn continuation(tokenizer: &Tokenizer, text: &str) -> tokenizers::Result<Vec<TokenId>> {
-    // As with llama.cpp: a byte that never joins with its neighbours takes upon itself the space that some
-    // tokenizers put before a text.
+    // As with llama.cpp: a byte that never joins with its neighbours takes upon itself the space
+    // that some tokenizers put before a text.
     const GUARD: &str = "\u{1}";
     // Enough to see how the text begins, since a text may be long.
     let start: String = text.chars().take(64).collect();

@@ -27,8 +27,9 @@ struct Step {
 
 /// Reads the request that a trace is of.
 ///
-/// A trace has candidates where one of its steps began: at every token if it is of `baseline`. Where it has their order
-/// without their logits, they are given logits that fall by one from candidate to candidate.
+/// A trace has candidates where one of its steps began: at every token if it is of `baseline`.
+/// Where it has their order without their logits, they are given logits that fall by one from
+/// candidate to candidate.
 ///
 /// # Errors
 /// A file that cannot be read or is no trace.

@@ -4,11 +4,12 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// Identifies a vocabulary: SHA-256 over its tokens as they are written in it, in order; and how many there are.
+/// Identifies a vocabulary: SHA-256 over its tokens as they are written in it, in order; and how
+/// many there are.
 ///
-/// The same vocabulary has the same fingerprint whether it comes from a GGUF or from a `tokenizer.json`: the
-/// fillers `[PAD32000]`, `[PAD32001]`, … that converters put at the end of a GGUF's vocabulary do not count when
-/// two are compared.
+/// The same vocabulary has the same fingerprint whether it comes from a GGUF or from a
+/// `tokenizer.json`: the fillers `[PAD32000]`, `[PAD32001]`, … that converters put at the end of a
+/// GGUF's vocabulary do not count when two are compared.
 #[derive(Clone, Copy)]
 pub struct VocabFingerprint {
     sha256: [u8; 32],

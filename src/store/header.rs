@@ -55,7 +55,8 @@ pub(crate) fn begins_as(path: &Path, kind: Kind) -> std::io::Result<bool> {
     }
 }
 
-/// The checksum that a file of tokens has in its header, to tell it from others; nothing where there is none.
+/// The checksum that a file of tokens has in its header, to tell it from others; nothing where
+/// there is none.
 #[cfg(feature = "cli")]
 pub(crate) fn checksum_of(path: &Path) -> Option<String> {
     let mut header = [0; HEADER_BYTES];
@@ -93,8 +94,8 @@ impl Header {
         bytes
     }
 
-    /// Reads and checks a whole file but for what only its kind knows: its kind, version and vocabulary, and that
-    /// every byte is as it was written.
+    /// Reads and checks a whole file but for what only its kind knows: its kind, version and
+    /// vocabulary, and that every byte is as it was written.
     ///
     /// # Errors
     /// Everything but [`TokenFileError::Unreadable`] and the like; `path` is for their messages.

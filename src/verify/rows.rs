@@ -1,13 +1,13 @@
 //! Searching a row of logits.
 //!
-//! A row has one `f32` per vocabulary entry, 32,000 and more, so each search first reduces blocks of it to their
-//! maxima, a loop without branches that the compiler turns into vector instructions, and then looks
-//! closely only at the few blocks that matter.
+//! A row has one `f32` per vocabulary entry, 32,000 and more, so each search first reduces blocks
+//! of it to their maxima, a loop without branches that the compiler turns into vector instructions,
+//! and then looks closely only at the few blocks that matter.
 
 use crate::TokenId;
 
-/// Logits per block: few enough blocks that their maxima are soon compared, and in a row of 32,000 more of them than
-/// any tree has use for candidates.
+/// Logits per block: few enough blocks that their maxima are soon compared, and in a row of 32,000
+/// more of them than any tree has use for candidates.
 const BLOCK: usize = 128;
 
 /// Logits looked at together: a vector or a few of them on any processor.
@@ -39,7 +39,8 @@ impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// A row and its best candidates, as many as were looked for: they have to be what [`top_k`] gives.
+    /// A row and its best candidates, as many as were looked for: they have to be what [`top_k`]
+    /// gives.
     pub fn with_best(logits: &'a [f32], best: &'a [Candidate]) -> Self {
         debug_assert!(best.first().is_none_or(|it| it.token == argmax(logits)));
         Self { logits, best }
@@ -74,7 +75,8 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The index of the largest logit, the first among equals. NaN never wins; 0 if there is nothing else.
+/// The index of the largest logit, the first among equals. NaN never wins; 0 if there is nothing
+/// else.
 ///
 /// One pass over the row.
 pub fn argmax(row: &[f32]) -> TokenId {
@@ -144,8 +146,9 @@ fn top_k_of_blocks(row: &[f32], size: usize, maxima: &[f32], k: usize, found: &m
     found.truncate(k);
 }
 
-/// Hands a row on, block by block, each with where it begins, and puts its `k` largest logits into `found`, as [`top_k_into`] does. So it
-/// is fetched from memory once, and still near when they are picked.
+/// Hands a row on, block by block, each with where it begins, and puts its `k` largest logits into
+/// `found`, as [`top_k_into`] does. So it is fetched from memory once, and still near when they are
+/// picked.
 pub(crate) fn hand_on_and_top_k(
     row: &[f32],
     k: usize,
@@ -177,8 +180,9 @@ fn kth_largest(mut values: Vec<f32>, k: usize) -> f32 {
         .1
 }
 
-/// The maximum of a block, NaN left out. Running maxima side by side keep the loop free of a serial dependency; halving
-/// them in the end takes a few vector instructions, where one after the other would be a chain of sixteen.
+/// The maximum of a block, NaN left out. Running maxima side by side keep the loop free of a serial
+/// dependency; halving them in the end takes a few vector instructions, where one after the other
+/// would be a chain of sixteen.
 fn block_max(block: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];

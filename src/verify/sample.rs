@@ -3,18 +3,22 @@
 use crate::TokenId;
 use crate::verify::{Candidate, Row, Select};
 
-/// How the next token is drawn. The defaults are llama.cpp's, but for the temperature, which is 0: greedy.
+/// How the next token is drawn. The defaults are llama.cpp's, but for the temperature, which is 0:
+/// greedy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SamplingParams {
     /// Divides the logits; 0 or less takes the largest.
     pub temperature: f32,
     /// Keep this many of the largest logits; 0 keeps all.
     pub top_k: usize,
-    /// Keep the fewest tokens whose probabilities reach this sum, the best at least; 1 or more keeps all.
+    /// Keep the fewest tokens whose probabilities reach this sum, the best at least; 1 or more
+    /// keeps all.
     pub top_p: f32,
-    /// Keep tokens at least this many times as probable as the best; 0 or less keeps all, 1 or more only the best.
+    /// Keep tokens at least this many times as probable as the best; 0 or less keeps all, 1 or more
+    /// only the best.
     pub min_p: f32,
-    /// Divides positive and multiplies negative logits of tokens seen lately, and is positive; 1 does nothing.
+    /// Divides positive and multiplies negative logits of tokens seen lately, and is positive; 1
+    /// does nothing.
     pub repeat_penalty: f32,
     /// How many of the latest tokens the penalty sees.
     pub repeat_last_n: usize,
@@ -38,13 +42,15 @@ impl Default for SamplingParams {
 
 /// Draws tokens as llama.cpp's sampler chain does: penalty, top-k, top-p, min-p, temperature.
 ///
-/// One random number is used for each token of the answer, in order, however the tokens are drafted. So the
-/// same seed gives the same answer with any drafter and with none, and the accepted text has exactly the
-/// model's distribution: a drafted token is kept only if it is the very token that was drawn.
+/// One random number is used for each token of the answer, in order, however the tokens are
+/// drafted. So the same seed gives the same answer with any drafter and with none, and the accepted
+/// text has exactly the model's distribution: a drafted token is kept only if it is the very token
+/// that was drawn.
 ///
-/// Every candidate has a number of its own in each draw, and the one whose number says so first wins (the "Gumbel-max
-/// trick", as an exponential race). Logits that are rounded otherwise, as those of a pass of another size, then change an answer
-/// only where two candidates are nearly first; on one cumulated line they would push each other along.
+/// Every candidate has a number of its own in each draw, and the one whose number says so first
+/// wins (the "Gumbel-max trick", as an exponential race). Logits that are rounded otherwise, as
+/// those of a pass of another size, then change an answer only where two candidates are nearly
+/// first; on one cumulated line they would push each other along.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     params: SamplingParams,
@@ -113,7 +119,8 @@ impl Sampler {
             kept.retain(|candidate| candidate.logit >= bound);
         }
         let weights = softmax(&kept, temperature);
-        // Of times that pass until something happens at these rates, each is the shortest with its probability.
+        // Of times that pass until something happens at these rates, each is the shortest with its
+        // probability.
         let time = |(candidate, weight): (&Candidate, f64)| {
             (
                 -uniform(draw, candidate.token).ln() / weight,
@@ -132,7 +139,8 @@ fn uniform(draw: u64, token: TokenId) -> f64 {
     ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64
 }
 
-/// The candidates' probabilities at `temperature`; they sum to 1. Best first, so the first is the largest.
+/// The candidates' probabilities at `temperature`; they sum to 1. Best first, so the first is the
+/// largest.
 fn softmax(candidates: &[Candidate], temperature: f32) -> Vec<f64> {
     let scaled = |c: &Candidate| f64::from((c.logit - candidates[0].logit) / temperature).exp();
     let sum: f64 = candidates.iter().map(scaled).sum();

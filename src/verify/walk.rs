@@ -6,8 +6,9 @@ use crate::verify::Row;
 
 /// Picks the token that follows from a row of logits.
 pub trait Select: Send {
-    /// The token after `text` (committed tokens) and `path` (tokens accepted in this step), given the
-    /// logits `row` of the last of them. Called exactly once for each position of the answer, in order.
+    /// The token after `text` (committed tokens) and `path` (tokens accepted in this step), given
+    /// the logits `row` of the last of them. Called exactly once for each position of the answer,
+    /// in order.
     fn select(&mut self, row: Row<'_>, text: &[TokenId], path: &[TokenId]) -> TokenId;
 }
 
@@ -26,8 +27,8 @@ impl Select for Greedy {
 pub struct Accepted {
     /// The accepted nodes below the root, from the top.
     pub path: Vec<NodeId>,
-    /// The token selected after the last of them, which is the next step's root. `None` if the walk was
-    /// stopped before it was selected.
+    /// The token selected after the last of them, which is the next step's root. `None` if the walk
+    /// was stopped before it was selected.
     pub next: Option<TokenId>,
 }
 
@@ -40,12 +41,13 @@ impl Accepted {
 
 /// Follows `select`'s choices from the root as far as the tree has them.
 ///
-/// `select` is asked once for every accepted node, the root first, and gives the token that follows it.
-/// `stops` is told the tokens accepted so far, the root first, and says whether nothing is wanted after them (the
-/// model ended, or there are enough): the walk then ends there, and nothing is selected that nobody asked for.
+/// `select` is asked once for every accepted node, the root first, and gives the token that follows
+/// it. `stops` is told the tokens accepted so far, the root first, and says whether nothing is
+/// wanted after them (the model ended, or there are enough): the walk then ends there, and nothing
+/// is selected that nobody asked for.
 ///
-/// Where siblings carry the same token (only the published tree has such), all of them are followed and the
-/// longest path wins, the first among equals.
+/// Where siblings carry the same token (only the published tree has such), all of them are followed
+/// and the longest path wins, the first among equals.
 ///
 /// Costs one selection per accepted node; rows of rejected nodes are never looked at.
 pub fn walk(

@@ -1,4 +1,5 @@
-//! The commit in manifests: that of the build, wherever the program lies and whatever its checkout is at by now.
+//! The commit in manifests: that of the build, wherever the program lies and whatever its checkout
+//! is at by now.
 
 use logitspec::bench::Manifest;
 

@@ -88,8 +88,9 @@ fn the_record_has_what_the_format_and_the_report_ask_for() {
         assert!(choice.wall_time[turn] >= parts - 1e-9, "{choice:?}");
         assert!(timings.prefill[turn] > 0.0 && timings.decode[turn] > 0.0);
     }
-    // The second turn goes on with the cache of the first: it computes its own tokens only, and perhaps the answer's
-    // last ones: those that no pass has seen yet (two), and of a pass of 64 those that were to be decoded again (eight).
+    // The second turn goes on with the cache of the first: it computes its own tokens only, and
+    // perhaps the answer's last ones: those that no pass has seen yet (two), and of a pass of 64
+    // those that were to be decoded again (eight).
     let prompts = choice.prompt_tokens.unwrap();
     let computed = choice.prefill_tokens.unwrap();
     assert_eq!(prompts[0], computed[0]);

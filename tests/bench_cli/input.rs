@@ -94,7 +94,8 @@ fn a_turn_of_a_hundred_thousand_characters_stops_nothing() {
     assert_eq!(long.len(), 100_000);
     let line = json!({"question_id": 2, "category": "qa", "turns": [long]});
     let set = Set::with(&format!("{line}\n{GOOD}\n"));
-    // The context grows with the longest question, up to what the model was trained on: 2,048 tokens.
+    // The context grows with the longest question, up to what the model was trained on: 2,048
+    // tokens.
     let output = set.done(&[]);
     let note = "question 2 left out for baseline: turn 1 of 1: the text has 50002 tokens, the context holds 2048";
     assert!(stderr(&output).contains(note), "{}", stderr(&output));

@@ -1,4 +1,5 @@
-//! `logitspec bench` as its users meet it, on a tiny model: files, resuming, killing, bad input, a `llama-server`.
+//! `logitspec bench` as its users meet it, on a tiny model: files, resuming, killing, bad input, a
+//! `llama-server`.
 #![cfg(feature = "cli")]
 
 #[allow(dead_code)]
@@ -61,8 +62,8 @@ impl Set {
         ))
     }
 
-    /// `logitspec bench` on the set, in its folder: one thread, no warming up, 24 tokens, and full trees, as else
-    /// the times decide how much is drafted and so how many steps an answer takes.
+    /// `logitspec bench` on the set, in its folder: one thread, no warming up, 24 tokens, and full
+    /// trees, as else the times decide how much is drafted and so how many steps an answer takes.
     fn command(&self, args: &[&str]) -> Command {
         let common = [
             "bench",
@@ -144,7 +145,8 @@ fn assert_refused(output: &Output, words: &[&str]) {
     assert!(output.stdout.is_empty());
 }
 
-/// The records of a file, with all that differs between two equal runs taken off: when, and how long it took.
+/// The records of a file, with all that differs between two equal runs taken off: when, and how
+/// long it took.
 fn timeless(path: &Path) -> BTreeMap<i64, Answer> {
     let log = read_answers(path).unwrap();
     assert_eq!(log.notices, []);

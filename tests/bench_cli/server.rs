@@ -1,5 +1,6 @@
-//! A `llama-server` as one more method, played by a stand-in: this test program again, which speaks `/health`,
-//! `/props` and `/completion` on loopback, writes down what it is told, and answers with figures known beforehand.
+//! A `llama-server` as one more method, played by a stand-in: this test program again, which speaks
+//! `/health`, `/props` and `/completion` on loopback, writes down what it is told, and answers with
+//! figures known beforehand.
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,7 +18,8 @@ const ANSWER: [u32; 5] = [300, 301, 302, 303, 304];
 /// Writes a program into the set's folder that becomes the stand-in with its own arguments.
 fn stand_in_of(set: &Set) -> String {
     let this = std::env::current_exe().unwrap();
-    // The test harness would take the arguments for its own, so they go through the environment, a line each.
+    // The test harness would take the arguments for its own, so they go through the environment, a
+    // line each.
     let script = format!(
         "#!/bin/sh\nexport STAND_IN_LOG='{}' STAND_IN_ARGS=\"$(printf '%s\\n' \"$@\")\"\n\
          exec '{}' --exact server::stand_in --ignored --nocapture\n",

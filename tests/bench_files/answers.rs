@@ -238,7 +238,8 @@ fn zero_bytes_of_a_power_cut_are_cut_off() {
 proptest! {
     // Each case waits for the disk some dozens of times.
     #![proptest_config(ProptestConfig::with_cases(32))]
-    /// A run killed after any byte, and resumed, ends with the same file as one that nobody disturbed.
+    /// A run killed after any byte, and resumed, ends with the same file as one that nobody
+    /// disturbed.
     #[test]
     fn a_killed_and_resumed_run_equals_an_undisturbed_one(
         ids in proptest::sample::subsequence((1_i64..30).collect::<Vec<_>>(), 1..8).prop_shuffle(),

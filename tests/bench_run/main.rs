@@ -1,5 +1,5 @@
-//! Runs with scripted answerers: who is asked what and when, what is on the disk after whatever ended the run, and
-//! what the next run makes of it.
+//! Runs with scripted answerers: who is asked what and when, what is on the disk after whatever
+//! ended the run, and what the next run makes of it.
 
 mod ends;
 mod order;

@@ -136,7 +136,8 @@ fn jobs_answer_at_the_same_time() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Every task comes once, and in rotating order no method is first (or last) more often than another.
+    /// Every task comes once, and in rotating order no method is first (or last) more often than
+    /// another.
     #[test]
     fn the_schedule_is_whole_and_fair(questions in 0_usize..12, methods in 1_usize..5, repeats in 0_u32..4) {
         for order in [Order::Rotating, Order::Sequential] {

@@ -9,8 +9,8 @@ use super::*;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
-    /// Wherever and however often a run fails, what is there in the end is what an undisturbed run leaves, and no
-    /// question is answered twice.
+    /// Wherever and however often a run fails, what is there in the end is what an undisturbed run
+    /// leaves, and no question is answered twice.
     #[test]
     fn a_run_that_fails_again_and_again_comes_to_the_same_end(
         questions in 1_usize..7,

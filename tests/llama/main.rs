@@ -50,8 +50,8 @@ fn a_model_that_wants_other_kernels_is_refused() {
     assert!(Engine::load(&model("tiny-llama.gguf"), &info_only).is_ok());
 }
 
-/// One thread, so that tests side by side don't wait for each other; attention without fused kernels, whose
-/// rounding depends most on the batch, so that random weights give no ties.
+/// One thread, so that tests side by side don't wait for each other; attention without fused
+/// kernels, whose rounding depends most on the batch, so that random weights give no ties.
 const CONTEXT: ContextOptions = ContextOptions {
     n_ctx: Some(1024),
     n_batch: 2048,
@@ -146,7 +146,8 @@ fn assert_same(
     );
 }
 
-/// Panics unless a session with these options says what is `expected`, the `n` tokens of plain decoding.
+/// Panics unless a session with these options says what is `expected`, the `n` tokens of plain
+/// decoding.
 fn assert_session_says(
     engine: &Engine,
     context: &ContextOptions,
@@ -186,7 +187,8 @@ fn trees_sized_by_cost_say_what_plain_decoding_says() {
         CostModel::gpu(),
     ];
     let cases = costs.iter().flat_map(|cost| [(cost, false), (cost, true)]);
-    // How fast this machine is decides what those draft. This one learns nothing of it, and larger trees pay.
+    // How fast this machine is decides what those draft. This one learns nothing of it, and larger
+    // trees pay.
     let times = (0..64).map(|n| 1.0 + 0.01 * f64::from(n)).collect();
     let known = CostModel::fixed(PassCost::from_times(times));
     let cases: Vec<_> = cases.chain([(&known, false)]).collect();
@@ -240,7 +242,8 @@ fn after_any_step_the_last_row_is_that_of_a_fresh_decode() {
         session.prefill(&prompt, &mut go_on).unwrap();
         for _ in 0..40 {
             session.step(usize::MAX).unwrap().unwrap();
-            // All of it is in the cache, but for what is decoded again, of a pass one token in eight.
+            // All of it is in the cache, but for what is decoded again, of a pass one token in
+            // eight.
             let missing = session.text().len() - session.model().n_past();
             assert!(missing <= 24 / 8, "{missing}");
             fresh.reset();
@@ -276,7 +279,8 @@ fn a_second_turn_continues_the_first_without_tokenizing_it_again() {
         let mut session = engine.session(&CONTEXT, options(method, 32)).unwrap();
         answer(&mut session, &opening, 25);
         let held = session.text().to_vec();
-        // Cut short, so the template's end is still to come; ended by the model, it is there already.
+        // Cut short, so the template's end is still to come; ended by the model, it is there
+        // already.
         let last = session.text().last().copied();
         let next = vocabulary.tokenize_next_turn(&between, last);
         let end = vocabulary.tokenize_continuation("</s>");

@@ -1,5 +1,5 @@
-//! Quantized weights, for which llama.cpp has kernels of their own: other ones for a single token than for a tree, and
-//! other ones on each kind of processor.
+//! Quantized weights, for which llama.cpp has kernels of their own: other ones for a single token
+//! than for a tree, and other ones on each kind of processor.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -15,8 +15,8 @@ const KINDS: [(&str, llama::llama_ftype); 3] = [
     ("Q4_K_M", llama::LLAMA_FTYPE_MOSTLY_Q4_K_M),
 ];
 
-/// The demo model with its weights quantized: those of the tiny models are too narrow for it. (Some of its own are too narrow for
-/// Q4_K, and become another kind.)
+/// The demo model with its weights quantized: those of the tiny models are too narrow for it. (Some
+/// of its own are too narrow for Q4_K, and become another kind.)
 fn quantized(folder: &TempDir, name: &str, kind: llama::llama_ftype) -> Engine {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/logitspec-demo.gguf");
     let path = folder.path().join(format!("{name}.gguf"));

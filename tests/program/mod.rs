@@ -1,4 +1,5 @@
-//! The built program as tests run it, and what they ask of its output. Each test binary takes what it needs.
+//! The built program as tests run it, and what they ask of its output. Each test binary takes what
+//! it needs.
 #![allow(dead_code)]
 
 use std::io::Write;
@@ -30,8 +31,9 @@ pub fn tiny(subcommand: &str, args: &[&str]) -> Command {
     command(&[&[subcommand, "-t", "1", "-m", &model], args].concat())
 }
 
-/// Copies the built program. Another process writes the copy: one that a test running beside forks from this one would
-/// hold a file open for writing that was being written here, and no such program can be started.
+/// Copies the built program. Another process writes the copy: one that a test running beside forks
+/// from this one would hold a file open for writing that was being written here, and no such
+/// program can be started.
 pub fn copy_to(place: &Path) {
     let mut copy = Command::new("cp");
     copy.arg(env!("CARGO_BIN_EXE_logitspec")).arg(place);

@@ -1,5 +1,5 @@
-//! The decode loop on a scripted model: whatever is drafted, however it is interrupted, it says what plain
-//! decoding says.
+//! The decode loop on a scripted model: whatever is drafted, however it is interrupted, it says
+//! what plain decoding says.
 
 use std::ops::ControlFlow;
 

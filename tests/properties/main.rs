@@ -1,5 +1,5 @@
-//! The invariants, as properties. One file for each subject; what is checked lies in [`checks`], which the fuzz
-//! targets share.
+//! The invariants, as properties. One file for each subject; what is checked lies in [`checks`],
+//! which the fuzz targets share.
 
 mod checks;
 mod engine;

@@ -1,8 +1,8 @@
 //! Drawn text has exactly the model's distribution, whatever is drafted.
 //!
-//! Many short texts are drawn with trees beside them and counted; a chi-square test says whether the counts fit
-//! the product of the model's own probabilities. Wrong rules of acceptance are drawn and counted in the same
-//! way, to show that the test would tell.
+//! Many short texts are drawn with trees beside them and counted; a chi-square test says whether
+//! the counts fit the product of the model's own probabilities. Wrong rules of acceptance are drawn
+//! and counted in the same way, to show that the test would tell.
 
 use std::collections::HashMap;
 
@@ -115,7 +115,8 @@ fn surprise(
     (chi_square - freedom) / (2.0 * freedom).sqrt()
 }
 
-/// A tree as a drafter would grow it that knows the model: likely tokens first, and now and then a twin.
+/// A tree as a drafter would grow it that knows the model: likely tokens first, and now and then a
+/// twin.
 fn drafted(root: TokenId, text: &[TokenId], random: &mut fastrand::Rng) -> DraftTree {
     let mut tree = DraftTree::new(root, TreeLimits::nodes(random.usize(1..12)));
     while !tree.is_full() && random.u8(..16) > 0 {

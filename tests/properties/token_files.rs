@@ -140,7 +140,8 @@ proptest! {
 
 #[test]
 fn a_corpus_with_tokens_that_only_a_larger_twin_of_the_vocabulary_has_is_refused() {
-    // Fillers at the end make no other vocabulary, but a model without them does not know their numbers.
+    // Fillers at the end make no other vocabulary, but a model without them does not know their
+    // numbers.
     let small = VocabFingerprint::of(["a", "b"]);
     let large = VocabFingerprint::of(["a", "b", "[PAD2]", "[PAD3]"]);
     assert_eq!(small, large);

@@ -1,4 +1,5 @@
-//! Fetching models, from a server on the loopback interface that does everything a network can do wrong.
+//! Fetching models, from a server on the loopback interface that does everything a network can do
+//! wrong.
 #![cfg(feature = "hub")]
 
 mod command;

@@ -24,7 +24,8 @@ pub enum Fault {
     Refusal(u16, &'static str),
     /// Bytes other than those promised.
     WrongBytes,
-    /// Nothing more after this share of the file, but the connection stays until the client ends it (or much later).
+    /// Nothing more after this share of the file, but the connection stays until the client ends it
+    /// (or much later).
     Stall(f64),
 }
 

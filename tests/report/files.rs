@@ -250,7 +250,8 @@ fn speed_over_context_follows_the_steps() {
         report_of(stepped.clone()),
         [(0, 64, 3, 0.5), (64, 128, 2, 0.25), (128, 192, 5, 2.0)]
     );
-    // Steps that do not match the accept lengths are not trusted; a turn counts at its middle, 64 and 132.
+    // Steps that do not match the accept lengths are not trusted; a turn counts at its middle, 64
+    // and 132.
     stepped.choices[0].step_us.as_mut().unwrap()[0].pop();
     assert_eq!(
         report_of(stepped.clone()),

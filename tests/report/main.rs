@@ -1,5 +1,6 @@
-//! Reports, from files to text: against a naive computation of the original's figures, with files in every
-//! arrangement that users have them in, and with text that tries to break out of each output.
+//! Reports, from files to text: against a naive computation of the original's figures, with files
+//! in every arrangement that users have them in, and with text that tries to break out of each
+//! output.
 #![cfg(feature = "report")]
 
 mod files;

@@ -78,7 +78,8 @@ fn average(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// `words`: whether the base's tokens are the words of its answers, which is what the tests' tokenizer makes of them.
+/// `words`: whether the base's tokens are the words of its answers, which is what the tests'
+/// tokenizer makes of them.
 fn naive(answers: &Path, base: &Path, task: &str, words: bool) -> Option<Naive> {
     let mut accepted = Vec::new();
     let mut speeds = Vec::new();
@@ -112,7 +113,8 @@ fn naive(answers: &Path, base: &Path, task: &str, words: bool) -> Option<Naive> 
     })
 }
 
-/// One token a word, a begin-of-sequence token first. It also asks for truncation and padding, as some do.
+/// One token a word, a begin-of-sequence token first. It also asks for truncation and padding, as
+/// some do.
 pub const TOKENIZER: &str = r#"{"version": "1.0",
     "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
     "padding": {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
@@ -202,7 +204,8 @@ proptest! {
         prop_assert!(rows.len() - known <= 1);
     }
 
-    /// However a run is sliced into files, and in whatever order they are given, the report is the same.
+    /// However a run is sliced into files, and in whatever order they are given, the report is the
+    /// same.
     #[test]
     fn slices_merge(answers in any_answers(), of in proptest::collection::vec(0_usize..4, 30), turn in 0_usize..4) {
         let files = Files::new();

@@ -66,7 +66,8 @@ fn nasty() -> impl Strategy<Value = String> {
     .prop_map(|parts| parts.concat())
 }
 
-/// The names of all tags of a page, each checked to be well nested. Fails on any `<` that is not part of a tag.
+/// The names of all tags of a page, each checked to be well nested. Fails on any `<` that is not
+/// part of a tag.
 fn tags(page: &str) -> Vec<String> {
     let void = ["meta", "!doctype"];
     let (mut open, mut seen) = (Vec::new(), Vec::new());
@@ -102,7 +103,8 @@ proptest! {
         let report = report_with(&text);
         let plain = report_with("x");
 
-        // The page has the tags that it has with a plain text, and their attributes, but for the texts in labels.
+        // The page has the tags that it has with a plain text, and their attributes, but for the
+        // texts in labels.
         let page = html::render(&report);
         let names = |page: &str| -> Vec<String> {
             tags(page).iter().map(|tag| {
@@ -115,7 +117,8 @@ proptest! {
         let lines = |text: &str| text.lines().count();
         let terminal = table::render(&report);
         prop_assert!(terminal.chars().all(|c| c == '\n' || !c.is_control()));
-        // Names are wrapped within a head, so lines are more or fewer; the rules under the heads are not.
+        // Names are wrapped within a head, so lines are more or fewer; the rules under the heads
+        // are not.
         let rules = |text: &str| text.lines().filter(|it| it.len() > 20 && it.chars().all(|c| c == '─')).count();
         prop_assert_eq!(rules(&terminal), rules(&table::render(&plain)));
         prop_assert!(rules(&terminal) > 4);

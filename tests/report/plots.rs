@@ -5,13 +5,14 @@ use logitspec::report::{html, markdown};
 
 use super::*;
 
-/// The labels of each axis of a drawing, in order: the texts between two others that stand on one line, or under
-/// one another.
+/// The labels of each axis of a drawing, in order: the texts between two others that stand on one
+/// line, or under one another.
 fn axes(page: &str) -> Vec<Vec<String>> {
     let mut axes = Vec::new();
     for drawing in page.split("<svg").skip(1) {
         let drawing = drawing.split("</svg>").next().unwrap();
-        // Grouped by where they are anchored: labels of an axis share one coordinate and how they are aligned.
+        // Grouped by where they are anchored: labels of an axis share one coordinate and how they
+        // are aligned.
         let mut groups: std::collections::BTreeMap<(String, String, String), Vec<String>> =
             std::collections::BTreeMap::new();
         for text in drawing.split("<text ").skip(1) {
@@ -70,7 +71,8 @@ fn no_two_labels_of_an_axis_are_the_same() {
     ] {
         let page = html::render(&at(speed, &ratios));
         let axes = axes(&page);
-        // Wide and narrow: speedups, steps, and both axes over the context; and the accept lengths'.
+        // Wide and narrow: speedups, steps, and both axes over the context; and the accept
+        // lengths'.
         assert!(axes.len() >= 8, "{axes:?}");
         for labels in axes {
             let mut different = labels.clone();

@@ -32,8 +32,8 @@ fn a_copied_prompt_takes_two_steps() {
     let settings = Settings::new(Method::PromptLookup, 64);
     let replayed = replay(&request, &mut PromptLookup::new(3, 10), &settings);
     let steps: Vec<_> = replayed.steps.iter().collect();
-    // The root 1 stood at the beginning: 2 3 4 5 and the root itself are drafted, four of them are right. The end is
-    // known before it is verified.
+    // The root 1 stood at the beginning: 2 3 4 5 and the root itself are drafted, four of them are
+    // right. The end is known before it is verified.
     assert_eq!(steps.len(), 2);
     assert_eq!(
         (steps[0].accepted, steps[0].drafted, steps[0].verified),

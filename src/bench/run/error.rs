@@ -20,7 +20,8 @@ pub enum AskError {
     Failed(#[from] BoxError),
 }
 
-/// Why a run could not begin or go on. Each message is one line that names the file or question and the mend.
+/// Why a run could not begin or go on. Each message is one line that names the file or question and
+/// the mend.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// An answer file.

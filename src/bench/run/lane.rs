@@ -53,8 +53,9 @@ impl Lane {
     /// Takes a file up where an earlier run stopped, or starts it; with `overwrite` always afresh.
     ///
     /// # Errors
-    /// A file that was made with other settings, that cannot be read or written, that another run is writing, or that
-    /// holds foreign lines. A version of this program that differs is a notice, [`Lane::other_commit`].
+    /// A file that was made with other settings, that cannot be read or written, that another run
+    /// is writing, or that holds foreign lines. A version of this program that differs is a notice,
+    /// [`Lane::other_commit`].
     pub fn open(
         path: &Path,
         manifest: &Manifest,
@@ -173,7 +174,8 @@ fn path_beside(answer_file: &Path) -> PathBuf {
     answer_file.with_file_name(format!("{stem}.skipped.json"))
 }
 
-/// The questions left out of a run, as they are listed beside its answer file. None where there is no list.
+/// The questions left out of a run, as they are listed beside its answer file. None where there is
+/// no list.
 ///
 /// # Errors
 /// A list that cannot be read.

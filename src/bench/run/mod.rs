@@ -1,8 +1,9 @@
 //! Running a question set: every question to every method, fairly, with nothing lost.
 //!
-//! What answers is behind the trait [`Answerer`]: the engine on llama.cpp, a `llama-server` over HTTP, or a scripted
-//! one in tests. Each method has one answer file for each repeat, a [`Lane`]; [`run()`] asks what the lanes lack, in
-//! the order of the [`schedule()`], and appends each answer before the next question is asked.
+//! What answers is behind the trait [`Answerer`]: the engine on llama.cpp, a `llama-server` over
+//! HTTP, or a scripted one in tests. Each method has one answer file for each repeat, a [`Lane`];
+//! [`run()`] asks what the lanes lack, in the order of the [`schedule()`], and appends each answer
+//! before the next question is asked.
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;
@@ -65,20 +66,21 @@ use worker::{Job, Report, work};
 
 /// What answers questions: one method of decoding with a model.
 pub trait Answerer {
-    /// Holds one conversation: says each turn and takes the answer. `choice` is its number among the answers to the
-    /// same question; where answers are drawn at random, each draws its own.
+    /// Holds one conversation: says each turn and takes the answer. `choice` is its number among
+    /// the answers to the same question; where answers are drawn at random, each draws its own.
     ///
     /// # Errors
-    /// [`AskError::Unaskable`] for a question that cannot be asked of this model, [`AskError::Failed`] for a
-    /// failure of the machine.
+    /// [`AskError::Unaskable`] for a question that cannot be asked of this model,
+    /// [`AskError::Failed`] for a failure of the machine.
     fn answer(&mut self, turns: &[String], choice: u32) -> Result<Choice, AskError>;
 
-    /// Forgets what it remembers of earlier conversations, if it does: it was warming up, or another repeat begins.
+    /// Forgets what it remembers of earlier conversations, if it does: it was warming up, or
+    /// another repeat begins.
     fn forget(&mut self) {}
 }
 
-/// Makes the answerers of one thread, each by its method's number. What they share there, such as a context of the
-/// model, lives in it.
+/// Makes the answerers of one thread, each by its method's number. What they share there, such as a
+/// context of the model, lives in it.
 pub type Maker<'e> = Box<dyn FnMut(usize) -> Result<Box<dyn Answerer + 'e>, BoxError> + 'e>;
 
 /// What to run.
@@ -175,9 +177,10 @@ pub struct FinishedLane {
 
 /// Asks everything that the lanes lack.
 ///
-/// `makers` is called once in each thread, [`Plan::jobs`] of them if there is enough to do, and what it gives there makes
-/// the answerer of each method. When `stop` is raised, the answers in progress are finished and kept, and the run ends.
-/// In the end, and also after a stop or a failure, every file is ordered and has one record a question.
+/// `makers` is called once in each thread, [`Plan::jobs`] of them if there is enough to do, and
+/// what it gives there makes the answerer of each method. When `stop` is raised, the answers in
+/// progress are finished and kept, and the run ends. In the end, and also after a stop or a
+/// failure, every file is ordered and has one record a question.
 ///
 /// # Errors
 /// The first failure; whatever was answered before it is in the files.
@@ -253,8 +256,9 @@ fn lane_of(lanes: &[Lane], task: Task) -> Option<usize> {
         .position(|lane| (lane.method, lane.repeat) == (task.method, task.repeat))
 }
 
-/// Puts what the workers report into the files, in this one thread. A worker waits until its report is on the disk,
-/// so that the writing does not disturb its next measurement. Returns how many reports there were.
+/// Puts what the workers report into the files, in this one thread. A worker waits until its report
+/// is on the disk, so that the writing does not disturb its next measurement. Returns how many
+/// reports there were.
 fn collect(
     plan: &Plan<'_>,
     lanes: &mut [Lane],
@@ -352,8 +356,8 @@ fn record(
     }
 }
 
-/// A name that follows from what was asked and said, so that a run that was taken up again gives the file that an
-/// undisturbed one gives.
+/// A name that follows from what was asked and said, so that a run that was taken up again gives
+/// the file that an undisturbed one gives.
 fn answer_id(
     model_id: &str,
     method: &str,

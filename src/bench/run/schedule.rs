@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// Question by question, all methods one after the other, another one first each time: a machine that grows
-    /// slower, or is disturbed for a while, is so for all of them alike.
+    /// Question by question, all methods one after the other, another one first each time: a
+    /// machine that grows slower, or is disturbed for a while, is so for all of them alike.
     #[default]
     Rotating,
     /// Method by method, all questions one after the other, as the original does.
@@ -25,7 +25,8 @@ pub struct Task {
     pub repeat: u32,
 }
 
-/// All tasks, in rounds that one worker does in one go. A repeat begins when the one before is through.
+/// All tasks, in rounds that one worker does in one go. A repeat begins when the one before is
+/// through.
 ///
 /// ```
 /// use logitspec::bench::run::{Order, schedule};
@@ -45,8 +46,8 @@ pub fn schedule(order: Order, questions: usize, methods: usize, repeats: u32) ->
             repeat,
         };
         match order {
-            // A repeat begins with another method than the one before, or a method would always be first to a
-            // question.
+            // A repeat begins with another method than the one before, or a method would always be
+            // first to a question.
             Order::Rotating => rounds.extend((0..questions).map(|question| {
                 let first = question + repeat as usize;
                 (0..methods)

@@ -18,7 +18,8 @@ pub struct MethodSummary {
     pub skipped: usize,
     /// The mean of all accept lengths; `None` without answers.
     pub mean_accepted_tokens: Option<f64>,
-    /// The mean over answers of new tokens per second of prefill and decode; `None` without answers.
+    /// The mean over answers of new tokens per second of prefill and decode; `None` without
+    /// answers.
     pub tokens_per_second: Option<f64>,
     /// That speed over the one of the method named `baseline`; `None` if that did not run.
     pub ratio_to_baseline: Option<f64>,
@@ -27,8 +28,8 @@ pub struct MethodSummary {
 }
 
 impl Finished {
-    /// The figures of the methods, whose names are given. Like the original's, they are of each answer's first
-    /// choice.
+    /// The figures of the methods, whose names are given. Like the original's, they are of each
+    /// answer's first choice.
     pub fn summaries(&self, methods: &[String]) -> Vec<MethodSummary> {
         let mut all: Vec<MethodSummary> = methods
             .iter()

@@ -33,7 +33,8 @@ pub(super) enum Report {
     },
 }
 
-/// Why a worker ends early: it was told to, or nobody listens any more. A failure was reported already.
+/// Why a worker ends early: it was told to, or nobody listens any more. A failure was reported
+/// already.
 struct Ended;
 
 /// Does rounds until there are none.

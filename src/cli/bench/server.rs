@@ -14,7 +14,8 @@ use crate::runtime::llama::{ContextOptions, Engine};
 /// Large models on slow disks take a while.
 const LOAD_LIMIT: Duration = Duration::from_secs(900);
 
-/// What the server is called in the answer file: `llama-server`, and the kind of speculation if there is one.
+/// What the server is called in the answer file: `llama-server`, and the kind of speculation if
+/// there is one.
 pub(super) fn server_name(flags: &str) -> String {
     let words: Vec<&str> = flags.split_whitespace().collect();
     let value = |flag: &str| {

@@ -111,7 +111,8 @@ fn open_json(path: &Path) -> anyhow::Result<Tokenizer> {
     Ok(tokenizer)
 }
 
-/// Numbers without a token are named as llama.cpp's converters name them, so that the GGUF has the same fingerprint.
+/// Numbers without a token are named as llama.cpp's converters name them, so that the GGUF has the
+/// same fingerprint.
 fn fingerprint_of(tokenizer: &Tokenizer) -> VocabFingerprint {
     let vocabulary = tokenizer.get_vocab(true);
     let end = vocabulary.values().max().map_or(0, |&last| last + 1);

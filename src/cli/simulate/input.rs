@@ -97,7 +97,8 @@ pub(super) struct InputArgs {
     #[command(flatten, next_help_heading = "Tokens")]
     model: VocabularySource,
 
-    /// With --tokenizer-path: the token that begins texts, or none [default: the vocabulary's usual one]
+    /// With --tokenizer-path: the token that begins texts, or none [default: the vocabulary's usual
+    /// one]
     #[arg(
         long,
         value_name = "TOKEN",
@@ -106,7 +107,8 @@ pub(super) struct InputArgs {
     )]
     bos: Option<String>,
 
-    /// With --tokenizer-path: the token that ends answers, or none [default: the vocabulary's usual one]
+    /// With --tokenizer-path: the token that ends answers, or none [default: the vocabulary's usual
+    /// one]
     #[arg(
         long,
         value_name = "TOKEN",
@@ -165,8 +167,9 @@ impl InputArgs {
         self.requests(&vocabulary, Some(path), template.as_ref())
     }
 
-    /// Notes where the answers were made with another model or template than they are read with, as far as the manifest
-    /// of `logitspec bench` tells: their tokens would be others. `model` is what they are read with, if that is a model.
+    /// Notes where the answers were made with another model or template than they are read with, as
+    /// far as the manifest of `logitspec bench` tells: their tokens would be others. `model` is
+    /// what they are read with, if that is a model.
     fn compare_with_manifest(&self, answers: &Path, model: Option<&Path>) {
         let Ok(Some(manifest)) = Manifest::read(Manifest::path_beside(answers)) else {
             return;

@@ -123,8 +123,8 @@ fn logit_rank_class(rank: usize) -> usize {
 
 /// The rate of each kind before anything was seen.
 ///
-/// Those of retrieved tokens are what Vicuna-7B's recorded answers to Spec-Bench show, rounded; those of logits are
-/// guesses on the careful side, since they depend on the model.
+/// Those of retrieved tokens are what Vicuna-7B's recorded answers to Spec-Bench show, rounded;
+/// those of logits are guesses on the careful side, since they depend on the model.
 pub(super) fn priors() -> impl Iterator<Item = f32> {
     let retrieved = (0..RETRIEVING * RETRIEVED).map(|kind| {
         let share = kind % SHARES;

@@ -32,23 +32,26 @@ pub(super) struct Reach {
     pub num_pred_tokens: usize,
     /// Most nodes, the root counted, for which earlier requests and the corpus are searched.
     pub look_ups: usize,
-    /// Tokens that must be expected for a unit of [`PassCost`](crate::draft::PassCost): what is paid for on average.
+    /// Tokens that must be expected for a unit of [`PassCost`](crate::draft::PassCost): what is
+    /// paid for on average.
     pub price: f64,
 }
 
 /// Nodes with fewer places than this look for more.
 const FEW: usize = 3;
 
-/// What a node's best candidate is taken to be worth until it is looked for, as a part of the node's own worth.
+/// What a node's best candidate is taken to be worth until it is looked for, as a part of the
+/// node's own worth.
 ///
-/// Looking takes most of a draft's time, so it waits until nothing known is worth more than this. Where the tree's
-/// size is bounded by its capacity, nodes that come last are never looked below; that costs nothing, since what is
-/// found below unlikely guesses comes true less often than its kind of evidence suggests ("Looking late" in
-/// `docs/decisions.md`).
+/// Looking takes most of a draft's time, so it waits until nothing known is worth more than this.
+/// Where the tree's size is bounded by its capacity, nodes that come last are never looked below;
+/// that costs nothing, since what is found below unlikely guesses comes true less often than its
+/// kind of evidence suggests ("Looking late" in `docs/decisions.md`).
 const HOPE: f32 = 0.25;
 
-/// Most leaves of a tree, as long as it can grow elsewhere. Each is a sequence of the cache, and each takes llama.cpp microseconds to
-/// bring up to date; the last leaves of a large tree are its unlikeliest guesses ("Fewer leaves" in `docs/decisions.md`).
+/// Most leaves of a tree, as long as it can grow elsewhere. Each is a sequence of the cache, and
+/// each takes llama.cpp microseconds to bring up to date; the last leaves of a large tree are its
+/// unlikeliest guesses ("Fewer leaves" in `docs/decisions.md`).
 fn most_leaves(capacity: usize) -> usize {
     (capacity / 2).max(32)
 }
@@ -74,7 +77,8 @@ struct Grown {
     places: Range<usize>,
 }
 
-/// A tree being grown, and afterwards what is needed to learn from it. Its buffers serve for all steps.
+/// A tree being grown, and afterwards what is needed to learn from it. Its buffers serve for all
+/// steps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Growth {
     nodes: Vec<Grown>,
@@ -89,9 +93,10 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    /// Grows `tree` below its root: of the candidates known, the one with the best chance of being accepted next, as
-    /// long as it brings more tokens than its share of the pass costs at `reach.price`, or to the size that `hold` keeps.
-    /// What follows a node becomes known late, see [`HOPE`].
+    /// Grows `tree` below its root: of the candidates known, the one with the best chance of being
+    /// accepted next, as long as it brings more tokens than its share of the pass costs at
+    /// `reach.price`, or to the size that `hold` keeps. What follows a node becomes known late, see
+    /// [`HOPE`].
     pub(super) fn grow(
         &mut self,
         sources: &Sources<'_>,
@@ -153,7 +158,8 @@ impl Growth {
                 }
             };
             if tree.len() >= held && best.is_final(tree, expected, gain, input.cost) {
-                // Nor do its siblings pay, unless something is found first that fills the size up to a step of the cost.
+                // Nor do its siblings pay, unless something is found first that fills the size up
+                // to a step of the cost.
                 self.queue.put_off_unpaid(next);
                 continue;
             }
@@ -194,8 +200,8 @@ impl Growth {
         tree.truncate(nodes);
     }
 
-    /// Learns what came true: `accepted` are nodes of the tree grown last, from the root down, with the token that
-    /// followed each.
+    /// Learns what came true: `accepted` are nodes of the tree grown last, from the root down, with
+    /// the token that followed each.
     pub(super) fn learn(
         &self,
         rates: &mut Rates,
@@ -308,7 +314,8 @@ impl Growth {
     }
 }
 
-/// Adds a candidate. Of several pieces of evidence for a token the strongest counts, and that there were others.
+/// Adds a candidate. Of several pieces of evidence for a token the strongest counts, and that there
+/// were others.
 fn add(siblings: &mut Vec<Candidate>, token: TokenId, evidence: Evidence, rates: &Rates) {
     let kind = evidence.kind(false);
     let rate = rates.of(kind);

@@ -4,8 +4,8 @@ use crate::draft::PassCost;
 
 /// How many nodes a tree may have.
 ///
-/// Where a change of shape costs something, passes have a power of two of tokens, or as many as they may have. With all
-/// sizes to choose from, some other one always looks a little better.
+/// Where a change of shape costs something, passes have a power of two of tokens, or as many as
+/// they may have. With all sizes to choose from, some other one always looks a little better.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     all: bool,
@@ -30,7 +30,8 @@ impl Sizes {
         nodes == 1 || nodes == self.capacity || usual && nodes < self.capacity
     }
 
-    /// Tokens of a pass by the number of their power of two, or the most there may be. `None` beyond that.
+    /// Tokens of a pass by the number of their power of two, or the most there may be. `None`
+    /// beyond that.
     fn tokens(self, power: usize) -> Option<usize> {
         let most = self.ahead + self.capacity;
         let smaller = power > 0 && 1 << (power - 1) >= most;
@@ -42,8 +43,9 @@ impl Sizes {
 pub(super) struct Outlook<'a> {
     /// The worth of `1..` nodes, in tokens accepted.
     pub(super) worths: &'a [f64],
-    /// Tokens that the largest of them brings, and the most that another node would: nothing, where no candidate is left. Of the
-    /// last logits there are only as many as were asked for, so trees from logits alone grow in a few steps.
+    /// Tokens that the largest of them brings, and the most that another node would: nothing, where
+    /// no candidate is left. Of the last logits there are only as many as were asked for, so trees
+    /// from logits alone grow in a few steps.
     pub(super) expected: f64,
     pub(super) rest: f64,
     /// What a unit of time is worth.
@@ -51,8 +53,8 @@ pub(super) struct Outlook<'a> {
 }
 
 impl Outlook<'_> {
-    /// By how much a tree of `nodes` nodes is worth more than `here`; of one that was not grown so far, by how much at best, and
-    /// that is not taken for a gain.
+    /// By how much a tree of `nodes` nodes is worth more than `here`; of one that was not grown so
+    /// far, by how much at best, and that is not taken for a gain.
     fn lead(&self, nodes: usize, here: f64, cost: &PassCost) -> f64 {
         match self.worths.get(nodes - 1) {
             Some(worth) => worth - here,
@@ -66,15 +68,18 @@ impl Outlook<'_> {
 
 /// The size that passes have for now, and what speaks for others.
 ///
-/// A runtime uses the graph of the pass before if that was as large, so a size is left only for one that has shown to be worth
-/// the change. By how much a tree of another size would have been worth more is added up over the steps, until it pays for the
-/// way there and back. So a text that begins to repeat itself changes the size at once, a small difference that lasts
-/// changes it after a while, and one that comes and goes does not; and what is lost by waiting is never more than the change
-/// would have cost (the argument of whoever rents skis until the rent has reached their price).
+/// A runtime uses the graph of the pass before if that was as large, so a size is left only for one
+/// that has shown to be worth the change. By how much a tree of another size would have been worth
+/// more is added up over the steps, until it pays for the way there and back. So a text that begins
+/// to repeat itself changes the size at once, a small difference that lasts changes it after a
+/// while, and one that comes and goes does not; and what is lost by waiting is never more than the
+/// change would have cost (the argument of whoever rents skis until the rent has reached their
+/// price).
 ///
-/// A conversation begins as if passes had been plain before it: what a tree will bring is least known there, and a size that was guessed
-/// too large is paid for until it is left, in a short answer to its end. After a prompt there is no graph to lose, so what pays for the
-/// way back alone is enough to leave one token at once.
+/// A conversation begins as if passes had been plain before it: what a tree will bring is least
+/// known there, and a size that was guessed too large is paid for until it is left, in a short
+/// answer to its end. After a prompt there is no graph to lose, so what pays for the way back alone
+/// is enough to leave one token at once.
 #[derive(Clone, Debug)]
 pub(super) struct Hold {
     /// Tokens of a pass.
@@ -86,8 +91,9 @@ pub(super) struct Hold {
 /// Up to the largest capacity that there may be, 1,024 tokens, and what is ahead.
 const POWERS: usize = 12;
 
-/// A smaller size has to bring this part of what a change costs. The larger one looks better than it is: passes got that large because
-/// a guess was high, and the highest of many guesses mostly err upwards.
+/// A smaller size has to bring this part of what a change costs. The larger one looks better than
+/// it is: passes got that large because a guess was high, and the highest of many guesses mostly
+/// err upwards.
 const WAY_DOWN: f64 = 0.5;
 
 impl Default for Hold {
@@ -104,7 +110,8 @@ impl Hold {
         }
     }
 
-    /// Nodes that a tree has to be grown to, so that there is one of the size held; none if shapes do not matter.
+    /// Nodes that a tree has to be grown to, so that there is one of the size held; none if shapes
+    /// do not matter.
     pub(super) fn nodes(&self, cost: &PassCost) -> usize {
         if cost.has_shapes() {
             self.tokens.saturating_sub(cost.ahead())
@@ -128,7 +135,8 @@ impl Hold {
             let Some(tokens) = sizes.tokens(power) else {
                 break;
             };
-            // With tokens ahead, which there seldom are, the bare root is no such size and waits until there are none.
+            // With tokens ahead, which there seldom are, the bare root is no such size and waits
+            // until there are none.
             if tokens <= sizes.ahead {
                 continue;
             }
@@ -176,7 +184,8 @@ mod tests {
         hold.settle(&outlook, Sizes::of(cost, capacity), cost)
     }
 
-    /// The sizes of trees that are worth so much, one after the other, where a change has to bring two tokens.
+    /// The sizes of trees that are worth so much, one after the other, where a change has to bring
+    /// two tokens.
     fn sizes<'a>(hold: &mut Hold, worths: impl IntoIterator<Item = &'a [f64]>) -> Vec<usize> {
         let cost = charging(1.0);
         let worths = worths.into_iter();
@@ -217,7 +226,8 @@ mod tests {
     fn a_smaller_size_has_to_lead_by_half_as_much_as_a_larger_one() {
         let mut hold = Hold::default();
         sizes(&mut hold, [LARGE]);
-        // 0.3 a step and more than one token, half of the way there and back; up, 0.5 a step and two tokens.
+        // 0.3 a step and more than one token, half of the way there and back; up, 0.5 a step and
+        // two tokens.
         let mut after_four = charging(1.0);
         after_four.set_last(Some(4));
         let down = [SMALL; 5].map(|worths| settle(&mut hold, worths, 64, &after_four));

@@ -6,7 +6,8 @@ use crate::draft::PassCost;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Income {
     tokens: f64,
-    /// In passes of one token, so that a change in the model's speed leaves what was learned in place.
+    /// In passes of one token, so that a change in the model's speed leaves what was learned in
+    /// place.
     passes: f64,
 }
 
@@ -14,7 +15,8 @@ impl Income {
     /// Of what was learned, how much a further step leaves.
     const KEPT: f64 = 0.98;
 
-    /// Nodes must bring so many times their price. The best of many estimates are mostly those that err upwards.
+    /// Nodes must bring so many times their price. The best of many estimates are mostly those that
+    /// err upwards.
     const CAUTION: f64 = 1.2;
 
     /// Tokens that a unit of cost must bring: what it brings on average, and a margin.

@@ -22,15 +22,16 @@ use income::Income;
 use rates::Rates;
 use recycle::Recycled;
 
-/// Look-ups that search earlier requests and the corpus, too: the first ones of a tree, which are for its likeliest
-/// nodes, since each costs microseconds.
+/// Look-ups that search earlier requests and the corpus, too: the first ones of a tree, which are
+/// for its likeliest nodes, since each costs microseconds.
 const LOOK_UPS: usize = 6;
 
-/// After so many steps without a node that came from logits, they are ranked only every so many steps.
+/// After so many steps without a node that came from logits, they are ranked only every so many
+/// steps.
 const PATIENCE: u32 = 32;
 const LOOK_EVERY: u32 = 8;
-/// A step counts for so many of them if no tree of at most [`SMALL`] nodes would pay although logits gave all of them, each
-/// as likely as their best kind is.
+/// A step counts for so many of them if no tree of at most [`SMALL`] nodes would pay although
+/// logits gave all of them, each as likely as their best kind is.
 const HOPELESS: u32 = 8;
 const SMALL: usize = 16;
 /// Passes of [`SMALL`] tokens are cheap if they cost less than so many of one.
@@ -62,11 +63,12 @@ impl Default for LogitSpecParams {
 
 /// Method `logitspec`: all that speaks for a token, in one tree sized by what a pass costs.
 ///
-/// A node's candidates are what followed the path down to it earlier in the text (suffix matches, all
-/// continuations), the runners-up of the last logits (below the root: the idea of LogitSpec), and the best logits that
-/// its token had when it was verified last, accepted or not (the idea of Token Recycling). Each kind of evidence has an
-/// acceptance rate, learned from what was verified; the tree takes the likeliest candidate known, again and again, as
-/// long as that pays, or to the size that passes have for now.
+/// A node's candidates are what followed the path down to it earlier in the text (suffix matches,
+/// all continuations), the runners-up of the last logits (below the root: the idea of LogitSpec),
+/// and the best logits that its token had when it was verified last, accepted or not (the idea of
+/// Token Recycling). Each kind of evidence has an acceptance rate, learned from what was verified;
+/// the tree takes the likeliest candidate known, again and again, as long as that pays, or to the
+/// size that passes have for now.
 #[derive(Clone, Debug)]
 pub struct LogitSpec {
     params: LogitSpecParams,
@@ -133,8 +135,9 @@ impl Drafter for LogitSpec {
     }
 
     fn candidates(&self, capacity: usize, cost: &PassCost) -> usize {
-        // Ranking 32,000 logits is most of a draft's time, but for as many as some runtimes pick in any case (those of x86 Linux do,
-        // on the processor). Where trees stay small, those are enough; where none of them was of use for long, a look now and then is.
+        // Ranking 32,000 logits is most of a draft's time, but for as many as some runtimes pick in
+        // any case (those of x86 Linux do, on the processor). Where trees stay small, those are
+        // enough; where none of them was of use for long, a look now and then is.
         if self.useless > PATIENCE && !self.useless.is_multiple_of(LOOK_EVERY) {
             return 0;
         }
@@ -216,9 +219,10 @@ impl Drafter for LogitSpec {
         if self.useless > PATIENCE || self.params.leave_out.has(Source::Recycled) {
             return;
         }
-        // The latest row of a token counts, of those of one pass the likeliest: what was accepted, from the last on,
-        // before guesses that were not. The row of the last accepted one comes with the next step. Reading a row
-        // may mean fetching it from memory, so no token's is read twice.
+        // The latest row of a token counts, of those of one pass the likeliest: what was accepted,
+        // from the last on, before guesses that were not. The row of the last accepted one comes
+        // with the next step. Reading a row may mean fetching it from memory, so no token's is read
+        // twice.
         let accepted = path.split_last().into_iter();
         let accepted = accepted.flat_map(|(_, before)| before.iter().rev().copied().chain([ROOT]));
         let guesses = (ROOT + 1..tree.len()).filter(|node| !path.contains(node));
@@ -253,7 +257,8 @@ impl Drafter for LogitSpec {
         self.pool.clear();
         self.text.clear();
         self.recycled.clear();
-        // Acceptance is a property of the text: rates learned on one conversation mislead on the next.
+        // Acceptance is a property of the text: rates learned on one conversation mislead on the
+        // next.
         self.rates = Rates::new(evidence::priors());
         self.income = Income::default();
         self.hold = Hold::default();

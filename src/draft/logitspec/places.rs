@@ -15,8 +15,8 @@ pub(super) type Pools<'a> = [(Source, &'a dyn Retrieve)];
 /// A match counts beside a longer one if it is at least this part of it.
 const COMPARABLE: usize = 4;
 
-/// Tokens that are copied from a place at first. Most places are left after one or two; of those that are followed
-/// further, more is copied.
+/// Tokens that are copied from a place at first. Most places are left after one or two; of those
+/// that are followed further, more is copied.
 const FIRST_COPY: usize = 4;
 
 /// A place in a pool, with what followed there.
@@ -65,7 +65,8 @@ impl Places {
         self.look_ups = 0;
     }
 
-    /// The places where `tail` stood before, added to those `known`, which must be the last that were returned.
+    /// The places where `tail` stood before, added to those `known`, which must be the last that
+    /// were returned.
     pub(super) fn look_up(
         &mut self,
         pools: &Pools<'_>,
@@ -147,8 +148,8 @@ impl Places {
         }
     }
 
-    /// Hands what followed at `places` to `add`: source by source, first what followed the longest match, then the
-    /// newest.
+    /// Hands what followed at `places` to `add`: source by source, first what followed the longest
+    /// match, then the newest.
     pub(super) fn propose(&mut self, places: Range<usize>, mut add: impl FnMut(TokenId, Evidence)) {
         let Self {
             places: all, alive, ..

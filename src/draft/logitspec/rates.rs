@@ -2,12 +2,12 @@
 
 /// Acceptance rates, one for each kind of evidence, learned from what was verified.
 ///
-/// A prior, worth [`PRIOR_TRIALS`] trials, always stands behind what was seen, and what was seen is halved once it
-/// is more than [`MEMORY`] trials, so the rates follow a text that changes its ways.
+/// A prior, worth [`PRIOR_TRIALS`] trials, always stands behind what was seen, and what was seen is
+/// halved once it is more than [`MEMORY`] trials, so the rates follow a text that changes its ways.
 ///
-/// Siblings compete, so what is learned is a *hazard*: the rate at which a candidate comes true given that
-/// every better sibling did not. The probabilities of a node's children computed from hazards sum to at most 1,
-/// however much their evidence overlaps.
+/// Siblings compete, so what is learned is a *hazard*: the rate at which a candidate comes true
+/// given that every better sibling did not. The probabilities of a node's children computed from
+/// hazards sum to at most 1, however much their evidence overlaps.
 #[derive(Clone, Debug)]
 pub(super) struct Rates {
     kinds: Vec<Rate>,

@@ -4,7 +4,8 @@ use super::*;
 use crate::draft::{NodeId, NodeRows, PerSource, Shapes, TreeLimits};
 use crate::verify::Row;
 
-/// The tree of at most `capacity` nodes that is drafted after `text` and `root`. Nothing below the root is accepted.
+/// The tree of at most `capacity` nodes that is drafted after `text` and `root`. Nothing below the
+/// root is accepted.
 fn plain_step(
     drafter: &mut LogitSpec,
     text: &mut Vec<TokenId>,
@@ -26,7 +27,8 @@ fn plain_step(
     tree
 }
 
-/// The sources of a tree after a text that repeats itself, a root whose logits were seen, and runners-up.
+/// The sources of a tree after a text that repeats itself, a root whose logits were seen, and
+/// runners-up.
 fn sources(leave_out: SourceSet) -> PerSource {
     let mut drafter = LogitSpec::new(LogitSpecParams {
         leave_out,
@@ -61,8 +63,8 @@ fn sources_left_out_are_not_drawn_upon() {
     assert_eq!(sources(here.into_iter().collect()), PerSource::default());
 }
 
-/// The sizes of trees of at most 16 nodes over a text that repeats itself and goes on with `roots`, where a change of size has to
-/// bring `charge`, the time of a pass of one token being one.
+/// The sizes of trees of at most 16 nodes over a text that repeats itself and goes on with `roots`,
+/// where a change of size has to bring `charge`, the time of a pass of one token being one.
 fn sizes_of<const N: usize>(
     drafter: &mut LogitSpec,
     charge: f64,
@@ -181,7 +183,8 @@ fn rows_of_guesses_are_recycled_and_those_of_accepted_tokens_before_them() {
     };
     assert_eq!(children(&mut drafter, 7), [70], "a guess that was wrong");
     assert_eq!(children(&mut drafter, 5), [50], "the root");
-    // The row after the last accepted token is handed over with the next step, so here its guess stands.
+    // The row after the last accepted token is handed over with the next step, so here its guess
+    // stands.
     assert_eq!(children(&mut drafter, 6), [61]);
     // Further down the path, what was accepted counts.
     let c = tree.grow(a, 8).unwrap();

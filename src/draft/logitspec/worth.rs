@@ -6,8 +6,9 @@ use crate::draft::{DraftTree, PassCost};
 /// The number of nodes that is worth most, so far.
 ///
 /// The time that a decoder saves in the long run is greatest if each pass is as large as makes
-/// `expected tokens − price × cost` greatest, where the price is what a unit of time brings on average (renewal
-/// reward). Costs go up in jumps, so a size that does not pay may come before one that does.
+/// `expected tokens − price × cost` greatest, where the price is what a unit of time brings on
+/// average (renewal reward). Costs go up in jumps, so a size that does not pay may come before one
+/// that does.
 pub(super) struct Best {
     price: f64,
     sizes: Sizes,

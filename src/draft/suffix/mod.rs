@@ -22,8 +22,8 @@ pub struct SuffixParams {
     pub min_token_prob: f32,
     /// Draft a tree of the most probable tokens instead of one chain.
     pub tree: bool,
-    /// Most tokens of earlier answers remembered; the oldest half is forgotten when there are more. 0 remembers
-    /// none.
+    /// Most tokens of earlier answers remembered; the oldest half is forgotten when there are more.
+    /// 0 remembers none.
     pub max_remembered: usize,
 }
 
@@ -41,13 +41,16 @@ impl Default for SuffixParams {
     }
 }
 
-/// Method `suffix`: SuffixDecoding (arXiv 2411.04975), as its authors' implementation in Arctic Inference drafts.
+/// Method `suffix`: SuffixDecoding (arXiv 2411.04975), as its authors' implementation in Arctic
+/// Inference drafts.
 ///
-/// For every suffix of the text, what followed it before is counted, in this request and, apart from it, in all
-/// answers so far. A draft is the chain of the most frequent tokens (or the tree of all frequent ones), no longer than the match
-/// it stands on allows; of the drafts of all matches, the one with the largest sum of probabilities is taken.
+/// For every suffix of the text, what followed it before is counted, in this request and, apart
+/// from it, in all answers so far. A draft is the chain of the most frequent tokens (or the tree of
+/// all frequent ones), no longer than the match it stands on allows; of the drafts of all matches,
+/// the one with the largest sum of probabilities is taken.
 ///
-/// A step costs a few look-ups for each distinct match and drafted token, whatever the length of the text.
+/// A step costs a few look-ups for each distinct match and drafted token, whatever the length of
+/// the text.
 #[derive(Clone, Debug)]
 pub struct SuffixDecoding {
     params: SuffixParams,
@@ -79,7 +82,8 @@ struct Draft {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Item {
     prob: f32,
-    /// Of equally probable ones, those whose parent was drafted first come first; of siblings, the oldest.
+    /// Of equally probable ones, those whose parent was drafted first come first; of siblings, the
+    /// oldest.
     order: (usize, Reverse<usize>),
     token: TokenId,
     to: StateId,

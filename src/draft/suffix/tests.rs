@@ -4,7 +4,8 @@ use super::*;
 use crate::draft::{PassCost, TreeLimits};
 use proptest::prelude::*;
 
-/// The chain that follows the last `len` tokens of `context`, and its score, by counting in `texts`.
+/// The chain that follows the last `len` tokens of `context`, and its score, by counting in
+/// `texts`.
 fn naive_chain(
     texts: &[Vec<TokenId>],
     context: &[TokenId],
@@ -109,7 +110,8 @@ fn draft(drafter: &mut SuffixDecoding, text: &[TokenId], root: TokenId) -> Draft
     tree
 }
 
-/// Lets `drafter` draft for every `stride`-th token of answers to prompts, and looks at every draft.
+/// Lets `drafter` draft for every `stride`-th token of answers to prompts, and looks at every
+/// draft.
 fn go_through(
     drafter: &mut SuffixDecoding,
     requests: &[(Vec<TokenId>, Vec<TokenId>)],
@@ -183,7 +185,8 @@ proptest! {
             let count = |string: &[TokenId]| {
                 context.windows(string.len()).filter(|it| *it == string).count() as f32
             };
-            // The sum of the probabilities of what is drafted, as a draft of a match of `len` tokens.
+            // The sum of the probabilities of what is drafted, as a draft of a match of `len`
+            // tokens.
             let path = |node| -> Vec<TokenId> {
                 tree.path_to(node).into_iter().map(|id| tree.token(id)).collect()
             };

@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use super::PassTimes;
 use crate::files::write_atomically;
 
-/// What a measurement depends on: the model's shape, how its weights are stored, devices, threads, llama.cpp's build.
-/// Not the weights themselves: they do not change what a pass costs.
+/// What a measurement depends on: the model's shape, how its weights are stored, devices, threads,
+/// llama.cpp's build. Not the weights themselves: they do not change what a pass costs.
 pub type CalibrationKey = BTreeMap<String, Value>;
 
 /// Measurements of one model on one machine.
@@ -45,7 +45,8 @@ pub enum CalibrationError {
     },
 }
 
-/// Bounds of what a clock may have told of a pass, in seconds; sums and ratios of such times are finite.
+/// Bounds of what a clock may have told of a pass, in seconds; sums and ratios of such times are
+/// finite.
 const SHORTEST: f64 = 1e-9;
 const LONGEST: f64 = 86_400.0;
 

@@ -28,17 +28,17 @@ pub struct PassTimes {
     pub fastest: f64,
     /// The pass, when the one before had another shape.
     pub rebuilt: f64,
-    /// What asking for the rows of all its tokens adds to a chain of them of which the last row alone is wanted. llama.cpp
-    /// leaves out what no row needs from the last layer's feed-forward part on, so this is that part, the output layer,
-    /// copying its results off the device, looking through them where that is done on the way, and what a tree's mask costs
-    /// beyond a chain's. 0 in older files, which do not
-    /// say.
+    /// What asking for the rows of all its tokens adds to a chain of them of which the last row
+    /// alone is wanted. llama.cpp leaves out what no row needs from the last layer's feed-forward
+    /// part on, so this is that part, the output layer, copying its results off the device, looking
+    /// through them where that is done on the way, and what a tree's mask costs beyond a chain's. 0
+    /// in older files, which do not say.
     #[serde(default)]
     pub rows: f64,
     /// Moving cells of the KV cache between sequences, before and after.
     pub kv: f64,
-    /// Searching one row for its largest logit. A step spares that where rows are looked through while they are copied, which is
-    /// part of the pass.
+    /// Searching one row for its largest logit. A step spares that where rows are looked through
+    /// while they are copied, which is part of the pass.
     pub argmax: f64,
     /// The 64 largest of one row.
     pub top_k: f64,
@@ -51,15 +51,16 @@ pub struct CalibrationPlan {
     pub contexts: Vec<usize>,
     /// Tokens of a pass, ascending, from 1 on.
     pub sizes: Vec<usize>,
-    /// How often each is measured, but for those that take long: two samples are enough of a pass that takes a second.
+    /// How often each is measured, but for those that take long: two samples are enough of a pass
+    /// that takes a second.
     pub repeats: usize,
     /// A size on whose trees so much time was spent, and that has two samples, is done with.
     pub budget: Duration,
-    /// A size on which less time was spent is measured further, up to 64 times: the shorter a pass, the
-    /// more a hiccup of the machine adds to it.
+    /// A size on which less time was spent is measured further, up to 64 times: the shorter a pass,
+    /// the more a hiccup of the machine adds to it.
     pub steady: Duration,
-    /// Passes that cost so many times as much as one of one token at the shortest context are not measured at longer
-    /// ones: no tree gets there.
+    /// Passes that cost so many times as much as one of one token at the shortest context are not
+    /// measured at longer ones: no tree gets there.
     pub most_ratio: f64,
 }
 
@@ -83,13 +84,15 @@ const MOST_REPEATS: usize = 64;
 /// Nothing is decided by what rows cost, so it need not be known as well as the rest.
 const LAST_ROWS: usize = 5;
 
-/// Measures passes over trees of all sizes, round by round, so that a disturbance hits all sizes alike. What does not
-/// fit the context or a batch is left out, and so is everything if the model cannot take tokens back.
+/// Measures passes over trees of all sizes, round by round, so that a disturbance hits all sizes
+/// alike. What does not fit the context or a batch is left out, and so is everything if the model
+/// cannot take tokens back.
 ///
 /// `progress` is told how many passes of how many are done, and may call it off.
 ///
 /// # Errors
-/// If the model fails, or [`DecodeError::Aborted`] if it was called off. The model's cache is empty then, too.
+/// If the model fails, or [`DecodeError::Aborted`] if it was called off. The model's cache is empty
+/// then, too.
 pub fn calibrate(
     model: &mut impl TargetModel,
     plan: &CalibrationPlan,
@@ -189,8 +192,8 @@ impl Count<'_> {
     }
 }
 
-/// Whether a pass took much less time than one over fewer tokens that was as fast at its best: the machine was too busy
-/// to measure on. A smaller pass that was never faster has a slower kernel.
+/// Whether a pass took much less time than one over fewer tokens that was as fast at its best: the
+/// machine was too busy to measure on. A smaller pass that was never faster has a slower kernel.
 pub fn contradictory(times: &[PassTimes]) -> bool {
     times.iter().enumerate().any(|(index, large)| {
         times[..index].iter().any(|small| {
@@ -207,8 +210,8 @@ const LEAST_RISE: f64 = 0.6;
 /// Smaller passes are so short that a hiccup proves nothing.
 const TELLING: usize = 8;
 
-/// What a [`CostModel`] starts from: `times` context by context, at each from one token on with sizes that rise, as
-/// [`calibrate`] gives them and [`Calibration::read`] checks.
+/// What a [`CostModel`] starts from: `times` context by context, at each from one token on with
+/// sizes that rise, as [`calibrate`] gives them and [`Calibration::read`] checks.
 ///
 /// # Panics
 /// If there are no times, or such as a [`CostModel`] does not take.
@@ -246,7 +249,8 @@ enum Graph {
 struct Passes<'m, M> {
     model: &'m mut M,
     filler: Filler,
-    /// Size of the tree of the pass before, if that was one over a tree and the text is still the same.
+    /// Size of the tree of the pass before, if that was one over a tree and the text is still the
+    /// same.
     before: Option<usize>,
 }
 
@@ -298,8 +302,8 @@ impl<'m, M: TargetModel> Passes<'m, M> {
         let top_k_time = searched.elapsed();
         model.commit(&tree, &[]);
         model.truncate(n_past);
-        // Of truncating, mostly the wait for what the commit began. An engine does something meanwhile, and learns that
-        // it waits less.
+        // Of truncating, mostly the wait for what the commit began. An engine does something
+        // meanwhile, and learns that it waits less.
         let kv = model.kv_time().saturating_sub(kv_before);
         let graph = match self.before.replace(size) == Some(size) {
             true => Graph::Reused,

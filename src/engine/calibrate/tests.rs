@@ -52,7 +52,8 @@ fn what_takes_long_is_measured_twice_and_not_at_every_length() {
         ControlFlow::Continue(())
     })
     .unwrap();
-    // The text before, two rounds of three sizes, nothing at the longer context but its text, and the end.
+    // The text before, two rounds of three sizes, nothing at the longer context but its text, and
+    // the end.
     assert_eq!(told.len(), 1 + 2 * 3 + 1 + 1, "{told:?}");
     assert_eq!(times.len(), 3);
     assert_eq!(told.last(), Some(&(27, 27)));

@@ -62,7 +62,8 @@ pub(super) const GPU: &[(usize, f64)] = &[
     (256, 3.4),
 ];
 
-/// The time of `tokens` with `n_past` in the cache, between `curves`, which are sorted by their context lengths.
+/// The time of `tokens` with `n_past` in the cache, between `curves`, which are sorted by their
+/// context lengths.
 pub(super) fn prior(curves: &[Curve], n_past: usize, tokens: usize) -> f64 {
     let Some(last) = curves.len().checked_sub(1) else {
         return 1.0;
@@ -77,8 +78,8 @@ pub(super) fn prior(curves: &[Curve], n_past: usize, tokens: usize) -> f64 {
     a + (n_past as f64 - from) / (to - from) * (b - a)
 }
 
-/// The time of `tokens` by the curve `at`. Fewer sizes are measured at long contexts: beyond the largest of them, the
-/// curve goes on like that of the next shorter context that has larger ones.
+/// The time of `tokens` by the curve `at`. Fewer sizes are measured at long contexts: beyond the
+/// largest of them, the curve goes on like that of the next shorter context that has larger ones.
 fn time(curves: &[Curve], at: usize, tokens: usize) -> f64 {
     let times = &curves[at].times;
     let (largest, longest) = times[times.len() - 1];
@@ -91,7 +92,8 @@ fn time(curves: &[Curve], at: usize, tokens: usize) -> f64 {
     }
 }
 
-/// The time of `tokens`, between the sizes measured; larger ones go on with the slope of the larger half.
+/// The time of `tokens`, between the sizes measured; larger ones go on with the slope of the larger
+/// half.
 pub(super) fn interpolate(times: &[(usize, f64)], tokens: usize) -> f64 {
     let after = times.partition_point(|&(n, _)| n < tokens);
     match times.get(after) {
@@ -107,9 +109,10 @@ pub(super) fn interpolate(times: &[(usize, f64)], tokens: usize) -> f64 {
     }
 }
 
-/// What a token more takes beyond the sizes measured, of which the first is one token. Kernels that take four or eight
-/// tokens at once make the last step alone as likely a fall as a rise, so it is the larger half that tells; if that falls,
-/// too, all sizes together. Whatever they say, a token costs something.
+/// What a token more takes beyond the sizes measured, of which the first is one token. Kernels that
+/// take four or eight tokens at once make the last step alone as likely a fall as a rise, so it is
+/// the larger half that tells; if that falls, too, all sizes together. Whatever they say, a token
+/// costs something.
 fn last_slope(times: &[(usize, f64)]) -> f64 {
     let (first, last) = (times[0], times[times.len() - 1]);
     if times.len() == 1 {
@@ -125,7 +128,8 @@ fn last_slope(times: &[(usize, f64)]) -> f64 {
     rising.max(LEAST_SLOPE * first.1)
 }
 
-/// In passes of one token; the flattest curve known, of graphics processors up to 64 tokens, rises by 0.0047.
+/// In passes of one token; the flattest curve known, of graphics processors up to 64 tokens, rises
+/// by 0.0047.
 const LEAST_SLOPE: f64 = 0.004;
 
 fn slope(a: (usize, f64), b: (usize, f64)) -> f64 {

@@ -10,14 +10,15 @@ use shapes::{Rebuild, Reluctance, Shape};
 
 /// The time of a pass by its number of tokens, learned from the passes themselves.
 ///
-/// A pass's time is taken as `speed × prior(n) × correction(n)`. The speed follows whatever hits all passes alike (a
-/// longer context, a busy machine); the corrections are what the prior got wrong about single sizes. Only ratios
-/// between sizes matter to whoever sizes trees, so the speed cancels out. Corrections of sizes not seen for long
-/// fade, so that a size once measured at a bad moment gets another chance; passes of one token, which all others are
-/// weighed against, are asked for ([`wants_plain`](Self::wants_plain)).
+/// A pass's time is taken as `speed × prior(n) × correction(n)`. The speed follows whatever hits
+/// all passes alike (a longer context, a busy machine); the corrections are what the prior got
+/// wrong about single sizes. Only ratios between sizes matter to whoever sizes trees, so the speed
+/// cancels out. Corrections of sizes not seen for long fade, so that a size once measured at a bad
+/// moment gets another chance; passes of one token, which all others are weighed against, are asked
+/// for ([`wants_plain`](Self::wants_plain)).
 ///
-/// A pass shaped like the one before it uses that one's graph; what building one costs is learned from the passes that
-/// had to, beside passes of the same size that had not.
+/// A pass shaped like the one before it uses that one's graph; what building one costs is learned
+/// from the passes that had to, beside passes of the same size that had not.
 #[derive(Clone, Debug)]
 pub struct CostModel {
     curves: Vec<Curve>,
@@ -35,7 +36,8 @@ pub struct CostModel {
     /// Logarithms of the sizes.
     log_sizes: Vec<f64>,
     passes: usize,
-    /// Passes since the last of one token, and how far the last of those were from what was expected, as a logarithm.
+    /// Passes since the last of one token, and how far the last of those were from what was
+    /// expected, as a logarithm.
     since_plain: usize,
     plain_drift: f64,
     rebuild: Rebuild,
@@ -58,7 +60,8 @@ pub struct Pass {
     pub sequences: usize,
     /// Tokens in the cache before it.
     pub n_past: usize,
-    /// Whether it might have been larger: nobody asked for a plain pass, and there was room in cache and batch.
+    /// Whether it might have been larger: nobody asked for a plain pass, and there was room in
+    /// cache and batch.
     pub chosen: bool,
 }
 
@@ -74,14 +77,17 @@ struct Correction {
 pub const MOST_TOKENS: usize = 256;
 /// A surprise larger than this factor is a hiccup of the machine, and counts as this much.
 const HICCUP: f64 = 1.6;
-/// Passes of a size that must have used a graph again before one that did not is compared with them.
+/// Passes of a size that must have used a graph again before one that did not is compared with
+/// them.
 const KNOWN: u32 = 3;
 /// Of a pass's say in the shares, how much a further pass leaves.
 const SHARE_KEPT: f64 = 0.95;
-/// After this many passes one alone changes little, and the sizes are swept only every so many passes.
+/// After this many passes one alone changes little, and the sizes are swept only every so many
+/// passes.
 const SETTLED: usize = 64;
 const SWEEP: usize = 8;
-/// Passes after which one of one token is due: while those surprise or none was seen, and once they are as expected.
+/// Passes after which one of one token is due: while those surprise or none was seen, and once they
+/// are as expected.
 const FIRST_PLAIN: usize = 16;
 const NEXT_PLAIN: usize = 256;
 /// Passes of one token that are on average so far from what was expected, as a logarithm, surprise.
@@ -121,8 +127,8 @@ impl CostModel {
     /// Costs measured before, or guessed: corrected as passes show more.
     ///
     /// # Panics
-    /// If there is no curve, or one has no time of one token, or sizes that do not rise, or a time that is not positive
-    /// and finite.
+    /// If there is no curve, or one has no time of one token, or sizes that do not rise, or a time
+    /// that is not positive and finite.
     pub fn learned(mut curves: Vec<Curve>) -> Self {
         assert!(!curves.is_empty());
         for curve in &curves {
@@ -159,10 +165,12 @@ impl CostModel {
         self
     }
 
-    /// The same, where a change of shape is charged for building a graph alone: one and a half times what that takes, and at least a
-    /// twentieth of a pass. Otherwise it has to bring as much as it takes for nine passes of ten to find their graph. A device that
-    /// records graphs plays them back only where several passes alike follow each other; on a processor that costs some speed where
-    /// a graph takes next to nothing, and that is the price of one default that is right without a flag on both.
+    /// The same, where a change of shape is charged for building a graph alone: one and a half
+    /// times what that takes, and at least a twentieth of a pass. Otherwise it has to bring as much
+    /// as it takes for nine passes of ten to find their graph. A device that records graphs plays
+    /// them back only where several passes alike follow each other; on a processor that costs some
+    /// speed where a graph takes next to nothing, and that is the price of one default that is
+    /// right without a flag on both.
     pub fn with_free_shapes(mut self) -> Self {
         self.reluctance = None;
         if !self.fixed {
@@ -171,8 +179,8 @@ impl CostModel {
         self
     }
 
-    /// A guess for processors: the cost of a pass is close to linear in its tokens from a few on. `quantized` weights
-    /// are less bound by memory, so their further tokens cost more.
+    /// A guess for processors: the cost of a pass is close to linear in its tokens from a few on.
+    /// `quantized` weights are less bound by memory, so their further tokens cost more.
     pub fn cpu(quantized: bool) -> Self {
         let times = if quantized { CPU_QUANTIZED } else { CPU };
         Self::learned(vec![Curve::anywhere(times)])
@@ -188,8 +196,8 @@ impl CostModel {
         &self.current
     }
 
-    /// Seconds that a pass of `tokens` tokens takes longer with `more` tokens beside them; infinite as long as that is not
-    /// known, as before the first pass.
+    /// Seconds that a pass of `tokens` tokens takes longer with `more` tokens beside them; infinite
+    /// as long as that is not known, as before the first pass.
     pub fn seconds_of(&self, more: usize, tokens: usize) -> f64 {
         if more == 0 {
             0.0
@@ -201,7 +209,8 @@ impl CostModel {
         }
     }
 
-    /// The next pass has `ahead` tokens ahead of its tree, and comes after `n_past` tokens in the cache.
+    /// The next pass has `ahead` tokens ahead of its tree, and comes after `n_past` tokens in the
+    /// cache.
     pub fn expect(&mut self, n_past: usize, ahead: usize) {
         self.current.set_ahead(ahead);
         if !self.fixed {
@@ -210,7 +219,8 @@ impl CostModel {
         }
     }
 
-    /// Tells that the model did something else than these passes: the next one has its graph to build.
+    /// Tells that the model did something else than these passes: the next one has its graph to
+    /// build.
     pub fn interrupted(&mut self) {
         if !self.fixed {
             self.last = None;
@@ -220,9 +230,9 @@ impl CostModel {
 
     /// Whether the next pass had better be of one token.
     ///
-    /// All sizes are weighed against that one. A size that is not seen shares the corrections of its neighbours, so
-    /// where one token was taken to cost too much, trees are drafted in every step that do not pay, and nothing ever
-    /// shows it.
+    /// All sizes are weighed against that one. A size that is not seen shares the corrections of
+    /// its neighbours, so where one token was taken to cost too much, trees are drafted in every
+    /// step that do not pay, and nothing ever shows it.
     pub fn wants_plain(&self) -> bool {
         let seen = self.corrections.first().is_none_or(|it| it.seen > 0);
         let known = seen && self.plain_drift.abs() < SURPRISING;
@@ -287,7 +297,8 @@ impl CostModel {
         }
     }
 
-    /// Learns from a pass of `tokens` tokens that took `factor` times what was expected with this `correction`.
+    /// Learns from a pass of `tokens` tokens that took `factor` times what was expected with this
+    /// `correction`.
     fn correct(&mut self, tokens: usize, correction: f64, factor: f64, reusing: bool) {
         let surprise = factor.ln().clamp(-HICCUP.ln(), HICCUP.ln());
         if tokens == 1 {
@@ -301,7 +312,8 @@ impl CostModel {
         }
         slot.seen = slot.seen.saturating_add(1);
         slot.reusing = slot.reusing.saturating_add(u32::from(reusing));
-        // The first passes of a size teach most of it; the speed takes a small part of every surprise.
+        // The first passes of a size teach most of it; the speed takes a small part of every
+        // surprise.
         let share = share_of_next(slot.seen);
         slot.log += share * surprise;
         self.speed += 0.05 * surprise;
@@ -371,8 +383,8 @@ impl CostModel {
     }
 }
 
-/// The say of a surprise, of which `seen` are known with it: that of one in a mean with what was expected, and never less
-/// than a twentieth.
+/// The say of a surprise, of which `seen` are known with it: that of one in a mean with what was
+/// expected, and never less than a twentieth.
 fn share_of_next(seen: u32) -> f64 {
     (1.0 / f64::from(seen + 1)).max(0.05)
 }

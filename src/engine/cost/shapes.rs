@@ -6,17 +6,19 @@ use super::{HICCUP, Pass, share_of_next};
 const GRAPH_CELLS: usize = 256;
 /// A guess at the time to build a graph, in passes of one token.
 const REBUILD: f64 = 0.02;
-/// A change of shape is charged somewhat more than it was seen to cost: what a tree of another size will bring is a guess,
-/// that it costs is not.
+/// A change of shape is charged somewhat more than it was seen to cost: what a tree of another size
+/// will bring is a guess, that it costs is not.
 pub(super) const CAUTION: f64 = 1.5;
 /// And never less than a part of a pass.
 pub(super) const LEAST_RELUCTANCE: f64 = 0.05;
-/// Of the passes that could find the graph of the one before, the part that is to do so. Those that could not, after prompts and where
-/// the cache becomes longer, leave somewhat more than nine of ten. What that takes, and what it costs where graphs cost nothing, is in
-/// docs/decisions.md, "A change of shape".
+/// Of the passes that could find the graph of the one before, the part that is to do so. Those that
+/// could not, after prompts and where the cache becomes longer, leave somewhat more than nine of
+/// ten. What that takes, and what it costs where graphs cost nothing, is in docs/decisions.md, "A
+/// change of shape".
 pub(super) const HELD: f64 = 0.94;
-/// What a change has to bring at first for that, in passes of one token; the most; and how fast it follows: what a pass of another size
-/// adds to its logarithm, and one of the same size takes off, are this together.
+/// What a change has to bring at first for that, in passes of one token; the most; and how fast it
+/// follows: what a pass of another size adds to its logarithm, and one of the same size takes off,
+/// are this together.
 pub(super) const FIRST_RELUCTANCE: f64 = 1.0;
 pub(super) const MOST_RELUCTANCE: f64 = 4.0;
 const RELUCTANCE_STEP: f64 = 0.1;
@@ -69,8 +71,9 @@ impl Default for Rebuild {
 }
 
 impl Rebuild {
-    /// Learns from a pass that took `extra` passes of one token longer than without a graph to build. That is the
-    /// difference of two noisy times: it may be less than nothing, and counts as such, or the mean would be too high.
+    /// Learns from a pass that took `extra` passes of one token longer than without a graph to
+    /// build. That is the difference of two noisy times: it may be less than nothing, and counts as
+    /// such, or the mean would be too high.
     pub(super) fn learn(&mut self, extra: f64) {
         self.seen = self.seen.saturating_add(1);
         let share = share_of_next(self.seen);
@@ -78,8 +81,8 @@ impl Rebuild {
     }
 }
 
-/// What a change of size has to bring, in passes of one token, whatever a graph costs, so that most passes have the size of the one
-/// before.
+/// What a change of size has to bring, in passes of one token, whatever a graph costs, so that most
+/// passes have the size of the one before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reluctance(pub(super) f64);
 
@@ -90,7 +93,8 @@ impl Default for Reluctance {
 }
 
 impl Reluctance {
-    /// Learns from a pass that had the shape of the one before, or another: it stays as it is where so many have it as should.
+    /// Learns from a pass that had the shape of the one before, or another: it stays as it is where
+    /// so many have it as should.
     pub(super) fn learn(&mut self, held: bool) {
         let too_few = HELD - f64::from(u8::from(held));
         let next = self.0 * (RELUCTANCE_STEP * too_few).exp();

@@ -36,7 +36,8 @@ fn sizes_between_those_measured_are_interpolated() {
     );
 }
 
-/// Milliseconds measured with weights in Q4_0, whose kernels take four tokens at once. 64 tokens took 307.
+/// Milliseconds measured with weights in Q4_0, whose kernels take four tokens at once. 64 tokens
+/// took 307.
 const FOUR_AT_ONCE: [(usize, f64); 8] = [
     (1, 20.8),
     (2, 34.8),
@@ -50,7 +51,8 @@ const FOUR_AT_ONCE: [(usize, f64); 8] = [
 
 #[test]
 fn larger_passes_than_measured_go_on_with_the_slope_of_the_larger_half() {
-    // Not of the last step, which falls, and not the mean, in which the second token counts as much as the rest.
+    // Not of the last step, which falls, and not the mean, in which the second token counts as much
+    // as the rest.
     let expected = 59.1 + 56.0 * (59.1 - 34.3) / 4.0;
     assert!((interpolate(&FOUR_AT_ONCE, 64) - expected).abs() < 1e-9);
     // The half by size, not by number.

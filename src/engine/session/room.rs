@@ -45,8 +45,9 @@ impl<M: TargetModel> Session<M> {
         self.text.len() - self.model.n_past()
     }
 
-    /// Whether what was accepted of a tree had better be decoded again, with the next tree, than be kept in the cache.
-    /// Keeping it takes two calls for each branch that parts from it, each of which scans the cache.
+    /// Whether what was accepted of a tree had better be decoded again, with the next tree, than be
+    /// kept in the cache. Keeping it takes two calls for each branch that parts from it, each of
+    /// which scans the cache.
     pub(super) fn had_better_be_decoded_again(
         &self,
         tree: &DraftTree,
@@ -55,7 +56,8 @@ impl<M: TargetModel> Session<M> {
     ) -> bool {
         let capacity = self.options.draft_tree_capacity.min(self.model.n_batch());
         let count = accepted.path.len();
-        // It takes the place of guesses: of the unlikeliest, if there are few. And there must be a next tree.
+        // It takes the place of guesses: of the unlikeliest, if there are few. And there must be a
+        // next tree.
         if !self.options.method.weighs_cost()
             || count == 0
             || AGAIN * count > capacity

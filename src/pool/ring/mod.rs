@@ -1,13 +1,14 @@
 //! Tokens in a ring, with chains through all places that share a context.
 //!
-//! For each context length in [`ORDERS`] there is a table from the hash of so many tokens to the newest place that
-//! ends with them, and at every place a link to the next older one: what zstd and others call hash chains. A
-//! lookup walks the chain of the longest context first and compares tokens, so that neither a collision nor a
-//! stale link ever makes a false match.
+//! For each context length in [`ORDERS`] there is a table from the hash of so many tokens to the
+//! newest place that ends with them, and at every place a link to the next older one: what zstd and
+//! others call hash chains. A lookup walks the chain of the longest context first and compares
+//! tokens, so that neither a collision nor a stale link ever makes a false match.
 //!
-//! All cells are atomics: one writer may append while others search. The writer first raises the floor, then
-//! overwrites what fell below it; a reader looks at the floor again when it is done and drops what fell meanwhile.
-//! Relaxed loads and stores cost what plain ones do, so the pool of a single request uses the same ring.
+//! All cells are atomics: one writer may append while others search. The writer first raises the
+//! floor, then overwrites what fell below it; a reader looks at the floor again when it is done and
+//! drops what fell meanwhile. Relaxed loads and stores cost what plain ones do, so the pool of a
+//! single request uses the same ring.
 
 mod search;
 mod writer;
@@ -20,15 +21,15 @@ use crate::TokenId;
 
 pub(super) use writer::Writer;
 
-/// Context lengths that have chains. The short ones stand close, because there the chains are long and a chain
-/// whose places all match equally far can be left as soon as enough are found.
+/// Context lengths that have chains. The short ones stand close, because there the chains are long
+/// and a chain whose places all match equally far can be left as soon as enough are found.
 const ORDERS: [usize; 7] = [1, 2, 3, 4, 8, 16, 32];
 
 /// Largest capacity: the chains of all orders are numbered in 32 bits.
 const MAX_CAPACITY: usize = 1 << 29;
 
-/// Smallest capacity. Contexts are hashed over the last 32 tokens, of which a document that is forgotten from its
-/// start may hold fewer; they must not have been overwritten yet.
+/// Smallest capacity. Contexts are hashed over the last 32 tokens, of which a document that is
+/// forgotten from its start may hold fewer; they must not have been overwritten yet.
 const MIN_CAPACITY: usize = 1 << 6;
 
 /// Hashes are polynomials in this number over the mixed tokens, newest token last, modulo 2^64.
@@ -45,7 +46,8 @@ fn as_link(position: u64) -> u32 {
     (position as u32).wrapping_add(1)
 }
 
-/// Token text of bounded length with its chains. See the module for who may do what at the same time.
+/// Token text of bounded length with its chains. See the module for who may do what at the same
+/// time.
 pub(super) struct Ring {
     mask: u64,
     /// Hashes are shifted by this to number a chain.

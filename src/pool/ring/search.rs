@@ -11,11 +11,13 @@ use crate::pool::suffix::insert_ranked;
 /// Most places that a lookup compares for each context length, newest first.
 const PROBES: usize = 64;
 
-/// Most links that a lookup follows for each context length: collisions and text still being written count here.
+/// Most links that a lookup follows for each context length: collisions and text still being
+/// written count here.
 const STEPS: usize = 4 * PROBES;
 
 impl Ring {
-    /// [`Retrieve::matches_into`](crate::pool::Retrieve::matches_into); positions count from `base`.
+    /// [`Retrieve::matches_into`](crate::pool::Retrieve::matches_into); positions count from
+    /// `base`.
     pub(in crate::pool) fn matches_into(
         &self,
         tail: &[TokenId],
@@ -52,7 +54,8 @@ impl Ring {
         found.retain(|place| place.next as u64 + base >= floor + place.len as u64);
     }
 
-    /// The newest place of each chain that `tail` belongs to, and how many orders `tail` is long enough for.
+    /// The newest place of each chain that `tail` belongs to, and how many orders `tail` is long
+    /// enough for.
     fn chains_of(&self, tail: &[TokenId]) -> ([u32; ORDERS.len()], usize) {
         let mut heads = [0; ORDERS.len()];
         let mut orders = 0;
@@ -117,7 +120,8 @@ impl Search<'_> {
         false
     }
 
-    /// Whether as many places are wanted as were found, and none that is still to be found can be better.
+    /// Whether as many places are wanted as were found, and none that is still to be found can be
+    /// better.
     fn is_settled(&self, found: &[SuffixMatch]) -> bool {
         found.len() == self.limit && found.last().is_some_and(|worst| worst.len >= self.most)
     }

@@ -86,8 +86,8 @@ impl Writer {
         fence(Release);
     }
 
-    /// A larger ring with the same text at the same positions, if `more` tokens do not fit into `ring` although
-    /// they may be held.
+    /// A larger ring with the same text at the same positions, if `more` tokens do not fit into
+    /// `ring` although they may be held.
     pub(in crate::pool) fn grown(&mut self, ring: &Ring, more: usize) -> Option<Ring> {
         let (floor, end) = ring.range();
         let wanted = ((end - floor) as usize)
@@ -115,8 +115,8 @@ impl Writer {
         Some(larger)
     }
 
-    /// Forgets the oldest documents until `more` tokens may be added. The open document, if it is the only one, is
-    /// forgotten from its start.
+    /// Forgets the oldest documents until `more` tokens may be added. The open document, if it is
+    /// the only one, is forgotten from its start.
     ///
     /// What falls below the floor may be overwritten from now on.
     pub(in crate::pool) fn make_room(&mut self, ring: &Ring, more: usize) {
@@ -136,7 +136,8 @@ impl Writer {
         fence(Release);
     }
 
-    /// Adds tokens, for which there must be room. Readers see them after [`publish`](Self::publish).
+    /// Adds tokens, for which there must be room. Readers see them after
+    /// [`publish`](Self::publish).
     pub(in crate::pool) fn push(&mut self, ring: &Ring, tokens: &[TokenId]) {
         let mut chains = [[NO_CHAIN; ORDERS.len()]; BLOCK];
         for block in tokens.chunks(BLOCK) {

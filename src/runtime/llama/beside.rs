@@ -12,14 +12,16 @@ use llama_cpp_2::model::LlamaModel;
 
 use crate::runtime::kv::KvOp;
 
-/// A llama.cpp context, and a thread that puts its KV cache in order while the decoding thread drafts, and reads what it needs of the
-/// logits of the last decode.
+/// A llama.cpp context, and a thread that puts its KV cache in order while the decoding thread
+/// drafts, and reads what it needs of the logits of the last decode.
 ///
-/// The thread starts with the first calls that are [handed over](Self::hand_over), and ends with the context.
+/// The thread starts with the first calls that are [handed over](Self::hand_over), and ends with
+/// the context.
 pub(super) struct Context<'a> {
-    /// `None` while the other thread has it. The lifetime is really `'a`: the context never leaves this struct and
-    /// the thread, which gives it back before the struct goes. (If the struct is forgotten instead, so is the context, and
-    /// the calls under way touch nothing that goes with the model.)
+    /// `None` while the other thread has it. The lifetime is really `'a`: the context never leaves
+    /// this struct and the thread, which gives it back before the struct goes. (If the struct is
+    /// forgotten instead, so is the context, and the calls under way touch nothing that goes with
+    /// the model.)
     here: Option<LlamaContext<'static>>,
     /// The rows of the last decode, while the other thread has the context.
     rows: Vec<Row>,
@@ -68,8 +70,8 @@ struct Job {
 
 impl<'a> Context<'a> {
     pub(super) fn new(context: LlamaContext<'a>) -> Self {
-        // SAFETY: only the lifetime changes. It says that the model outlives the context, and this struct, which has
-        // the lifetime instead, does not go before the context.
+        // SAFETY: only the lifetime changes. It says that the model outlives the context, and this
+        // struct, which has the lifetime instead, does not go before the context.
         let context = unsafe { std::mem::transmute::<LlamaContext<'a>, LlamaContext<'_>>(context) };
         Self {
             here: Some(context),
@@ -89,7 +91,8 @@ impl<'a> Context<'a> {
         if let (None, Helper::Runs { todo, done, .. }) = (&self.here, &self.helper) {
             self.rows.clear();
             let job = match todo.try_recv() {
-                // The thread has not had its turn, and whether it will soon is for the scheduler to say.
+                // The thread has not had its turn, and whether it will soon is for the scheduler to
+                // say.
                 Ok(mut job) => {
                     job.run();
                     Some(job)
@@ -109,16 +112,17 @@ impl<'a> Context<'a> {
             Some(context) => logits(context, number),
             None => {
                 let row = &self.rows[number];
-                // SAFETY: the slice was the context's own. It lies in the buffer that decoding puts logits into, which only
-                // decoding writes and moves, and which goes with the context. Decoding takes `get`, which needs `self` for
-                // itself; the other thread changes the cache's tables only, and gives the context back or forgets it.
+                // SAFETY: the slice was the context's own. It lies in the buffer that decoding puts
+                // logits into, which only decoding writes and moves, and which goes with the
+                // context. Decoding takes `get`, which needs `self` for itself; the other thread
+                // changes the cache's tables only, and gives the context back or forgets it.
                 unsafe { std::slice::from_raw_parts(row.start.as_ptr(), row.len) }
             }
         }
     }
 
-    /// Begins to do what `ops` say, and leaves them empty. The last batch had the logits of its first `rows` tokens
-    /// computed, which can be read in the meantime.
+    /// Begins to do what `ops` say, and leaves them empty. The last batch had the logits of its
+    /// first `rows` tokens computed, which can be read in the meantime.
     pub(super) fn hand_over(&mut self, ops: &mut Vec<KvOp>, rows: usize) {
         self.get();
         if matches!(self.helper, Helper::NotYet) {
@@ -178,7 +182,8 @@ impl Helper {
             for mut job in orders {
                 seat.leave(job.processor);
                 if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
-                    // Whoever reads rows meanwhile must not find them freed. The closed channel tells.
+                    // Whoever reads rows meanwhile must not find them freed. The closed channel
+                    // tells.
                     std::mem::forget(job);
                     break;
                 }
@@ -234,9 +239,9 @@ pub(super) fn apply(context: &mut LlamaContext<'_>, ops: &mut Vec<KvOp>) {
 
 /// Where the other thread may run.
 ///
-/// Beside a pool of threads that wait for work by spinning, as the model's do on a processor, all processors look taken,
-/// and Linux leaves a thread that wakes up on the one where it ran last. Where that is the decoding thread's, the two
-/// take turns instead of running side by side.
+/// Beside a pool of threads that wait for work by spinning, as the model's do on a processor, all
+/// processors look taken, and Linux leaves a thread that wakes up on the one where it ran last.
+/// Where that is the decoding thread's, the two take turns instead of running side by side.
 #[cfg(target_os = "linux")]
 struct Seat(Option<rustix::thread::CpuSet>);
 

@@ -1,11 +1,13 @@
 //! The best candidates of rows of logits, picked while llama.cpp copies the rows.
 //!
-//! After a pass llama.cpp copies the rows of all its tokens to where they can be read: 8 MB for 64 tokens and 32,000 logits. Who looks for the
-//! best of each then fetches all of that from memory once more, which takes longer than looking. Where the rows were computed on the
-//! processor, they are copied here instead, and looked through on the way. The copies are the same.
+//! After a pass llama.cpp copies the rows of all its tokens to where they can be read: 8 MB for 64
+//! tokens and 32,000 logits. Who looks for the best of each then fetches all of that from memory
+//! once more, which takes longer than looking. Where the rows were computed on the processor, they
+//! are copied here instead, and looked through on the way. The copies are the same.
 //!
-//! A row is known again by where it was copied to. llama.cpp may put rows in another order there before it shows them (it does for batches
-//! that are computed sequence by sequence, which trees are not). To notice it, a row is also asked whether its best is where it was found.
+//! A row is known again by where it was copied to. llama.cpp may put rows in another order there
+//! before it shows them (it does for batches that are computed sequence by sequence, which trees
+//! are not). To notice it, a row is also asked whether its best is where it was found.
 
 use crate::draft::ROW_CANDIDATES;
 use crate::verify::{Candidate, Row};
@@ -17,7 +19,8 @@ pub(super) struct Best {
     start: usize,
     /// Logits of a row.
     len: usize,
-    /// [`ROW_CANDIDATES`] for each row. Nothing, if a row had fewer: one of little but NaN. Whoever wants such rows looks for himself.
+    /// [`ROW_CANDIDATES`] for each row. Nothing, if a row had fewer: one of little but NaN. Whoever
+    /// wants such rows looks for himself.
     candidates: Option<Vec<Candidate>>,
 }
 
@@ -111,10 +114,12 @@ mod copies {
         decode()
     }
 
-    /// Copies `size` bytes of a tensor from `offset` on to `to`, if they are rows to be looked through; `false` if not.
+    /// Copies `size` bytes of a tensor from `offset` on to `to`, if they are rows to be looked
+    /// through; `false` if not.
     ///
     /// # Safety
-    /// As llama.cpp calls it: the tensor is computed by the backend, and there is room at `to`, which is elsewhere.
+    /// As llama.cpp calls it: the tensor is computed by the backend, and there is room at `to`,
+    /// which is elsewhere.
     unsafe extern "C" fn copy(
         backend: sys::ggml_backend_t,
         tensor: *const sys::ggml_tensor,
@@ -139,7 +144,8 @@ mod copies {
             if !here || are_left_to_llama(false) {
                 return false;
             }
-            // SAFETY: the tensor has so much, and the caller's promises. The host sees what was computed when the backend is done.
+            // SAFETY: the tensor has so much, and the caller's promises. The host sees what was
+            // computed when the backend is done.
             unsafe {
                 sys::ggml_backend_synchronize(backend);
                 let count = rows * len;
@@ -152,7 +158,8 @@ mod copies {
         FOUND.try_with(note).unwrap_or(false)
     }
 
-    /// Whether a tensor's first `size` bytes are numbers in single precision, computed by the processor, where it can read them.
+    /// Whether a tensor's first `size` bytes are numbers in single precision, computed by the
+    /// processor, where it can read them.
     ///
     /// # Safety
     /// Both are llama.cpp's.
@@ -325,7 +332,8 @@ mod tests {
         mut what: impl FnMut(sys::ggml_backend_t, *const sys::ggml_tensor),
     ) {
         crate::runtime::llama::devices();
-        // SAFETY: all of it is made here, has the room that it is said to have, and is freed in the end.
+        // SAFETY: all of it is made here, has the room that it is said to have, and is freed in the
+        // end.
         unsafe {
             let cpu = sys::GGML_BACKEND_DEVICE_TYPE_CPU;
             let backend = sys::ggml_backend_init_by_type(cpu, std::ptr::null());

@@ -25,8 +25,8 @@ pub fn devices() -> Vec<String> {
         .collect()
 }
 
-/// What llama.cpp's backends were built for, in its own words: instruction sets, OpenMP, kernels of its own. Programs that
-/// differ in it differ in what a pass costs.
+/// What llama.cpp's backends were built for, in its own words: instruction sets, OpenMP, kernels of
+/// its own. Programs that differ in it differ in what a pass costs.
 pub fn system() -> &'static str {
     // llama.cpp puts it together in one buffer for all callers.
     static SYSTEM: LazyLock<String> = LazyLock::new(|| {
@@ -39,7 +39,8 @@ pub fn system() -> &'static str {
     &SYSTEM
 }
 
-/// The threads that a context gets if its options name no number: one per core that this process may use.
+/// The threads that a context gets if its options name no number: one per core that this process
+/// may use.
 pub fn default_threads() -> u32 {
     super::engine::cores()
 }

@@ -99,10 +99,11 @@ pub(super) fn backend() -> &'static LlamaBackend {
     })
 }
 
-/// Runs `load` in a thread that ends. llama.cpp's threads are OpenMP's, and those that help to load a model would stay for as long as
-/// the thread that they helped: with more threads than processors, OpenMP's sleep whenever they wait for each other, and a pass waits
-/// hundreds of times. A model that is used by another thread than loaded it would be slow (see "A thread to load in" in
-/// docs/decisions.md).
+/// Runs `load` in a thread that ends. llama.cpp's threads are OpenMP's, and those that help to load
+/// a model would stay for as long as the thread that they helped: with more threads than
+/// processors, OpenMP's sleep whenever they wait for each other, and a pass waits hundreds of
+/// times. A model that is used by another thread than loaded it would be slow (see "A thread to
+/// load in" in docs/decisions.md).
 fn in_a_thread_of_its_own<T: Send>(load: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| match scope.spawn(load).join() {
         Ok(loaded) => loaded,
@@ -202,12 +203,14 @@ impl Engine {
         self.memory_cannot_be_cut(options.swa_full)
     }
 
-    /// Whether attention is computed in one fused kernel, for these options: [`FlashAttention::Auto`] is left to llama.cpp
-    /// on a graphics processor, and decided here on others.
+    /// Whether attention is computed in one fused kernel, for these options:
+    /// [`FlashAttention::Auto`] is left to llama.cpp on a graphics processor, and decided here on
+    /// others.
     ///
-    /// llama.cpp's fused kernel for processors reads the whole cache once for every token of a small pass. The plain kernels
-    /// read it once for the pass, which makes a draft's tokens cheaper the longer the text is. They take a few calls
-    /// more, which shows beside tiny models only, and room for all scores of a layer.
+    /// llama.cpp's fused kernel for processors reads the whole cache once for every token of a
+    /// small pass. The plain kernels read it once for the pass, which makes a draft's tokens
+    /// cheaper the longer the text is. They take a few calls more, which shows beside tiny models
+    /// only, and room for all scores of a layer.
     pub fn flash_attention(&self, options: &ContextOptions) -> FlashAttention {
         const TINY: u64 = 256 << 20;
         const MOST_SCORES: u64 = 1 << 30;
@@ -229,9 +232,9 @@ impl Engine {
         }
     }
 
-    /// Most tokens computed at once, with these options: if they don't say, llama.cpp's own 512 on a graphics processor and
-    /// 256 on others, where 512 is slower for prompts with AMX and brought nothing elsewhere
-    /// (docs/decisions.md, "256 tokens of a prompt at once").
+    /// Most tokens computed at once, with these options: if they don't say, llama.cpp's own 512 on
+    /// a graphics processor and 256 on others, where 512 is slower for prompts with AMX and brought
+    /// nothing elsewhere (docs/decisions.md, "256 tokens of a prompt at once").
     pub fn n_ubatch(&self, options: &ContextOptions) -> u32 {
         let suits = if self.is_on_gpu() { 512 } else { 256 };
         let most = options.n_batch.max(1);
@@ -251,8 +254,9 @@ impl Engine {
         let n_ctx = options.n_ctx.unwrap_or(self.n_ctx_train()).max(1);
         let capacity = options.draft_tree_capacity.max(1);
         let batch = options.n_batch.max(1).max(small(capacity));
-        // One sequence per leaf, and no tree has more leaves than drafted nodes. llama.cpp also wants to be able
-        // to give out a row for each sequence, and gives out no more rows than a batch has tokens.
+        // One sequence per leaf, and no tree has more leaves than drafted nodes. llama.cpp also
+        // wants to be able to give out a row for each sequence, and gives out no more rows than a
+        // batch has tokens.
         let sequences = match self.cannot_draft(options) {
             Some(_) => 0,
             None => (capacity - 1)
@@ -316,9 +320,10 @@ impl Engine {
         Ok(Session::new(self.context(&context)?, options).with_cost(self.cost_model()))
     }
 
-    /// The kernels of this crate that compute passes of two tokens and more, which decides what they cost; `None` if llama.cpp's do.
-    /// They are for weights in F16, Q8_0, Q4_0, Q4_K and Q6_K, and with AMX in Q5_K, on processors, in programs that are
-    /// linked as this crate's own are ("Weights ahead of time" in docs/decisions.md).
+    /// The kernels of this crate that compute passes of two tokens and more, which decides what
+    /// they cost; `None` if llama.cpp's do. They are for weights in F16, Q8_0, Q4_0, Q4_K and Q6_K,
+    /// and with AMX in Q5_K, on processors, in programs that are linked as this crate's own are
+    /// ("Weights ahead of time" in docs/decisions.md).
     pub fn few_token_kernels(&self) -> Option<String> {
         self.kernels().map(|kernels| kernels.name)
     }
@@ -331,15 +336,16 @@ impl Engine {
         products::in_use(&info.quantization, info.embedding_length)
     }
 
-    /// What is known of the cost of a pass before the first: a guess by the kind of device and of weights.
+    /// What is known of the cost of a pass before the first: a guess by the kind of device and of
+    /// weights.
     pub fn cost_model(&self) -> CostModel {
         if self.is_on_gpu() {
             CostModel::gpu()
         } else {
             let stored = self.info().quantization;
             let quantized = !["F32", "F16", "BF16"].contains(&stored.as_str());
-            // With them, a few tokens take less still, but that is soon learned, while a guess that is too low drafts in vain
-            // where there is nothing to draft from.
+            // With them, a few tokens take less still, but that is soon learned, while a guess that
+            // is too low drafts in vain where there is nothing to draft from.
             let ours = self.kernels().is_some_and(|kernels| kernels.most);
             CostModel::cpu(quantized && !ours)
         }
@@ -435,7 +441,8 @@ fn check_magic(path: &Path) -> Result<(), LoadError> {
 /// What llama.cpp logged as an error, without its function names; else what the binding says.
 fn cause(error: &dyn std::fmt::Display) -> String {
     let errors = log::take_errors();
-    // The loader's summary names the cause, except where reading the header failed: then the first line does.
+    // The loader's summary names the cause, except where reading the header failed: then the first
+    // line does.
     let summary = errors
         .iter()
         .filter_map(|line| line.split_once("error loading model: "))

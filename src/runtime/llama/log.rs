@@ -1,7 +1,7 @@
 //! What llama.cpp logs.
 //!
-//! llama.cpp reports the cause of a failure only in its log, and its log is far too long to show. So the log is
-//! kept quiet, and its latest errors are kept for the error message that needs them.
+//! llama.cpp reports the cause of a failure only in its log, and its log is far too long to show.
+//! So the log is kept quiet, and its latest errors are kept for the error message that needs them.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;

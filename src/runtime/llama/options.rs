@@ -13,9 +13,9 @@ pub struct ModelOptions {
     pub n_gpu_layers: Option<u32>,
     /// Map the file instead of reading it.
     pub use_mmap: bool,
-    /// Compute passes of two tokens and more with llama.cpp's own kernels, where this crate has some
-    /// ([`Engine::few_token_kernels`](super::Engine::few_token_kernels)), and leave copying their rows to it as well. All models of a
-    /// process have to say the same.
+    /// Compute passes of two tokens and more with llama.cpp's own kernels, where this crate has
+    /// some ([`Engine::few_token_kernels`](super::Engine::few_token_kernels)), and leave copying
+    /// their rows to it as well. All models of a process have to say the same.
     pub llama_kernels: bool,
     /// Read only the header, for [`Engine::info`](super::Engine::info); no context can be made.
     pub info_only: bool,
@@ -110,7 +110,8 @@ pub struct ContextOptions {
     pub n_ctx: Option<u32>,
     /// Most tokens handed to llama.cpp at once; the draft tree's capacity is always granted.
     pub n_batch: u32,
-    /// Most tokens computed at once; `None` for what suits the device ([`Engine::n_ubatch`](super::Engine::n_ubatch)).
+    /// Most tokens computed at once; `None` for what suits the device
+    /// ([`Engine::n_ubatch`](super::Engine::n_ubatch)).
     pub n_ubatch: Option<u32>,
     /// Threads; `None` for one per core.
     pub threads: Option<u32>,
@@ -120,8 +121,8 @@ pub struct ContextOptions {
     pub cache_type_k: CacheType,
     /// How values are stored.
     pub cache_type_v: CacheType,
-    /// Whether models with sliding-window attention get a full cache. With the small one nothing can be
-    /// drafted, since it cannot be cut back.
+    /// Whether models with sliding-window attention get a full cache. With the small one nothing
+    /// can be drafted, since it cannot be cut back.
     pub swa_full: bool,
     /// Largest draft tree that will be decoded, the root counted.
     pub draft_tree_capacity: usize,

@@ -36,12 +36,14 @@ pub struct LlamaTarget<'a> {
     kv_time: Duration,
 }
 
-/// Sequences of a tree from which on moving cells after its pass takes so long that it is done beside the decoding thread.
+/// Sequences of a tree from which on moving cells after its pass takes so long that it is done
+/// beside the decoding thread.
 const MANY: usize = 16;
 
-/// Nanoseconds that a call to the cache takes, and more for each of its cells; and what is done beside it for each node of a tree,
-/// drafting above all. Measured on one machine: with 2,304 cells 2.6 to 3.3 us a call, with 16,384 9 to 10, and 385 us for 64 nodes; on
-/// another, where rows were looked through as they were copied, 130 us.
+/// Nanoseconds that a call to the cache takes, and more for each of its cells; and what is done
+/// beside it for each node of a tree, drafting above all. Measured on one machine: with 2,304 cells
+/// 2.6 to 3.3 us a call, with 16,384 9 to 10, and 385 us for 64 nodes; on another, where rows were
+/// looked through as they were copied, 130 us.
 const CALL: f64 = 1_800.0;
 const CELL: f64 = 0.45;
 const NODE: f64 = 2_000.0;
@@ -64,8 +66,8 @@ impl<'a> LlamaTarget<'a> {
         let sequences = max_leaves.max(1);
         let ids = (0..).take(sequences);
         Self {
-            // `LlamaBatch::add` checks the number of tokens but not the number of sequence ids, so room for
-            // all there are is made for every token.
+            // `LlamaBatch::add` checks the number of tokens but not the number of sequence ids, so
+            // room for all there are is made for every token.
             batch: LlamaBatch::new(
                 context.n_batch() as usize,
                 i32::try_from(sequences).expect("at most 256"),
@@ -109,8 +111,8 @@ impl<'a> LlamaTarget<'a> {
             )
         };
         if self.max_leaves == 0 && self.ops.iter().any(empties) {
-            // Recurrent memories take no other call, and nothing else is asked of them. It also wipes the buffers,
-            // which takes time.
+            // Recurrent memories take no other call, and nothing else is asked of them. It also
+            // wipes the buffers, which takes time.
             context.clear_kv_cache();
             self.ops.clear();
         }
@@ -214,7 +216,8 @@ impl TargetModel for LlamaTarget<'_> {
         self.apply_ops();
         self.batch.clear();
         for (token, pos, sequences) in self.ledger.batch(missing, tree) {
-            // Nobody reads the rows of what was missing, but a graph serves again only for as many rows as before.
+            // Nobody reads the rows of what was missing, but a graph serves again only for as many
+            // rows as before.
             let ids = &self.sequence_ids[sequences];
             add(&mut self.batch, token, pos, ids, true);
         }
@@ -234,7 +237,8 @@ impl TargetModel for LlamaTarget<'_> {
         if !self.moves_beside() {
             return self.apply_ops();
         }
-        // The next tree will mostly lie on as many sequences, so they are brought in step along with it.
+        // The next tree will mostly lie on as many sequences, so they are brought in step along
+        // with it.
         self.ledger.catch_up(&mut self.ops);
         let start = Instant::now();
         self.context

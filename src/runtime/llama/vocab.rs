@@ -54,16 +54,17 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
-    /// The tokens of a text that starts a conversation. Special tokens written out in the text are recognised;
-    /// the beginning-of-sequence token is added if the model wants it.
+    /// The tokens of a text that starts a conversation. Special tokens written out in the text are
+    /// recognised; the beginning-of-sequence token is added if the model wants it.
     pub fn tokenize(&self, text: &str) -> Vec<TokenId> {
         self.raw(text, true)
     }
 
     /// The tokens of a text that goes on where others ended: nothing is added before it.
     pub fn tokenize_continuation(&self, text: &str) -> Vec<TokenId> {
-        // SentencePiece vocabularies put a space before a text, which would be wrong in mid-text. A byte
-        // that never joins with its neighbours takes the space upon itself and is cut off with it.
+        // SentencePiece vocabularies put a space before a text, which would be wrong in mid-text. A
+        // byte that never joins with its neighbours takes the space upon itself and is cut off with
+        // it.
         const GUARD: &str = "\u{1}";
         let tokens = self.raw(text, false);
         let starts_special = tokens.first().is_some_and(|&t| self.is_control(t));
@@ -78,11 +79,12 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
-    /// The tokens that lead from an answer to the next: what closes the one, the new message, what opens the
-    /// other, as [`ChatTemplate::next_turn`](crate::runtime::ChatTemplate::next_turn) gives it.
+    /// The tokens that lead from an answer to the next: what closes the one, the new message, what
+    /// opens the other, as [`ChatTemplate::next_turn`](crate::runtime::ChatTemplate::next_turn)
+    /// gives it.
     ///
-    /// `last` is the last token of the conversation. If the model ended its answer itself, the end that the
-    /// template writes is already there.
+    /// `last` is the last token of the conversation. If the model ended its answer itself, the end
+    /// that the template writes is already there.
     pub fn tokenize_next_turn(&self, text: &str, last: Option<TokenId>) -> Vec<TokenId> {
         let mut tokens = self.tokenize_continuation(text);
         if !last.is_some_and(|token| self.is_end(token)) {
@@ -96,8 +98,8 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
-    /// The tokens of an answer on record, which began right after what opens answers. SentencePiece vocabularies put
-    /// the space before it that templates leave to the model.
+    /// The tokens of an answer on record, which began right after what opens answers. SentencePiece
+    /// vocabularies put the space before it that templates leave to the model.
     pub fn tokenize_answer(&self, text: &str) -> Vec<TokenId> {
         self.raw(text, false)
     }
@@ -111,7 +113,8 @@ impl<'a> Vocabulary<'a> {
             .map(|token| token.0.cast_unsigned())
     }
 
-    /// The tokens of a text that stands for itself, as a document of a corpus does: nothing is added.
+    /// The tokens of a text that stands for itself, as a document of a corpus does: nothing is
+    /// added.
     pub fn tokenize_document(&self, text: &str) -> Vec<TokenId> {
         self.raw(text, false)
     }

@@ -79,7 +79,8 @@ impl Naive {
         self.floor.max(*before.unwrap_or(&0))
     }
 
-    /// Every place where `tail`'s last token stands, with how far it agrees; whether something follows or not.
+    /// Every place where `tail`'s last token stands, with how far it agrees; whether something
+    /// follows or not.
     fn places(&self, tail: &[TokenId], max_len: usize) -> Vec<SuffixMatch> {
         let mut found: Vec<_> = (self.floor + 1..=self.text.len())
             .filter_map(|next| {

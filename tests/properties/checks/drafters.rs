@@ -4,7 +4,8 @@ use logitspec::TokenId;
 use logitspec::draft::{DraftInput, DraftTree, Drafter, NodeId, PassCost, ROOT, Verified};
 use logitspec::runtime::ScriptedModel;
 
-/// Hands everything on to another drafter, and panics if the engine breaks its side of the contract.
+/// Hands everything on to another drafter, and panics if the engine breaks its side of the
+/// contract.
 pub struct Watching {
     pub inner: Box<dyn Drafter>,
     pub greedy: bool,
@@ -79,8 +80,8 @@ impl Drafter for Watching {
     }
 }
 
-/// Grows anything anywhere: equal siblings, chains beyond every limit, half of it cut off again, and now and then a
-/// token that no vocabulary has.
+/// Grows anything anywhere: equal siblings, chains beyond every limit, half of it cut off again,
+/// and now and then a token that no vocabulary has.
 pub struct Wild {
     pub random: fastrand::Rng,
     pub n_vocab: usize,

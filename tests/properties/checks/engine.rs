@@ -35,7 +35,8 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Any numbers make a scenario. `failures` are (decodes since the last failure, whether half-way).
+    /// Any numbers make a scenario. `failures` are (decodes since the last failure, whether
+    /// half-way).
     pub fn new(setup: [u8; 16], failures: &[(u8, bool)]) -> Self {
         let [
             vocab,
@@ -168,7 +169,8 @@ impl Scenario {
         }
     }
 
-    /// Flat, so steep that hardly anything pays, or learned on the way, from times that no two runs share.
+    /// Flat, so steep that hardly anything pays, or learned on the way, from times that no two runs
+    /// share.
     fn cost(&self) -> CostModel {
         match self.seed % 4 {
             0 => CostModel::flat(),
@@ -244,7 +246,8 @@ impl Talk {
         }
     }
 
-    /// A prompt of `number` tokens that quotes the text; called off after so many reports of progress.
+    /// A prompt of `number` tokens that quotes the text; called off after so many reports of
+    /// progress.
     fn prompt(&mut self, number: usize, patience: usize) {
         let before = self.plain.text.len();
         let token = |at: usize| match self.plain.text.get((at * 31 + number) % (before + 3)) {

@@ -35,7 +35,8 @@ fn tokens_to(tree: &DraftTree, node: NodeId) -> Vec<TokenId> {
         .collect()
 }
 
-/// Grows a tree in which the model's own words are common: each push is (where, token, whether to merge).
+/// Grows a tree in which the model's own words are common: each push is (where, token, whether to
+/// merge).
 fn grown(seed: u8, root: TokenId, pushes: &[(u16, u8, bool)]) -> DraftTree {
     let mut tree = DraftTree::new(root, TreeLimits::nodes(256));
     for &(at, token, merges) in pushes {
@@ -56,8 +57,8 @@ fn grown(seed: u8, root: TokenId, pushes: &[(u16, u8, bool)]) -> DraftTree {
     tree
 }
 
-/// The longest path whose tokens the model says itself, up to a stop; among equals the one that turns off to
-/// the earlier child.
+/// The longest path whose tokens the model says itself, up to a stop; among equals the one that
+/// turns off to the earlier child.
 fn expected(seed: u8, tree: &DraftTree, stop: Option<TokenId>) -> Vec<NodeId> {
     let agrees = |&node: &NodeId| {
         let tokens = tokens_to(tree, node);

@@ -8,7 +8,8 @@ use logitspec::runtime::{KvLedger, KvOp, SeqId, SimulatedKv, TreeLayout};
 
 use super::tree::{self, Growth};
 
-/// Something that happens to a cache: what (see [`Cache::happen`]), a number for it, and, for a step, how its tree grows.
+/// Something that happens to a cache: what (see [`Cache::happen`]), a number for it, and, for a
+/// step, how its tree grows.
 pub type Event = (u8, u8, Vec<Growth>);
 
 const CELLS: usize = 256;
@@ -32,7 +33,8 @@ impl Cache {
         self.cells.visible(seq, usize::MAX).len()
     }
 
-    /// Between steps: every sequence holds the first so many committed tokens at 0.., and nothing else is there.
+    /// Between steps: every sequence holds the first so many committed tokens at 0.., and nothing
+    /// else is there.
     fn assert_only_the_committed_text(&self) {
         assert_eq!(self.cells.used(), self.n(), "stray or missing cells");
         assert_eq!(self.ledger.n_past(), self.n());
@@ -54,7 +56,8 @@ impl Cache {
         self.bring_in_step(&ops, layout.sequence_count());
     }
 
-    /// Carries out calls that bring the first sequences in step, and sees to it that only what was missing is copied.
+    /// Carries out calls that bring the first sequences in step, and sees to it that only what was
+    /// missing is copied.
     fn bring_in_step(&mut self, ops: &[KvOp], sequences: usize) {
         for op in ops {
             let &KvOp::Copy {
@@ -89,8 +92,8 @@ impl Cache {
         assert!(self.cells.put(token, pos, sequences));
     }
 
-    /// Decodes a tree on some sequences more than it needs, `missing` tokens of the text ahead of it, and keeps the path
-    /// that `turns` leads down; or, if `fails`, breaks off half-way.
+    /// Decodes a tree on some sequences more than it needs, `missing` tokens of the text ahead of
+    /// it, and keeps the path that `turns` leads down; or, if `fails`, breaks off half-way.
     fn step(&mut self, missing: &[TokenId], tree: &DraftTree, turns: u8, fails: bool) {
         let layout =
             TreeLayout::padded(tree, usize::from(turns / 16) % self.ledger.sequences() + 1);
@@ -165,8 +168,8 @@ impl Cache {
         }
     }
 
-    /// The calls foretold for a path are those that drop what parts from it, and as many to bring each of the `sequences`
-    /// in step again, but that sequence 0 is so already.
+    /// The calls foretold for a path are those that drop what parts from it, and as many to bring
+    /// each of the `sequences` in step again, but that sequence 0 is so already.
     fn assert_calls(&self, foretold: usize, ops: &[KvOp], sequences: usize) {
         let drops = |op: &&KvOp| matches!(op, KvOp::Remove { seq: Some(_), .. });
         let drops = ops.iter().filter(drops).count();

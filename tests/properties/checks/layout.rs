@@ -3,8 +3,8 @@
 use logitspec::draft::{DraftTree, NodeId, ROOT};
 use logitspec::runtime::TreeLayout;
 
-/// Whether llama.cpp lets the batch token `query` see the cell of `cell`: the cell carries the query's *first*
-/// sequence id and lies at no later position.
+/// Whether llama.cpp lets the batch token `query` see the cell of `cell`: the cell carries the
+/// query's *first* sequence id and lies at no later position.
 fn sees(tree: &DraftTree, layout: &TreeLayout, query: NodeId, cell: NodeId) -> bool {
     let first = layout.sequences(query).start;
     layout.sequences(cell).any(|seq| seq == first) && tree.depth(cell) <= tree.depth(query)

@@ -1,8 +1,8 @@
 //! What must hold, as functions of plain data.
 //!
-//! Each check compares the crate with a naive twin written for obviousness, and panics where they differ. The
-//! property tests beside this folder and the fuzz targets (`fuzz/`) feed the same checks, so a finding of either
-//! can be replayed by the other.
+//! Each check compares the crate with a naive twin written for obviousness, and panics where they
+//! differ. The property tests beside this folder and the fuzz targets (`fuzz/`) feed the same
+//! checks, so a finding of either can be replayed by the other.
 
 // Every fuzz target compiles all checks and runs one.
 #![allow(dead_code)]

@@ -64,8 +64,8 @@ impl Dictionary {
     }
 }
 
-/// Builds (`true`) and updates (`false`) both with the given tokens, and looks up `tails` and all that stands in
-/// the text.
+/// Builds (`true`) and updates (`false`) both with the given tokens, and looks up `tails` and all
+/// that stands in the text.
 pub fn check(
     max_ngram_size: usize,
     num_pred_tokens: usize,

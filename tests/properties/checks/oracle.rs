@@ -60,7 +60,8 @@ impl Plain {
         self.model.is_end(token)
     }
 
-    /// Whether the text is longer than a context that would have to hold it before anything follows.
+    /// Whether the text is longer than a context that would have to hold it before anything
+    /// follows.
     pub fn is_full(&self) -> bool {
         self.text.len() > self.model.n_ctx()
     }

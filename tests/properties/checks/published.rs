@@ -30,7 +30,8 @@ fn ranked(logits: &[f32]) -> Vec<TokenId> {
     ranked
 }
 
-/// The chains of one step; siblings under the root, the best of `ranked`, and none merged with another.
+/// The chains of one step; siblings under the root, the best of `ranked`, and none merged with
+/// another.
 fn chains(
     capacity: usize,
     pool: &Dictionary,
@@ -81,7 +82,8 @@ fn nodes(root: TokenId, chains: &[Vec<TokenId>]) -> Vec<(TokenId, Option<NodeId>
     nodes
 }
 
-/// The root and the chain that earns the longest reward, as far as it earns it; the first among equals.
+/// The root and the chain that earns the longest reward, as far as it earns it; the first among
+/// equals.
 fn accepted(
     model: &ScriptedModel,
     text: &[TokenId],
@@ -177,8 +179,9 @@ pub struct TracedStep {
     pub accepted: Vec<TokenId>,
 }
 
-/// Checks every step of an answer with the published default parameters but for the capacity. What the model says is
-/// what was answered: the chain accepted must be the first that agrees longest with it.
+/// Checks every step of an answer with the published default parameters but for the capacity. What
+/// the model says is what was answered: the chain accepted must be the first that agrees longest
+/// with it.
 pub fn check_trace(prompt: &[TokenId], capacity: usize, steps: &[TracedStep]) {
     let answer: Vec<TokenId> = steps.iter().flat_map(|it| it.accepted.clone()).collect();
     let mut pool = Dictionary::new(3, 20);

@@ -15,7 +15,8 @@ pub enum Call {
     DecodeTree,
 }
 
-/// A scripted model that panics when the engine breaks [`TargetModel`]'s contract or its cache goes astray.
+/// A scripted model that panics when the engine breaks [`TargetModel`]'s contract or its cache goes
+/// astray.
 pub struct Watched {
     model: ScriptedModel,
     /// Memory that cannot be cut back: nothing may be drafted.

@@ -26,7 +26,8 @@ pub fn files(documents: &[Vec<u8>]) -> [Vec<u8>; 2] {
     ]
 }
 
-/// What a file is read as, by whichever program reads it: its documents, or the line that refuses it.
+/// What a file is read as, by whichever program reads it: its documents, or the line that refuses
+/// it.
 pub fn read(file: &[u8]) -> [Result<Vec<Vec<TokenId>>, String>; 2] {
     let path = Path::new("some.file");
     let pool = SharedPool::decode(file, path, &vocabulary(), MAX_TOKENS)
@@ -71,8 +72,8 @@ pub fn seal(file: &mut [u8]) {
     }
 }
 
-/// Changes a file, sealed again, and uses it if it is not refused: nothing may panic, and no token may come out
-/// that the vocabulary has not.
+/// Changes a file, sealed again, and uses it if it is not refused: nothing may panic, and no token
+/// may come out that the vocabulary has not.
 pub fn check_sealed(documents: &[Vec<u8>], changes: &[(u16, u8)], tails: &[Vec<u8>]) {
     for mut file in files(documents) {
         for &(at, value) in changes {

@@ -9,7 +9,8 @@ pub type Growth = (u8, u16, Vec<u8>);
 /// Few tokens, so that siblings often want the same one.
 const VOCABULARY: u8 = 4;
 
-/// The tree as a list of tokens and parents. Nothing is kept up to date: all is counted when asked for.
+/// The tree as a list of tokens and parents. Nothing is kept up to date: all is counted when asked
+/// for.
 struct Naive {
     nodes: Vec<(TokenId, Option<NodeId>)>,
     limits: TreeLimits,

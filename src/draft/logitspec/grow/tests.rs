@@ -33,7 +33,8 @@ impl Retrieve for Counting {
     }
 }
 
-/// A tree after `text` and `root`, the probability of each of its nodes, and how often the text was searched.
+/// A tree after `text` and `root`, the probability of each of its nodes, and how often the text was
+/// searched.
 fn grown_at(
     cost: &PassCost,
     rates: &Rates,
@@ -86,8 +87,8 @@ fn grown(text: &[TokenId], root: TokenId, capacity: usize) -> (DraftTree, usize)
 }
 
 proptest! {
-    /// Whatever the cost does, stopping as early as possible loses nothing against growing as far as possible
-    /// and cutting where it is worth most.
+    /// Whatever the cost does, stopping as early as possible loses nothing against growing as far
+    /// as possible and cutting where it is worth most.
     #[test]
     fn no_size_is_worth_more(
         text in prop::collection::vec(0u32..6, 0..80),
@@ -110,7 +111,8 @@ proptest! {
 }
 
 proptest! {
-    /// Of the sizes that trees have where shapes matter, a tree has the best where a change costs nothing.
+    /// Of the sizes that trees have where shapes matter, a tree has the best where a change costs
+    /// nothing.
     #[test]
     fn no_size_that_passes_have_is_worth_more(
         text in prop::collection::vec(0u32..6, 0..80),

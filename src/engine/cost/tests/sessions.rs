@@ -10,8 +10,8 @@ use crate::engine::cost::shapes::{FIRST_RELUCTANCE, LEAST_RELUCTANCE};
 use crate::engine::{Session, SessionOptions};
 use crate::runtime::{Failure, ScriptedModel};
 
-/// Guesses every token of a small vocabulary, whatever a pass costs, so that one is always right and how fast this machine is makes no
-/// difference.
+/// Guesses every token of a small vocabulary, whatever a pass costs, so that one is always right
+/// and how fast this machine is makes no difference.
 struct EveryToken(TokenId);
 
 impl Drafter for EveryToken {
@@ -81,7 +81,8 @@ fn a_session_passes_one_token_now_and_then_if_it_weighs_costs() {
 #[test]
 fn accepted_tokens_are_decoded_again_if_calls_to_the_cache_take_longer() {
     use std::time::Duration;
-    // A token decoded again takes the place of a guess in a full tree; otherwise it is one more to compute, whose price must be known.
+    // A token decoded again takes the place of a guess in a full tree; otherwise it is one more to
+    // compute, whose price must be known.
     for (cost, capacity) in [(CostModel::gpu(), 16), (CostModel::flat(), 10)] {
         for seconds in [0, 10] {
             let model =
@@ -131,7 +132,8 @@ fn tokens_decoded_again_are_part_of_the_pass_that_is_paid_for() {
         let stepped = session.step(1_000).unwrap().unwrap();
         let (again, nodes) = (stepped.step.decoded_again, stepped.tree.len());
         let cost = session.cost().cost();
-        // Another tree as large, with as much ahead of it, would find its graph, and a larger one is a change.
+        // Another tree as large, with as much ahead of it, would find its graph, and a larger one
+        // is a change.
         assert_eq!(cost.time(nodes), cost.bare(again + nodes));
         assert!(cost.change(again + nodes) < cost.change(again + nodes + 1));
         seen += again;
@@ -148,7 +150,8 @@ fn has_graph(session: &Session<ScriptedModel>, tokens: usize) -> bool {
 #[test]
 fn a_session_tells_when_a_graph_is_gone() {
     let go_on = &mut |_: usize, _: usize| ControlFlow::Continue(());
-    // After the prompt and three roots, which are held to, the first tree finds no room: its root alone is decoded instead.
+    // After the prompt and three roots, which are held to, the first tree finds no room: its root
+    // alone is decoded instead.
     let model = ScriptedModel::new(3, 0, 1, 200, 16).with_failures([(4, Failure::NoRoom)]);
     let mut session = Session::new(model, SessionOptions::default()).with_cost(CostModel::gpu());
     session.prefill(&[1, 2, 1, 2], go_on).unwrap();

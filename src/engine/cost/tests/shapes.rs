@@ -81,7 +81,8 @@ fn a_graph_that_is_to_be_built_in_any_case_makes_a_change_of_size_cheaper() {
         charge(&model, 7)
     });
     assert!((free / there_and_back - 0.5).abs() < 1e-9);
-    // Where a large pass took two pieces, the next as large finds its graph, and another size is a change.
+    // Where a large pass took two pieces, the next as large finds its graph, and another size is a
+    // change.
     model.observe(pass(64, 200), 0.1);
     model.expect(203, 0);
     assert_eq!(model.cost().time(64), model.cost().bare(64));

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use super::Matrix;
 
-/// How far ahead of their use weights are asked for, in bytes. Half and twice as far made no difference, 4 KB a large one.
+/// How far ahead of their use weights are asked for, in bytes. Half and twice as far made no
+/// difference, 4 KB a large one.
 pub(super) const AHEAD: usize = 64 << 10;
 /// The bytes that come from memory at once.
 pub(super) const LINE: usize = 64;
@@ -14,7 +15,8 @@ pub(super) const LINE: usize = 64;
 /// level at a time. The address may be past the end of everything.
 #[inline(always)]
 fn ask_for(address: *const u8) {
-    // SAFETY: every x86-64 has the instruction, and asking for an address that there is not does nothing.
+    // SAFETY: every x86-64 has the instruction, and asking for an address that there is not does
+    // nothing.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
 }
 
@@ -23,7 +25,8 @@ fn ask_for(address: *const u8) {
 pub(super) enum Order {
     /// That of their addresses, as rows follow each other: what AMD's processors like.
     Addresses,
-    /// Each row's own, as the rows are read: Intel's are slower with the other than if nothing was asked for.
+    /// Each row's own, as the rows are read: Intel's are slower with the other than if nothing was
+    /// asked for.
     Rows,
 }
 
@@ -42,16 +45,17 @@ impl Order {
     }
 }
 
-/// Which time it is that a piece is gone over, when there are more tokens than can go over it at once: its rows come from memory the
-/// first time only, and after the last time the next piece is wanted.
+/// Which time it is that a piece is gone over, when there are more tokens than can go over it at
+/// once: its rows come from memory the first time only, and after the last time the next piece is
+/// wanted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Time {
     pub(super) first: bool,
     pub(super) last: bool,
 }
 
-/// What a thread reads ahead of time: the rows of its piece, and then those of the next one that it will take. That is asked for
-/// as late as can be, since nobody else can take it then.
+/// What a thread reads ahead of time: the rows of its piece, and then those of the next one that it
+/// will take. That is asked for as late as can be, since nobody else can take it then.
 pub(super) struct Ahead<'a> {
     weights: Matrix,
     end: *const u8,
@@ -61,7 +65,8 @@ pub(super) struct Ahead<'a> {
 }
 
 impl<'a> Ahead<'a> {
-    /// For a piece of `weights` that ends before the row `end`, asked for in an `order`; `next_row` takes the next piece and names its first row.
+    /// For a piece of `weights` that ends before the row `end`, asked for in an `order`; `next_row`
+    /// takes the next piece and names its first row.
     pub(super) fn new(
         weights: Matrix,
         end: usize,
@@ -122,8 +127,8 @@ impl Coming {
     }
 }
 
-/// What one turn over a few rows asks for. They are gone over once for each few tokens, and if one turn asked for everything that comes next,
-/// the memory would be idle in all others.
+/// What one turn over a few rows asks for. They are gone over once for each few tokens, and if one
+/// turn asked for everything that comes next, the memory would be idle in all others.
 #[derive(Clone, Copy)]
 pub(super) struct Share {
     coming: Coming,
@@ -149,8 +154,8 @@ impl Share {
         }
     }
 
-    /// At the step numbered `step` over `R` rows that are `stride` bytes apart, of each of which a step takes so many `bytes`: asks for
-    /// what comes, if this is a step that does.
+    /// At the step numbered `step` over `R` rows that are `stride` bytes apart, of each of which a
+    /// step takes so many `bytes`: asks for what comes, if this is a step that does.
     #[inline(always)]
     pub(super) fn ask<const R: usize>(&mut self, step: usize, bytes: usize, stride: usize) {
         self.each_line::<R>(step, bytes, stride, ask_for);

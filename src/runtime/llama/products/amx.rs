@@ -20,7 +20,8 @@ pub(super) fn is_linked() -> bool {
     !logitspec_llama_amx().is_null()
 }
 
-/// Where llama.cpp has weights in this layout. `None` if it does not have it on this machine, whatever it was built for.
+/// Where llama.cpp has weights in this layout. `None` if it does not have it on this machine,
+/// whatever it was built for.
 pub(super) fn layout() -> Option<sys::ggml_backend_buffer_type_t> {
     layout_named(c"AMX")
 }
@@ -29,7 +30,8 @@ pub(super) fn layout() -> Option<sys::ggml_backend_buffer_type_t> {
 pub(super) fn layout_named(name: &CStr) -> Option<sys::ggml_backend_buffer_type_t> {
     type List =
         unsafe extern "C" fn(sys::ggml_backend_dev_t) -> *mut sys::ggml_backend_buffer_type_t;
-    // SAFETY: as llama.cpp documents it: a function by this name lists a device's buffer types, up to a null.
+    // SAFETY: as llama.cpp documents it: a function by this name lists a device's buffer types, up
+    // to a null.
     unsafe {
         let device = sys::ggml_backend_dev_by_type(sys::GGML_BACKEND_DEVICE_TYPE_CPU);
         if device.is_null() {
@@ -55,8 +57,9 @@ pub(super) fn layout_named(name: &CStr) -> Option<sys::ggml_backend_buffer_type_
 /// Computes a product as llama.cpp asks for it, on all threads of a pass; `false` if it cannot.
 ///
 /// # Safety
-/// As llama.cpp calls it: `result` is a product of weights in the layout for AMX and of tokens in single precision that follow each other,
-/// `call` has llama.cpp's room for it, all threads of the pass call it, and wait for each other afterwards.
+/// As llama.cpp calls it: `result` is a product of weights in the layout for AMX and of tokens in
+/// single precision that follow each other, `call` has llama.cpp's room for it, all threads of the
+/// pass call it, and wait for each other afterwards.
 pub(super) unsafe extern "C" fn product(
     call: *const Call,
     result: *const sys::ggml_tensor,

@@ -15,8 +15,9 @@ pub(super) const STEP: usize = LINE / 2;
 /// As [`Job::compute`], for its kind of weights.
 pub(super) unsafe fn multiply(instructions: Instructions, job: &Job, pieces: &mut Pieces<'_>) {
     thread_local! {
-        /// The tokens in single precision, so that each is widened once by each thread and not for every row. Kept for the
-        /// next product: 64 tokens of 28,672 values are 7 MB, 256 of a prompt 29 MB, in each thread.
+        /// The tokens in single precision, so that each is widened once by each thread and not for
+        /// every row. Kept for the next product: 64 tokens of 28,672 values are 7 MB, 256 of a
+        /// prompt 29 MB, in each thread.
         static WIDE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     }
     // SAFETY: the caller's promises.

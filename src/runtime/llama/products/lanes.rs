@@ -5,7 +5,8 @@ use std::arch::x86_64::*;
 /// A vector of floats.
 ///
 /// # Safety
-/// All methods: the processor has the instructions of the implementation, and a pointer points to as many values as there are lanes.
+/// All methods: the processor has the instructions of the implementation, and a pointer points to
+/// as many values as there are lanes.
 pub(super) trait Lanes: Copy {
     /// Floats in a vector.
     const COUNT: usize;

@@ -1,11 +1,14 @@
 //! Functions of llama.cpp that the linker leads here, where they may answer no.
 
-/// Names a function of llama.cpp, where the linker leads calls of it, and what kind of function that is: it takes the same, at most five
-/// numbers and addresses (more are not kept for llama.cpp's own), and says whether it did what was asked. If it did not, llama.cpp's own
-/// does it. Declares a function that gives the address of that, or null where it is not there or calls of it are not led here.
+/// Names a function of llama.cpp, where the linker leads calls of it, and what kind of function
+/// that is: it takes the same, at most five numbers and addresses (more are not kept for
+/// llama.cpp's own), and says whether it did what was asked. If it did not, llama.cpp's own does
+/// it. Declares a function that gives the address of that, or null where it is not there or calls
+/// of it are not led here.
 ///
-/// A weak symbol that is not there has no address. Rust has no weak symbols, so this is not in Rust; and hidden, since Rust's own way to
-/// export a function would put it among the symbols of every shared library that this crate is in.
+/// A weak symbol that is not there has no address. Rust has no weak symbols, so this is not in
+/// Rust; and hidden, since Rust's own way to export a function would put it among the symbols of
+/// every shared library that this crate is in.
 macro_rules! led {
     ($name:literal to $function:path: $kind:ty; $(#[$about:meta])* $address:ident) => {
         const _: $kind = $function;

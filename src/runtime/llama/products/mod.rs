@@ -1,14 +1,17 @@
 //! Products of a model's weights with a few tokens at once, at about the price of one.
 //!
-//! A pass over one token streams all weights from memory, and that is what it takes. A pass over a few tokens reads the same
-//! bytes and computes little more, so it could take as long; llama.cpp's kernels take one and a half to twice as long (see
-//! "Weights ahead of time" and "AMX's layout" in docs/decisions.md). They read several rows of a matrix at a time, which processors
-//! do not see coming. The kernels here ask for what comes 64 KB later.
+//! A pass over one token streams all weights from memory, and that is what it takes. A pass over a
+//! few tokens reads the same bytes and computes little more, so it could take as long; llama.cpp's
+//! kernels take one and a half to twice as long (see "Weights ahead of time" and "AMX's layout" in
+//! docs/decisions.md). They read several rows of a matrix at a time, which processors do not see
+//! coming. The kernels here ask for what comes 64 KB later.
 //!
-//! They stand in for three functions of llama.cpp (for a fourth, see [`best`](super::best)): `llamafile_sgemm`, which it calls for products of two tokens and more, the one
-//! for weights in the layout that it has for processors with AMX, and the one that it asks first about every operation of a graph. On
-//! Linux, `build.rs` has the linker lead llama.cpp's calls of them to [`sgemm`], [`amx`] and [`plain`]. What these kernels are not made for
-//! (single tokens, other types of weights, other processors), that goes on to llama.cpp's own functions.
+//! They stand in for three functions of llama.cpp (for a fourth, see [`best`](super::best)):
+//! `llamafile_sgemm`, which it calls for products of two tokens and more, the one for weights in
+//! the layout that it has for processors with AMX, and the one that it asks first about every
+//! operation of a graph. On Linux, `build.rs` has the linker lead llama.cpp's calls of them to
+//! [`sgemm`], [`amx`] and [`plain`]. What these kernels are not made for (single tokens, other
+//! types of weights, other processors), that goes on to llama.cpp's own functions.
 #![allow(unsafe_code)]
 // Numbers that count to a constant are what compilers unroll, so that all sums are in registers.
 #![allow(clippy::needless_range_loop)]
@@ -38,9 +41,11 @@ use llama_cpp_sys_2 as sys;
 
 use super::kernels::Kernels;
 
-/// The least length and number of rows: less is in the caches anyway. Most of attention's products are.
+/// The least length and number of rows: less is in the caches anyway. Most of attention's products
+/// are.
 const LEAST: usize = 256;
-/// Each thread takes the rows in about so many pieces, one after the other, so that one that is held up does less.
+/// Each thread takes the rows in about so many pieces, one after the other, so that one that is
+/// held up does less.
 const PIECES: usize = 8;
 
 /// What of a processor the kernels use.
@@ -52,7 +57,8 @@ enum Instructions {
     Vnni,
 }
 
-/// The best that this processor has and llama.cpp was built for: a sum in other lanes would be another sum.
+/// The best that this processor has and llama.cpp was built for: a sum in other lanes would be
+/// another sum.
 fn instructions() -> Option<Instructions> {
     static BEST: LazyLock<Option<Instructions>> = LazyLock::new(|| {
         // SAFETY: these take nothing, and say what llama.cpp was built for.
@@ -85,11 +91,12 @@ fn instructions() -> Option<Instructions> {
     *BEST
 }
 
-/// Whether llama.cpp's kernels do all. Settled once: the threads of a pass must not see different answers.
+/// Whether llama.cpp's kernels do all. Settled once: the threads of a pass must not see different
+/// answers.
 static LEFT_TO_LLAMA: OnceLock<bool> = OnceLock::new();
 
-/// Whether products are left to llama.cpp's own kernels, from now on and in the whole process: as `leave` says, if nobody
-/// asked before.
+/// Whether products are left to llama.cpp's own kernels, from now on and in the whole process: as
+/// `leave` says, if nobody asked before.
 pub(super) fn are_left_to_llama(leave: bool) -> bool {
     *LEFT_TO_LLAMA.get_or_init(|| leave)
 }
@@ -97,8 +104,8 @@ pub(super) fn are_left_to_llama(leave: bool) -> bool {
 /// Raised whenever a change makes passes cost something else.
 const VERSION: u32 = 5;
 
-/// The kernels that a model's products of two tokens and more are computed with here, instead of by llama.cpp. `None` where llama.cpp
-/// does it itself.
+/// The kernels that a model's products of two tokens and more are computed with here, instead of by
+/// llama.cpp. `None` where llama.cpp does it itself.
 pub(super) fn in_use(quantization: &str, embedding_length: u32) -> Option<Kernels> {
     let amx = amx::layout().is_some();
     let (kind, most) = match (quantization, amx) {
@@ -113,7 +120,8 @@ pub(super) fn in_use(quantization: &str, embedding_length: u32) -> Option<Kernel
         ("Q4_0", false) if plain::layout().is_some() => (Kind::EightsQ4_0, true),
         ("Q4_K_S" | "Q4_K_M", false) if plain::layout().is_some() => (Kind::EightsQ4K, true),
         ("Q6_K", false) => (Kind::RowsQ6K, true),
-        // Whatever most of a quantized model is in, llama.cpp writes its output in Q6_K, and some other matrices.
+        // Whatever most of a quantized model is in, llama.cpp writes its output in Q6_K, and some
+        // other matrices.
         (other, true) if other.starts_with(['Q', 'I']) => (Kind::PackedQ6K, false),
         (other, false) if other.starts_with(['Q', 'I']) => (Kind::RowsQ6K, false),
         _ => return None,
@@ -152,7 +160,8 @@ enum Kind {
     F16F32,
     /// Both in Q8_0.
     Q8_0,
-    /// Weights in Q8_0 and AMX's layout, tokens [laid out](packed::lay_out). What counts as a row is a [group](packed::group).
+    /// Weights in Q8_0 and AMX's layout, tokens [laid out](packed::lay_out). What counts as a row
+    /// is a [group](packed::group).
     PackedQ8_0,
     /// The same in Q4_0.
     PackedQ4_0,
@@ -212,7 +221,8 @@ impl Kind {
 }
 
 impl Product {
-    /// What llama.cpp asks for, if it is a product that the kernels here are made for. `k` counts blocks of a row.
+    /// What llama.cpp asks for, if it is a product that the kernels here are made for. `k` counts
+    /// blocks of a row.
     fn of(m: i64, n: i64, k: i64, types: [c_int; 3]) -> Option<Self> {
         let [f32, f16, q8_0] =
             [sys::GGML_TYPE_F32, sys::GGML_TYPE_F16, sys::GGML_TYPE_Q8_0].map(|kind| kind as c_int);
@@ -233,7 +243,8 @@ impl Product {
         fits.then_some(product)
     }
 
-    /// A product of weights in llama.cpp's layout for AMX, of a type and a shape, with `tokens` vectors.
+    /// A product of weights in llama.cpp's layout for AMX, of a type and a shape, with `tokens`
+    /// vectors.
     fn of_amx(weights: sys::ggml_type, shape: [i64; 4], tokens: i64) -> Option<Self> {
         let kind = match weights {
             sys::GGML_TYPE_F16 => Kind::F16F32,
@@ -247,7 +258,8 @@ impl Product {
         Self::of_groups(kind, shape, tokens)
     }
 
-    /// A product of weights of a kind and a shape with `tokens` vectors, if it can be computed here.
+    /// A product of weights of a kind and a shape with `tokens` vectors, if it can be computed
+    /// here.
     fn of_groups(kind: Kind, shape: [i64; 4], tokens: i64) -> Option<Self> {
         let [length, rows, ..] = shape;
         let group = kind.group();
@@ -266,7 +278,8 @@ impl Product {
         fits.then_some(product)
     }
 
-    /// How many rows a thread takes at a time, of `threads`: enough that what is asked for ahead of time is mostly its own.
+    /// How many rows a thread takes at a time, of `threads`: enough that what is asked for ahead of
+    /// time is mostly its own.
     fn piece(&self, threads: usize) -> usize {
         let all = self.rows.div_ceil(threads);
         let enough = (4 * ahead::AHEAD).div_ceil(self.kind.row_bytes(self.length));
@@ -296,7 +309,8 @@ impl Matrix {
     }
 }
 
-/// Where a product goes: the results for one token follow each other, the next token's are `stride` floats on.
+/// Where a product goes: the results for one token follow each other, the next token's are `stride`
+/// floats on.
 #[derive(Clone, Copy)]
 struct Results {
     start: *mut f32,
@@ -316,8 +330,9 @@ impl Job {
     /// Computes the rows that `pieces` names.
     ///
     /// # Safety
-    /// The processor has `instructions`, and [can](packed::can) compute packed kinds. `weights` has the product's rows and `tokens` its tokens, both of its kind; `results`
-    /// has room, and the rows in `pieces` are nobody else's.
+    /// The processor has `instructions`, and [can](packed::can) compute packed kinds. `weights` has
+    /// the product's rows and `tokens` its tokens, both of its kind; `results` has room, and the
+    /// rows in `pieces` are nobody else's.
     unsafe fn compute(
         &self,
         instructions: Instructions,

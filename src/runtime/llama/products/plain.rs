@@ -1,7 +1,7 @@
 //! Where llama.cpp's calls come in for Q4_0 and K-quants where there is no AMX.
 //!
-//! llama.cpp asks a function whether an operation of the graph is for one of its layouts, before it does it itself. That is early enough to
-//! take weights in such a layout, and those in none.
+//! llama.cpp asks a function whether an operation of the graph is for one of its layouts, before it
+//! does it itself. That is early enough to take weights in such a layout, and those in none.
 
 use std::ffi::{CStr, c_void};
 
@@ -30,11 +30,12 @@ pub(super) fn is_linked() -> bool {
     !logitspec_llama_forward().is_null()
 }
 
-/// Computes an operation of llama.cpp's graph on all threads of a pass, if it is a product that the kernels here are made for; `false` if not.
+/// Computes an operation of llama.cpp's graph on all threads of a pass, if it is a product that the
+/// kernels here are made for; `false` if not.
 ///
 /// # Safety
-/// As llama.cpp calls it: all threads of the pass call it for the same operation, `call` has llama.cpp's room for it, and they wait for each
-/// other afterwards.
+/// As llama.cpp calls it: all threads of the pass call it for the same operation, `call` has
+/// llama.cpp's room for it, and they wait for each other afterwards.
 unsafe extern "C" fn compute_forward(call: *const Call, result: *const sys::ggml_tensor) -> bool {
     // SAFETY: the caller's promises.
     let (call, result) = unsafe { (&*call, &*result) };
@@ -81,7 +82,8 @@ unsafe fn kind(weights: &sys::ggml_tensor) -> Option<Kind> {
         // Memory of whoever made the tensor.
         return (!in_layout).then_some(kind);
     }
-    // SAFETY: the caller's promise. Buffers whose contents lie otherwise than they say are none of the host's.
+    // SAFETY: the caller's promise. Buffers whose contents lie otherwise than they say are none of
+    // the host's.
     let right = unsafe {
         if in_layout {
             let layout = sys::ggml_backend_buffer_get_type(weights.buffer);

@@ -1,5 +1,6 @@
-//! Weights in Q8_0: blocks of 32 values of eight bits with a scale in half precision before them. llama.cpp rounds tokens to
-//! the same format. A product is, bit for bit, what llama.cpp computes for one token at a time: the same sums in the same order.
+//! Weights in Q8_0: blocks of 32 values of eight bits with a scale in half precision before them.
+//! llama.cpp rounds tokens to the same format. A product is, bit for bit, what llama.cpp computes
+//! for one token at a time: the same sums in the same order.
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
@@ -23,7 +24,8 @@ pub(super) const STEP: usize = BLOCK * BLOCKS;
 struct Tokens {
     /// Of each token, the values of its blocks.
     values: Vec<i8>,
-    /// Of each block, minus 128 times the sums of four values: what bytes that are 128 too large add to a sum.
+    /// Of each block, minus 128 times the sums of four values: what bytes that are 128 too large
+    /// add to a sum.
     offsets: Vec<i32>,
     scales: Vec<f32>,
 }
@@ -57,7 +59,8 @@ unsafe fn avx2(job: &Job, laid: &mut Tokens, pieces: &mut Pieces<'_>) {
 /// A way to multiply blocks.
 ///
 /// # Safety
-/// The processor has the instructions of the implementation, and pointers point to a block's values.
+/// The processor has the instructions of the implementation, and pointers point to a block's
+/// values.
 trait Blocks {
     /// A block of weights, ready to be multiplied by many.
     type Weights: Copy;
@@ -67,7 +70,8 @@ trait Blocks {
     unsafe fn multiply(weights: Self::Weights, values: *const i8, offsets: *const i32) -> __m256;
 }
 
-/// By VNNI, which multiplies bytes without a sign by bytes with one: weights become 128 larger, and `offsets` takes that back.
+/// By VNNI, which multiplies bytes without a sign by bytes with one: weights become 128 larger, and
+/// `offsets` takes that back.
 struct Vnni;
 
 impl Blocks for Vnni {

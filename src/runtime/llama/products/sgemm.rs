@@ -8,8 +8,8 @@ use super::{Job, Matrix, Product, Results, are_left_to_llama, instructions};
 /// Whether llama.cpp's calls come here.
 pub(super) fn is_linked() -> bool {
     let nothing = std::ptr::null();
-    // SAFETY: a product with no tokens. llama.cpp's function leaves those alone, and says so, having looked at `ith` and `nth` at
-    // most; the one here answers otherwise.
+    // SAFETY: a product with no tokens. llama.cpp's function leaves those alone, and says so,
+    // having looked at `ith` and `nth` at most; the one here answers otherwise.
     unsafe {
         llamafile_sgemm(
             &Call::alone(),
@@ -60,8 +60,9 @@ sgemm! {
     __real_llamafile_sgemm;
 }
 
-// The name that the linker looks for. Rust's own way to export a function would put it among the symbols of every shared library
-// that this crate is in, linked with the argument or not, and there `__real_llamafile_sgemm` is nowhere.
+// The name that the linker looks for. Rust's own way to export a function would put it among the
+// symbols of every shared library that this crate is in, linked with the argument or not, and there
+// `__real_llamafile_sgemm` is nowhere.
 std::arch::global_asm!(
     ".pushsection .text.__wrap_llamafile_sgemm, \"ax\", @progbits",
     ".globl __wrap_llamafile_sgemm",
@@ -77,8 +78,9 @@ std::arch::global_asm!(
 /// Computes a product as llama.cpp asks for it, on all threads of a pass; `false` if it cannot.
 ///
 /// # Safety
-/// As llama.cpp calls it: `a` has `m` rows of `k` blocks, `lda` blocks apart, `b` `n` of them, `c` room for `n` times `m`
-/// floats, and all `nth` threads of the thread pool call it with the same arguments but for `ith`.
+/// As llama.cpp calls it: `a` has `m` rows of `k` blocks, `lda` blocks apart, `b` `n` of them, `c`
+/// room for `n` times `m` floats, and all `nth` threads of the thread pool call it with the same
+/// arguments but for `ith`.
 unsafe extern "C" fn product(
     call: *const Call,
     m: i64,
@@ -128,8 +130,9 @@ unsafe extern "C" fn product(
             stride: ldc as usize,
         },
     };
-    // SAFETY: the caller keeps the promises above. Each piece is taken by one thread, and no two have results in common. Nobody goes on
-    // to the next product, which begins anew, before all have taken their pieces of this one.
+    // SAFETY: the caller keeps the promises above. Each piece is taken by one thread, and no two
+    // have results in common. Nobody goes on to the next product, which begins anew, before all
+    // have taken their pieces of this one.
     unsafe {
         let call = &*call;
         call.begin();

@@ -121,8 +121,8 @@ struct Case {
 }
 
 impl Case {
-    /// Random numbers laid out as weights, or as tokens, of which none of eight bits is smaller than `least`: llama.cpp rounds
-    /// tokens so that -128 never comes up.
+    /// Random numbers laid out as weights, or as tokens, of which none of eight bits is smaller
+    /// than `least`: llama.cpp rounds tokens so that -128 never comes up.
     fn random(
         format: Format,
         least: i8,
@@ -331,7 +331,8 @@ fn few_rows_go_on_to_llama() {
     let mut results = vec![f32::NAN; rows * tokens];
     let blocks = (length / q8_0::BLOCK) as i64;
     let q8_0 = sys::GGML_TYPE_Q8_0 as c_int;
-    // SAFETY: there are as many rows and tokens of so many blocks, and room for the results. There is one thread.
+    // SAFETY: there are as many rows and tokens of so many blocks, and room for the results. There
+    // is one thread.
     let computed = unsafe {
         sgemm::llamafile_sgemm(
             &threads::Call::alone(),

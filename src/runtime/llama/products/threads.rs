@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::Product;
 
-/// What llama.cpp tells each thread of a pass: the beginning of its `ggml_compute_params`, as the version has it that Cargo.toml
-/// asks for.
+/// What llama.cpp tells each thread of a pass: the beginning of its `ggml_compute_params`, as the
+/// version has it that Cargo.toml asks for.
 #[repr(C)]
 pub(super) struct Call {
     pub(super) ith: c_int,
@@ -45,7 +45,8 @@ impl Call {
         unsafe { ggml_barrier(self.threadpool) }
     }
 
-    /// Makes ready to share a product, and waits for all threads, so that none takes [pieces](Self::pieces) before.
+    /// Makes ready to share a product, and waits for all threads, so that none takes
+    /// [pieces](Self::pieces) before.
     ///
     /// # Safety
     /// As for [`wait`](Self::wait), and no thread is still taking pieces of another product.

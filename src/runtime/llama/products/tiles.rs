@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::ahead::{Ahead, Order, Share, Time};
 use super::{Job, Pieces, Results};
 
-/// So many tokens go over a piece at a time, so that they stay in the second-level cache (in single precision, 64 of 5,632 values are
-/// 1.4 MB).
+/// So many tokens go over a piece at a time, so that they stay in the second-level cache (in single
+/// precision, 64 of 5,632 values are 1.4 MB).
 pub(super) const TOKENS: usize = 64;
 
 /// A few rows and a few tokens.
@@ -29,7 +29,8 @@ pub(super) trait Kernel {
     /// Computes `R` rows for `N` tokens.
     ///
     /// # Safety
-    /// The processor has the kernel's instructions, and the tile's rows and tokens are there, and room for the results.
+    /// The processor has the kernel's instructions, and the tile's rows and tokens are there, and
+    /// room for the results.
     unsafe fn compute<const R: usize, const N: usize>(&self, tile: &Tile, results: Results);
 }
 

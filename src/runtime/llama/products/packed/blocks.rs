@@ -1,4 +1,5 @@
-//! Blocks of 32 values, with a scale of each row in half precision, and in Q8_0 sums of the weights that only llama.cpp's kernels use.
+//! Blocks of 32 values, with a scale of each row in half precision, and in Q8_0 sums of the weights
+//! that only llama.cpp's kernels use.
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
@@ -88,7 +89,8 @@ pub(super) unsafe fn nibbles(from: *const u8) -> [__m512i; RUN / 4] {
 pub(super) struct Token {
     /// Its values, four and four.
     pub(super) values: [i32; RUN / 4],
-    /// VNNI wants weights without a sign, so a number is added to all of them. This takes back what that adds to a sum.
+    /// VNNI wants weights without a sign, so a number is added to all of them. This takes back what
+    /// that adds to a sum.
     pub(super) offset: i32,
     pub(super) scale: f32,
 }

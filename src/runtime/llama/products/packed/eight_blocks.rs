@@ -1,5 +1,6 @@
-//! Q4_0 as llama.cpp lays it out where there is no AMX (`block_q4_0x8`): eight rows together, block by block. Of each block first the rows'
-//! scales, in half precision, then the values, eight of each row at a time, and in a byte those that are 16 apart.
+//! Q4_0 as llama.cpp lays it out where there is no AMX (`block_q4_0x8`): eight rows together, block
+//! by block. Of each block first the rows' scales, in half precision, then the values, eight of
+//! each row at a time, and in a byte those that are 16 apart.
 
 use std::arch::x86_64::*;
 

@@ -1,6 +1,7 @@
-//! Q4_K as llama.cpp lays it out where there is no AMX (`block_q4_Kx8`): eight rows together, block by block. Of each block first what
-//! scales the rows' scales, and their minima, in half precision; then those, six bits each; then the values, eight of each row at a time,
-//! two runs of 32 in a byte.
+//! Q4_K as llama.cpp lays it out where there is no AMX (`block_q4_Kx8`): eight rows together, block
+//! by block. Of each block first what scales the rows' scales, and their minima, in half precision;
+//! then those, six bits each; then the values, eight of each row at a time, two runs of 32 in a
+//! byte.
 
 use std::arch::x86_64::*;
 
@@ -112,7 +113,8 @@ unsafe fn scales(from: *const u8, run: usize) -> (u64, u64) {
         // SAFETY: the caller's promise.
         u64::from(unsafe { from.add(at).cast::<u32>().read_unaligned() })
     };
-    // Six bits of the first four rows, and the upper two bits of the others; their lower four are in the third word.
+    // Six bits of the first four rows, and the upper two bits of the others; their lower four are
+    // in the third word.
     let six = |word: u64| word & 0x3f3f_3f3f;
     let upper = |word: u64| word >> 2 & 0x3030_3030;
     let lower = |word: u64| word & 0x0f0f_0f0f;
@@ -171,7 +173,8 @@ unsafe fn add_runs(
                 let values = eights.add((2 * two + run) * LINES + line).read_unaligned();
                 sum = _mm512_dpbusd_epi32(sum, weights[run][line], _mm512_set1_epi64(values));
             }
-            // A lane has the sum of 16 products of at most 15 * 127, so 16 bits hold it, and the others are its sign.
+            // A lane has the sum of 16 products of at most 15 * 127, so 16 bits hold it, and the
+            // others are its sign.
             sums = _mm512_dpwssd_epi32(sums, sum, scales[run]);
         }
     }

@@ -1,10 +1,13 @@
 //! Weights whose products take tokens that are laid out first, rounded to eight bits.
 //!
-//! Most of them lie as llama.cpp has them for AMX: 16 rows together, block by block. Of each block first the values, four of each row at
-//! a time, then what scales them. From two tokens on llama.cpp multiplies these by AMX's tiles, which here costs more than VNNI does (see
-//! "AMX's layout" in docs/decisions.md). [`eight_blocks`], [`eights`] and [`rows`] are for processors without AMX.
+//! Most of them lie as llama.cpp has them for AMX: 16 rows together, block by block. Of each block
+//! first the values, four of each row at a time, then what scales them. From two tokens on
+//! llama.cpp multiplies these by AMX's tiles, which here costs more than VNNI does (see "AMX's
+//! layout" in docs/decisions.md). [`eight_blocks`], [`eights`] and [`rows`] are for processors
+//! without AMX.
 //!
-//! A product is, bit for bit, what llama.cpp computes for one token: the same sums in the same order.
+//! A product is, bit for bit, what llama.cpp computes for one token: the same sums in the same
+//! order.
 
 mod blocks;
 mod eight_blocks;
@@ -29,7 +32,8 @@ pub(super) use {blocks::round, super_blocks::Rounded};
 
 /// Rows that lie together in AMX's layout.
 const GROUP: usize = 16;
-/// The most tokens that have their sums in registers at once, as far as they are added to for each weight: as many as leave room for those.
+/// The most tokens that have their sums in registers at once, as far as they are added to for each
+/// weight: as many as leave room for those.
 const MOST: usize = 16;
 /// Values that a kernel has in registers at once, of each row.
 const RUN: usize = 32;
@@ -95,8 +99,9 @@ pub(super) fn group(kind: Kind) -> usize {
     of_format!(kind, of())
 }
 
-/// Tokens go over the rows in turns, of about as many tokens each: 16 and one would take longer than nine and eight. Of a turn's tokens,
-/// the blocks with the same number follow each other, so that a turn reads what it needs in one go.
+/// Tokens go over the rows in turns, of about as many tokens each: 16 and one would take longer
+/// than nine and eight. Of a turn's tokens, the blocks with the same number follow each other, so
+/// that a turn reads what it needs in one go.
 #[derive(Clone, Copy)]
 struct Turns {
     tokens: usize,
@@ -143,7 +148,8 @@ pub(super) fn room(product: Product) -> usize {
 /// Lays the token numbered `at` of a product out, whose values are `from`.
 ///
 /// # Safety
-/// The processor [can]. At `to` is the product's [`room`], and no other thread lays out the same token.
+/// The processor [can]. At `to` is the product's [`room`], and no other thread lays out the same
+/// token.
 pub(super) unsafe fn lay_out(product: Product, at: usize, from: &[f32], to: *mut u64) {
     unsafe fn of<F: Format>(product: Product, at: usize, from: &[f32], to: *mut u64) {
         let turns = Turns::of::<F>(product);
@@ -163,7 +169,8 @@ pub(super) unsafe fn lay_out(product: Product, at: usize, from: &[f32], to: *mut
     unsafe { of_format!(product.kind, of(product, at, from, to)) }
 }
 
-/// As [`Job::compute`], for its kinds of weights. What counts as a row is a [`group`], and the tokens are [laid out](lay_out).
+/// As [`Job::compute`], for its kinds of weights. What counts as a row is a [`group`], and the
+/// tokens are [laid out](lay_out).
 ///
 /// # Safety
 /// As there, and the processor [can].
@@ -201,7 +208,8 @@ unsafe fn compute_all<F: Format>(job: &Job, pieces: &mut Pieces<'_>) {
     }
 }
 
-/// Computes a group of rows for a turn's tokens. It is one of `some` that go over the group one after the other.
+/// Computes a group of rows for a turn's tokens. It is one of `some` that go over the group one
+/// after the other.
 ///
 /// # Safety
 /// As for [`compute_all`].

@@ -1,5 +1,6 @@
-//! Q6_K as it lies in files (`block_q6_K`), which llama.cpp leaves so where there is no AMX: row by row, of each block the lower four bits
-//! of its values, the upper two, a scale of eight bits for each 16 of them, and what scales those, in half precision.
+//! Q6_K as it lies in files (`block_q6_K`), which llama.cpp leaves so where there is no AMX: row by
+//! row, of each block the lower four bits of its values, the upper two, a scale of eight bits for
+//! each 16 of them, and what scales those, in half precision.
 
 use std::arch::x86_64::*;
 
@@ -70,7 +71,8 @@ unsafe fn values(from: *const u8) -> [__m512i; ALL] {
     // SAFETY: the caller's promises.
     unsafe {
         let (low, high) = (_mm512_set1_epi8(0xf), _mm512_set1_epi8(0x30));
-        // By how many places upper bits have to move: those of the first 32 values of a register, and those of the others.
+        // By how many places upper bits have to move: those of the first 32 values of a register,
+        // and those of the others.
         let left = _mm512_inserti64x4::<1>(_mm512_set1_epi16(4), _mm256_set1_epi16(2));
         let right = _mm512_inserti64x4::<1>(_mm512_setzero_si512(), _mm256_set1_epi16(2));
         let mut all = [_mm512_setzero_si512(); ALL];

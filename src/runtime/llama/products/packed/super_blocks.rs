@@ -1,5 +1,6 @@
-//! K-quants: blocks of 256 values. Runs of 32 or 16 of them have a whole number for a scale, and the block has a scale of those in half
-//! precision; in Q4_K and Q5_K something is taken from all values of a run (its minimum), for which there are such numbers, too.
+//! K-quants: blocks of 256 values. Runs of 32 or 16 of them have a whole number for a scale, and
+//! the block has a scale of those in half precision; in Q4_K and Q5_K something is taken from all
+//! values of a run (its minimum), for which there are such numbers, too.
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
@@ -25,7 +26,8 @@ pub(super) struct SuperBlocks<R>(PhantomData<R>);
 pub(super) trait Runs {
     /// Where in a block the scales of runs are.
     const SCALES: usize;
-    /// Where the minima of runs are, if there are any. Without, values are 32 larger than they mean.
+    /// Where the minima of runs are, if there are any. Without, values are 32 larger than they
+    /// mean.
     const MINIMA: Option<usize>;
     /// Where the scales of those are, in half precision: of scales, then of minima.
     const HALVES: usize;
@@ -89,7 +91,8 @@ impl Runs for Q5K {
     }
 }
 
-/// Values of six bits, which are 32 larger than they mean: four bits as in Q4_K, the others of four fours in a byte.
+/// Values of six bits, which are 32 larger than they mean: four bits as in Q4_K, the others of four
+/// fours in a byte.
 pub(super) struct Q6K;
 
 impl Q6K {
@@ -131,8 +134,9 @@ impl Runs for Q6K {
 pub(super) struct Token {
     /// Its values, four and four.
     pub(super) values: [i32; VALUES / 4],
-    /// What its sums are for: with minima, the sums of two runs' values in each of the first four, in 16 bits; otherwise, what has to be
-    /// added to take back the 32 in each weight, for every 16 values.
+    /// What its sums are for: with minima, the sums of two runs' values in each of the first four,
+    /// in 16 bits; otherwise, what has to be added to take back the 32 in each weight, for every 16
+    /// values.
     pub(super) sums: [i32; 2 * RUNS],
     pub(super) scale: f32,
 }

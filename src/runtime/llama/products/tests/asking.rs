@@ -16,7 +16,8 @@ fn nowhere(stride: usize) -> Matrix {
     }
 }
 
-/// All lines that turns over `R` rows ask for, in order, of which each goes over a row in steps of so many `bytes`.
+/// All lines that turns over `R` rows ask for, in order, of which each goes over a row in steps of
+/// so many `bytes`.
 fn lines<const R: usize>(coming: Coming, turns: usize, [stride, bytes]: [usize; 2]) -> Vec<usize> {
     let steps = stride / bytes;
     let mut lines = Vec::new();

@@ -92,7 +92,8 @@ impl Packed {
         )
     }
 
-    /// One result as llama.cpp's kernel for one token comes to it: of each block an exact sum, all added in order.
+    /// One result as llama.cpp's kernel for one token comes to it: of each block an exact sum, all
+    /// added in order.
     fn expected(&self, row: usize, token: usize) -> f32 {
         let token = &self.tokens[token];
         let mut rounded = vec![0; token.len() / BLOCK * q8_0::BYTES];

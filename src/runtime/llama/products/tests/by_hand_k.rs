@@ -84,7 +84,8 @@ impl Packed {
                     let of = |row: &&Block| row.values[4 * number..][..4].to_vec();
                     rows.iter().flat_map(of).map(bits).collect()
                 };
-                // Several fours in the same bytes, each shifted by so many bits more than the one before.
+                // Several fours in the same bytes, each shifted by so many bits more than the one
+                // before.
                 let mut put = |number: usize, together: usize, by: usize, bits: fn(u8) -> u8| {
                     let mut all = vec![0; 4 * GROUP];
                     for at in 0..together {
@@ -126,7 +127,8 @@ impl Packed {
         laid::compute(self.product, &self.layout(), &self.tokens, 0, &self.cuts)
     }
 
-    /// One result as llama.cpp's kernel for one token comes to it: of each block an exact sum, and one of minima, all added in order.
+    /// One result as llama.cpp's kernel for one token comes to it: of each block an exact sum, and
+    /// one of minima, all added in order.
     fn expected(&self, row: usize, token: usize) -> f32 {
         let mut rounded = Vec::new();
         Rounded::of(&self.tokens[token], &mut rounded);

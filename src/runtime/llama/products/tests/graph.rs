@@ -41,7 +41,8 @@ static EIGHTS: Count = Count::of(416);
 /// Rows enough for several pieces a thread.
 static MANY: Count = Count::of(2048);
 
-/// Tells that a thread computes its part of `product`, and of each piece that it takes how many rows it has.
+/// Tells that a thread computes its part of `product`, and of each piece that it takes how many
+/// rows it has.
 pub(in super::super) fn count(
     product: Product,
     pieces: impl Iterator<Item = Range<usize>>,
@@ -135,8 +136,8 @@ unsafe fn multiply(
     }
 }
 
-/// What llama.cpp computes of a matrix of `PLAIN`'s rows by 512, which are a part of one `wider` times as wide, and `tokens`, in two
-/// products: the results, and how many threads came by here.
+/// What llama.cpp computes of a matrix of `PLAIN`'s rows by 512, which are a part of one `wider`
+/// times as wide, and `tokens`, in two products: the results, and how many threads came by here.
 fn by_graph(
     kind: sys::ggml_type,
     tokens: &[Vec<f32>],
@@ -158,7 +159,8 @@ fn by_graph_of(
     let width = wider * length;
     let weights = weights(kind, of.rows, width);
     let before = of.now();
-    // SAFETY: the tensors have room for what is written, which has their types and sizes; all is freed once it was copied.
+    // SAFETY: the tensors have room for what is written, which has their types and sizes; all is
+    // freed once it was copied.
     let results = unsafe {
         let context = context(false);
         let (length, rows) = (length as i64, of.rows as i64);
@@ -176,8 +178,8 @@ fn by_graph_of(
     (results, of.since(before, 2))
 }
 
-/// What llama.cpp computes of a matrix of `weights` with the rows of `of`, in the layout for AMX, and `tokens`: the results, and how many
-/// threads came by here.
+/// What llama.cpp computes of a matrix of `weights` with the rows of `of`, in the layout for AMX,
+/// and `tokens`: the results, and how many threads came by here.
 fn by_amx(
     of: &Count,
     layout: sys::ggml_backend_buffer_type_t,
@@ -423,8 +425,9 @@ fn what_has_no_layout_for_amx_comes_here_and_loses_no_bit() {
     assert!(results.iter().all(|it| it.is_finite()));
 }
 
-/// What llama.cpp computes of a matrix of `weights` as they lie in files, with the rows of `of`, 512 values each, and `tokens`, which may
-/// be shorter: the results, and how many threads came by here.
+/// What llama.cpp computes of a matrix of `weights` as they lie in files, with the rows of `of`,
+/// 512 values each, and `tokens`, which may be shorter: the results, and how many threads came by
+/// here.
 fn by_rows(
     of: &Count,
     (kind, weights): (sys::ggml_type, &[u8]),

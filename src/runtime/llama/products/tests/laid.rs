@@ -2,8 +2,9 @@
 
 use super::*;
 
-/// All results of `weights`, which lie as the product's kind says, and `tokens`; those for one token are followed by `between` others.
-/// Each of the pieces that `cuts` makes is computed on its own. What is nobody's keeps its NaN.
+/// All results of `weights`, which lie as the product's kind says, and `tokens`; those for one
+/// token are followed by `between` others. Each of the pieces that `cuts` makes is computed on its
+/// own. What is nobody's keeps its NaN.
 pub(super) fn compute(
     product: Product,
     weights: &[u8],
