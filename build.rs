@@ -9,9 +9,8 @@ const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
 /// llama.cpp's functions that this crate stands in for, by the names that the linker knows: those
 /// that compute products, and the one that copies their results. The last is C++'s
 /// `ggml_backend_amx_mul_mat`, and there only where llama.cpp is built for a processor with AMX.
-const LED_HERE: [&str; 4] = [
+const LED_HERE: [&str; 3] = [
     "llamafile_sgemm",
-    "ggml_backend_tensor_get_async",
     "ggml_cpu_extra_compute_forward",
     "_Z24ggml_backend_amx_mul_matPK19ggml_compute_paramsP11ggml_tensor",
 ];
@@ -30,8 +29,7 @@ fn main() {
     }
 }
 
-/// Has the linker lead llama.cpp's calls of [`LED_HERE`] to `src/runtime/llama/products` and
-/// `best.rs` beside it, where that can be: through a C compiler that links as GNU's do, with
+/// Has the linker lead llama.cpp's calls of [`LED_HERE`] to `src/runtime/llama/products`, where that can be: through a C compiler that links as GNU's do, with
 /// kernels for the processor, and with a llama.cpp that has the first of them and is linked in, not
 /// loaded.
 fn lead_products_here() {

@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use logitspec::TokenId;
 use logitspec::corpus::{Corpus, CorpusBuilder};
-use logitspec::draft::{DraftInput, DraftTree, Memory, PassCost, TreeLimits};
+use logitspec::draft::{DraftInput, Memory, PassCost};
 use logitspec::engine::{Method, MethodParams};
 use logitspec::pool::Retrieve;
 use logitspec::store::VocabFingerprint;
+use logitspec::tree::{DraftTree, TreeLimits};
 
 use text::{VOCABULARY, natural, usual_tails};
 

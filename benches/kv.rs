@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use logitspec::TokenId;
-use logitspec::draft::{DraftTree, NodeId, ROOT, TreeLimits};
 use logitspec::runtime::TargetModel;
-use logitspec::runtime::llama::{ContextOptions, Engine, ModelOptions};
+use logitspec::runtime::llama::{ContextOptions, Model, ModelOptions};
+use logitspec::tree::{DraftTree, NodeId, ROOT, TreeLimits};
 
 /// A chain of two below the root, and leaves at the root up to 65 nodes: 64 leaves.
 fn tree() -> DraftTree {
@@ -30,7 +30,7 @@ fn tree() -> DraftTree {
 
 fn kv(criterion: &mut Criterion) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/tiny-llama.gguf");
-    let engine = Engine::load(&model, &ModelOptions::default()).expect("the tests' model loads");
+    let model = Model::load(&model, &ModelOptions::default()).expect("the tests' model loads");
     let tree = tree();
     let chain: Vec<NodeId> = tree.path_to(2);
     let mut group = criterion.benchmark_group("cache calls of a step, 64 leaves");
@@ -41,7 +41,7 @@ fn kv(criterion: &mut Criterion) {
             draft_tree_capacity: 66,
             ..ContextOptions::default()
         };
-        let mut target = engine.context(&context).expect("a context");
+        let mut target = model.context(&context).expect("a context");
         // As long as there is room for the tree.
         let len = n_ctx as usize - 128;
         let text: Vec<TokenId> = (0..len).map(|at| 3 + (at % 60) as TokenId).collect();

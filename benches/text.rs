@@ -20,7 +20,7 @@ use crossbeam::channel::bounded;
 use logitspec::TokenId;
 use logitspec::engine::TextStream;
 use logitspec::pool::RequestPool;
-use logitspec::runtime::llama::{Engine, ModelOptions};
+use logitspec::runtime::llama::{Model, ModelOptions};
 
 /// Tokens committed by a step.
 const COMMITTED: usize = 4;
@@ -51,8 +51,8 @@ fn after_a_pass(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut what: 
 
 fn text(criterion: &mut Criterion) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/tiny-llama.gguf");
-    let engine = Engine::load(&model, &ModelOptions::default()).expect("the tests' model loads");
-    let vocabulary = engine.vocabulary();
+    let model = Model::load(&model, &ModelOptions::default()).expect("the tests' model loads");
+    let vocabulary = model.vocabulary();
     let tokens: [TokenId; COMMITTED] = [40, 41, 42, 43];
     let sink = || {
         let name = if cfg!(windows) { "NUL" } else { "/dev/null" };

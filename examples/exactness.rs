@@ -26,14 +26,13 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use logitspec::TokenId;
 use logitspec::corpus::Corpus;
-use logitspec::draft::{DraftTree, Drafter, Memory, NodeId, NodeRows, TreeLimits, Verified};
+use logitspec::draft::{Drafter, Memory, NodeRows, Verified};
 use logitspec::engine::{Method, MethodParams, Session, SessionOptions};
+use logitspec::logits::Candidate;
 use logitspec::pool::SharedPool;
-use logitspec::runtime::llama::{
-    ContextOptions, Engine, FlashAttention, LlamaTarget, ModelOptions,
-};
+use logitspec::runtime::llama::{ContextOptions, FlashAttention, LlamaTarget, Model, ModelOptions};
 use logitspec::runtime::{ChatTemplate, Message, Role};
-use logitspec::verify::Candidate;
+use logitspec::tree::{DraftTree, NodeId, TreeLimits};
 
 #[derive(Parser)]
 struct Args {
@@ -119,8 +118,8 @@ struct Tally {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let engine = Engine::load(&args.model_path, &ModelOptions::default())?;
-    let vocabulary = engine.vocabulary();
+    let model = Model::load(&args.model_path, &ModelOptions::default())?;
+    let vocabulary = model.vocabulary();
     let template = match args.template.as_str() {
         "none" => None,
         name => Some(
@@ -136,18 +135,18 @@ fn main() -> anyhow::Result<()> {
             .collect(),
         named => named.to_vec(),
     };
-    let mut baseline = session(&engine, &args, Method::Baseline, 1)?;
-    let mut referee = session(&engine, &args, Method::Baseline, 1)?;
+    let mut baseline = session(&model, &args, Method::Baseline, 1)?;
+    let mut referee = session(&model, &args, Method::Baseline, 1)?;
     let mut runs = Vec::new();
     for method in methods {
         for &capacity in &args.capacities {
-            let session = session(&engine, &args, method, capacity)?
-                .with_drafter(drafter(&engine, &args, method, &questions)?);
+            let session = session(&model, &args, method, capacity)?
+                .with_drafter(drafter(&model, &args, method, &questions)?);
             runs.push((method, capacity, session, Tally::default()));
         }
     }
     for (done, question) in questions.iter().enumerate() {
-        let turns = plain(&mut baseline, &engine, template.as_ref(), question, &args)?;
+        let turns = plain(&mut baseline, &model, template.as_ref(), question, &args)?;
         for (method, capacity, session, tally) in &mut runs {
             if args.history || args.poison {
                 session.end_request();
@@ -184,7 +183,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn session<'a>(
-    engine: &'a Engine,
+    model: &'a Model,
     args: &Args,
     method: Method,
     capacity: usize,
@@ -206,12 +205,12 @@ fn session<'a>(
         fill_tree: !args.sized_trees,
         ..SessionOptions::default()
     };
-    Ok(engine.session(&context, options)?)
+    Ok(Session::open(&model, &context, options)?)
 }
 
 /// A drafter with what it is to remember from the beginning.
 fn drafter(
-    engine: &Engine,
+    model: &Model,
     args: &Args,
     method: Method,
     questions: &[Question],
@@ -220,7 +219,7 @@ fn drafter(
     if args.history || args.poison {
         memory.history = Some(Arc::new(SharedPool::new(1 << 20)));
     }
-    let vocabulary = engine.vocabulary();
+    let vocabulary = model.vocabulary();
     if let Some(path) = &args.corpus {
         let corpus = Corpus::open(path, Some(&vocabulary.fingerprint()))?;
         memory.corpus = Some(Arc::new(corpus));
@@ -304,13 +303,13 @@ fn go_on(_: usize, _: usize) -> ControlFlow<()> {
 /// The question answered without drafts.
 fn plain(
     session: &mut Session<LlamaTarget<'_>>,
-    engine: &Engine,
+    model: &Model,
     template: Option<&ChatTemplate>,
     question: &Question,
     args: &Args,
 ) -> anyhow::Result<Vec<Turn>> {
     session.reset();
-    let vocabulary = engine.vocabulary();
+    let vocabulary = model.vocabulary();
     let mut messages = Vec::new();
     let mut turns = Vec::new();
     for text in &question.turns {

@@ -1,8 +1,12 @@
 //! Small pieces of file handling that the formats share.
 
+mod mapped;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+
+pub use mapped::MappedFile;
 
 /// The folder that holds `path`; `.` where the path is a bare file name.
 pub(crate) fn folder_of(path: &Path) -> PathBuf {

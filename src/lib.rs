@@ -25,16 +25,19 @@
 //! Everything but `runtime::llama` is pure, safe Rust on token ids and logit rows; with
 //! `--no-default-features` it builds without llama.cpp.
 
-mod files;
+pub mod files;
+mod token;
 
 pub mod bench;
 pub mod corpus;
 pub mod draft;
 pub mod engine;
+pub mod logits;
 pub mod pool;
 pub mod runtime;
 pub mod simulate;
 pub mod store;
+pub mod tree;
 pub mod verify;
 
 #[cfg(feature = "cli")]
@@ -44,5 +47,4 @@ pub mod hub;
 #[cfg(feature = "report")]
 pub mod report;
 
-/// A token's number in the model's vocabulary.
-pub type TokenId = u32;
+pub use token::TokenId;

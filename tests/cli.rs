@@ -8,7 +8,9 @@ use serde_json::Value;
 
 mod program;
 
-use program::{assert_refused, command, generate, json, model, run, stderr, stdout, with_stdin};
+use program::{
+    assert_refused, command, generate, json, model_path, run, stderr, stdout, with_stdin,
+};
 
 #[test]
 fn text_goes_to_stdout_and_statistics_to_stderr() {
@@ -103,7 +105,7 @@ fn all_methods_give_the_same_text_by_all_their_names() {
 
 #[test]
 fn prompts_come_from_files_and_pipes_as_well() {
-    let tiny = model("tiny-llama.gguf");
+    let tiny = model_path("tiny-llama.gguf");
     let text = "one two three one two";
     let given = json(&generate(&["-p", text, "-n", "9", "--json"]))["tokens"].clone();
     let piped = ["generate", "-m", &tiny, "-t", "1", "-n", "9", "--json"];
@@ -124,7 +126,7 @@ fn prompts_come_from_files_and_pipes_as_well() {
 
 #[test]
 fn prompts_with_nul_bytes_and_invalid_utf8_are_read() {
-    let tiny = model("tiny-llama.gguf");
+    let tiny = model_path("tiny-llama.gguf");
     let args = ["generate", "-m", &tiny, "-t", "1", "-n", "5"];
     let output = with_stdin(command(&args), b"a\0b\xff\xfe hello");
     assert_eq!(output.status.code(), Some(0));
@@ -216,7 +218,7 @@ fn chat_prompts_use_the_models_template() {
     assert_eq!(chat["prompt_tokens"], vicuna["prompt_tokens"]);
     assert_eq!(none["prompt_tokens"], bare["prompt_tokens"]);
     assert!(chat["prompt_tokens"].as_u64() > bare["prompt_tokens"].as_u64());
-    let without = model("tiny-mamba.gguf");
+    let without = model_path("tiny-mamba.gguf");
     let chatless = run(&[
         "generate",
         "-m",
@@ -231,7 +233,7 @@ fn chat_prompts_use_the_models_template() {
 
 #[test]
 fn inspect_tells_what_a_gguf_is() {
-    let tiny = model("tiny-llama.gguf");
+    let tiny = model_path("tiny-llama.gguf");
     let info = json(&run(&["inspect", &tiny, "--json"]));
     assert_eq!(info["architecture"], "llama");
     assert_eq!(info["vocabulary"], 640);
@@ -245,7 +247,7 @@ fn inspect_tells_what_a_gguf_is() {
             .unwrap()
             .contains("ASSISTANT")
     );
-    let mamba = stdout(&run(&["inspect", "-m", &model("tiny-mamba.gguf")]));
+    let mamba = stdout(&run(&["inspect", "-m", &model_path("tiny-mamba.gguf")]));
     assert!(mamba.contains("speculation      no: mamba"), "{mamba}");
 }
 
@@ -324,11 +326,11 @@ fn the_demo_model_is_used_where_no_model_is_named() {
     if cfg!(target_os = "linux") {
         let installed = data.join("logitspec");
         std::fs::create_dir_all(&installed).unwrap();
-        std::fs::copy(model("tiny-mamba.gguf"), installed.join(demo)).unwrap();
+        std::fs::copy(model_path("tiny-mamba.gguf"), installed.join(demo)).unwrap();
         assert_eq!(json(&run(&["inspect", "--json"]))["architecture"], "mamba");
     }
     // The one beside the program goes before that.
-    std::fs::copy(model("tiny-llama.gguf"), folder.path().join(demo)).unwrap();
+    std::fs::copy(model_path("tiny-llama.gguf"), folder.path().join(demo)).unwrap();
     assert_eq!(json(&run(&["inspect", "--json"]))["architecture"], "llama");
     let answer = run(&ask);
     assert_eq!(answer.status.code(), Some(0), "{}", stderr(&answer));
@@ -340,7 +342,7 @@ fn the_demo_model_is_used_where_no_model_is_named() {
     );
 
     // A model that was named goes before all.
-    let named = model("tiny-swa.gguf");
+    let named = model_path("tiny-swa.gguf");
     let output = Command::new(&program)
         .args(["inspect", "--json"])
         .env("LOGITSPEC_MODEL", &named)

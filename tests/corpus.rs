@@ -12,7 +12,7 @@ use serde_json::json;
 
 mod program;
 
-use program::{assert_refused, command, json as json_of, model};
+use program::{assert_refused, command, json as json_of, model_path};
 
 fn run(args: &[&str]) -> Output {
     command(&[&["corpus"], args].concat()).output().unwrap()
@@ -190,7 +190,7 @@ fn a_long_line_is_cut_between_characters() {
 fn a_gguf_tokenizes_too() {
     let folder = Folder::new();
     folder.write("text.txt", "one two three one two");
-    let tiny = model("tiny-llama.gguf");
+    let tiny = model_path("tiny-llama.gguf");
     let (text, out) = (folder.name("text.txt"), folder.name("out.corpus"));
     let built = json_of(&run(&["build", "--json", "-m", &tiny, "-o", &out, &text]));
     assert_eq!(built["documents"], 1);

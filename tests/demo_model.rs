@@ -14,9 +14,7 @@ use logitspec::bench::prompt::Prompter;
 use logitspec::bench::{Question, read_questions};
 use logitspec::engine::{FinishReason, Method, Session, SessionOptions};
 use logitspec::runtime::ChatTemplate;
-use logitspec::runtime::llama::{
-    ContextOptions, Engine, FlashAttention, LlamaTarget, ModelOptions,
-};
+use logitspec::runtime::llama::{ContextOptions, FlashAttention, LlamaTarget, Model, ModelOptions};
 
 fn context() -> ContextOptions {
     ContextOptions {
@@ -34,8 +32,8 @@ fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn engine() -> Engine {
-    Engine::load(
+fn load() -> Model {
+    Model::load(
         &file("data/models/logitspec-demo.gguf"),
         &ModelOptions::default(),
     )
@@ -49,9 +47,9 @@ fn questions() -> Vec<Question> {
 }
 
 /// Writes prompts with the template that the file itself holds.
-fn prompter(engine: &Engine) -> Prompter<'_> {
-    let vocabulary = engine.vocabulary();
-    let source = engine.chat_template().unwrap();
+fn prompter(model: &Model) -> Prompter<'_> {
+    let vocabulary = model.vocabulary();
+    let source = model.chat_template().unwrap();
     let template = ChatTemplate::new("own", &source, &vocabulary.bos(), &vocabulary.eos()).unwrap();
     Prompter::new(vocabulary, Some(template), Vec::new())
 }
@@ -128,19 +126,19 @@ fn ask(
     answers
 }
 
-fn session(engine: &Engine, method: Method) -> Session<LlamaTarget<'_>> {
+fn session(model: &Model, method: Method) -> Session<LlamaTarget<'_>> {
     let options = SessionOptions {
         method,
         ..SessionOptions::default()
     };
-    engine.session(&context(), options).unwrap()
+    Session::open(&model, &context(), options).unwrap()
 }
 
 #[test]
 fn nine_of_ten_unseen_questions_are_answered_right() {
-    let engine = engine();
-    let prompter = prompter(&engine);
-    let mut session = session(&engine, Method::Logitspec);
+    let model = load();
+    let prompter = prompter(&model);
+    let mut session = session(&model, Method::Logitspec);
     let questions = questions();
     assert!(questions.len() >= 60);
     let (mut wrong, mut faults) = (Vec::new(), Vec::new());
@@ -192,9 +190,9 @@ fn prompts_have_the_tokens_of_the_training() {
         question_id: i64,
         prompts: Vec<Vec<TokenId>>,
     }
-    let engine = engine();
-    let prompter = prompter(&engine);
-    let vocabulary = engine.vocabulary();
+    let model = load();
+    let prompter = prompter(&model);
+    let vocabulary = model.vocabulary();
     let end = vocabulary.tokenize_continuation(&vocabulary.eos());
     assert_eq!(end.len(), 1);
     let text = std::fs::read_to_string(file("tests/demo_tokens.jsonl")).unwrap();

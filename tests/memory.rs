@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use logitspec::TokenId;
 use logitspec::corpus::{Corpus, CorpusBuilder};
-use logitspec::draft::{DraftTree, Drafter, Memory, Source, TreeLimits, Verified};
-use logitspec::engine::{Generation, Method, MethodParams, SessionOptions};
+use logitspec::draft::{Drafter, Memory, Verified};
+use logitspec::engine::{Generation, Method, MethodParams, Session, SessionOptions};
+use logitspec::logits::Row;
 use logitspec::pool::SharedPool;
-use logitspec::runtime::llama::{ContextOptions, Engine, FlashAttention, ModelOptions};
-use logitspec::verify::Row;
+use logitspec::runtime::llama::{ContextOptions, FlashAttention, Model, ModelOptions};
+use logitspec::tree::{DraftTree, Source, TreeLimits};
 use serde_json::Value;
 
 mod program;
 
-use program::{assert_refused, json, model};
+use program::{assert_refused, json, model_path};
 
 const PROMPT: &str = "one two three one two three one two";
 
@@ -125,16 +126,19 @@ fn foreign_damaged_and_other_vocabularies_pools_are_refused() {
 
 /// Answers of a model to [`PROMPT`], as token ids.
 struct Answers {
-    engine: Engine,
+    model: Model,
     prompt: Vec<TokenId>,
 }
 
 impl Answers {
     fn new() -> Self {
-        let engine =
-            Engine::load(model("tiny-llama.gguf").as_ref(), &ModelOptions::default()).unwrap();
-        let prompt = engine.vocabulary().tokenize(PROMPT);
-        Self { engine, prompt }
+        let model = Model::load(
+            model_path("tiny-llama.gguf").as_ref(),
+            &ModelOptions::default(),
+        )
+        .unwrap();
+        let prompt = model.vocabulary().tokenize(PROMPT);
+        Self { model, prompt }
     }
 
     fn of(&self, params: MethodParams, method: Method, memory: Memory) -> Generation {
@@ -153,7 +157,7 @@ impl Answers {
             fill_tree: true,
             ..SessionOptions::default()
         };
-        let session = self.engine.session(&context, options).unwrap();
+        let session = Session::open(&self.model, &context, options).unwrap();
         let mut session = session.with_drafter(drafter);
         session
             .prefill(&self.prompt, &mut |_, _| ControlFlow::Continue(()))
@@ -169,7 +173,7 @@ impl Answers {
     }
 
     fn corpus(&self, documents: &[Vec<TokenId>]) -> Memory {
-        let vocabulary = self.engine.vocabulary().fingerprint();
+        let vocabulary = self.model.vocabulary().fingerprint();
         let mut builder = CorpusBuilder::default();
         documents.iter().for_each(|document| builder.add(document));
         let bytes = builder.encode(&vocabulary).unwrap();
@@ -182,7 +186,7 @@ impl Answers {
 
     /// What the model says, twenty times, with every third token replaced.
     fn poison(&self) -> Vec<Vec<TokenId>> {
-        let n_vocab = TokenId::try_from(self.engine.vocabulary().len()).unwrap();
+        let n_vocab = TokenId::try_from(self.model.vocabulary().len()).unwrap();
         let mut random = fastrand::Rng::with_seed(1);
         let text = [self.prompt.clone(), self.plain()].concat();
         let mut poisoned = || -> Vec<TokenId> {
@@ -253,7 +257,7 @@ fn poisoned_answers_and_rows_change_no_token() {
             drafter.begin(&text[..1]);
             for said in 1..text.len() {
                 let tree = DraftTree::new(text[said], TreeLimits::nodes(1));
-                let mut row = vec![0.0; answers.engine.vocabulary().len()];
+                let mut row = vec![0.0; answers.model.vocabulary().len()];
                 for (rank, &token) in text[said + 1..].iter().take(8).enumerate() {
                     row[token as usize] = 9.0 - rank as f32;
                 }
@@ -283,7 +287,7 @@ fn calibration_is_kept_and_used_and_a_damaged_one_is_named() {
         Command::new(env!("CARGO_BIN_EXE_logitspec"))
             .args(args)
             .args(["-t", "1", "-m"])
-            .arg(model("tiny-llama.gguf"))
+            .arg(model_path("tiny-llama.gguf"))
             .env("LOGITSPEC_CACHE", cache.path())
             .output()
             .unwrap()
@@ -313,7 +317,7 @@ fn calibration_is_kept_and_used_and_a_damaged_one_is_named() {
     // What cannot be kept is shown all the same.
     let nowhere = program::command(&["calibrate", "--json", "--repeats", "1", "--max-tokens", "3"])
         .args(["-t", "1", "-c", "64", "-m"])
-        .arg(model("tiny-llama.gguf"))
+        .arg(model_path("tiny-llama.gguf"))
         .env("LOGITSPEC_CACHE", file.join("cache"))
         .output()
         .unwrap();
@@ -369,7 +373,7 @@ fn calibration_is_kept_and_used_and_a_damaged_one_is_named() {
     );
     let mamba = Command::new(env!("CARGO_BIN_EXE_logitspec"))
         .args(["calibrate", "-m"])
-        .arg(model("tiny-mamba.gguf"))
+        .arg(model_path("tiny-mamba.gguf"))
         .output()
         .unwrap();
     assert_refused(&mamba, &["nothing to calibrate"]);

@@ -3,11 +3,11 @@
 
 mod program;
 
-use program::{assert_refused, command, generate, json, model, run, stderr};
+use program::{assert_refused, command, generate, json, model_path, run, stderr};
 
 #[test]
 fn bad_input_is_refused_in_one_line_that_names_the_mend() {
-    let tiny = model("tiny-llama.gguf");
+    let tiny = model_path("tiny-llama.gguf");
     let long = "word ".repeat(3000);
     let folder = env!("CARGO_TARGET_TMPDIR");
     assert_refused(
@@ -16,7 +16,7 @@ fn bad_input_is_refused_in_one_line_that_names_the_mend() {
     );
     assert_refused(&run(&["generate", "-m", folder, "-p", "x"]), &[folder]);
     assert_refused(
-        &run(&["generate", "-m", &model("tiny-bert.gguf"), "-p", "x"]),
+        &run(&["generate", "-m", &model_path("tiny-bert.gguf"), "-p", "x"]),
         &["tiny-bert"],
     );
     assert_refused(&generate(&["-p", ""]), &["empty", "-p"]);
@@ -81,7 +81,7 @@ fn numbers_that_would_crash_are_out_of_range() {
         let output = generate(&["-p", "x", flag, value]);
         assert_refused(&output, &[&named[..], &[value]].concat());
     }
-    let tiny = model("tiny-llama.gguf");
+    let tiny = model_path("tiny-llama.gguf");
     for threads in ["-1", "0", "513", "100000"] {
         let output = run(&["generate", "-m", &tiny, "-p", "x", "-t", threads]);
         assert_refused(&output, &["--threads", threads, "1..=512"]);
@@ -137,7 +137,7 @@ fn talks(lines: &str, options: &[&str]) -> [std::process::Command; 2] {
     let name = format!("{}_lines.txt", lines.len());
     let told = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&told, lines).unwrap();
-    let tiny = model("tiny-llama.gguf");
+    let tiny = model_path("tiny-llama.gguf");
     let common = ["-t", "1", "-m", &tiny, "-n", "2"];
     [&["generate", "-p", "x"][..], &["chat"]].map(|args| {
         let mut command = program::command(&[args, &common, options].concat());
@@ -150,7 +150,7 @@ fn talks(lines: &str, options: &[&str]) -> [std::process::Command; 2] {
 #[test]
 fn a_full_disk_is_said_to_be_that_of_standard_output() {
     for format in [&[][..], &["--json"]] {
-        let inspect = ["inspect", "-m", &model("tiny-llama.gguf")];
+        let inspect = ["inspect", "-m", &model_path("tiny-llama.gguf")];
         let inspect = program::command(&[&inspect[..], format].concat());
         for command in talks("x\n", format).into_iter().chain([inspect]) {
             program::assert_full_disk_is_said(command);
@@ -182,7 +182,7 @@ fn a_trace_writes_over_nothing_but_traces() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     let name = file.to_str().unwrap();
-    let weights = std::fs::read(model("tiny-llama.gguf")).unwrap();
+    let weights = std::fs::read(model_path("tiny-llama.gguf")).unwrap();
     let request = br#"{"model": "gpt", "messages": [{"role": "user", "content": "x"}]}"#;
     for foreign in [&b"Once upon a time"[..], b"{", request, &weights] {
         std::fs::write(&file, foreign).unwrap();

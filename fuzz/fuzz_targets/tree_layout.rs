@@ -6,7 +6,7 @@
 mod checks;
 
 use checks::tree::Growth;
-use logitspec::draft::TreeLimits;
+use logitspec::tree::TreeLimits;
 
 libfuzzer_sys::fuzz_target!(|input: (u8, u8, u8, Vec<Growth>, Vec<checks::kv::Event>)| {
     let (capacity, leaves, depth, growths, events) = input;

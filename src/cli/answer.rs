@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::args::{NO_LIMIT, SamplingArgs};
-use crate::draft::Source;
 use crate::engine::{FinishReason, Generation, SessionOptions, StepTimes};
+use crate::tree::Source;
 
 /// What `--json` tells of answers that were made with the same flags.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 use crate::cli::exit::user_error;
 use crate::cli::model::ModelSource;
 use crate::cli::suffix::SuffixArgs;
-use crate::draft::Source;
 use crate::engine::{Method, MethodParams, SessionOptions};
-use crate::runtime::llama::{CacheType, ContextOptions, Engine, FlashAttention, ModelOptions};
+use crate::runtime::llama::{CacheType, ContextOptions, FlashAttention, Model, ModelOptions};
+use crate::tree::Source;
 use crate::verify::SamplingParams;
 
 /// Largest draft tree: more than any machine gains from, and still far from filling memory with
@@ -292,7 +292,7 @@ fn context_size(text: &str) -> Result<u32, String> {
 
 impl ModelArgs {
     /// Loads the model, which is fetched first if need be, unless Ctrl-C raises `interrupted`.
-    pub(super) fn load(&self, interrupted: &AtomicBool) -> anyhow::Result<Engine> {
+    pub(super) fn load(&self, interrupted: &AtomicBool) -> anyhow::Result<Model> {
         self.check_cache_types()?;
         crate::runtime::llama::set_verbose(self.verbose);
         let path = self.source.locate(None, interrupted)?;
@@ -302,7 +302,7 @@ impl ModelArgs {
             llama_kernels: self.llama_kernels,
             info_only: false,
         };
-        Ok(Engine::load(&path, &options)?)
+        Ok(Model::load(&path, &options)?)
     }
 
     /// llama.cpp reads quantized values with its fused attention kernels only.
@@ -317,8 +317,8 @@ impl ModelArgs {
     }
 
     /// The context these flags ask for, of `needed` tokens if they don't say how many.
-    pub(super) fn context(&self, engine: &Engine, needed: usize) -> ContextOptions {
-        let trained = engine.n_ctx_train();
+    pub(super) fn context(&self, model: &Model, needed: usize) -> ContextOptions {
+        let trained = model.n_ctx_train();
         let needed = u32::try_from(needed).unwrap_or(u32::MAX);
         ContextOptions {
             n_ctx: Some(match self.ctx_size {

@@ -32,7 +32,7 @@ use crate::cli::model::data_folders;
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{Method, SessionOptions};
 use crate::files::is_same_file;
-use crate::runtime::llama::{ContextOptions, Engine, default_threads};
+use crate::runtime::llama::{ContextOptions, Model, default_threads};
 
 /// Measure methods on a question set
 ///
@@ -177,25 +177,25 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let question_file = args.question_file()?;
     let mut set = args.read_questions(&question_file)?;
 
-    let engine = args.model.load(stop)?;
+    let model = args.model.load(stop)?;
     let prompter = Prompter::new(
-        engine.vocabulary(),
-        args.template.choose(&engine)?,
+        model.vocabulary(),
+        args.template.choose(&model)?,
         opening(args.template.system.as_deref()),
     );
     // Of the whole set: slices of it are run with equal contexts.
-    let context = args.context(&engine, &prompter, &set)?;
+    let context = args.context(&model, &prompter, &set)?;
     args.slice(&mut set)?;
-    if let Some(reason) = engine.cannot_draft(&context) {
+    if let Some(reason) = model.cannot_draft(&context) {
         tell_line!("note: every method decodes plainly, nothing can be drafted: {reason}");
     }
 
-    let remembered = args.remembered(&engine, &benchers)?;
+    let remembered = args.remembered(&model, &benchers)?;
     // Once, if none of the methods adds to it.
     let shared = remembered.fresh();
-    let server = server::start(args, &engine, &context, stop)?;
-    let model_id = args.model_id(&engine);
-    let settings = Settings::new(args, &engine, &context, &question_file, &server)?;
+    let server = server::start(args, &model, &context, stop)?;
+    let model_id = args.model_id(&model);
+    let settings = Settings::new(args, &model, &context, &question_file, &server)?;
     let beside = args.answers_beside(&question_file);
     let mut places = Vec::new();
     for repeat in 0..args.repeat {
@@ -249,7 +249,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         ..Plan::new(&model_id, &names, &set.questions)
     };
     let makers = || -> Maker<'_> {
-        let (engine, prompter, benchers) = (&engine, &prompter, &benchers);
+        let (model, prompter, benchers) = (&model, &prompter, &benchers);
         let (server, remembered, shared) = (&server, &remembered, &shared);
         let most = args.max_new_tokens;
         let mut target: Option<SharedTarget<'_>> = None;
@@ -266,11 +266,11 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
                 let target = match &target {
                     Some(target) => Rc::clone(target),
                     None => {
-                        let made = Rc::new(RefCell::new(engine.context(&context)?));
+                        let made = Rc::new(RefCell::new(model.context(&context)?));
                         Rc::clone(target.insert(made))
                     }
                 };
-                let cost = known_cost(engine, &context, &options);
+                let cost = known_cost(model, &context, &options);
                 let answerer = EngineAnswerer::new(target, prompter, options, most, cost);
                 let history = args.earlier.history;
                 let memory = move || match history {
@@ -316,7 +316,7 @@ impl BenchArgs {
     }
 
     /// What methods may copy from beside the conversation, at the beginning.
-    fn remembered(&self, engine: &Engine, benchers: &[Bencher]) -> anyhow::Result<Remembered> {
+    fn remembered(&self, model: &Model, benchers: &[Bencher]) -> anyhow::Result<Remembered> {
         let drafts = benchers.iter().any(Bencher::drafts);
         if self.ranked > 0 && drafts {
             tell_line!(
@@ -330,7 +330,7 @@ impl BenchArgs {
         }
         let methods: Vec<Method> = benchers.iter().filter_map(Bencher::method).collect();
         self.earlier
-            .open(&methods, || Ok(engine.vocabulary().fingerprint()))
+            .open(&methods, || Ok(model.vocabulary().fingerprint()))
     }
 
     fn question_file(&self) -> anyhow::Result<PathBuf> {
@@ -404,7 +404,7 @@ impl BenchArgs {
     /// A context that the longest conversation fits into, as far as the model was trained for it.
     fn context(
         &self,
-        engine: &Engine,
+        model: &Model,
         prompter: &Prompter<'_>,
         set: &QuestionSet,
     ) -> anyhow::Result<ContextOptions> {
@@ -418,7 +418,7 @@ impl BenchArgs {
         Ok(ContextOptions {
             threads: Some(self.threads()),
             draft_tree_capacity: self.tree.draft_tree_capacity,
-            ..self.model.context(engine, needed)
+            ..self.model.context(model, needed)
         })
     }
 
@@ -429,8 +429,8 @@ impl BenchArgs {
         self.model.threads.unwrap_or_else(shared)
     }
 
-    fn model_id(&self, engine: &Engine) -> String {
-        let stem = || engine.path().file_stem().unwrap_or_default();
+    fn model_id(&self, model: &Model) -> String {
+        let stem = || model.path().file_stem().unwrap_or_default();
         self.model_id
             .clone()
             .unwrap_or_else(|| stem().to_string_lossy().into_owned())

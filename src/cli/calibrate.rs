@@ -18,7 +18,7 @@ use crate::engine::calibrate::{
 };
 use crate::engine::{CostModel, MOST_TOKENS, SessionOptions};
 use crate::runtime::DecodeError;
-use crate::runtime::llama::{ContextOptions, Engine, build, default_threads, devices, system};
+use crate::runtime::llama::{ContextOptions, Model, build, default_threads, devices, system};
 
 /// Measure what a pass over so many tokens costs, for a model on this machine, and keep it
 ///
@@ -47,7 +47,7 @@ pub(super) struct CalibrateArgs {
 
 pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
     let interrupted = watch_for_ctrl_c();
-    let engine = args.model.load(interrupted)?;
+    let model = args.model.load(interrupted)?;
     let mut plan = CalibrationPlan {
         repeats: args.repeats.into(),
         ..CalibrationPlan::default()
@@ -58,19 +58,19 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
     let longest = plan.contexts.last().copied().unwrap_or(0) + MOST_TOKENS;
     let context = ContextOptions {
         draft_tree_capacity: largest,
-        ..args.model.context(&engine, longest)
+        ..args.model.context(&model, longest)
     };
-    let n_ctx = context.n_ctx.unwrap_or(engine.n_ctx_train()) as usize;
+    let n_ctx = context.n_ctx.unwrap_or(model.n_ctx_train()) as usize;
     if plan.contexts.iter().all(|&n_past| n_past + largest > n_ctx) {
         // For short texts only: measured after a quarter of one, so that large passes fit, too.
         plan.contexts = vec![n_ctx / 4];
     }
-    if let Some(reason) = engine.cannot_draft(&context) {
+    if let Some(reason) = model.cannot_draft(&context) {
         return Err(user_error(format!(
             "nothing to calibrate: this model decodes plainly, since {reason}"
         )));
     }
-    let mut target = engine.context(&context)?;
+    let mut target = model.context(&context)?;
     let style = ProgressStyle::with_template("measuring {bar:32} {pos}/{len} {eta}");
     let bar =
         ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -93,7 +93,7 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
         ));
     }
     let calibration = Calibration {
-        key: key(&engine, &context),
+        key: key(&model, &context),
         times,
     };
     let doubtful = contradictory(&calibration.times);
@@ -157,8 +157,8 @@ fn folder() -> Option<PathBuf> {
 }
 
 /// What measurements depend on.
-fn key(engine: &Engine, context: &ContextOptions) -> CalibrationKey {
-    let info = engine.info();
+fn key(model: &Model, context: &ContextOptions) -> CalibrationKey {
+    let info = model.info();
     let mut key = json!({
         "architecture": info.architecture,
         "parameters": info.parameters,
@@ -167,15 +167,15 @@ fn key(engine: &Engine, context: &ContextOptions) -> CalibrationKey {
         "layers": info.layers,
         "embedding_length": info.embedding_length,
         "devices": devices(),
-        "gpu_layers": engine.gpu_layers(),
+        "gpu_layers": model.gpu_layers(),
         "threads": context.threads.unwrap_or_else(default_threads),
-        "flash_attention": format!("{:?}", engine.flash_attention(context)),
+        "flash_attention": format!("{:?}", model.flash_attention(context)),
         "cache_types": format!("{} {}", context.cache_type_k, context.cache_type_v),
-        "ubatch": engine.n_ubatch(context),
+        "ubatch": model.n_ubatch(context),
         "llama_cpp": build(),
         "system": system(),
     });
-    if let Some(kernels) = engine.few_token_kernels() {
+    if let Some(kernels) = model.few_token_kernels() {
         key["few_token_kernels"] = kernels.into();
     }
     match key {
@@ -186,9 +186,9 @@ fn key(engine: &Engine, context: &ContextOptions) -> CalibrationKey {
 
 /// The beginning of the SHA-256 of the measurements that a run of logitspec starts from; `None` if
 /// it starts from a guess.
-pub(super) fn kept(engine: &Engine, context: &ContextOptions) -> Option<String> {
+pub(super) fn kept(model: &Model, context: &ContextOptions) -> Option<String> {
     const DIGITS: usize = 12;
-    let (folder, key) = (folder()?, key(engine, context));
+    let (folder, key) = (folder()?, key(model, context));
     Calibration::read(&folder, &key).ok()??;
     let mut sha256 = sha256_of_file(Calibration::path(&folder, &key)).ok()?;
     sha256.truncate(DIGITS);
@@ -197,19 +197,19 @@ pub(super) fn kept(engine: &Engine, context: &ContextOptions) -> Option<String> 
 
 /// What is known of the cost of a pass before the first: measured here before, or a guess.
 pub(super) fn known_cost(
-    engine: &Engine,
+    model: &Model,
     context: &ContextOptions,
     options: &SessionOptions,
 ) -> CostModel {
     let Some(folder) = folder().filter(|_| options.weighs_cost()) else {
-        return engine.cost_model();
+        return CostModel::of(model);
     };
-    match Calibration::read(&folder, &key(engine, context)) {
+    match Calibration::read(&folder, &key(model, context)) {
         Ok(Some(calibration)) => cost_model(&calibration.times),
-        Ok(None) => engine.cost_model(),
+        Ok(None) => CostModel::of(model),
         Err(error) => {
             tell_line!("warning: {error}");
-            engine.cost_model()
+            CostModel::of(model)
         }
     }
 }

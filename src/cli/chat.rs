@@ -79,16 +79,16 @@ const HELP: &str = "\
 pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
     let options = session_options(&args.draft, &args.sampling)?;
     let interrupted = watch_for_ctrl_c();
-    let engine = args.model.load(interrupted)?;
+    let model = args.model.load(interrupted)?;
     if interrupted.load(Ordering::Relaxed) {
         return Ok(Outcome::Interrupted);
     }
-    let template = args.template.choose(&engine)?;
-    let context = args.model.context(&engine, DEFAULT_CTX);
-    if let Some(reason) = engine.cannot_draft(&context) {
+    let template = args.template.choose(&model)?;
+    let context = args.model.context(&model, DEFAULT_CTX);
+    if let Some(reason) = model.cannot_draft(&context) {
         tell_line!("note: decoding plainly, nothing can be drafted: {reason}");
     }
-    let memory = args.memory.open(&engine, args.draft.method)?;
+    let memory = args.memory.open(&model, args.draft.method)?;
     let mut chat = Chat {
         args,
         reporter: Reporter {
@@ -96,16 +96,15 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
             sampling: &args.sampling,
             max_new_tokens: args.max_new_tokens,
         },
-        vocabulary: engine.vocabulary(),
-        session: engine
-            .session(&context, options)?
+        vocabulary: model.vocabulary(),
+        session: Session::open(&model, &context, options)?
             .with_memory(memory.clone())
-            .with_cost(known_cost(&engine, &context, &options)),
+            .with_cost(known_cost(&model, &context, &options)),
         template,
         messages: opening(args.template.system.as_deref()),
         last: None,
         refused: 0,
-        load: engine.load_time().as_secs_f64(),
+        load: model.load_time().as_secs_f64(),
     };
     let done = if io::stdin().is_terminal() && !args.json {
         chat.converse_in_terminal()
@@ -113,7 +112,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
         chat.converse_through_pipe()
     };
     chat.session.end_request();
-    args.memory.save_after(done, &memory, &engine)
+    args.memory.save_after(done, &memory, &model)
 }
 
 struct Chat<'a> {

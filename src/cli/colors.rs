@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use crate::draft::Source;
+use crate::tree::Source;
 
 const PLAIN: &str = "\x1b[0m";
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 
 use crate::cli::exit::user_error;
-use crate::runtime::llama::Engine;
+use crate::runtime::llama::Model;
 use crate::runtime::{ChatTemplate, Message};
 
 /// How a conversation is written for the model.
@@ -24,14 +24,14 @@ pub(super) struct TemplateArgs {
 
 impl TemplateArgs {
     /// The template to use; `None` for the bare text.
-    pub(super) fn choose(&self, engine: &Engine) -> anyhow::Result<Option<ChatTemplate>> {
-        let vocabulary = engine.vocabulary();
+    pub(super) fn choose(&self, model: &Model) -> anyhow::Result<Option<ChatTemplate>> {
+        let vocabulary = model.vocabulary();
         let (bos, eos) = (vocabulary.bos(), vocabulary.eos());
         let Some(name) = &self.template else {
-            let Some(source) = engine.chat_template() else {
+            let Some(source) = model.chat_template() else {
                 return Err(user_error(format!(
                     "{:?} has no chat template of its own: choose one with --template {}, none or a file",
-                    engine.path(),
+                    model.path(),
                     ChatTemplate::BUILTIN.join(", ")
                 )));
             };

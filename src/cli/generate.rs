@@ -22,7 +22,7 @@ use crate::cli::stdout::{print_json, stdout};
 use crate::cli::trace::{TraceWriter, may_be_replaced};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::files::is_same_place;
-use crate::runtime::llama::{Engine, LlamaTarget};
+use crate::runtime::llama::{LlamaTarget, Model};
 use crate::runtime::{Message, Role, TargetModel};
 
 /// Answer one prompt
@@ -92,56 +92,48 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     if trace.is_some() {
         options.ranked = options.draft_tree_capacity;
     }
-    let engine = args.model.load(interrupted)?;
-    let vocabulary = engine.vocabulary();
-    let prompt = vocabulary.tokenize(&args.templated(&engine, &prompt_text)?);
+    let model = args.model.load(interrupted)?;
+    let vocabulary = model.vocabulary();
+    let prompt = vocabulary.tokenize(&args.templated(&model, &prompt_text)?);
     let needed = prompt
         .len()
         .saturating_add(args.max_new_tokens)
         .saturating_add(options.draft_tree_capacity);
-    let context = args.model.context(&engine, needed);
-    check_fit(prompt.len(), context.n_ctx, &engine)?;
-    if let Some(reason) = engine.cannot_draft(&context) {
+    let context = args.model.context(&model, needed);
+    check_fit(prompt.len(), context.n_ctx, &model)?;
+    if let Some(reason) = model.cannot_draft(&context) {
         tell_line!("note: decoding plainly, nothing can be drafted: {reason}");
     }
-    let memory = args.memory.open(&engine, args.draft.method)?;
-    let mut session = engine
-        .session(&context, options)?
+    let memory = args.memory.open(&model, args.draft.method)?;
+    let mut session = Session::open(&model, &context, options)?
         .with_memory(memory.clone())
-        .with_cost(known_cost(&engine, &context, &options));
+        .with_cost(known_cost(&model, &context, &options));
     let reporter = Reporter {
         options: &options,
         sampling: &args.sampling,
         max_new_tokens: args.max_new_tokens,
     };
     if let Some(trace) = &mut trace {
-        trace.header(engine.path(), &options, &reporter.parameters(), &prompt)?;
+        trace.header(model.path(), &options, &reporter.parameters(), &prompt)?;
     }
-    let done = args.answer(
-        &engine,
-        &mut session,
-        &prompt,
-        &reporter,
-        trace,
-        interrupted,
-    );
+    let done = args.answer(&model, &mut session, &prompt, &reporter, trace, interrupted);
     // Remembered even if nobody reads it: a closed pipe is an ordinary end.
     session.end_request();
-    args.memory.save_after(done, &memory, &engine)
+    args.memory.save_after(done, &memory, &model)
 }
 
 impl GenerateArgs {
     /// Reads the prompt, answers it, and prints what there is to say.
     fn answer(
         &self,
-        engine: &Engine,
+        model: &Model,
         session: &mut Session<LlamaTarget<'_>>,
         prompt: &[TokenId],
         reporter: &Reporter<'_>,
         mut trace: Option<TraceWriter>,
         interrupted: &AtomicBool,
     ) -> anyhow::Result<Outcome> {
-        let vocabulary = engine.vocabulary();
+        let vocabulary = model.vocabulary();
         let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), stdout())
             .trim_start(self.is_templated())
             .silent(self.json)
@@ -175,7 +167,7 @@ impl GenerateArgs {
                 return Err(error.into());
             }
         };
-        answer.timings.load = engine.load_time().as_secs_f64();
+        answer.timings.load = model.load_time().as_secs_f64();
         let text = printer.finish()?;
         if let Some(trace) = trace {
             trace.finish()?;
@@ -189,7 +181,7 @@ impl GenerateArgs {
             tell!("\n{told}");
         }
         let n_ctx = session.model().n_ctx();
-        let mend = more_context(n_ctx, engine);
+        let mend = more_context(n_ctx, model);
         tell_if_cut(&answer, self.max_new_tokens, n_ctx, &mend);
         match answer.finish {
             FinishReason::Stop | FinishReason::Length => Ok(Outcome::Done),
@@ -236,11 +228,11 @@ impl GenerateArgs {
                 .is_some_and(|name| name != "none")
     }
 
-    fn templated(&self, engine: &Engine, text: &str) -> anyhow::Result<String> {
+    fn templated(&self, model: &Model, text: &str) -> anyhow::Result<String> {
         if !self.is_templated() {
             return Ok(text.to_owned());
         }
-        let Some(template) = self.template.choose(engine)? else {
+        let Some(template) = self.template.choose(model)? else {
             return Ok(text.to_owned());
         };
         let mut messages = opening(self.template.system.as_deref());
@@ -252,8 +244,8 @@ impl GenerateArgs {
 }
 
 /// A prompt that cannot fit is told before a context is made.
-fn check_fit(prompt: usize, n_ctx: Option<u32>, engine: &Engine) -> anyhow::Result<()> {
-    let trained = engine.n_ctx_train();
+fn check_fit(prompt: usize, n_ctx: Option<u32>, model: &Model) -> anyhow::Result<()> {
+    let trained = model.n_ctx_train();
     let n_ctx = n_ctx.unwrap_or(trained);
     if n_ctx > trained {
         tell_line!(
@@ -263,15 +255,15 @@ fn check_fit(prompt: usize, n_ctx: Option<u32>, engine: &Engine) -> anyhow::Resu
     if prompt <= n_ctx as usize {
         return Ok(());
     }
-    let mend = more_context(n_ctx as usize, engine);
+    let mend = more_context(n_ctx as usize, model);
     Err(user_error(format!(
         "the prompt has {prompt} tokens, the context holds {n_ctx}: {mend}"
     )))
 }
 
 /// What to do where `n_ctx` tokens are too few.
-fn more_context(n_ctx: usize, engine: &Engine) -> String {
-    let trained = engine.n_ctx_train();
+fn more_context(n_ctx: usize, model: &Model) -> String {
+    let trained = model.n_ctx_train();
     if n_ctx < trained as usize {
         format!("raise -c (up to {trained}, what the model was trained on) or shorten the prompt")
     } else {

@@ -9,7 +9,7 @@ use crate::cli::exit::Outcome;
 use crate::cli::generate::watch_for_ctrl_c;
 use crate::cli::model::ModelSource;
 use crate::cli::stdout::{print_json, stdout};
-use crate::runtime::llama::{Engine, ModelInfo, ModelOptions};
+use crate::runtime::llama::{Model, ModelInfo, ModelOptions};
 
 /// Tell what a GGUF is: architecture, size, quantization, vocabulary, chat template, context
 ///
@@ -36,7 +36,7 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Outcome> {
         info_only: true,
         ..ModelOptions::default()
     };
-    let info = Engine::load(&path, &options)?.info();
+    let info = Model::load(&path, &options)?.info();
     if args.json {
         print_json(&info)?;
     } else {

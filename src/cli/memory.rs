@@ -10,7 +10,7 @@ use crate::corpus::Corpus;
 use crate::draft::Memory;
 use crate::engine::Method;
 use crate::pool::SharedPool;
-use crate::runtime::llama::Engine;
+use crate::runtime::llama::Model;
 use crate::store::VocabFingerprint;
 
 /// Most tokens of earlier requests that are remembered, if no one says otherwise.
@@ -97,7 +97,7 @@ impl MemoryArgs {
 
     /// Opens what these flags name, for a model's vocabulary. Tells of what `method` has no use
     /// for.
-    pub(super) fn open(&self, engine: &Engine, method: Method) -> anyhow::Result<Memory> {
+    pub(super) fn open(&self, model: &Model, method: Method) -> anyhow::Result<Memory> {
         let files = [
             ("--pool-file", self.pool_file.is_some()),
             ("--corpus", self.texts.corpus().is_some()),
@@ -110,7 +110,7 @@ impl MemoryArgs {
             }
         }
         let max_tokens = self.texts.pool_max_tokens();
-        let fingerprint = || engine.vocabulary().fingerprint();
+        let fingerprint = || model.vocabulary().fingerprint();
         let history = match &self.pool_file {
             // What is not used is not written either.
             Some(_) if !method.uses_memory() => None,
@@ -135,10 +135,10 @@ impl MemoryArgs {
         &self,
         done: anyhow::Result<Outcome>,
         memory: &Memory,
-        engine: &Engine,
+        model: &Model,
     ) -> anyhow::Result<Outcome> {
         let saved = match (&self.pool_file, &memory.history) {
-            (Some(path), Some(history)) => history.save(path, &engine.vocabulary().fingerprint()),
+            (Some(path), Some(history)) => history.save(path, &model.vocabulary().fingerprint()),
             _ => Ok(()),
         };
         let Err(error) = saved else { return done };

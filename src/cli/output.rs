@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use crate::TokenId;
 use crate::cli::args::NO_LIMIT;
 use crate::cli::colors::painted;
-use crate::draft::Source;
 use crate::engine::{FinishReason, Generation, Method, StepView, TextStream};
 use crate::runtime::llama::Vocabulary;
+use crate::tree::Source;
 
 /// Prints an answer as it comes, and keeps its text.
 pub(super) struct AnswerPrinter<'a, W> {

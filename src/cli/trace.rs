@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::TokenId;
 use crate::cli::exit::UserError;
-use crate::draft::ROOT;
 use crate::engine::{SessionOptions, StepView};
 use crate::files::start_of;
+use crate::tree::ROOT;
 
 /// Whether a trace may be written there: no file is, or an empty one, or an older trace.
 pub(super) fn may_be_replaced(path: &Path) -> bool {

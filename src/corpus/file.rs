@@ -9,8 +9,8 @@ use std::path::Path;
 use crate::corpus::build::{BORDER, sorted_places};
 use crate::corpus::search::Layout;
 use crate::corpus::{Corpus, CorpusBuilder};
+use crate::files::MappedFile;
 use crate::files::{FOR_ALL, write_atomically_with};
-use crate::runtime::MappedFile;
 use crate::store::{
     Checksum, HEADER_BYTES, Header, Kind, TokenFileError, VocabFingerprint, check_is_file,
 };

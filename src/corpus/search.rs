@@ -6,8 +6,8 @@ use std::ops::Range;
 use crate::TokenId;
 use crate::corpus::CorpusInfo;
 use crate::corpus::build::BORDER;
+use crate::files::MappedFile;
 use crate::pool::{Retrieve, SuffixMatch};
-use crate::runtime::MappedFile;
 use crate::store::word;
 
 /// Contexts are sorted by this many tokens: longer matches count as so long.

@@ -1,8 +1,9 @@
 //! What every drafter does.
 
 use crate::TokenId;
-use crate::draft::{DraftTree, NodeId, PassCost};
-use crate::verify::{Candidate, Row};
+use crate::draft::PassCost;
+use crate::logits::{Candidate, Row};
+use crate::tree::{DraftTree, NodeId};
 
 /// How many candidates of a row drafters keep.
 pub const ROW_CANDIDATES: usize = 8;

@@ -1,7 +1,7 @@
-//! Guessing what comes next: the draft tree and those who grow it.
+//! Drafters: they guess what comes next.
 //!
 //! A [`Drafter`] is told the text as it grows and, once per decode step, the next token and the
-//! runners-up of the logits that chose it; it grows a [`DraftTree`] below that token. Drafters
+//! runners-up of the logits that chose it; it grows a [`DraftTree`](crate::tree::DraftTree) below that token. Drafters
 //! never see the model, so any of them can be tried on recorded text, and none of them can change
 //! what the model says: a bad draft costs time, never a word.
 
@@ -13,9 +13,7 @@ mod plain;
 mod prompt_lookup;
 mod recycling;
 mod reference;
-mod source;
 mod suffix;
-mod tree;
 
 pub use cost::{PassCost, Shapes};
 pub use drafter::{DraftInput, Drafter, NodeRows, ROW_CANDIDATES, Verified};
@@ -25,6 +23,4 @@ pub use plain::NoDraft;
 pub use prompt_lookup::PromptLookup;
 pub use recycling::{RecyclingParams, TokenRecycling};
 pub use reference::{ReferenceLogitSpec, ReferenceParams};
-pub use source::{PerSource, Source, SourceSet, UnknownSource};
 pub use suffix::{SuffixDecoding, SuffixParams};
-pub use tree::{DraftTree, NodeId, ROOT, TreeLimits};

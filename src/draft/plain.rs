@@ -1,7 +1,8 @@
 //! No draft at all.
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter};
+use crate::draft::{DraftInput, Drafter};
+use crate::tree::DraftTree;
 
 /// Method `baseline`: the tree stays a bare root, so every step decodes one token, as plain
 /// llama.cpp does.

@@ -1,7 +1,8 @@
 //! Prompt lookup decoding.
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, ROOT};
+use crate::draft::{DraftInput, Drafter};
+use crate::tree::{DraftTree, ROOT};
 
 /// Method `prompt-lookup`: copies what followed the first earlier place where the last few tokens
 /// stood.

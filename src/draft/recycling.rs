@@ -3,10 +3,9 @@
 use rustc_hash::FxHashMap;
 
 use crate::TokenId;
-use crate::draft::{
-    DraftInput, DraftTree, Drafter, NodeId, PassCost, ROOT, ROW_CANDIDATES, Source, Verified,
-};
-use crate::verify::Candidate;
+use crate::draft::{DraftInput, Drafter, PassCost, ROW_CANDIDATES, Verified};
+use crate::logits::Candidate;
+use crate::tree::{DraftTree, NodeId, ROOT, Source};
 
 /// Candidates remembered for each token.
 const K: usize = ROW_CANDIDATES;
@@ -165,7 +164,7 @@ impl Drafter for TokenRecycling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draft::TreeLimits;
+    use crate::tree::TreeLimits;
     use proptest::prelude::*;
     use std::collections::{BTreeSet, HashMap};
 

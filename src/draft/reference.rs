@@ -1,8 +1,9 @@
 //! LogitSpec exactly as published.
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, PassCost, ROOT, Source};
+use crate::draft::{DraftInput, Drafter, PassCost};
 use crate::pool::NgramPool;
+use crate::tree::{DraftTree, ROOT, Source};
 
 /// The published parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

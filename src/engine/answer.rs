@@ -1,10 +1,10 @@
 //! Steps and answers.
 
 use crate::TokenId;
-use crate::draft::{DraftTree, NodeId, PerSource, Source};
 use crate::engine::stats::{StepTimes, Timings};
+use crate::logits::Candidate;
 use crate::runtime::DecodeError;
-use crate::verify::Candidate;
+use crate::tree::{DraftTree, NodeId, PerSource, Source};
 
 /// Why an answer ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

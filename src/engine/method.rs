@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::draft::{
     Drafter, LogitSpec, LogitSpecParams, Memory, NoDraft, PromptLookup, RecyclingParams,
-    ReferenceLogitSpec, ReferenceParams, SourceSet, SuffixDecoding, SuffixParams, TokenRecycling,
+    ReferenceLogitSpec, ReferenceParams, SuffixDecoding, SuffixParams, TokenRecycling,
 };
+use crate::tree::SourceSet;
 
 /// A way to draft, as named on the command line and in answer files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

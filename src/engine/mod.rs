@@ -2,12 +2,14 @@
 //!
 //! A [`Session`] is one conversation with a model: its KV cache, its drafter with the text so far,
 //! and the decode step. It works on any [`TargetModel`](crate::runtime::TargetModel); with
-//! llama.cpp it comes from `runtime::llama::Engine`.
+//! llama.cpp it comes from `Session::open`.
 
 mod answer;
 pub mod calibrate;
 mod cost;
 mod error;
+#[cfg(feature = "llama")]
+mod llama;
 mod method;
 mod options;
 mod session;

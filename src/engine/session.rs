@@ -6,13 +6,14 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, Memory, NodeId, ROOT, Verified};
+use crate::draft::{DraftInput, Drafter, Memory, Verified};
 use crate::engine::answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
 use crate::engine::stats::{StepTimes, Stopwatch};
 use crate::engine::{CostModel, Pass};
 use crate::runtime::{DecodeError, TargetModel};
+use crate::tree::{DraftTree, NodeId, ROOT};
 use crate::verify::{Accepted, Greedy, Sampler, Select, walk};
 
 /// A model, the conversation so far, and what is needed to go on.
@@ -27,8 +28,8 @@ pub struct Session<M> {
     /// and where that is cheaper than moving cells, an accepted path is decoded again with the next
     /// tree.
     text: Vec<TokenId>,
-    /// Row of the last committed token's logits, while they are at hand.
-    last_row: Option<usize>,
+    /// The node of the last decode whose row follows the last committed token, if there is one.
+    last_row: Option<NodeId>,
     /// The next root, when a walk has already selected it.
     next: Option<TokenId>,
     /// Time the last prompt took, until an answer reports it.
@@ -119,7 +120,7 @@ impl<M: TargetModel> Session<M> {
     /// The logits of the last committed token, if they are at hand: after a prompt, and after a
     /// step that needed a pass.
     pub fn last_logits(&self) -> Option<&[f32]> {
-        self.last_row.map(|row| self.model.logits(row))
+        self.last_row.map(|node| self.model.row(node).logits())
     }
 
     /// Forgets the conversation, and all that the drafter itself remembers of earlier ones.
@@ -192,7 +193,7 @@ impl<M: TargetModel> Session<M> {
     fn catch_up(
         &mut self,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-    ) -> Result<usize, GenerateError> {
+    ) -> Result<NodeId, GenerateError> {
         if self.model.n_past() >= self.text.len() {
             // A failed decode took the last row; the last token gives it again.
             self.model.truncate(self.text.len() - 1);
@@ -200,28 +201,25 @@ impl<M: TargetModel> Session<M> {
         self.cost.interrupted();
         let start = self.model.n_past();
         let missing = &self.text[start..];
-        let (mut done, mut last) = (0, 0);
+        let mut done = 0;
         for piece in missing.chunks(self.model.prompt_piece().max(1)) {
-            let row = match progress(done, missing.len()) {
+            let decoded = match progress(done, missing.len()) {
                 ControlFlow::Continue(()) => self.model.append(piece).map_err(Into::into),
                 ControlFlow::Break(()) => Err(GenerateError::Cancelled),
             };
-            match row {
-                Ok(row) => last = row,
-                Err(error) => {
-                    // The rows of earlier decodes are gone.
-                    self.last_row = None;
-                    if self.model.n_past() > start {
-                        self.model.truncate(start);
-                    }
-                    return Err(error);
+            if let Err(error) = decoded {
+                // The rows of earlier decodes are gone.
+                self.last_row = None;
+                if self.model.n_past() > start {
+                    self.model.truncate(start);
                 }
+                return Err(error);
             }
             done += piece.len();
         }
         let _ = progress(done, done);
-        self.last_row = Some(last);
-        Ok(last)
+        self.last_row = Some(ROOT);
+        Ok(ROOT)
     }
 
     /// Answers: decode steps until the model ends, `max_new_tokens` are reached, the context is

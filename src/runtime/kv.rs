@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::TokenId;
-use crate::draft::{DraftTree, NodeId, ROOT};
 use crate::runtime::layout::{SeqId, TreeLayout};
+use crate::tree::{DraftTree, NodeId, ROOT};
 
 /// One call to the cache. Positions are half-open; each call scans all cells once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub struct KvLedger {
     /// Of the tree decoded last, or of a root if other tokens were decoded since.
     layout: TreeLayout,
     /// Tokens of the text decoded along with that tree, before its root.
-    missing: usize,
+    redecode: usize,
     /// Tokens of that batch.
     batch: usize,
 }
@@ -65,7 +65,7 @@ impl KvLedger {
             held: vec![0; sequences.max(1)],
             can_cut: true,
             layout: TreeLayout::of_root(),
-            missing: 0,
+            redecode: 0,
             batch: 0,
         }
     }
@@ -99,22 +99,16 @@ impl KvLedger {
         &self.layout
     }
 
-    /// Number of tokens of the text that were decoded ahead of the tree laid out last; none if
-    /// others were since. So many rows are before the root's.
-    pub fn ahead(&self) -> usize {
-        self.missing
-    }
-
-    /// The batch of the tree laid out last, after the tokens that were `missing`: token, position
+    /// The batch of the tree laid out last, after the tokens that were `redecode`: token, position
     /// and sequences.
     pub fn batch<'a>(
         &'a self,
-        missing: &'a [TokenId],
+        redecode: &'a [TokenId],
         tree: &'a DraftTree,
     ) -> impl Iterator<Item = (TokenId, usize, Range<SeqId>)> + 'a {
         let start = self.n_past();
-        let root = start + missing.len();
-        let ahead = (start..).zip(missing);
+        let root = start + redecode.len();
+        let ahead = (start..).zip(redecode);
         let ahead = ahead.map(|(pos, &token)| (token, pos, self.layout.sequences(ROOT)));
         ahead.chain((ROOT..tree.len()).map(move |node| {
             let pos = root + tree.depth(node);
@@ -125,33 +119,33 @@ impl KvLedger {
     /// Notes that `count` tokens were decoded on sequence 0 alone.
     pub fn appended(&mut self, count: usize) {
         self.held[0] += count;
-        self.missing = 0;
+        self.redecode = 0;
         // The graph of the tree before is gone, so there is nothing to be shaped like.
         self.layout = TreeLayout::of_root();
         self.batch = 0;
     }
 
     /// Lays out the next tree, shaped like the one before where it can be, and says what to do
-    /// before it is decoded, with `missing` tokens of the text ahead of it.
-    pub fn lay_out(&mut self, missing: usize, tree: &DraftTree, ops: &mut Vec<KvOp>) {
-        let batch = missing + tree.len();
+    /// before it is decoded, with `redecode` tokens of the text ahead of it.
+    pub fn lay_out(&mut self, redecode: usize, tree: &DraftTree, ops: &mut Vec<KvOp>) {
+        let batch = redecode + tree.len();
         let sequences = if batch == self.batch {
             self.layout.sequence_count()
         } else {
             1
         };
         self.batch = batch;
-        self.before_decode(missing, TreeLayout::padded(tree, sequences), ops);
+        self.before_decode(redecode, TreeLayout::padded(tree, sequences), ops);
     }
 
-    /// What to do before a tree is decoded that lies like `layout`, after `missing` tokens of the
+    /// What to do before a tree is decoded that lies like `layout`, after `redecode` tokens of the
     /// text on all its sequences.
     ///
     /// # Panics
     /// If there are not so many sequences.
-    pub fn before_decode(&mut self, missing: usize, layout: TreeLayout, ops: &mut Vec<KvOp>) {
+    pub fn before_decode(&mut self, redecode: usize, layout: TreeLayout, ops: &mut Vec<KvOp>) {
         self.layout = layout;
-        self.missing = missing;
+        self.redecode = redecode;
         self.catch_up(ops);
     }
 
@@ -179,7 +173,7 @@ impl KvLedger {
     /// from the top) are kept.
     pub fn after_decode(&mut self, tree: &DraftTree, path: &[NodeId], ops: &mut Vec<KvOp>) {
         let layout = &self.layout;
-        let root_pos = self.held[0] + self.missing;
+        let root_pos = self.held[0] + self.redecode;
         let committed = root_pos + 1 + path.len();
         let keeper = path.last().map_or(0, |&last| layout.sequences(last).start);
         // Cells deeper than the kept path hang below it only on the sequences that carry all of it;

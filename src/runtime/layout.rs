@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::draft::{DraftTree, NodeId, ROOT};
+use crate::tree::{DraftTree, NodeId, ROOT};
 
 /// Number of a sequence of the KV cache.
 pub type SeqId = usize;
@@ -95,7 +95,7 @@ fn leaf_of_first_children(tree: &DraftTree) -> NodeId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draft::TreeLimits;
+    use crate::tree::TreeLimits;
 
     #[test]
     fn padding_goes_along_with_the_first_leaf() {

@@ -13,14 +13,12 @@ mod kv;
 mod layout;
 #[cfg(feature = "llama")]
 pub mod llama;
-mod mapped;
 mod scripted;
 mod target;
 mod template;
 
 pub use kv::{KvLedger, KvOp, SimulatedKv};
 pub use layout::{SeqId, TreeLayout};
-pub use mapped::MappedFile;
 pub use scripted::{Failure, ScriptedModel};
 pub use target::{DecodeError, TargetModel};
 pub use template::{ChatTemplate, Message, Role, TemplateError};

@@ -7,9 +7,10 @@ use std::time::Duration;
 use rustc_hash::FxHasher;
 
 use crate::TokenId;
-use crate::draft::{DraftTree, NodeId};
+use crate::logits::Row;
 use crate::runtime::kv::{KvLedger, KvOp, SimulatedKv};
 use crate::runtime::target::{DecodeError, TargetModel};
+use crate::tree::{DraftTree, NodeId};
 
 /// A failure to play at a later decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct ScriptedModel {
     cache: SimulatedKv,
     ledger: KvLedger,
     rows: Vec<Vec<f32>>,
+    /// Where in the last batch the root is, or the last token of a prompt.
+    root_index: usize,
     call_time: Duration,
     failures: VecDeque<(usize, Failure)>,
     decodes: usize,
@@ -61,6 +64,7 @@ impl ScriptedModel {
             cache: SimulatedKv::new(n_ctx),
             ledger: KvLedger::new(sequences),
             rows: Vec::new(),
+            root_index: 0,
             call_time: Duration::ZERO,
             failures: VecDeque::new(),
             decodes: 0,
@@ -249,7 +253,7 @@ impl TargetModel for ScriptedModel {
         self.end == Some(token)
     }
 
-    fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError> {
+    fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError> {
         let start = self.ledger.n_past();
         let batch: Vec<_> = (start..)
             .zip(tokens)
@@ -257,19 +261,22 @@ impl TargetModel for ScriptedModel {
             .collect();
         self.decode(&batch)?;
         self.ledger.appended(tokens.len());
-        Ok(tokens.len() - 1)
+        self.root_index = tokens.len() - 1;
+        Ok(())
     }
 
-    fn decode_tree(&mut self, missing: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
+    fn decode_tree(&mut self, redecode: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
         let mut ops = Vec::new();
-        self.ledger.lay_out(missing.len(), tree, &mut ops);
+        self.ledger.lay_out(redecode.len(), tree, &mut ops);
         self.apply(&ops);
-        let batch: Vec<_> = self.ledger.batch(missing, tree).collect();
-        self.decode(&batch)
+        let batch: Vec<_> = self.ledger.batch(redecode, tree).collect();
+        self.decode(&batch)?;
+        self.root_index = redecode.len();
+        Ok(())
     }
 
-    fn logits(&self, row: usize) -> &[f32] {
-        &self.rows[self.ledger.ahead() + row]
+    fn row(&self, node: NodeId) -> Row<'_> {
+        Row::from(&self.rows[self.root_index + node])
     }
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
@@ -296,7 +303,7 @@ impl TargetModel for ScriptedModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draft::{ROOT, TreeLimits};
+    use crate::tree::{ROOT, TreeLimits};
 
     #[test]
     fn batches_as_large_as_the_one_before_lie_on_as_many_sequences_until_a_prompt() {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::TokenId;
-use crate::draft::{DraftTree, NodeId};
-use crate::verify::Row;
+use crate::logits::Row;
+use crate::tree::{DraftTree, NodeId};
 
 /// Why a decode did not happen. The cache is as after the last commit, or, if its memory cannot be
 /// cut back, empty.
@@ -63,35 +63,29 @@ pub trait TargetModel {
     /// Whether the model ends its answer with this token.
     fn is_end(&self, token: TokenId) -> bool;
 
-    /// Decodes `tokens` (one at least, at most [`n_batch`](Self::n_batch)) after the cached text
-    /// and keeps them. Returns the row of the last one.
+    /// Decodes `tokens` after the cached text and keeps them: at least one, at most
+    /// [`n_batch`](Self::n_batch). The row of the last one is then [`row`](Self::row) of the
+    /// [root](crate::tree::ROOT).
     ///
     /// # Errors
-    /// See [`DecodeError`]; nothing of it is kept then.
-    fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError>;
+    /// See [`DecodeError`]. Nothing of `tokens` is kept then.
+    fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError>;
 
-    /// Decodes `missing`, the end of the text that the cache does not hold (both together at most
-    /// [`n_batch`](Self::n_batch)), and a tree, its root right after it. Row `i` is then the logits
-    /// of node `i`.
+    /// Decodes `redecode`, the committed tokens that the cache lacks, and behind them a tree. Both
+    /// together have at most [`n_batch`](Self::n_batch) tokens.
     ///
     /// # Errors
-    /// See [`DecodeError`]; nothing of either is kept then.
-    fn decode_tree(&mut self, missing: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError>;
+    /// See [`DecodeError`]. Nothing of either is kept then.
+    fn decode_tree(&mut self, redecode: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError>;
 
-    /// The logits of a row of the last decode, borrowed until the next.
-    fn logits(&self, row: usize) -> &[f32];
+    /// The logits after a node of the last decode, borrowed until the next decode.
+    fn row(&self, node: NodeId) -> Row<'_>;
 
-    /// The same logits, with the best of them if the model knows them already.
-    fn row(&self, row: usize) -> Row<'_> {
-        self.logits(row).into()
-    }
-
-    /// Keeps what was missing before the tree decoded last, its root and `path`, drops the rest.
+    /// Keeps the redecoded tokens, the root and `path` of the tree decoded last, and drops the rest.
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]);
 
-    /// Asked before a tree is [committed](Self::commit): about how much longer the next decode has
-    /// to wait for the cache if `path` is than if the root alone is, as far as the model knows. The
-    /// rest of the path is then missing before the next tree.
+    /// How much longer it takes to [commit](Self::commit) `path` than the root alone, as far as the
+    /// model knows. The engine may then leave the path out and decode it again with the next tree.
     fn commit_delay(&self, path: &[NodeId]) -> Duration {
         let _ = path;
         Duration::ZERO
@@ -142,17 +136,14 @@ impl<M: TargetModel + ?Sized> TargetModel for &mut M {
     fn is_end(&self, token: TokenId) -> bool {
         (**self).is_end(token)
     }
-    fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError> {
+    fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError> {
         (**self).append(tokens)
     }
-    fn decode_tree(&mut self, missing: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
-        (**self).decode_tree(missing, tree)
+    fn decode_tree(&mut self, redecode: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
+        (**self).decode_tree(redecode, tree)
     }
-    fn logits(&self, row: usize) -> &[f32] {
-        (**self).logits(row)
-    }
-    fn row(&self, row: usize) -> Row<'_> {
-        (**self).row(row)
+    fn row(&self, node: NodeId) -> Row<'_> {
+        (**self).row(node)
     }
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
         (**self).commit(tree, path);
@@ -177,7 +168,7 @@ impl<M: TargetModel + ?Sized> TargetModel for &mut M {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draft::{ROOT, TreeLimits};
+    use crate::tree::{ROOT, TreeLimits};
 
     /// Notes what it is told to do, and gives other answers than the trait does by itself.
     struct Witness(Vec<String>);
@@ -204,21 +195,21 @@ mod tests {
         fn is_end(&self, token: TokenId) -> bool {
             token == 7
         }
-        fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError> {
+        fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError> {
             self.0.push(format!("append {tokens:?}"));
-            Ok(tokens.len())
+            Ok(())
         }
         fn decode_tree(
             &mut self,
-            missing: &[TokenId],
+            redecode: &[TokenId],
             tree: &DraftTree,
         ) -> Result<(), DecodeError> {
             self.0
-                .push(format!("decode {missing:?} and {} nodes", tree.len()));
+                .push(format!("decode {redecode:?} and {} nodes", tree.len()));
             Err(DecodeError::Aborted)
         }
-        fn logits(&self, row: usize) -> &[f32] {
-            &[0.0, 0.5, 1.0][row..]
+        fn row(&self, node: NodeId) -> Row<'_> {
+            Row::from(&[0.0, 0.5, 1.0][node..])
         }
         fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
             self.0.push(format!("commit {path:?} of {}", tree.len()));
@@ -254,9 +245,9 @@ mod tests {
         ];
         assert_eq!(sizes, [1, 2, 3, 4, 5, 6]);
         assert!(model.is_end(7) && !model.is_end(1));
-        assert_eq!(model.append(&[1, 2]), Ok(2));
+        assert_eq!(model.append(&[1, 2]), Ok(()));
         assert_eq!(model.decode_tree(&[9], &tree), Err(DecodeError::Aborted));
-        assert_eq!(model.logits(1), [0.5, 1.0]);
+        assert_eq!(model.row(1).logits(), [0.5, 1.0]);
         model.commit(&tree, &[child]);
         assert_eq!(model.commit_delay(&[child]), Duration::from_secs(1));
         assert_eq!(model.sequences(), 10);

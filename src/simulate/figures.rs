@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::draft::{PassCost, PerSource};
+use crate::draft::PassCost;
 use crate::simulate::Replay;
+use crate::tree::PerSource;
 
 /// Sums over replayed requests.
 #[derive(Clone, Debug, Default)]

@@ -10,9 +10,9 @@ use serde_json::Value;
 use crate::TokenId;
 use crate::bench::{Question, RankedTokens};
 use crate::files::{json_reason, lines};
+use crate::logits::Candidate;
 use crate::runtime::{ChatTemplate, Message, Role, TemplateError};
 use crate::simulate::{Request, Turn};
-use crate::verify::Candidate;
 
 /// Text to tokens, as a model's engine does it.
 ///

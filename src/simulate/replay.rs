@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::TokenId;
-use crate::draft::{
-    DraftInput, DraftTree, Drafter, NodeId, NodeRows, PassCost, PerSource, ROOT, TreeLimits,
-    Verified,
-};
+use crate::draft::{DraftInput, Drafter, NodeRows, PassCost, Verified};
 use crate::engine::Method;
-use crate::verify::{Accepted, Candidate, walk};
+use crate::logits::Candidate;
+use crate::tree::{DraftTree, NodeId, PerSource, ROOT, TreeLimits};
+use crate::verify::{Accepted, walk};
 
 /// One turn of a recorded conversation.
 #[derive(Clone, Debug, Default, PartialEq)]

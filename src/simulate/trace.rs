@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::TokenId;
+use crate::logits::Candidate;
 use crate::simulate::input::for_each_line;
 use crate::simulate::{InputError, Request, Turn};
-use crate::verify::Candidate;
 
 /// First line of a trace.
 #[derive(Deserialize)]

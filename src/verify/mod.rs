@@ -6,12 +6,8 @@
 //! token at a time picks: the argmax ([`Greedy`]), or a draw from the model's distribution
 //! ([`Sampler`]).
 
-mod rows;
 mod sample;
 mod walk;
 
-#[cfg(few_token_kernels)]
-pub(crate) use rows::hand_on_and_top_k;
-pub use rows::{Candidate, Row, argmax, top_k, top_k_into};
 pub use sample::{Sampler, SamplingParams};
 pub use walk::{Accepted, Greedy, Select, walk};

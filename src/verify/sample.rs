@@ -1,7 +1,8 @@
 //! Drawing from the model's distribution.
 
 use crate::TokenId;
-use crate::verify::{Candidate, Row, Select};
+use crate::logits::{Candidate, Row};
+use crate::verify::Select;
 
 /// How the next token is drawn. The defaults are llama.cpp's, but for the temperature, which is 0:
 /// greedy.

@@ -1,8 +1,8 @@
 //! The walk through the tree.
 
 use crate::TokenId;
-use crate::draft::{DraftTree, NodeId, ROOT};
-use crate::verify::Row;
+use crate::logits::Row;
+use crate::tree::{DraftTree, NodeId, ROOT};
 
 /// Picks the token that follows from a row of logits.
 pub trait Select: Send {
@@ -86,7 +86,7 @@ pub fn walk(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draft::TreeLimits;
+    use crate::tree::TreeLimits;
 
     /// A model that always says the last token + 1.
     fn count_up(_node: NodeId, path: &[TokenId]) -> TokenId {

@@ -150,7 +150,7 @@ fn a_calibration_that_came_between_is_another_setting() {
         command.env("LOGITSPEC_CACHE", set.path("cache"));
         command.output().unwrap()
     };
-    let model = model("tiny-llama.gguf");
+    let model = model_path("tiny-llama.gguf");
     let engine = ["-m", &model, "-t", "1", "-fa", "off"];
     let bench = |more: &[&str]| {
         let common = ["bench", "--bench-name", "set", "--model-id", "tiny"];

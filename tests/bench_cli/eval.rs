@@ -23,7 +23,7 @@ fn one_command_goes_from_questions_to_the_report() {
     // The folder of the answers has a name that a shell would take apart.
     let set = Set::of(3);
     std::fs::rename(set.path("data/set"), set.path("data/it's a set")).unwrap();
-    let tiny = model("tiny-llama.gguf");
+    let tiny = model_path("tiny-llama.gguf");
     let flags = [
         "--",
         "--template",
@@ -88,7 +88,7 @@ fn the_table_is_there_even_if_the_page_cannot_be() {
 #[test]
 fn what_cannot_be_run_is_said() {
     let set = Set::of(1);
-    let tiny = model("tiny-llama.gguf");
+    let tiny = model_path("tiny-llama.gguf");
     let cases: [(&[&str], &str); 6] = [
         (&[], "usage:"),
         (&["--help"], "usage:"),

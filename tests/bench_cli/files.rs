@@ -2,7 +2,7 @@
 
 use logitspec::bench::Manifest;
 use logitspec::engine::Method;
-use logitspec::runtime::llama::{Engine, ModelOptions};
+use logitspec::runtime::llama::{Model, ModelOptions};
 
 use super::*;
 
@@ -124,7 +124,7 @@ fn the_manifest_says_what_a_run_was_made_with() {
         (plain.method.as_str(), drafting.method.as_str()),
         ("baseline", "again")
     );
-    let sha256 = logitspec::bench::sha256_of_file(model("tiny-llama.gguf")).unwrap();
+    let sha256 = logitspec::bench::sha256_of_file(model_path("tiny-llama.gguf")).unwrap();
     assert_eq!(plain.model.sha256, sha256);
     assert!(!plain.model.quantization.is_empty() && !plain.devices.is_empty());
     assert!(plain.llama_cpp.starts_with("llama-cpp-sys-2 "));
@@ -152,8 +152,8 @@ fn the_manifest_names_kernels_where_they_are_used() {
         env!("CARGO_MANIFEST_DIR"),
         "/data/models/logitspec-demo.gguf"
     );
-    let engine = Engine::load(file.as_ref(), &ModelOptions::default()).unwrap();
-    let ours = engine.few_token_kernels();
+    let model = Model::load(file.as_ref(), &ModelOptions::default()).unwrap();
+    let ours = model.few_token_kernels();
     let args = |name: &str| ["-m", file, "--methods", name].map(String::from);
     let kernels = |name: &str, method: &str, more: &[&str]| {
         let args = args(method);

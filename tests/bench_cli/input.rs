@@ -172,9 +172,12 @@ fn flags_that_make_no_run_are_refused() {
             assert!(error.contains(word), "{args:?}: {word:?} is not in {line}");
         }
     }
-    let nothing = logitspec(&["bench", "-m", &model("tiny-llama.gguf")], set.0.path())
-        .output()
-        .unwrap();
+    let nothing = logitspec(
+        &["bench", "-m", &model_path("tiny-llama.gguf")],
+        set.0.path(),
+    )
+    .output()
+    .unwrap();
     assert_refused(&nothing, &["--bench-name", "--questions"]);
 }
 

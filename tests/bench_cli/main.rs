@@ -23,7 +23,7 @@ use logitspec::bench::{Answer, Choice, read_answers};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use program::{command, model, stderr, stdout};
+use program::{command, model_path, stderr, stdout};
 
 /// A folder with a question set, `data/set/question.jsonl`.
 struct Set(TempDir);
@@ -68,7 +68,7 @@ impl Set {
         let common = [
             "bench",
             "-m",
-            &model("tiny-llama.gguf"),
+            &model_path("tiny-llama.gguf"),
             "--bench-name",
             "set",
             "--model-id",

@@ -78,7 +78,7 @@ fn a_corpus_is_copied_from_and_changes_no_token() {
     let prompt = "one two three one two three one two";
     std::fs::write(set.path("text.txt"), format!("{prompt}{text}")).unwrap();
     let build = ["corpus", "build", "text.txt", "-o", "corpus", "-m"];
-    let tiny = model("tiny-llama.gguf");
+    let tiny = model_path("tiny-llama.gguf");
     let built = logitspec(&[&build[..], &[&tiny]].concat(), set.0.path());
     assert!({ built }.status().unwrap().success());
 
@@ -116,7 +116,7 @@ fn a_pool_file_is_begun_with_by_every_question_and_left_as_it_is() {
         "generate", "-t", "1", "-fa", "off", "-n", "24", "-p", prompt,
     ];
     let keep = ["--pool-file", pool.to_str().unwrap()];
-    let tiny = model("tiny-llama.gguf");
+    let tiny = model_path("tiny-llama.gguf");
     let kept = logitspec(&[&ask[..], &keep, &["-m", &tiny]].concat(), set.0.path());
     assert!({ kept }.output().unwrap().status.success());
     let before = std::fs::read(&pool).unwrap();
@@ -175,7 +175,7 @@ fn ranked_candidates_are_recorded_and_replayed() {
             "--answers",
             &path,
             "-m",
-            &model("tiny-llama.gguf"),
+            &model_path("tiny-llama.gguf"),
             "--template",
             "none",
             "--methods",
@@ -205,7 +205,7 @@ fn ranked_candidates_are_recorded_and_replayed() {
         ];
         stderr(&logitspec(&replay, set.0.path()).output().unwrap())
     };
-    let made_with = model("tiny-llama.gguf");
+    let made_with = model_path("tiny-llama.gguf");
     assert_eq!(read_with(&made_with, "none"), "");
     let copy = set.0.path().join("copy.gguf");
     std::fs::copy(&made_with, &copy).unwrap();

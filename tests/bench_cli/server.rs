@@ -68,7 +68,7 @@ fn a_server_is_asked_what_we_are_asked_and_its_own_timings_count() {
         .iter()
         .map(|it| it.as_str().unwrap())
         .collect();
-    let model = model("tiny-llama.gguf");
+    let model = model_path("tiny-llama.gguf");
     for pair in [
         ["-m", &model],
         ["-np", "1"],

@@ -14,40 +14,40 @@ use logitspec::engine::{
     CostModel, FinishReason, GenerateError, Generation, Method, Session, SessionOptions,
 };
 use logitspec::runtime::llama::{
-    CacheType, ContextOptions, Engine, FlashAttention, LlamaTarget, LoadError, ModelOptions,
+    CacheType, ContextOptions, FlashAttention, LlamaTarget, LoadError, Model, ModelOptions,
 };
 use logitspec::runtime::{ChatTemplate, Message, Role, TargetModel};
 use logitspec::verify::SamplingParams;
 
-fn model(name: &str) -> PathBuf {
+fn model_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/models")
         .join(name)
 }
 
-fn engine(name: &str) -> Engine {
-    Engine::load(&model(name), &ModelOptions::default()).unwrap()
+fn load(name: &str) -> Model {
+    Model::load(&model_path(name), &ModelOptions::default()).unwrap()
 }
 
 /// All models of a process have the same kernels: those of the first.
 #[test]
 #[cfg(few_token_kernels)]
 fn a_model_that_wants_other_kernels_is_refused() {
-    engine("tiny-llama.gguf");
+    load("tiny-llama.gguf");
     let llama = ModelOptions {
         llama_kernels: true,
         ..ModelOptions::default()
     };
-    let refused = Engine::load(&model("tiny-llama.gguf"), &llama);
+    let refused = Model::load(&model_path("tiny-llama.gguf"), &llama);
     assert!(matches!(refused, Err(LoadError::Kernels { .. })));
     // Neither what cannot be loaded nor what cannot compute has a say.
-    let missing = Engine::load("no such model".as_ref(), &llama);
+    let missing = Model::load("no such model".as_ref(), &llama);
     assert!(matches!(missing, Err(LoadError::Unreadable { .. })));
     let info_only = ModelOptions {
         info_only: true,
         ..llama
     };
-    assert!(Engine::load(&model("tiny-llama.gguf"), &info_only).is_ok());
+    assert!(Model::load(&model_path("tiny-llama.gguf"), &info_only).is_ok());
 }
 
 /// One thread, so that tests side by side don't wait for each other; attention without fused
@@ -90,8 +90,8 @@ fn generated(session: &mut Session<LlamaTarget<'_>>, prompt: &[TokenId], n: usiz
     answer
 }
 
-fn plain_answer(engine: &Engine, prompt: &[TokenId], n: usize) -> Vec<TokenId> {
-    let plain = engine.session(&CONTEXT, options(Method::Baseline, 1));
+fn plain_answer(model: &Model, prompt: &[TokenId], n: usize) -> Vec<TokenId> {
+    let plain = Session::open(&model, &CONTEXT, options(Method::Baseline, 1));
     answer(&mut plain.unwrap(), prompt, n)
 }
 
@@ -120,20 +120,12 @@ fn options(method: Method, capacity: usize) -> SessionOptions {
 }
 
 /// Panics unless `ours` is what plain decoding says, or departs from it at a rounding tie.
-fn assert_same(
-    engine: &Engine,
-    prompt: &[TokenId],
-    ours: &[TokenId],
-    plain: &[TokenId],
-    what: &str,
-) {
+fn assert_same(model: &Model, prompt: &[TokenId], ours: &[TokenId], plain: &[TokenId], what: &str) {
     let common = ours.iter().zip(plain).take_while(|(a, b)| a == b).count();
     if common == ours.len() && ours.len() == plain.len() {
         return;
     }
-    let mut referee = engine
-        .session(&CONTEXT, options(Method::Baseline, 1))
-        .unwrap();
+    let mut referee = Session::open(&model, &CONTEXT, options(Method::Baseline, 1)).unwrap();
     referee
         .prefill(&[prompt, &plain[..common]].concat(), &mut go_on)
         .unwrap();
@@ -149,7 +141,7 @@ fn assert_same(
 /// Panics unless a session with these options says what is `expected`, the `n` tokens of plain
 /// decoding.
 fn assert_session_says(
-    engine: &Engine,
+    model: &Model,
     context: &ContextOptions,
     options: SessionOptions,
     prompt: &[TokenId],
@@ -157,22 +149,22 @@ fn assert_session_says(
     expected: &[TokenId],
     what: &str,
 ) {
-    let mut session = engine.session(context, options).unwrap();
+    let mut session = Session::open(&model, context, options).unwrap();
     let ours = answer(&mut session, prompt, n);
-    assert_same(engine, prompt, &ours, expected, what);
+    assert_same(model, prompt, &ours, expected, what);
 }
 
 #[test]
 fn every_method_and_capacity_says_what_plain_decoding_says() {
-    let engine = engine("tiny-llama.gguf");
+    let model = load("tiny-llama.gguf");
     for text in PROMPTS {
-        let prompt = engine.vocabulary().tokenize(text);
-        let expected = plain_answer(&engine, &prompt, 120);
+        let prompt = model.vocabulary().tokenize(text);
+        let expected = plain_answer(&model, &prompt, 120);
         for method in Method::ALL {
             for capacity in [1, 2, 8, 64, 300] {
                 let what = format!("{method} at {capacity} on {text:?}");
                 let options = options(method, capacity);
-                assert_session_says(&engine, &CONTEXT, options, &prompt, 120, &expected, &what);
+                assert_session_says(&model, &CONTEXT, options, &prompt, 120, &expected, &what);
             }
         }
     }
@@ -180,7 +172,7 @@ fn every_method_and_capacity_says_what_plain_decoding_says() {
 
 #[test]
 fn trees_sized_by_cost_say_what_plain_decoding_says() {
-    let engine = engine("tiny-llama.gguf");
+    let model = load("tiny-llama.gguf");
     let costs = [
         CostModel::cpu(false),
         CostModel::cpu(true),
@@ -194,17 +186,17 @@ fn trees_sized_by_cost_say_what_plain_decoding_says() {
     let cases: Vec<_> = cases.chain([(&known, false)]).collect();
     let mut drafted = 0;
     for text in PROMPTS {
-        let prompt = engine.vocabulary().tokenize(text);
-        let expected = plain_answer(&engine, &prompt, 200);
+        let prompt = model.vocabulary().tokenize(text);
+        let expected = plain_answer(&model, &prompt, 200);
         for &(cost, free_shapes) in &cases {
             let sized = SessionOptions {
                 fill_tree: false,
                 free_shapes,
                 ..options(Method::Logitspec, 64)
             };
-            let session = engine.session(&CONTEXT, sized).unwrap();
+            let session = Session::open(&model, &CONTEXT, sized).unwrap();
             let ours = generated(&mut session.with_cost(cost.clone()), &prompt, 200);
-            assert_same(&engine, &prompt, &ours.tokens, &expected, text);
+            assert_same(&model, &prompt, &ours.tokens, &expected, text);
             drafted += ours.drafted;
         }
     }
@@ -213,11 +205,9 @@ fn trees_sized_by_cost_say_what_plain_decoding_says() {
 
 #[test]
 fn drafts_are_accepted_on_text_that_repeats_itself() {
-    let engine = engine("tiny-llama.gguf");
-    let prompt = engine.vocabulary().tokenize(PROMPTS[0]);
-    let mut session = engine
-        .session(&CONTEXT, options(Method::Logitspec, 64))
-        .unwrap();
+    let model = load("tiny-llama.gguf");
+    let prompt = model.vocabulary().tokenize(PROMPTS[0]);
+    let mut session = Session::open(&model, &CONTEXT, options(Method::Logitspec, 64)).unwrap();
     session.prefill(&prompt, &mut go_on).unwrap();
     let answer = session
         .generate(300, &mut |_| ControlFlow::Continue(()))
@@ -232,13 +222,11 @@ fn drafts_are_accepted_on_text_that_repeats_itself() {
 
 #[test]
 fn after_any_step_the_last_row_is_that_of_a_fresh_decode() {
-    let engine = engine("tiny-llama.gguf");
-    let prompt = engine.vocabulary().tokenize(PROMPTS[2]);
+    let model = load("tiny-llama.gguf");
+    let prompt = model.vocabulary().tokenize(PROMPTS[2]);
     for method in Method::ALL {
-        let mut session = engine.session(&CONTEXT, options(method, 24)).unwrap();
-        let mut fresh = engine
-            .session(&CONTEXT, options(Method::Baseline, 1))
-            .unwrap();
+        let mut session = Session::open(&model, &CONTEXT, options(method, 24)).unwrap();
+        let mut fresh = Session::open(&model, &CONTEXT, options(Method::Baseline, 1)).unwrap();
         session.prefill(&prompt, &mut go_on).unwrap();
         for _ in 0..40 {
             session.step(usize::MAX).unwrap().unwrap();
@@ -262,9 +250,9 @@ fn after_any_step_the_last_row_is_that_of_a_fresh_decode() {
 
 #[test]
 fn a_second_turn_continues_the_first_without_tokenizing_it_again() {
-    let engine = engine("tiny-llama.gguf");
-    let vocabulary = engine.vocabulary();
-    let source = engine.chat_template().unwrap();
+    let model = load("tiny-llama.gguf");
+    let vocabulary = model.vocabulary();
+    let source = model.chat_template().unwrap();
     let template = ChatTemplate::new("own", &source, &vocabulary.bos(), &vocabulary.eos()).unwrap();
     let first = Message::new(Role::User, "Who are you?");
     let second = Message::new(Role::User, "And who am I?");
@@ -276,7 +264,7 @@ fn a_second_turn_continues_the_first_without_tokenizing_it_again() {
 
     let mut whole = Vec::new();
     for method in Method::ALL {
-        let mut session = engine.session(&CONTEXT, options(method, 32)).unwrap();
+        let mut session = Session::open(&model, &CONTEXT, options(method, 32)).unwrap();
         answer(&mut session, &opening, 25);
         let held = session.text().to_vec();
         // Cut short, so the template's end is still to come; ended by the model, it is there
@@ -304,14 +292,14 @@ fn a_second_turn_continues_the_first_without_tokenizing_it_again() {
             &text[prompt_len..],
             &whole[0][prompt_len..],
         );
-        assert_same(&engine, opening, ours, plain, "two turns");
+        assert_same(&model, opening, ours, plain, "two turns");
     }
 }
 
 #[test]
 fn continued_text_gets_no_space_of_its_own() {
-    let engine = engine("tiny-llama.gguf");
-    let vocabulary = engine.vocabulary();
+    let model = load("tiny-llama.gguf");
+    let vocabulary = model.vocabulary();
     for tail in ["b c", ", y", "\nnext", " spaced", "é"] {
         let tokens = vocabulary.tokenize_continuation(tail);
         let text: Vec<u8> = tokens.iter().flat_map(|&t| vocabulary.bytes(t)).collect();
@@ -321,8 +309,8 @@ fn continued_text_gets_no_space_of_its_own() {
 
 #[test]
 fn the_same_seed_gives_the_same_answer_with_every_method() {
-    let engine = engine("tiny-llama.gguf");
-    let prompt = engine.vocabulary().tokenize(PROMPTS[1]);
+    let model = load("tiny-llama.gguf");
+    let prompt = model.vocabulary().tokenize(PROMPTS[1]);
     let sampling = SamplingParams {
         temperature: 0.8,
         repeat_penalty: 1.1,
@@ -334,7 +322,11 @@ fn the_same_seed_gives_the_same_answer_with_every_method() {
             sampling,
             ..options(method, 16)
         };
-        answer(&mut engine.session(&CONTEXT, options).unwrap(), &prompt, 60)
+        answer(
+            &mut Session::open(&model, &CONTEXT, options).unwrap(),
+            &prompt,
+            60,
+        )
     };
     let expected = say(Method::Baseline);
     for method in Method::ALL {
@@ -344,27 +336,25 @@ fn the_same_seed_gives_the_same_answer_with_every_method() {
 
 #[test]
 fn the_context_is_used_to_its_end() {
-    let engine = engine("tiny-llama.gguf");
-    let prompt = engine.vocabulary().tokenize(PROMPTS[0]);
+    let model = load("tiny-llama.gguf");
+    let prompt = model.vocabulary().tokenize(PROMPTS[0]);
     let context = ContextOptions {
         n_ctx: Some(100),
         ..CONTEXT
     };
-    let mut plain = engine
-        .session(&context, options(Method::Baseline, 1))
-        .unwrap();
+    let mut plain = Session::open(&model, &context, options(Method::Baseline, 1)).unwrap();
     let expected = answer(&mut plain, &prompt, 1000);
     // The last token follows from the last row and needs no cell.
     assert_eq!(prompt.len() + expected.len(), 101);
     for method in Method::ALL {
-        let mut session = engine.session(&context, options(method, 64)).unwrap();
+        let mut session = Session::open(&model, &context, options(method, 64)).unwrap();
         session.prefill(&prompt, &mut go_on).unwrap();
         let ours = session
             .generate(1000, &mut |_| ControlFlow::Continue(()))
             .unwrap();
         assert_eq!(ours.finish, FinishReason::Length);
         assert_eq!(ours.tokens.len(), expected.len());
-        assert_same(&engine, &prompt, &ours.tokens, &expected, method.name());
+        assert_same(&model, &prompt, &ours.tokens, &expected, method.name());
         let more = session.prefill(&prompt, &mut go_on);
         assert!(matches!(
             more,
@@ -375,9 +365,9 @@ fn the_context_is_used_to_its_end() {
 
 #[test]
 fn small_batches_and_more_leaves_than_sequences_change_nothing() {
-    let engine = engine("tiny-llama.gguf");
-    let prompt = engine.vocabulary().tokenize(PROMPTS[0]);
-    let expected = plain_answer(&engine, &prompt, 60);
+    let model = load("tiny-llama.gguf");
+    let prompt = model.vocabulary().tokenize(PROMPTS[0]);
+    let expected = plain_answer(&model, &prompt, 60);
     let small = ContextOptions {
         n_batch: 16,
         n_ubatch: Some(4),
@@ -385,31 +375,34 @@ fn small_batches_and_more_leaves_than_sequences_change_nothing() {
     };
     for (context, capacity) in [(small, 40), (CONTEXT, 600)] {
         for method in Method::ALL {
-            let mut session = engine.session(&context, options(method, capacity)).unwrap();
+            let mut session = Session::open(&model, &context, options(method, capacity)).unwrap();
             assert!(session.model().max_leaves() <= 256);
             let ours = answer(&mut session, &prompt, 60);
-            assert_same(&engine, &prompt, &ours, &expected, method.name());
+            assert_same(&model, &prompt, &ours, &expected, method.name());
         }
     }
 }
 
 #[test]
 fn bad_files_are_told_apart() {
-    let load = |path: &Path| Engine::load(path, &ModelOptions::default()).err().unwrap();
+    let load = |path: &Path| Model::load(path, &ModelOptions::default()).err().unwrap();
     assert!(matches!(
-        load(&model("none.gguf")),
+        load(&model_path("none.gguf")),
         LoadError::Unreadable { .. }
     ));
-    assert!(matches!(load(&model("")), LoadError::Unreadable { .. }));
+    assert!(matches!(
+        load(&model_path("")),
+        LoadError::Unreadable { .. }
+    ));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     assert!(matches!(load(&script), LoadError::NotGguf { .. }));
-    let bert = load(&model("tiny-bert.gguf"));
+    let bert = load(&model_path("tiny-bert.gguf"));
     assert!(
         matches!(bert, LoadError::NotALanguageModel { .. }),
         "{bert}"
     );
 
-    let whole = std::fs::read(model("tiny-llama.gguf")).unwrap();
+    let whole = std::fs::read(model_path("tiny-llama.gguf")).unwrap();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     for cut in [3, 10, 2_000, 300_000] {
         let path = folder.join(format!("cut-{cut}.gguf"));

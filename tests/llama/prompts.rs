@@ -8,7 +8,7 @@ fn a_physical_batch_suits_the_device_whatever_the_tree() {
         n_gpu_layers: Some(0),
         ..ModelOptions::default()
     };
-    let engine = Engine::load(&model("tiny-llama.gguf"), &on_processor).unwrap();
+    let model = Model::load(&model_path("tiny-llama.gguf"), &on_processor).unwrap();
     let size = |n_ubatch, n_batch, draft_tree_capacity| {
         let context = ContextOptions {
             n_ubatch,
@@ -16,8 +16,8 @@ fn a_physical_batch_suits_the_device_whatever_the_tree() {
             draft_tree_capacity,
             ..CONTEXT
         };
-        let target = engine.context(&context).unwrap();
-        assert_eq!(target.prompt_piece(), engine.n_ubatch(&context) as usize);
+        let target = model.context(&context).unwrap();
+        assert_eq!(target.prompt_piece(), model.n_ubatch(&context) as usize);
         target.prompt_piece()
     };
     assert_eq!(size(None, 2048, 64), 256);
@@ -30,31 +30,29 @@ fn a_physical_batch_suits_the_device_whatever_the_tree() {
 
 #[test]
 fn prompts_and_trees_of_several_physical_batches_change_nothing() {
-    let engine = engine("tiny-llama.gguf");
+    let model = load("tiny-llama.gguf");
     let context = ContextOptions {
         n_ubatch: None,
         ..CONTEXT
     };
     let prompt: Vec<TokenId> = (0..600).map(|at| 3 + at * at % 50).collect();
-    let expected = plain_answer(&engine, &prompt, 60);
+    let expected = plain_answer(&model, &prompt, 60);
     for capacity in [1, 64, 300] {
         let options = options(Method::Logitspec, capacity);
         let what = format!("{capacity} tokens");
-        assert_session_says(&engine, &context, options, &prompt, 60, &expected, &what);
+        assert_session_says(&model, &context, options, &prompt, 60, &expected, &what);
     }
 }
 
 #[test]
 fn a_long_prompt_can_be_called_off_between_physical_batches() {
-    let engine = engine("tiny-llama.gguf");
+    let model = load("tiny-llama.gguf");
     let context = ContextOptions {
         n_ubatch: Some(64),
         ..CONTEXT
     };
     let prompt: Vec<TokenId> = (0..300).map(|at| 3 + at % 50).collect();
-    let mut session = engine
-        .session(&context, options(Method::Baseline, 1))
-        .unwrap();
+    let mut session = Session::open(&model, &context, options(Method::Baseline, 1)).unwrap();
     let mut told = Vec::new();
     let outcome = session.prefill(&prompt, &mut |done, _| {
         told.push(done);
@@ -70,15 +68,13 @@ fn a_long_prompt_can_be_called_off_between_physical_batches() {
 
 #[test]
 fn prompts_are_checked_and_cancelled_prompts_leave_the_conversation_alone() {
-    let engine = engine("tiny-llama.gguf");
-    let vocabulary = engine.vocabulary();
+    let model = load("tiny-llama.gguf");
+    let vocabulary = model.vocabulary();
     let context = ContextOptions {
         n_batch: 8,
         ..CONTEXT
     };
-    let mut session = engine
-        .session(&context, options(Method::Logitspec, 8))
-        .unwrap();
+    let mut session = Session::open(&model, &context, options(Method::Logitspec, 8)).unwrap();
     assert_eq!(
         session.prefill(&[], &mut go_on),
         Err(GenerateError::EmptyPrompt)
@@ -100,9 +96,9 @@ fn prompts_are_checked_and_cancelled_prompts_leave_the_conversation_alone() {
     let more = session
         .generate(30, &mut |_| ControlFlow::Continue(()))
         .unwrap();
-    let expected = plain_answer(&engine, &prompt, 60);
+    let expected = plain_answer(&model, &prompt, 60);
     assert_same(
-        &engine,
+        &model,
         &prompt,
         &[first, more.tokens].concat(),
         &expected,

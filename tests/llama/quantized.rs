@@ -17,12 +17,12 @@ const KINDS: [(&str, llama::llama_ftype); 3] = [
 
 /// The demo model with its weights quantized: those of the tiny models are too narrow for it. (Some
 /// of its own are too narrow for Q4_K, and become another kind.)
-fn quantized(folder: &TempDir, name: &str, kind: llama::llama_ftype) -> Engine {
+fn quantized(folder: &TempDir, name: &str, kind: llama::llama_ftype) -> Model {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/logitspec-demo.gguf");
     let path = folder.path().join(format!("{name}.gguf"));
     let c_string = |path: &Path| CString::new(path.to_str().unwrap()).unwrap();
     // Starts llama.cpp's backends.
-    let _ = engine("tiny-llama.gguf");
+    let _ = load("tiny-llama.gguf");
     // SAFETY: the parameters are llama.cpp's own, and both names outlive the call.
     let failed = unsafe {
         let mut params = llama::llama_model_quantize_default_params();
@@ -35,23 +35,23 @@ fn quantized(folder: &TempDir, name: &str, kind: llama::llama_ftype) -> Engine {
         )
     };
     assert_eq!(failed, 0, "{name}");
-    let engine = Engine::load(&path, &ModelOptions::default()).unwrap();
-    assert!(engine.info().quantization.starts_with(name));
-    engine
+    let model = Model::load(&path, &ModelOptions::default()).unwrap();
+    assert!(model.info().quantization.starts_with(name));
+    model
 }
 
 #[test]
 fn quantized_models_say_what_plain_decoding_says() {
     let folder = TempDir::new().unwrap();
     for (name, kind) in KINDS {
-        let engine = quantized(&folder, name, kind);
+        let model = quantized(&folder, name, kind);
         for text in PROMPTS {
-            let prompt = engine.vocabulary().tokenize(text);
-            let expected = plain_answer(&engine, &prompt, 80);
+            let prompt = model.vocabulary().tokenize(text);
+            let expected = plain_answer(&model, &prompt, 80);
             for capacity in [2, 8, 64] {
                 let options = options(Method::Logitspec, capacity);
                 let what = format!("{name}, {capacity} tokens, on {text:?}");
-                assert_session_says(&engine, &CONTEXT, options, &prompt, 80, &expected, &what);
+                assert_session_says(&model, &CONTEXT, options, &prompt, 80, &expected, &what);
             }
         }
     }

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// The path of one of the tests' models.
-pub fn model(name: &str) -> String {
+pub fn model_path(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
     path.join(name).to_str().unwrap().to_owned()
 }
@@ -27,7 +27,7 @@ pub fn command(args: &[&str]) -> Command {
 
 /// A subcommand on the tiny model with one thread.
 pub fn tiny(subcommand: &str, args: &[&str]) -> Command {
-    let model = model("tiny-llama.gguf");
+    let model = model_path("tiny-llama.gguf");
     command(&[&[subcommand, "-t", "1", "-m", &model], args].concat())
 }
 

@@ -1,6 +1,6 @@
 //! The tree on sequence ids.
 
-use logitspec::draft::TreeLimits;
+use logitspec::tree::TreeLimits;
 use proptest::prelude::*;
 
 use crate::checks::layout;

@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 
 use logitspec::TokenId;
-use logitspec::draft::{DraftTree, ROOT, TreeLimits};
-use logitspec::verify::{Row, Sampler, SamplingParams, Select, walk};
+use logitspec::logits::Row;
+use logitspec::tree::{DraftTree, ROOT, TreeLimits};
+use logitspec::verify::{Sampler, SamplingParams, Select, walk};
 
 const VOCABULARY: usize = 4;
 const LENGTH: usize = 3;

@@ -1,6 +1,6 @@
 //! The draft tree.
 
-use logitspec::draft::{DraftTree, ROOT, TreeLimits};
+use logitspec::tree::{DraftTree, ROOT, TreeLimits};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

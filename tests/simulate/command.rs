@@ -5,10 +5,10 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::program::{self, command, model};
+use crate::program::{self, command, model_path};
 
 fn tiny() -> String {
-    model("tiny-llama.gguf")
+    model_path("tiny-llama.gguf")
 }
 
 /// A tokenizer of whole words, which ends answers with `</s>`.

@@ -6,7 +6,7 @@ use logitspec::corpus::Corpus;
 use logitspec::pool::SharedPool;
 
 use crate::command::{Folder, assert_refused, json, row};
-use crate::program::{self, model, stderr};
+use crate::program::{self, model_path, stderr};
 
 /// A request that nothing in itself helps to answer.
 const LINE: &str = r#"{"prompt": "e", "response": "a b c d a c b"}"#;
@@ -89,7 +89,7 @@ fn memory_that_cannot_be_used_is_refused_or_noted() {
         assert_refused(&[&flags[..], &logitspec, &pool].concat(), &words);
     }
     let log = folder.write("log.jsonl", r#"{"prompt": [3], "response": [4]}"#);
-    let tiny = model("tiny-llama.gguf");
+    let tiny = model_path("tiny-llama.gguf");
     let foreign = ["--jsonl", &log, "-m", &tiny, "--corpus", &corpus];
     assert_refused(
         &[&foreign[..], &logitspec].concat(),

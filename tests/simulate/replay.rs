@@ -3,13 +3,12 @@
 use std::ops::ControlFlow;
 
 use logitspec::TokenId;
-use logitspec::draft::{
-    DraftInput, DraftTree, Drafter, NodeId, PassCost, PromptLookup, ROOT, Source, Verified,
-};
+use logitspec::draft::{DraftInput, Drafter, PassCost, PromptLookup, Verified};
 use logitspec::engine::{FinishReason, Method, MethodParams, Session, SessionOptions};
+use logitspec::logits::{Candidate, top_k};
 use logitspec::runtime::ScriptedModel;
 use logitspec::simulate::{Request, Settings, Tally, Turn, read_trace, replay};
-use logitspec::verify::{Candidate, top_k};
+use logitspec::tree::{DraftTree, NodeId, ROOT, Source};
 use proptest::prelude::*;
 
 fn request(turns: Vec<Turn>) -> Request {

@@ -9,7 +9,7 @@ use crate::cli::args::When;
 use crate::cli::bench::BenchArgs;
 use crate::cli::bench::interrupt::remember_server;
 use crate::cli::exit::user_error;
-use crate::runtime::llama::{ContextOptions, Engine};
+use crate::runtime::llama::{ContextOptions, Model};
 
 /// Large models on slow disks take a while.
 const LOAD_LIMIT: Duration = Duration::from_secs(900);
@@ -37,20 +37,20 @@ pub(super) fn server_name(flags: &str) -> String {
 /// Starts the server, if one is asked for, and waits until it is ready.
 pub(super) fn start(
     args: &BenchArgs,
-    engine: &Engine,
+    model: &Model,
     context: &ContextOptions,
     stop: &AtomicBool,
 ) -> anyhow::Result<Option<LlamaServer>> {
     let Some(program) = &args.llama_server else {
         return Ok(None);
     };
-    let mut flags: Vec<OsString> = vec!["-m".into(), engine.path().into()];
+    let mut flags: Vec<OsString> = vec!["-m".into(), model.path().into()];
     let mut flag = |name: &str, value: String| flags.extend([name.into(), value.into()]);
     flag("-np", "1".into());
     flag("-c", context.n_ctx.unwrap_or_default().to_string());
     flag("-t", args.threads().to_string());
     flag("-b", context.n_batch.to_string());
-    flag("-ub", engine.n_ubatch(context).to_string());
+    flag("-ub", model.n_ubatch(context).to_string());
     if let Some(layers) = args.model.n_gpu_layers {
         flag("-ngl", layers.to_string());
     }

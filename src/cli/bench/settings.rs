@@ -13,7 +13,7 @@ use crate::cli::bench::BenchArgs;
 use crate::cli::bench::methods::Bencher;
 use crate::cli::calibrate::kept;
 use crate::engine::SessionOptions;
-use crate::runtime::llama::{ContextOptions, Engine, build, devices};
+use crate::runtime::llama::{ContextOptions, Model, build, devices};
 use crate::store::checksum_of;
 
 /// Models from this size on take a while to hash.
@@ -34,13 +34,13 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn new(
         args: &BenchArgs,
-        engine: &Engine,
+        model: &Model,
         context: &ContextOptions,
         questions: &Path,
         server: &Option<LlamaServer>,
     ) -> anyhow::Result<Self> {
-        let path = engine.path();
-        let info = engine.info();
+        let path = model.path();
+        let info = model.info();
         if info.size >= LARGE {
             tell_line!("computing the SHA-256 of {}", path.display());
         }
@@ -54,7 +54,7 @@ impl Settings {
             "cache-type-v": context.cache_type_v.to_string(),
             "ctx-size": context.n_ctx,
             // What it came to, since that depends on more than the flag.
-            "flash-attn": format!("{:?}", engine.flash_attention(context)).to_lowercase(),
+            "flash-attn": format!("{:?}", model.flash_attention(context)).to_lowercase(),
             "jobs": args.jobs,
             "max-new-tokens": args.max_new_tokens,
             "min-p": sampling.min_p,
@@ -73,7 +73,7 @@ impl Settings {
             "top-k": sampling.top_k,
             "top-p": sampling.top_p,
             // Its default is the device's.
-            "ubatch-size": engine.n_ubatch(context),
+            "ubatch-size": model.n_ubatch(context),
             "warmup": args.warmup,
         });
         let suffix = args.tree.method_params().suffix;
@@ -113,8 +113,8 @@ impl Settings {
                     .map_or(0.0, |since| since.as_secs_f64()),
             },
             drafting: entries(drafting),
-            kernels: engine.few_token_kernels(),
-            calibration: kept(engine, context).unwrap_or_else(|| "none".into()),
+            kernels: model.few_token_kernels(),
+            calibration: kept(model, context).unwrap_or_else(|| "none".into()),
             server: entries(server_flags),
             server_build: server_build.unwrap_or_else(|| "unknown".into()),
         })

@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 use crate::TokenId;
 use crate::cli::exit::user_error;
 use crate::cli::model::VocabularySource;
-use crate::runtime::llama::{Engine, ModelOptions};
+use crate::runtime::llama::{Model, ModelOptions};
 use crate::simulate::{continuation, first_line, raw};
 use crate::store::VocabFingerprint;
 
@@ -25,7 +25,7 @@ pub(super) struct TokensArgs {
 
 /// A tokenizer and its vocabulary.
 pub(in crate::cli) enum Tokens {
-    Gguf(Box<Engine>),
+    Gguf(Box<Model>),
     Json(Box<Tokenizer>),
 }
 
@@ -48,15 +48,15 @@ impl Tokens {
                     info_only: true,
                     ..ModelOptions::default()
                 };
-                let engine = Engine::load(path, &options)?;
-                if engine.vocabulary().is_empty() {
+                let model = Model::load(path, &options)?;
+                if model.vocabulary().is_empty() {
                     return Err(user_error(format!(
                         "{}: this model has no vocabulary; name another with -m/--model-path, or a tokenizer with \
                          --tokenizer-path",
                         path.display()
                     )));
                 }
-                Ok(Self::Gguf(Box::new(engine)))
+                Ok(Self::Gguf(Box::new(model)))
             }
             None => Err(user_error(
                 "no vocabulary: name a model with -m/--model-path or -hf, or a tokenizer.json with --tokenizer-path",
@@ -66,7 +66,7 @@ impl Tokens {
 
     pub(in crate::cli) fn fingerprint(&self) -> VocabFingerprint {
         match self {
-            Self::Gguf(engine) => engine.vocabulary().fingerprint(),
+            Self::Gguf(model) => model.vocabulary().fingerprint(),
             Self::Json(tokenizer) => fingerprint_of(tokenizer),
         }
     }
@@ -78,10 +78,8 @@ impl Tokens {
         starts_document: bool,
     ) -> anyhow::Result<Vec<TokenId>> {
         match self {
-            Self::Gguf(engine) if starts_document => {
-                Ok(engine.vocabulary().tokenize_document(text))
-            }
-            Self::Gguf(engine) => Ok(engine.vocabulary().tokenize_continuation(text)),
+            Self::Gguf(model) if starts_document => Ok(model.vocabulary().tokenize_document(text)),
+            Self::Gguf(model) => Ok(model.vocabulary().tokenize_continuation(text)),
             Self::Json(tokenizer) => {
                 let tokens = if starts_document {
                     raw(tokenizer, text)

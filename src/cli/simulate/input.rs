@@ -11,7 +11,7 @@ use crate::cli::corpus::Tokens;
 use crate::cli::exit::user_error;
 use crate::cli::model::VocabularySource;
 use crate::runtime::ChatTemplate;
-use crate::runtime::llama::{Engine, ModelOptions};
+use crate::runtime::llama::{Model, ModelOptions};
 use crate::simulate::{
     Fields, JsonTokenizer, Reading, Request, TextTokens, read_jsonl, read_recorded_answers,
     read_trace, requests_of,
@@ -158,11 +158,11 @@ impl InputArgs {
             info_only: true,
             ..ModelOptions::default()
         };
-        let engine = Engine::load(path, &options)?;
-        let vocabulary = engine.vocabulary();
+        let model = Model::load(path, &options)?;
+        let vocabulary = model.vocabulary();
         let template = match (&self.template.template, &self.jsonl) {
             (None, Some(_)) => None,
-            _ => self.template.choose(&engine)?,
+            _ => self.template.choose(&model)?,
         };
         self.requests(&vocabulary, Some(path), template.as_ref())
     }

@@ -1,6 +1,6 @@
 //! Kinds of evidence for a token, and what to think of them before anything was seen.
 
-use crate::draft::Source;
+use crate::tree::Source;
 
 /// A kind of evidence: an index into [`Rates`](super::rates::Rates).
 pub(super) type Kind = usize;

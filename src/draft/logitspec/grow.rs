@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::TokenId;
+use crate::draft::DraftInput;
 use crate::draft::logitspec::evidence::{Evidence, Kind};
 use crate::draft::logitspec::hold::{Hold, Outlook, Sizes};
 use crate::draft::logitspec::places::{Places, Pools};
@@ -10,7 +11,7 @@ use crate::draft::logitspec::queue::{Queue, Waiting, What};
 use crate::draft::logitspec::rates::Rates;
 use crate::draft::logitspec::recycle::Recycled;
 use crate::draft::logitspec::worth::Best;
-use crate::draft::{DraftInput, DraftTree, NodeId, ROOT};
+use crate::tree::{DraftTree, NodeId, ROOT};
 
 /// What a tree is grown from.
 pub(super) struct Sources<'a> {

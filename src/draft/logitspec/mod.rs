@@ -11,11 +11,10 @@ mod recycle;
 mod worth;
 
 use crate::TokenId;
-use crate::draft::{
-    DraftInput, DraftTree, Drafter, Memory, PassCost, ROOT, Source, SourceSet, Verified,
-};
+use crate::draft::{DraftInput, Drafter, Memory, PassCost, Verified};
+use crate::logits::Candidate;
 use crate::pool::{RequestPool, Retrieve};
-use crate::verify::Candidate;
+use crate::tree::{DraftTree, ROOT, Source, SourceSet};
 use grow::{Growth, Reach, Sources};
 use hold::Hold;
 use income::Income;

@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 use crate::TokenId;
-use crate::draft::Source;
 use crate::draft::logitspec::evidence::Evidence;
 use crate::draft::logitspec::grow::Reach;
 use crate::pool::{Retrieve, SuffixMatch};
+use crate::tree::Source;
 
 /// The pools, with the names that their nodes get.
 pub(super) type Pools<'a> = [(Source, &'a dyn Retrieve)];

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use crate::draft::NodeId;
+use crate::tree::NodeId;
 
 /// What to do next, and how much speaks for it.
 #[derive(Clone, Copy, Debug)]

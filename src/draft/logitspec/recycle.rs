@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use crate::TokenId;
 use crate::draft::ROW_CANDIDATES;
-use crate::verify::Candidate;
+use crate::logits::Candidate;
 
 /// For each token whose logits were seen: their best candidates, when it was seen last.
 ///

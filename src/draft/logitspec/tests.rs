@@ -1,8 +1,9 @@
 //! What the drafter does from step to step.
 
 use super::*;
-use crate::draft::{NodeId, NodeRows, PerSource, Shapes, TreeLimits};
-use crate::verify::Row;
+use crate::draft::{NodeRows, Shapes};
+use crate::logits::Row;
+use crate::tree::{NodeId, PerSource, TreeLimits};
 
 /// The tree of at most `capacity` nodes that is drafted after `text` and `root`. Nothing below the
 /// root is accepted.

@@ -1,7 +1,8 @@
 //! How large a tree pays.
 
+use crate::draft::PassCost;
 use crate::draft::logitspec::hold::Sizes;
-use crate::draft::{DraftTree, PassCost};
+use crate::tree::DraftTree;
 
 /// The number of nodes that is worth most, so far.
 ///

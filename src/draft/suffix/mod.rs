@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, NodeId, ROOT, Source};
+use crate::draft::{DraftInput, Drafter};
 use crate::pool::{START, StateId, SuffixAutomaton};
+use crate::tree::{DraftTree, NodeId, ROOT, Source};
 
 /// Parameters of [`SuffixDecoding`]; the defaults are those of its authors' implementation.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,8 @@
 //! The drafts against those of counting.
 
 use super::*;
-use crate::draft::{PassCost, TreeLimits};
+use crate::draft::PassCost;
+use crate::tree::TreeLimits;
 use proptest::prelude::*;
 
 /// The chain that follows the last `len` tokens of `context`, and its score, by counting in

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::TokenId;
-use crate::draft::{DraftTree, ROOT, TreeLimits};
 use crate::engine::cost::{CostModel, Curve};
+use crate::logits::argmax;
 use crate::runtime::{DecodeError, TargetModel};
-use crate::verify::argmax;
+use crate::tree::{DraftTree, ROOT, TreeLimits};
 pub use file::{Calibration, CalibrationError, CalibrationKey};
 
 /// What a pass of one size costs at one context length; medians, in seconds.

@@ -1,8 +1,8 @@
 //! What the next pass has room for: a tree, and tokens that are decoded again.
 
 use super::Session;
-use crate::draft::{DraftTree, TreeLimits};
 use crate::runtime::TargetModel;
+use crate::tree::{DraftTree, TreeLimits};
 use crate::verify::Accepted;
 
 /// Of a pass, at most one token in so many is decoded again.

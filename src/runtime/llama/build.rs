@@ -15,7 +15,7 @@ pub fn build() -> String {
 
 /// The devices that llama.cpp can compute on, processors included.
 pub fn devices() -> Vec<String> {
-    super::engine::backend();
+    super::model::backend();
     llama_cpp_2::list_llama_ggml_backend_devices()
         .into_iter()
         .map(|device| match device.name == device.description {
@@ -30,7 +30,7 @@ pub fn devices() -> Vec<String> {
 pub fn system() -> &'static str {
     // llama.cpp puts it together in one buffer for all callers.
     static SYSTEM: LazyLock<String> = LazyLock::new(|| {
-        super::engine::backend();
+        super::model::backend();
         // SAFETY: a string that ends, and lasts until the next call, which nobody makes.
         #[allow(unsafe_code)]
         let text = unsafe { CStr::from_ptr(sys::llama_print_system_info()) };
@@ -42,7 +42,7 @@ pub fn system() -> &'static str {
 /// The threads that a context gets if its options name no number: one per core that this process
 /// may use.
 pub fn default_threads() -> u32 {
-    super::engine::cores()
+    super::model::cores()
 }
 
 #[cfg(test)]

@@ -1,12 +1,10 @@
 //! llama.cpp, through `llama-cpp-2`: the only module that names it.
 
-mod beside;
-mod best;
 mod build;
-mod engine;
 mod info;
 mod kernels;
 mod log;
+mod model;
 mod options;
 #[cfg_attr(not(few_token_kernels), path = "no_products.rs")]
 mod products;
@@ -14,9 +12,9 @@ mod target;
 mod vocab;
 
 pub use build::{build, default_threads, devices, system};
-pub use engine::{Engine, LoadError};
 pub use info::ModelInfo;
 pub use log::set_verbose;
+pub use model::{LoadError, Model};
 pub use options::{CacheType, ContextOptions, FlashAttention, ModelOptions};
 pub use target::LlamaTarget;
 pub use vocab::Vocabulary;

@@ -4,8 +4,6 @@ use std::str::FromStr;
 
 use llama_cpp_2::context::params::KvCacheType;
 
-use crate::engine::SessionOptions;
-
 /// How to load a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelOptions {
@@ -14,10 +12,10 @@ pub struct ModelOptions {
     /// Map the file instead of reading it.
     pub use_mmap: bool,
     /// Compute passes of two tokens and more with llama.cpp's own kernels, where this crate has
-    /// some ([`Engine::few_token_kernels`](super::Engine::few_token_kernels)), and leave copying
+    /// some ([`Model::few_token_kernels`](super::Model::few_token_kernels)), and leave copying
     /// their rows to it as well. All models of a process have to say the same.
     pub llama_kernels: bool,
-    /// Read only the header, for [`Engine::info`](super::Engine::info); no context can be made.
+    /// Read only the header, for [`Model::info`](super::Model::info); no context can be made.
     pub info_only: bool,
 }
 
@@ -35,7 +33,7 @@ impl Default for ModelOptions {
 /// Whether attention is computed in one fused kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FlashAttention {
-    /// Where it helps ([`Engine::flash_attention`](super::Engine::flash_attention)).
+    /// Where it helps ([`Model::flash_attention`](super::Model::flash_attention)).
     #[default]
     Auto,
     /// Always.
@@ -111,7 +109,7 @@ pub struct ContextOptions {
     /// Most tokens handed to llama.cpp at once; the draft tree's capacity is always granted.
     pub n_batch: u32,
     /// Most tokens computed at once; `None` for what suits the device
-    /// ([`Engine::n_ubatch`](super::Engine::n_ubatch)).
+    /// ([`Model::n_ubatch`](super::Model::n_ubatch)).
     pub n_ubatch: Option<u32>,
     /// Threads; `None` for one per core.
     pub threads: Option<u32>,
@@ -139,7 +137,7 @@ impl Default for ContextOptions {
             cache_type_k: CacheType::default(),
             cache_type_v: CacheType::default(),
             swa_full: true,
-            draft_tree_capacity: SessionOptions::default().draft_tree_capacity,
+            draft_tree_capacity: 64,
         }
     }
 }

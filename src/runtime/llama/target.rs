@@ -7,48 +7,39 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::token::LlamaToken;
 
 use crate::TokenId;
-use crate::draft::{DraftTree, NodeId};
+use crate::logits::Row;
 use crate::runtime::kv::{KvLedger, KvOp};
-use crate::runtime::llama::beside::{self, Context};
-use crate::runtime::llama::best::Best;
 use crate::runtime::llama::log;
 use crate::runtime::llama::vocab::Vocabulary;
 use crate::runtime::target::{DecodeError, TargetModel};
-use crate::verify::Row;
+use crate::tree::{DraftTree, NodeId};
 
 /// A llama.cpp context: a KV cache shared by all sequences, and the logits of the last decode.
 pub struct LlamaTarget<'a> {
-    context: Context<'a>,
+    context: LlamaContext<'a>,
     vocabulary: Vocabulary<'a>,
     n_ctx: usize,
-    /// Cells of the cache.
-    cells: usize,
     n_batch: usize,
     n_ubatch: usize,
-    /// 0 if the memory cannot be cut back.
+    /// 0 if the memory cannot drop single tokens.
     max_leaves: usize,
     batch: LlamaBatch<'static>,
-    best: Best,
+    /// Where in the last batch the root is, or the last token of a prompt.
+    root_index: usize,
     ledger: KvLedger,
-    /// 0, 1, 2, …: a node's sequences are a slice of it.
+    /// 0, 1, 2, …: the sequences of a node are a slice of it.
     sequence_ids: Vec<i32>,
     ops: Vec<KvOp>,
     kv_time: Duration,
 }
 
-/// Sequences of a tree from which on moving cells after its pass takes so long that it is done
-/// beside the decoding thread.
+/// With fewer sequences than this, moving cells takes no time worth counting.
 const MANY: usize = 16;
 
-/// Nanoseconds that a call to the cache takes, and more for each of its cells; and what is done
-/// beside it for each node of a tree, drafting above all. Measured on one machine: with 2,304 cells
-/// 2.6 to 3.3 us a call, with 16,384 9 to 10, and 385 us for 64 nodes; on another, where rows were
-/// looked through as they were copied, 130 us.
+/// Nanoseconds that a call to the cache takes, and more for each of its cells. Measured on one
+/// machine: 2.6 to 3.3 us a call with 2,304 cells, 9 to 10 us with 16,384.
 const CALL: f64 = 1_800.0;
 const CELL: f64 = 0.45;
-const NODE: f64 = 2_000.0;
-/// And reading its row, where its best are not known.
-const ROW: f64 = 4_000.0;
 
 /// A conversation may go on in another thread.
 const _: fn() = || {
@@ -67,17 +58,16 @@ impl<'a> LlamaTarget<'a> {
         let ids = (0..).take(sequences);
         Self {
             // `LlamaBatch::add` checks the number of tokens but not the number of sequence ids, so
-            // room for all there are is made for every token.
+            // every token gets room for all sequences.
             batch: LlamaBatch::new(
                 context.n_batch() as usize,
                 i32::try_from(sequences).expect("at most 256"),
             ),
+            root_index: 0,
             n_ctx: n_ctx.min(context.n_ctx() as usize),
-            cells: context.n_ctx() as usize,
             n_batch: context.n_batch() as usize,
             n_ubatch: context.n_ubatch() as usize,
-            context: Context::new(context),
-            best: Best::default(),
+            context,
             vocabulary,
             max_leaves,
             ledger: if max_leaves == 0 {
@@ -96,10 +86,9 @@ impl<'a> LlamaTarget<'a> {
         self.vocabulary
     }
 
-    /// Does what the ledger asked for.
+    /// Makes the calls that the ledger asked for.
     fn apply_ops(&mut self) {
         let start = Instant::now();
-        let context = self.context.get();
         let empties = |op: &KvOp| {
             matches!(
                 op,
@@ -111,24 +100,14 @@ impl<'a> LlamaTarget<'a> {
             )
         };
         if self.max_leaves == 0 && self.ops.iter().any(empties) {
-            // Recurrent memories take no other call, and nothing else is asked of them. It also
-            // wipes the buffers, which takes time.
-            context.clear_kv_cache();
+            // A recurrent memory takes no other call. This one also wipes its buffers, which takes
+            // time.
+            self.context.clear_kv_cache();
             self.ops.clear();
         }
-        beside::apply(context, &mut self.ops);
-        self.kv_time += start.elapsed();
-    }
-
-    /// Whether a commit of the tree decoded last moves cells beside the decoding thread.
-    fn moves_beside(&self) -> bool {
-        self.sequences() >= MANY && !self.context.is_alone()
-    }
-
-    /// Waits until the cache is as it should be.
-    fn settle(&mut self) {
-        let start = Instant::now();
-        self.context.get();
+        for op in self.ops.drain(..) {
+            apply(&mut self.context, op);
+        }
         self.kv_time += start.elapsed();
     }
 
@@ -138,13 +117,10 @@ impl<'a> LlamaTarget<'a> {
 
         log::take_errors();
         let batch = usize::try_from(self.batch.n_tokens()).unwrap_or(0);
-        self.settle();
-        let context = self.context.get();
-        let decoded = self.best.during(|| context.decode(&mut self.batch));
-        let code = match decoded {
+        let code = match self.context.decode(&mut self.batch) {
             Ok(()) => {
-                // Waiting belongs to decoding, not to whoever looks at the logits first.
-                context.synchronize();
+                // Waiting is part of decoding, not of the first look at the logits.
+                self.context.synchronize();
                 return Ok(());
             }
             Err(Code::NoKvCacheSlot) => 1,
@@ -165,6 +141,29 @@ impl<'a> LlamaTarget<'a> {
                     .unwrap_or_default(),
             },
         })
+    }
+}
+
+/// Makes one call to the cache.
+fn apply(context: &mut LlamaContext<'_>, op: KvOp) {
+    let pos = |pos: usize| u32::try_from(pos).expect("a context is shorter than 2^32");
+    let id = |seq: usize| i32::try_from(seq).expect("at most 256 sequences");
+    match op {
+        KvOp::Remove { seq, from, to } => {
+            let seq = seq.map_or(-1, id);
+            let removed = context.kv_cache_seq_rm(seq, Some(pos(from)), to.map(pos));
+            // Only a memory that cannot drop a part refuses, and it is only asked to drop all. If
+            // rejected cells stayed, tokens would see them.
+            assert!(removed.is_ok(), "the cache did not drop cells: {removed:?}");
+        }
+        KvOp::Copy {
+            source,
+            seq,
+            from,
+            to,
+        } => context
+            .kv_cache_seq_cp(id(source), id(seq), Some(pos(from)), Some(pos(to)))
+            .expect("positions fit"),
     }
 }
 
@@ -198,7 +197,7 @@ impl TargetModel for LlamaTarget<'_> {
         self.vocabulary.is_end(token)
     }
 
-    fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError> {
+    fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError> {
         self.batch.clear();
         let start = self.ledger.n_past();
         let last = tokens.len() - 1;
@@ -208,58 +207,43 @@ impl TargetModel for LlamaTarget<'_> {
         }
         self.decode()?;
         self.ledger.appended(tokens.len());
-        Ok(last)
+        self.root_index = last;
+        Ok(())
     }
 
-    fn decode_tree(&mut self, missing: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
-        self.ledger.lay_out(missing.len(), tree, &mut self.ops);
+    fn decode_tree(&mut self, redecode: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
+        self.ledger.lay_out(redecode.len(), tree, &mut self.ops);
         self.apply_ops();
         self.batch.clear();
-        for (token, pos, sequences) in self.ledger.batch(missing, tree) {
-            // Nobody reads the rows of what was missing, but a graph serves again only for as many
-            // rows as before.
+        for (token, pos, sequences) in self.ledger.batch(redecode, tree) {
+            // Nobody reads the rows of redecoded tokens. But llama.cpp reuses a graph only for a
+            // batch with the same number of rows.
             let ids = &self.sequence_ids[sequences];
             add(&mut self.batch, token, pos, ids, true);
         }
-        self.decode()
+        self.decode()?;
+        self.root_index = redecode.len();
+        Ok(())
     }
 
-    fn logits(&self, row: usize) -> &[f32] {
-        self.context.row(self.ledger.ahead() + row)
-    }
-
-    fn row(&self, row: usize) -> Row<'_> {
-        self.best.of(self.logits(row))
+    fn row(&self, node: NodeId) -> Row<'_> {
+        let index = i32::try_from(self.root_index + node).expect("a batch is shorter than 2^31");
+        self.context.get_logits_ith(index).into()
     }
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
         self.ledger.after_decode(tree, path, &mut self.ops);
-        if !self.moves_beside() {
-            return self.apply_ops();
-        }
-        // The next tree will mostly lie on as many sequences, so they are brought in step along
-        // with it.
-        self.ledger.catch_up(&mut self.ops);
-        let start = Instant::now();
-        self.context
-            .hand_over(&mut self.ops, self.ledger.ahead() + tree.len());
-        self.kv_time += start.elapsed();
+        self.apply_ops();
     }
 
     fn commit_delay(&self, path: &[NodeId]) -> Duration {
         if self.sequences() < MANY {
             return Duration::ZERO;
         }
-        // By rule and not by the clock, so that the same text is drafted for in the same way again.
-        let moving = self.ledger.calls_for(path) as f64 * (CALL + CELL * self.cells as f64);
-        let meantime = match self.moves_beside() {
-            true => {
-                let row = if self.best.is_known() { 0.0 } else { ROW };
-                self.ledger.layout().node_count() as f64 * (NODE + row)
-            }
-            false => 0.0,
-        };
-        Duration::from_secs_f64((moving - meantime).max(0.0) / 1e9)
+        // By rule and not by the clock, so that the same text is always drafted the same way.
+        let cells = f64::from(self.context.n_ctx());
+        let nanoseconds = self.ledger.calls_for(path) as f64 * (CALL + CELL * cells);
+        Duration::from_secs_f64(nanoseconds / 1e9)
     }
 
     fn sequences(&self) -> usize {
@@ -271,9 +255,8 @@ impl TargetModel for LlamaTarget<'_> {
     }
 
     fn graphs_reused(&mut self) -> Option<usize> {
-        self.settle();
-        // The wrapper has no getter for this one, but its debug output shows it.
-        let shown = format!("{:?}", self.context.get().timings());
+        // The wrapper has no getter for this number, but its debug output shows it.
+        let shown = format!("{:?}", self.context.timings());
         let (_, rest) = shown.split_once("n_reused: ")?;
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse().ok()

@@ -1,8 +1,9 @@
 //! Drafters that only tests want.
 
 use logitspec::TokenId;
-use logitspec::draft::{DraftInput, DraftTree, Drafter, NodeId, PassCost, ROOT, Verified};
+use logitspec::draft::{DraftInput, Drafter, PassCost, Verified};
 use logitspec::runtime::ScriptedModel;
+use logitspec::tree::{DraftTree, NodeId, ROOT};
 
 /// Hands everything on to another drafter, and panics if the engine breaks its side of the
 /// contract.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use logitspec::TokenId;
 use logitspec::corpus::{Corpus, CorpusBuilder};
-use logitspec::draft::{Drafter, Memory, PassCost, Source, SuffixParams};
+use logitspec::draft::{Drafter, Memory, PassCost, SuffixParams};
 use logitspec::engine::{
     CostModel, FinishReason, GenerateError, Generation, Method, MethodParams, Session,
     SessionOptions, StepView,
@@ -14,6 +14,7 @@ use logitspec::engine::{
 use logitspec::pool::SharedPool;
 use logitspec::runtime::{Failure, ScriptedModel, TargetModel};
 use logitspec::store::VocabFingerprint;
+use logitspec::tree::Source;
 use logitspec::verify::SamplingParams;
 
 use super::drafters::{Seer, Watching, Wild};

@@ -3,8 +3,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use logitspec::TokenId;
-use logitspec::draft::{DraftTree, NodeId, ROOT, TreeLimits};
-use logitspec::verify::{Accepted, Greedy, Row, Select, walk};
+use logitspec::logits::Row;
+use logitspec::tree::{DraftTree, NodeId, ROOT, TreeLimits};
+use logitspec::verify::{Accepted, Greedy, Select, walk};
 
 const VOCABULARY: usize = 5;
 

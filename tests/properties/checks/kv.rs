@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use logitspec::TokenId;
-use logitspec::draft::{DraftTree, NodeId, ROOT, TreeLimits};
 use logitspec::runtime::{KvLedger, KvOp, SeqId, SimulatedKv, TreeLayout};
+use logitspec::tree::{DraftTree, NodeId, ROOT, TreeLimits};
 
 use super::tree::{self, Growth};
 

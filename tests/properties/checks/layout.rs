@@ -1,7 +1,7 @@
 //! The layout on sequence ids against the ancestor relation.
 
-use logitspec::draft::{DraftTree, NodeId, ROOT};
 use logitspec::runtime::TreeLayout;
+use logitspec::tree::{DraftTree, NodeId, ROOT};
 
 /// Whether llama.cpp lets the batch token `query` see the cell of `cell`: the cell carries the
 /// query's *first* sequence id and lies at no later position.

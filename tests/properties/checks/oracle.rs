@@ -1,8 +1,9 @@
 //! Plain decoding without any machinery: what every session must say.
 
 use logitspec::TokenId;
+use logitspec::logits::Row;
 use logitspec::runtime::{ScriptedModel, TargetModel};
-use logitspec::verify::{Row, Sampler, SamplingParams, Select};
+use logitspec::verify::{Sampler, SamplingParams, Select};
 
 use super::drafters::naive_argmax;
 

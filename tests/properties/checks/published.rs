@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use logitspec::TokenId;
-use logitspec::draft::NodeId;
 use logitspec::engine::{Method, MethodParams, Session, SessionOptions};
 use logitspec::runtime::ScriptedModel;
+use logitspec::tree::NodeId;
 
 use super::drafters::naive_argmax;
 use super::ngram::Dictionary;

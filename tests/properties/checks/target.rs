@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use logitspec::TokenId;
-use logitspec::draft::{DraftTree, NodeId, ROOT};
+use logitspec::logits::Row;
 use logitspec::runtime::{DecodeError, ScriptedModel, TargetModel};
+use logitspec::tree::{DraftTree, NodeId, ROOT};
 
 use super::tree;
 
@@ -84,13 +85,13 @@ impl TargetModel for Watched {
         self.model.is_end(token)
     }
 
-    fn append(&mut self, tokens: &[TokenId]) -> Result<usize, DecodeError> {
+    fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError> {
         self.settled();
         assert!((1..=self.n_batch()).contains(&tokens.len()));
         self.rows = 0..0;
         match self.model.append(tokens) {
-            Ok(row) => {
-                self.rows = row..row + 1;
+            Ok(()) => {
+                self.rows = ROOT..ROOT + 1;
                 self.text.extend_from_slice(tokens);
             }
             Err(error) => {
@@ -100,44 +101,44 @@ impl TargetModel for Watched {
             }
         }
         self.settled();
-        Ok(self.rows.start)
+        Ok(())
     }
 
-    fn decode_tree(&mut self, missing: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
+    fn decode_tree(&mut self, redecode: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
         self.settled();
         tree::assert_valid(tree);
-        assert!(missing.len() + tree.len() <= self.n_batch());
+        assert!(redecode.len() + tree.len() <= self.n_batch());
         assert!((0..tree.len()).all(|node| (tree.token(node) as usize) < self.n_vocab()));
         assert!(tree.leaf_count() <= self.max_leaves().max(1));
         assert!(
             !self.plain || tree.drafted() == 0,
             "drafted what cannot be taken back"
         );
-        assert!(self.text.len() + missing.len() + tree.len() <= self.n_ctx());
+        assert!(self.text.len() + redecode.len() + tree.len() <= self.n_ctx());
         self.rows = 0..0;
-        if let Err(error) = self.model.decode_tree(missing, tree) {
+        if let Err(error) = self.model.decode_tree(redecode, tree) {
             self.last_failure = Some(Call::DecodeTree);
             self.forget_what_the_failure_took();
             return Err(error);
         }
         self.rows = 0..tree.len();
-        self.uncommitted = Some((missing.to_vec(), tree.clone()));
+        self.uncommitted = Some((redecode.to_vec(), tree.clone()));
         Ok(())
     }
 
-    fn logits(&self, row: usize) -> &[f32] {
-        assert!(self.rows.contains(&row), "row {row} of {:?}", self.rows);
-        self.model.logits(row)
+    fn row(&self, node: NodeId) -> Row<'_> {
+        assert!(self.rows.contains(&node), "row {node} of {:?}", self.rows);
+        self.model.row(node)
     }
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
-        let (missing, decoded) = self.uncommitted.take().expect("a tree was decoded");
+        let (redecode, decoded) = self.uncommitted.take().expect("a tree was decoded");
         assert_eq!(&decoded, tree);
         if let Some(&last) = path.last() {
             assert_eq!(path, tree.path_to(last), "not a path from the root");
         }
         self.model.commit(tree, path);
-        self.text.extend(missing);
+        self.text.extend(redecode);
         self.text
             .extend([ROOT].iter().chain(path).map(|&node| tree.token(node)));
         self.settled();

@@ -1,7 +1,7 @@
 //! The draft tree against a list of nodes that recounts everything.
 
 use logitspec::TokenId;
-use logitspec::draft::{DraftTree, NodeId, ROOT, TreeLimits};
+use logitspec::tree::{DraftTree, NodeId, ROOT, TreeLimits};
 
 /// One way to change a tree: which (see [`Twins::apply`]), below which node, with which tokens.
 pub type Growth = (u8, u16, Vec<u8>);

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::draft::logitspec::evidence;
-use crate::draft::{PassCost, Shapes, Source, TreeLimits};
+use crate::draft::{PassCost, Shapes};
+use crate::logits;
 use crate::pool::{Retrieve, SuffixMatch, SuffixPool};
-use crate::verify;
+use crate::tree::{Source, TreeLimits};
 
 /// A pool that counts how often it is searched.
 #[derive(Default)]
@@ -45,7 +46,7 @@ fn grown_at(
     let mut pool = Counting::default();
     pool.pool.append(text);
     let ranked: Vec<_> = (0..capacity)
-        .map(|rank| verify::Candidate {
+        .map(|rank| logits::Candidate {
             token: if rank == 0 {
                 root
             } else {

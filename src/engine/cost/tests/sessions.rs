@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 use super::shapes::charge;
 use super::*;
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, Drafter, ROOT};
+use crate::draft::{DraftInput, Drafter};
 use crate::engine::cost::shapes::{FIRST_RELUCTANCE, LEAST_RELUCTANCE};
 use crate::engine::{Session, SessionOptions};
 use crate::runtime::{Failure, ScriptedModel};
+use crate::tree::{DraftTree, ROOT};
 
 /// Guesses every token of a small vocabulary, whatever a pass costs, so that one is always right
 /// and how fast this machine is makes no difference.
@@ -109,7 +110,7 @@ fn accepted_tokens_are_decoded_again_if_calls_to_the_cache_take_longer() {
             let mut text = prompt.to_vec();
             for &token in &answer.tokens {
                 let row = model.logits_after(&text);
-                assert_eq!(token, crate::verify::argmax(&row));
+                assert_eq!(token, crate::logits::argmax(&row));
                 text.push(token);
             }
         }

@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::TokenId;
-use crate::draft::{DraftInput, DraftTree, NodeId, NodeRows, TreeLimits, Verified};
+use crate::draft::{DraftInput, NodeRows, Verified};
 use crate::engine::cost::shapes::{
     CAUTION, FIRST_RELUCTANCE, HELD, LEAST_RELUCTANCE, MOST_RELUCTANCE,
 };
 use crate::engine::{Method, MethodParams};
-use crate::verify::{Candidate, walk};
+use crate::logits::Candidate;
+use crate::tree::{DraftTree, NodeId, TreeLimits};
+use crate::verify::walk;
 
 /// What a change to so many tokens has to bring, in passes of one token.
 pub(super) fn charge(model: &CostModel, tokens: usize) -> f64 {

@@ -1,8 +1,8 @@
-//! Searching a row of logits.
+//! Rows of logits, and how to search them.
 //!
-//! A row has one `f32` per vocabulary entry, 32,000 and more, so each search first reduces blocks
-//! of it to their maxima, a loop without branches that the compiler turns into vector instructions,
-//! and then looks closely only at the few blocks that matter.
+//! A row has one `f32` for each entry of the vocabulary: 32,000 and more. Each search first reduces
+//! the row to the maxima of its blocks. That is a loop without branches, which compiles to vector
+//! instructions. Then it looks only at the few blocks that can hold a result.
 
 use crate::TokenId;
 
@@ -22,56 +22,30 @@ pub struct Candidate {
     pub logit: f32,
 }
 
-/// A row of logits, with the best of them where somebody has looked for those already.
+/// The logits after one token: one for each token of the vocabulary.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
-    logits: &'a [f32],
-    best: &'a [Candidate],
-}
+pub struct Row<'a>(&'a [f32]);
 
 impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for Row<'a> {
     fn from(logits: &'a T) -> Self {
-        Self {
-            logits: logits.as_ref(),
-            best: &[],
-        }
+        Self(logits.as_ref())
     }
 }
 
 impl<'a> Row<'a> {
-    /// A row and its best candidates, as many as were looked for: they have to be what [`top_k`]
-    /// gives.
-    pub fn with_best(logits: &'a [f32], best: &'a [Candidate]) -> Self {
-        debug_assert!(best.first().is_none_or(|it| it.token == argmax(logits)));
-        Self { logits, best }
-    }
-
     /// The logits.
     pub fn logits(self) -> &'a [f32] {
-        self.logits
-    }
-
-    /// Its best candidates, as far as they are known already.
-    pub fn best(self) -> &'a [Candidate] {
-        self.best
+        self.0
     }
 
     /// [`argmax`] of the row.
     pub fn argmax(self) -> TokenId {
-        self.best
-            .first()
-            .map_or_else(|| argmax(self.logits), |best| best.token)
+        argmax(self.0)
     }
 
     /// [`top_k_into`] of the row.
     pub fn top_k_into(self, k: usize, found: &mut Vec<Candidate>) {
-        match self.best.get(..k) {
-            Some(best) => {
-                found.clear();
-                found.extend_from_slice(best);
-            }
-            None => top_k_into(self.logits, k, found),
-        }
+        top_k_into(self.0, k, found);
     }
 }
 
@@ -110,63 +84,38 @@ pub fn top_k_into(row: &[f32], k: usize, found: &mut Vec<Candidate>) {
     if k == 0 {
         return;
     }
-    hand_on_and_top_k(row, k, found, |_, _| {});
-}
-
-/// [`top_k_into`] where the maxima of the row's blocks are known.
-fn top_k_of_blocks(row: &[f32], size: usize, maxima: &[f32], k: usize, found: &mut Vec<Candidate>) {
+    // A short row has fewer large blocks than `k`, and then there would be no bound.
+    let size = if k < row.len() / BLOCK { BLOCK } else { LANES };
+    let maxima: Vec<f32> = row.chunks(size).map(block_max).collect();
     // The k-th largest block maximum is a bound: k logits are at least as large.
-    let bound = kth_largest(maxima.to_vec(), k);
-    for ((block, &max), index) in row.chunks(size).zip(maxima).zip(0..) {
-        if max < bound {
-            continue;
-        }
-        for (chunk, within) in block.chunks(LANES).zip(0..) {
-            // Most have nothing, which vectors tell at once.
-            if !chunk
-                .iter()
-                .fold(false, |any, &logit| any | (logit >= bound))
-            {
-                continue;
-            }
-            for (&logit, offset) in chunk.iter().zip(0..) {
-                if logit >= bound {
-                    let token = token_at(index * size + within * LANES + offset);
-                    found.push(Candidate { token, logit });
-                }
-            }
+    let bound = kth_largest(maxima.clone(), k);
+    for ((block, max), index) in row.chunks(size).zip(maxima).zip(0..) {
+        if max >= bound {
+            push_at_least(bound, block, index * size, found);
         }
     }
     // Found in token order, so a stable sort leaves the lower token first among equals.
     found.sort_by(|a, b| {
-        b.logit
-            .partial_cmp(&a.logit)
-            .expect("no NaN passed the bound")
+        let order = b.logit.partial_cmp(&a.logit);
+        order.expect("no NaN passed the bound")
     });
     found.truncate(k);
 }
 
-/// Hands a row on, block by block, each with where it begins, and puts its `k` largest logits into
-/// `found`, as [`top_k_into`] does. So it is fetched from memory once, and still near when they are
-/// picked.
-pub(crate) fn hand_on_and_top_k(
-    row: &[f32],
-    k: usize,
-    found: &mut Vec<Candidate>,
-    mut hand_on: impl FnMut(usize, &[f32]),
-) {
-    // Of short rows all blocks might be wanted, which would leave no bound.
-    let size = if k < row.len() / BLOCK { BLOCK } else { LANES };
-    let blocks = row.chunks(size).zip((0..).step_by(size));
-    let maxima: Vec<f32> = blocks
-        .map(|(block, start)| {
-            hand_on(start, block);
-            block_max(block)
-        })
-        .collect();
-    found.clear();
-    if k > 0 {
-        top_k_of_blocks(row, size, &maxima, k, found);
+/// Adds the logits of `block` that are at least `bound`. The block's first token is `start`.
+fn push_at_least(bound: f32, block: &[f32], start: usize, found: &mut Vec<Candidate>) {
+    for (chunk, within) in block.chunks(LANES).zip(0..) {
+        // Most chunks have none. Without a branch for each logit this is a few vector instructions.
+        let any = chunk.iter().fold(false, |any, &it| any | (it >= bound));
+        if !any {
+            continue;
+        }
+        for (&logit, offset) in chunk.iter().zip(0..) {
+            if logit >= bound {
+                let token = token_at(start + within * LANES + offset);
+                found.push(Candidate { token, logit });
+            }
+        }
     }
 }
 
@@ -248,30 +197,6 @@ mod tests {
             let best = naive_top_k(&row, 1).first().copied().unwrap_or(0);
             let all_minus_inf = row.iter().all(|v| v.is_nan() || *v == f32::NEG_INFINITY);
             prop_assert_eq!(argmax(&row), if all_minus_inf { argmax_naive(&row) } else { best });
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_row_that_is_handed_on_has_the_same_best_however_many_are_known(
-            row in row(1),
-            k in 0usize..20,
-            wanted in 0usize..20,
-        ) {
-            let mut copy = Vec::new();
-            let mut best = Vec::new();
-            hand_on_and_top_k(&row, k, &mut best, |start, block| {
-                assert_eq!(start, copy.len());
-                copy.extend_from_slice(block);
-            });
-            let bits = |row: &[f32]| row.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            prop_assert_eq!(bits(&copy), bits(&row));
-            prop_assert_eq!(&best, &top_k(&row, k));
-            let known = Row::with_best(&row, &best);
-            prop_assert_eq!(known.argmax(), argmax(&row));
-            let mut found = vec![Candidate { token: 9, logit: 9.0 }];
-            known.top_k_into(wanted, &mut found);
-            prop_assert_eq!(found, top_k(&row, wanted));
         }
     }
 

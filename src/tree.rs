@@ -1,7 +1,10 @@
 //! The draft tree: what to verify in one pass.
 
+mod source;
+
 use crate::TokenId;
-use crate::draft::Source;
+
+pub use source::{PerSource, Source, SourceSet, UnknownSource};
 
 /// Index of a node in its [`DraftTree`].
 pub type NodeId = usize;

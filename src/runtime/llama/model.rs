@@ -12,7 +12,6 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_sys_2 as sys;
 
-use crate::engine::{CostModel, Session, SessionOptions};
 use crate::runtime::llama::info::ModelInfo;
 use crate::runtime::llama::kernels::Kernels;
 use crate::runtime::llama::log;
@@ -81,8 +80,8 @@ pub enum LoadError {
 /// llama.cpp allows no more sequences (`LLAMA_MAX_SEQ`).
 const MAX_SEQUENCES: usize = 256;
 
-/// A model loaded by llama.cpp, from which sessions are made.
-pub struct Engine {
+/// A model loaded by llama.cpp, from which contexts are made.
+pub struct Model {
     model: LlamaModel,
     path: PathBuf,
     load_time: Duration,
@@ -128,7 +127,7 @@ fn load_model(
     })
 }
 
-impl Engine {
+impl Model {
     /// Loads a model.
     ///
     /// # Errors
@@ -304,22 +303,6 @@ impl Engine {
         ))
     }
 
-    /// A conversation with this model.
-    ///
-    /// # Errors
-    /// See [`context`](Self::context).
-    pub fn session(
-        &self,
-        context: &ContextOptions,
-        options: SessionOptions,
-    ) -> Result<Session<LlamaTarget<'_>>, LoadError> {
-        let context = ContextOptions {
-            draft_tree_capacity: options.draft_tree_capacity,
-            ..*context
-        };
-        Ok(Session::new(self.context(&context)?, options).with_cost(self.cost_model()))
-    }
-
     /// The kernels of this crate that compute passes of two tokens and more, which decides what
     /// they cost; `None` if llama.cpp's do. They are for weights in F16, Q8_0, Q4_0, Q4_K and Q6_K,
     /// and with AMX in Q5_K, on processors, in programs that are linked as this crate's own are
@@ -336,19 +319,14 @@ impl Engine {
         products::in_use(&info.quantization, info.embedding_length)
     }
 
-    /// What is known of the cost of a pass before the first: a guess by the kind of device and of
-    /// weights.
-    pub fn cost_model(&self) -> CostModel {
-        if self.is_on_gpu() {
-            CostModel::gpu()
-        } else {
-            let stored = self.info().quantization;
-            let quantized = !["F32", "F16", "BF16"].contains(&stored.as_str());
-            // With them, a few tokens take less still, but that is soon learned, while a guess that
-            // is too low drafts in vain where there is nothing to draft from.
-            let ours = self.kernels().is_some_and(|kernels| kernels.most);
-            CostModel::cpu(quantized && !ours)
-        }
+    /// Whether most weights are stored in fewer than 16 bits.
+    pub fn is_quantized(&self) -> bool {
+        !["F32", "F16", "BF16"].contains(&self.info().quantization.as_str())
+    }
+
+    /// Whether most of the model's products are computed by the few-token kernels.
+    pub fn uses_few_token_kernels(&self) -> bool {
+        self.kernels().is_some_and(|kernels| kernels.most)
     }
 
     fn meta(&self, key: &str) -> Option<String> {
