@@ -94,9 +94,6 @@ fn all_methods_give_the_same_text_by_all_their_names() {
         plain
     );
     assert_eq!(say(&["--fill-tree", "--leave-out", "text"]), plain);
-    assert_eq!(say(&["--free_shapes"]), plain);
-    let both = generate(&["-p", "one", "--fill-tree", "--free-shapes"]);
-    assert_refused(&both, &["--fill-tree", "--free-shapes"]);
     assert_eq!(
         say(&["-ngl", "0", "-ub", "64", "-b", "64", "-ctk", "f16"]),
         plain
@@ -168,7 +165,6 @@ fn the_trace_has_a_header_and_every_step() {
     let header = lines.next().unwrap();
     assert_eq!(header["method"], "logitspec-reference");
     assert_eq!(header["parameters"]["draft_tree_capacity"], 12);
-    assert_eq!(header["parameters"]["free_shapes"], false);
     let mut past = header["prompt"].as_array().unwrap().len();
     assert_eq!(report["prompt_tokens"], past);
     let mut said = Vec::new();

@@ -33,7 +33,6 @@ impl Reporter<'_> {
         json!({
             "draft_tree_capacity": options.draft_tree_capacity,
             "fill_tree": options.fill_tree,
-            "free_shapes": options.free_shapes,
             "max_ngram_size": options.method_params.max_ngram_size,
             "num_pred_tokens": options.method_params.num_pred_tokens,
             "leave_out": options.method_params.leave_out.iter().collect::<Vec<_>>(),
@@ -84,7 +83,7 @@ impl Reporter<'_> {
                 "kv": median_us(answer, |step| step.kv),
             },
             "graphs_reused": answer.graphs_reused,
-            "decoded_again": answer.decoded_again,
+            "decoded_again": answer.redecoded,
             "sources": sources(answer),
         })
     }

@@ -150,13 +150,6 @@ pub(super) struct SizeArgs {
     /// by the measured cost of a pass, and --draft-tree-capacity is the most it may take
     #[arg(long, alias = "fill_tree")]
     pub fill_tree: bool,
-
-    /// Let logitspec change the size of trees whenever that brings more than building llama.cpp's
-    /// graph anew takes; otherwise sizes are kept so that nine graphs of ten are used again. A few
-    /// percent faster where a graph takes next to nothing, as for large quantized models on a
-    /// processor
-    #[arg(long, alias = "free_shapes", conflicts_with = "fill_tree")]
-    pub free_shapes: bool,
 }
 
 /// What a draft tree may take, and from where.
@@ -367,14 +360,11 @@ pub(super) fn session_options(
             "{flag} {value} is out of range: give {low} to {high}"
         )))
     };
-    let of_logitspec = [
-        (
-            "--leave-out",
-            !draft.tree.leave_out.is_empty(),
-            "has those sources",
-        ),
-        ("--free-shapes", draft.size.free_shapes, "sizes its trees"),
-    ];
+    let of_logitspec = [(
+        "--leave-out",
+        !draft.tree.leave_out.is_empty(),
+        "has those sources",
+    )];
     for (flag, given, what) in of_logitspec {
         if given && draft.method != Method::Logitspec {
             let method = draft.method;
@@ -386,7 +376,6 @@ pub(super) fn session_options(
         method_params: draft.tree.method_params(),
         draft_tree_capacity: capacity,
         fill_tree: draft.size.fill_tree,
-        free_shapes: draft.size.free_shapes,
         sampling: SamplingParams {
             temperature: within("--temperature", sampling.temperature, 0.0..=100.0)?,
             top_k: sampling.top_k,

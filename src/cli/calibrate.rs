@@ -120,7 +120,7 @@ pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
     let kept = written.as_ref().and_then(|written| written.as_ref().ok());
     if args.json {
         let cost = cost_model(&calibration.times);
-        let seconds: Vec<f64> = (1..=MOST_TOKENS).map(|n| cost.cost().bare(n)).collect();
+        let seconds: Vec<f64> = (1..=MOST_TOKENS).map(|n| cost.cost().of(n)).collect();
         let whole = json!({
             "key": calibration.key,
             "times": calibration.times,

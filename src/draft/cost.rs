@@ -8,27 +8,21 @@
 pub struct PassCost {
     /// `seconds[n - 1]` is the time of `n` tokens.
     seconds: Vec<f64>,
-    shapes: Option<Shapes>,
-    /// Tokens that the pass has before those of a tree.
-    ahead: usize,
+    graph: Option<Graph>,
+    /// Tokens of the pass that are decoded again, before those of the tree.
+    redecode: usize,
 }
 
-/// What it costs to change the shape of a pass.
+/// The computation graph of the last pass.
 ///
-/// A runtime that finds a batch shaped like the one before uses its computation graph again;
-/// otherwise it builds another. For a small model, or one on a fast GPU, that is a good part of a
-/// pass.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Shapes {
-    /// Tokens of the pass before, if its shape is still in place.
-    pub last: Option<usize>,
-    /// Time to build a graph, in the unit of the passes' times.
-    pub rebuild: f64,
-    /// What one change of shape has to be worth, in the same unit; there and back are two.
-    pub charge: f64,
-    /// `shares[n - 1]` is the part of the recent passes that had `n` tokens. All others had a size
-    /// not listed.
-    pub shares: Vec<f64>,
+/// A runtime that finds a pass shaped like the one before reuses its graph. Otherwise it builds
+/// another. For a small model, or on a fast GPU, that is a good part of a pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Graph {
+    /// Tokens of the pass that it was built for; `None` if it cannot be used again.
+    pub tokens: Option<usize>,
+    /// Time to build one, in the unit of the passes' times.
+    pub build: f64,
 }
 
 impl PassCost {
@@ -37,22 +31,22 @@ impl PassCost {
         Self::from_times(vec![1.0])
     }
 
-    /// From times of 1, 2, 3, … tokens, in any unit; larger passes than the last go on with the
-    /// mean slope of all.
+    /// From the times of 1, 2, 3, … tokens, in any unit. Larger passes than the last one go on with
+    /// the mean slope of all.
     ///
     /// # Panics
     /// If there is no time, or one is not positive and finite.
     pub fn from_times(seconds: Vec<f64>) -> Self {
         let mut cost = Self {
             seconds: Vec::new(),
-            shapes: None,
-            ahead: 0,
+            graph: None,
+            redecode: 0,
         };
         cost.set_times(seconds);
         cost
     }
 
-    /// Other times, as in [`from_times`](Self::from_times), and all else as it was.
+    /// Replaces the times, as in [`from_times`](Self::from_times).
     ///
     /// # Panics
     /// If there is no time, or one is not positive and finite.
@@ -62,78 +56,33 @@ impl PassCost {
         self.seconds = seconds;
     }
 
-    /// Tells what changes of shape cost from now on: [`time`](Self::time) and
-    /// [`change`](Self::change) say it.
+    /// Says which graph there is, and what another one costs.
     ///
     /// # Panics
-    /// If the time to build a graph, or the charge, is negative or not finite.
-    pub fn set_shapes(&mut self, shapes: Shapes) {
-        let good = |t: f64| t.is_finite() && t >= 0.0;
-        assert!(good(shapes.rebuild) && good(shapes.charge));
-        self.shapes = Some(shapes);
+    /// If the time to build a graph is negative or not finite.
+    pub fn set_graph(&mut self, graph: Graph) {
+        assert!(graph.build.is_finite() && graph.build >= 0.0);
+        self.graph = Some(graph);
     }
 
-    /// The next pass has `tokens` tokens ahead of its tree.
-    pub fn set_ahead(&mut self, tokens: usize) {
-        self.ahead = tokens;
+    /// Says that the next pass decodes `tokens` committed tokens again.
+    pub fn set_redecode(&mut self, tokens: usize) {
+        self.redecode = tokens;
     }
 
-    /// Tokens that the next pass has ahead of its tree.
-    pub fn ahead(&self) -> usize {
-        self.ahead
+    /// Time of the next pass with a tree of `nodes` nodes (at least one): with a graph to build,
+    /// unless the pass before was as large.
+    pub fn of_tree(&self, nodes: usize) -> f64 {
+        let tokens = self.redecode + nodes.max(1);
+        let build = match self.graph {
+            Some(graph) if graph.tokens != Some(tokens) => graph.build,
+            _ => 0.0,
+        };
+        self.of(tokens) + build
     }
 
-    /// Time of a pass over a tree of `nodes` nodes (at least one) and what is ahead of it, if it
-    /// has its graph.
-    pub fn of(&self, nodes: usize) -> f64 {
-        self.bare(self.ahead + nodes.max(1))
-    }
-
-    /// Whether it is known what a change of shape costs.
-    pub fn has_shapes(&self) -> bool {
-        self.shapes.is_some()
-    }
-
-    /// What has to speak for passes of `tokens` tokens (at least one) where they have another size
-    /// now: the charge for the way there and for the way back, for that the less the more usual the
-    /// size is. Where the graph of the pass before cannot serve in any case it is the way back
-    /// alone, and all of it: that is mostly after a prompt, where what was usual says little.
-    pub fn change(&self, tokens: usize) -> f64 {
-        self.shapes.as_ref().map_or(0.0, |shapes| {
-            let Some(last) = shapes.last else {
-                return shapes.charge;
-            };
-            let there = if last == tokens { 0.0 } else { 1.0 };
-            let share = shapes.shares.get(tokens.max(1) - 1).copied();
-            let back = (1.0 - share.unwrap_or(0.0)).max(0.0);
-            shapes.charge * (there + back)
-        })
-    }
-
-    /// Tells how many tokens a pass has to have to find its graph, if any.
-    pub(crate) fn set_last(&mut self, tokens: Option<usize>) {
-        if let Some(shapes) = &mut self.shapes {
-            shapes.last = tokens;
-        }
-    }
-
-    /// Time of a pass over a tree of `nodes` nodes (at least one) and what is ahead of it, as
-    /// things stand: with a graph to build, unless the pass before was as large.
-    pub fn time(&self, nodes: usize) -> f64 {
-        let tokens = self.ahead + nodes.max(1);
-        let rebuild = self.shapes.as_ref().map_or(0.0, |shapes| {
-            if shapes.last == Some(tokens) {
-                0.0
-            } else {
-                shapes.rebuild
-            }
-        });
-        self.bare(tokens) + rebuild
-    }
-
-    /// Time of a pass over `tokens` tokens (at least one), with nothing ahead of them, that has its
-    /// graph.
-    pub fn bare(&self, tokens: usize) -> f64 {
+    /// Time of a pass over `tokens` tokens (at least one) that has its graph.
+    pub fn of(&self, tokens: usize) -> f64 {
         let known = &self.seconds;
         match known.get(tokens.max(1) - 1) {
             Some(&seconds) => seconds,
@@ -148,7 +97,7 @@ impl PassCost {
     /// Whether all passes cost the same.
     pub fn is_flat(&self) -> bool {
         let same = |&seconds: &f64| seconds == self.seconds[0];
-        self.shapes.is_none() && self.seconds.iter().all(same)
+        self.graph.is_none() && self.seconds.iter().all(same)
     }
 }
 
@@ -157,31 +106,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_graph_is_built_for_another_size_and_a_change_is_charged_by_how_usual_it_is() {
+    fn a_tree_of_another_size_pays_for_its_graph() {
         let mut cost = PassCost::from_times(vec![1.0, 1.5, 2.0]);
-        assert_eq!((cost.change(2), cost.has_shapes()), (0.0, false));
-        cost.set_shapes(Shapes {
-            last: Some(2),
-            rebuild: 0.4,
-            charge: 0.5,
-            shares: vec![0.75, 0.25],
+        let of_trees = |cost: &PassCost| [1, 2, 3].map(|nodes| cost.of_tree(nodes));
+        assert_eq!(of_trees(&cost), [1.0, 1.5, 2.0]);
+        cost.set_graph(Graph {
+            tokens: Some(2),
+            build: 0.4,
         });
-        assert_eq!([cost.bare(1), cost.bare(2), cost.bare(3)], [1.0, 1.5, 2.0]);
-        assert_eq!([cost.of(1), cost.of(2), cost.of(3)], [1.0, 1.5, 2.0]);
-        assert_eq!([cost.time(1), cost.time(2), cost.time(3)], [1.4, 1.5, 2.4]);
-        let changes = |cost: &PassCost| [1, 2, 3].map(|tokens| cost.change(tokens));
-        assert_eq!(changes(&cost), [0.625, 0.375, 1.0]);
-        // Where there is a graph to build in any case the way there is free, and the way back is
-        // not.
-        cost.set_last(None);
-        assert_eq!(changes(&cost), [0.5; 3]);
-        assert_eq!([cost.time(1), cost.time(2)], [1.4, 1.9]);
-        cost.set_last(Some(2));
-        // A token ahead of the tree counts in what is of a tree.
-        cost.set_ahead(1);
-        assert_eq!([cost.bare(1), cost.bare(2)], [1.0, 1.5]);
-        assert_eq!([cost.of(1), cost.of(2)], [1.5, 2.0]);
-        assert_eq!([cost.time(1), cost.time(2)], [1.5, 2.4]);
-        assert_eq!(cost.change(1), 0.625);
+        assert_eq!(of_trees(&cost), [1.4, 1.5, 2.4]);
+        // A redecoded token is part of the pass.
+        cost.set_redecode(1);
+        assert_eq!(cost.of_tree(1), 1.5);
+        assert_eq!(cost.of_tree(2), 2.4);
+        assert_eq!([1, 2, 3, 5].map(|n| cost.of(n)), [1.0, 1.5, 2.0, 3.0]);
+        // Without a graph to reuse, every size pays.
+        cost.set_redecode(0);
+        cost.set_graph(Graph {
+            tokens: None,
+            build: 0.4,
+        });
+        assert_eq!(of_trees(&cost), [1.4, 1.9, 2.4]);
     }
 }

@@ -15,7 +15,7 @@ mod recycling;
 mod reference;
 mod suffix;
 
-pub use cost::{PassCost, Shapes};
+pub use cost::{Graph, PassCost};
 pub use drafter::{DraftInput, Drafter, NodeRows, ROW_CANDIDATES, Verified};
 pub use logitspec::{LogitSpec, LogitSpecParams};
 pub use memory::Memory;

@@ -35,9 +35,8 @@ pub struct Step {
     pub accepted: Vec<TokenId>,
     /// Number of drafted nodes that were verified.
     pub drafted: usize,
-    /// Number of tokens committed before that were decoded again in this step's pass, ahead of the
-    /// tree.
-    pub decoded_again: usize,
+    /// Number of committed tokens that this step's pass decoded again, ahead of the tree.
+    pub redecoded: usize,
     /// Where those nodes came from.
     pub sources: StepSources,
     /// Where the time went.
@@ -94,7 +93,7 @@ pub struct Generation {
     /// Nodes drafted over all steps.
     pub drafted: usize,
     /// Tokens decoded once more over all steps.
-    pub decoded_again: usize,
+    pub redecoded: usize,
     /// Where they came from.
     pub sources: StepSources,
     /// Passes that could use the computation graph of the pass before, where the model keeps count.
@@ -113,12 +112,24 @@ impl Generation {
             accept_lengths: Vec::new(),
             step_times: Vec::new(),
             drafted: 0,
-            decoded_again: 0,
+            redecoded: 0,
             sources: StepSources::default(),
             graphs_reused: None,
             finish,
             timings: Timings::default(),
         }
+    }
+
+    /// Adds a step.
+    pub(super) fn add(&mut self, step: &Step) {
+        self.tokens.extend_from_slice(&step.accepted);
+        self.accept_lengths.push(step.accepted.len());
+        self.step_times.push(step.times);
+        self.drafted += step.drafted;
+        self.redecoded += step.redecoded;
+        self.sources.drafted.add_all(&step.sources.drafted);
+        self.sources.accepted.add_all(&step.sources.accepted);
+        self.timings.add(&step.times);
     }
 
     /// Mean of the accept lengths; 0 for an empty answer.

@@ -59,6 +59,16 @@ impl Method {
         self == Self::LogitspecReference
     }
 
+    /// Greatest depth of a tree's node where an answer has `left` tokens to go. Deeper nodes could
+    /// never be committed; only the published code drafts them all the same.
+    pub fn max_depth(self, left: usize) -> usize {
+        if self.verifies_last_step() {
+            usize::MAX
+        } else {
+            left - 1
+        }
+    }
+
     /// Whether trees are sized by what a pass costs.
     pub fn weighs_cost(self) -> bool {
         self == Self::Logitspec

@@ -7,6 +7,7 @@
 mod answer;
 pub mod calibrate;
 mod cost;
+mod drafting;
 mod error;
 #[cfg(feature = "llama")]
 mod llama;
@@ -18,6 +19,7 @@ mod stream;
 
 pub use answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
 pub use cost::{CostModel, Curve, MOST_TOKENS, Pass};
+pub use drafting::{Draft, DraftStep};
 pub use error::GenerateError;
 pub use method::{Method, MethodParams, UnknownMethod};
 pub use options::SessionOptions;

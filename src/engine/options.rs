@@ -15,10 +15,6 @@ pub struct SessionOptions {
     /// Grow trees to their capacity whatever a pass costs. Methods that do not look at the cost
     /// always do.
     pub fill_tree: bool,
-    /// Change the size of trees whenever that brings more than building a graph takes, however few
-    /// passes then find the one of the pass before; see
-    /// [`CostModel::with_free_shapes`](crate::engine::CostModel::with_free_shapes).
-    pub free_shapes: bool,
     /// How tokens are selected; the default is greedy.
     pub sampling: SamplingParams,
     /// Rank at least this many of the last logits in every step although the drafter may want
@@ -40,7 +36,6 @@ impl Default for SessionOptions {
             method_params: MethodParams::default(),
             draft_tree_capacity: 64,
             fill_tree: false,
-            free_shapes: false,
             sampling: SamplingParams::default(),
             ranked: 0,
         }

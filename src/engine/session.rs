@@ -1,20 +1,21 @@
 //! One conversation with a model.
 
-mod room;
+mod budget;
+mod step;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::TokenId;
-use crate::draft::{DraftInput, Drafter, Memory, Verified};
-use crate::engine::answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
+use crate::draft::{Drafter, Memory};
+use crate::engine::CostModel;
+use crate::engine::answer::{FinishReason, Generation, StepView};
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
-use crate::engine::stats::{StepTimes, Stopwatch};
-use crate::engine::{CostModel, Pass};
-use crate::runtime::{DecodeError, TargetModel};
-use crate::tree::{DraftTree, NodeId, ROOT};
-use crate::verify::{Accepted, Greedy, Sampler, Select, walk};
+use crate::engine::stats::Stopwatch;
+use crate::runtime::TargetModel;
+use crate::tree::{NodeId, ROOT};
+use crate::verify::{Greedy, Sampler, Select};
 
 /// A model, the conversation so far, and what is needed to go on.
 pub struct Session<M> {
@@ -23,10 +24,8 @@ pub struct Session<M> {
     drafter: Box<dyn Drafter>,
     cost: CostModel,
     selector: Box<dyn Select>,
-    /// The committed text. The model's cache holds all of it but, at times, the last tokens: a step
-    /// whose outcome is known needs no pass, and what it committed is decoded with the next prompt;
-    /// and where that is cheaper than moving cells, an accepted path is decoded again with the next
-    /// tree.
+    /// The committed text. The cache may lack its last tokens, which are then decoded again: after a
+    /// step that needed no pass, and where that is cheaper than moving cells.
     text: Vec<TokenId>,
     /// The node of the last decode whose row follows the last committed token, if there is one.
     last_row: Option<NodeId>,
@@ -88,16 +87,11 @@ impl<M: TargetModel> Session<M> {
         self.cut(0);
     }
 
-    /// Tells what a pass of the model costs, so that trees are no larger than pays. Without, they
-    /// grow as large as they may, and so they do where the options say that nothing depends on it.
-    /// With the options' [`free_shapes`](SessionOptions::free_shapes) its shapes are
-    /// [free](CostModel::with_free_shapes).
+    /// Says what a pass of the model costs, so that trees are no larger than pays. Without a cost,
+    /// or if the options say that cost does not matter, trees grow as large as they may.
     pub fn with_cost(mut self, cost: CostModel) -> Self {
         if self.options.weighs_cost() {
-            self.cost = match self.options.free_shapes {
-                true => cost.with_free_shapes(),
-                false => cost,
-            };
+            self.cost = cost;
         }
         self
     }
@@ -198,7 +192,7 @@ impl<M: TargetModel> Session<M> {
             // A failed decode took the last row; the last token gives it again.
             self.model.truncate(self.text.len() - 1);
         }
-        self.cost.interrupted();
+        self.cost.forget_graph();
         let start = self.model.n_past();
         let missing = &self.text[start..];
         let mut done = 0;
@@ -243,12 +237,7 @@ impl<M: TargetModel> Session<M> {
             let n_past = self.text.len();
             let left = max_new_tokens - answer.tokens.len();
             let mut watch = Stopwatch::start();
-            let Stepped {
-                step,
-                tree,
-                path,
-                ranked,
-            } = match self.step(left) {
+            let stepped = match self.step(left) {
                 Ok(Some(stepped)) => stepped,
                 Ok(None) => break, // the context is full
                 Err(GenerateError::Decode(error)) => {
@@ -257,26 +246,18 @@ impl<M: TargetModel> Session<M> {
                 }
                 Err(error) => return Err(error),
             };
-            // What the caller does with the step is not counted.
+            // The caller's own time is not counted.
             answer.timings.total += watch.lap().as_secs_f64();
-            answer.tokens.extend_from_slice(&step.accepted);
-            answer.accept_lengths.push(step.accepted.len());
-            answer.drafted += step.drafted;
-            answer.decoded_again += step.decoded_again;
-            answer.sources.drafted.add_all(&step.sources.drafted);
-            answer.sources.accepted.add_all(&step.sources.accepted);
-            answer.timings.add(&step.times);
-            answer.step_times.push(step.times);
-            let view = StepView {
+            answer.add(&stepped.step);
+            let flow = on_step(&StepView {
                 index: answer.accept_lengths.len() - 1,
                 n_past,
-                ranked: &ranked,
-                tree: &tree,
-                path: &path,
-                step: &step,
-            };
-            let flow = on_step(&view);
-            if step.accepted.last().is_some_and(|&t| self.model.is_end(t)) {
+                ranked: &stepped.ranked,
+                tree: &stepped.tree,
+                path: &stepped.path,
+                step: &stepped.step,
+            });
+            if answer.tokens.last().is_some_and(|&t| self.model.is_end(t)) {
                 answer.finish = FinishReason::Stop;
                 break;
             }
@@ -289,176 +270,5 @@ impl<M: TargetModel> Session<M> {
         let reused = self.model.graphs_reused().zip(reused_before);
         answer.graphs_reused = reused.map(|(after, before)| after.saturating_sub(before));
         Ok(answer)
-    }
-
-    /// One decode step, committing 1 to `left` tokens: the heart of it all. `None` if the context
-    /// is full.
-    ///
-    /// A step whose outcome is known beforehand (`left` is 1, or the model ends here) needs no pass
-    /// of the model; what it committed is decoded with the next prompt, and until then there are no
-    /// [last logits](Self::last_logits).
-    ///
-    /// # Errors
-    /// If there is no prompt yet, or if the model fails; the conversation is then as before, and
-    /// one may go on.
-    ///
-    /// # Panics
-    /// If `left` is 0.
-    pub fn step(&mut self, left: usize) -> Result<Option<Stepped>, GenerateError> {
-        assert!(left > 0, "a step commits at least one token");
-        if self.text.is_empty() {
-            return Err(GenerateError::EmptyPrompt);
-        }
-        if self.text.len() > self.model.n_ctx() {
-            return Ok(None);
-        }
-        let row = match self.last_row {
-            Some(row) => row,
-            // An answer that ended before is taken up again.
-            None => self.catch_up(&mut |_, _| ControlFlow::Continue(()))?,
-        };
-        let mut watch = Stopwatch::start();
-        let kv_before = self.model.kv_time();
-        let mut times = StepTimes::default();
-
-        // The root is what the last logits say. An earlier walk may have selected it already.
-        let root = match self.next.take() {
-            Some(root) => root,
-            None => self.selector.select(self.model.row(row), &self.text, &[]),
-        };
-        let limits = self.limits(left);
-        let mut tree = DraftTree::new(root, limits);
-        let missing = self.missing();
-        let room = self.model.n_ctx() - self.text.len();
-        let known = left == 1 || room == 0 || self.model.is_end(root);
-        let skip = known && (room == 0 || !self.options.method.verifies_last_step());
-        if !skip {
-            self.cost.expect(self.model.n_past(), missing);
-        }
-        let wanted = if skip || limits.capacity == 1 {
-            0
-        } else {
-            self.drafter.candidates(limits.capacity, self.cost.cost())
-        };
-        let mut ranked = Vec::new();
-        let looked_at = wanted.max(self.options.ranked);
-        self.model.row(row).top_k_into(looked_at, &mut ranked);
-        if !skip {
-            let input = DraftInput {
-                text: &self.text,
-                root,
-                // Whoever looks on changes nothing.
-                ranked: &ranked[..wanted.min(ranked.len())],
-                cost: self.cost.cost(),
-            };
-            self.drafter.draft(&input, &mut tree);
-            debug_assert_eq!((tree.token(ROOT), tree.limits()), (root, limits));
-            // What drafts are copied from may be of another vocabulary. The model would refuse the
-            // whole pass.
-            let n_vocab = self.model.n_vocab();
-            let unknown = |&node: &NodeId| tree.token(node) as usize >= n_vocab;
-            if let Some(node) = (ROOT + 1..tree.len()).find(unknown) {
-                tree.truncate(node);
-            }
-        }
-        times.draft = watch.lap();
-
-        let mut accepted = Accepted::default();
-        let decoded = tree.len();
-        if skip {
-            self.last_row = None;
-        } else {
-            if let Err(error) = self.decode(&mut tree) {
-                self.last_row = None;
-                self.next = Some(root);
-                return Err(error);
-            }
-            let moving = self.model.kv_time().saturating_sub(kv_before);
-            times.decode = watch.lap().saturating_sub(moving);
-            times.commit = moving;
-
-            accepted = walk(
-                &tree,
-                |node, path| self.selector.select(self.model.row(node), &self.text, path),
-                // The published tree looks further than the answer may go.
-                |tokens| {
-                    tokens.len() == left || tokens.last().is_some_and(|&t| self.model.is_end(t))
-                },
-            );
-            times.verify = watch.lap();
-
-            // First the cache, which a model may see to beside what follows. Its rows stay.
-            let kept = if self.had_better_be_decoded_again(&tree, &accepted, missing) {
-                &[]
-            } else {
-                accepted.path.as_slice()
-            };
-            self.model.commit(&tree, kept);
-            let model = &self.model;
-            self.drafter.observe(&Verified {
-                tree: &tree,
-                path: &accepted.path,
-                next: accepted.next,
-                rows: &|node: NodeId| model.row(node),
-            });
-            self.last_row = Some(accepted.last());
-        }
-        self.next = accepted.next;
-        let committed: Vec<TokenId> = std::iter::once(ROOT)
-            .chain(accepted.path.iter().copied())
-            .map(|node| tree.token(node))
-            .collect();
-        self.text.extend_from_slice(&committed);
-        self.drafter.extend(&self.text, committed.len());
-        times.commit += watch.lap();
-        if tree.len() < decoded {
-            // The time of a failed pass is in it.
-            self.cost.interrupted();
-        } else if !skip {
-            // All that a tree of this size costs, not only its pass: beside a small model that is
-            // much.
-            let n_past = self.text.len() - committed.len();
-            let seconds = (times.draft + times.decode + times.verify + times.commit).as_secs_f64();
-            let pass = Pass {
-                tokens: missing + tree.len(),
-                sequences: self.model.sequences(),
-                n_past: n_past - missing,
-                chosen: self.could_be_larger(limits, missing),
-            };
-            self.cost.observe(pass, seconds);
-        }
-        times.commit += watch.lap();
-        times.kv = self.model.kv_time().saturating_sub(kv_before);
-
-        let mut sources = StepSources::default();
-        (ROOT + 1..tree.len()).for_each(|node| sources.drafted.add(tree.source(node)));
-        let path = accepted.path.iter();
-        path.for_each(|&node| sources.accepted.add(tree.source(node)));
-        let step = Step {
-            accepted: committed,
-            drafted: tree.drafted(),
-            decoded_again: if skip { 0 } else { missing },
-            sources,
-            times,
-        };
-        Ok(Some(Stepped {
-            step,
-            tree,
-            path: accepted.path,
-            ranked,
-        }))
-    }
-
-    /// Decodes the tree; if the cache has no room for it (fragmented, or smaller than it says), the
-    /// bare root.
-    fn decode(&mut self, tree: &mut DraftTree) -> Result<(), GenerateError> {
-        let missing = &self.text[self.model.n_past()..];
-        match self.model.decode_tree(missing, tree) {
-            Err(DecodeError::NoRoom { .. }) if tree.drafted() > 0 => {
-                tree.truncate(1);
-                Ok(self.model.decode_tree(missing, tree)?)
-            }
-            done => Ok(done?),
-        }
     }
 }

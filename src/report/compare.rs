@@ -6,13 +6,12 @@ use super::ReportError;
 use super::load::{Entry, Method};
 
 /// Settings that a method has of its own, so that it differs from the base's by its nature.
-const OWN: [&str; 18] = [
+const OWN: [&str; 17] = [
     "method",
     "calibration",
     "corpus",
     "draft-tree-capacity",
     "fill-tree",
-    "free-shapes",
     "history",
     "leave-out",
     "llama-server-args",

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::TokenId;
-use crate::draft::{DraftInput, Drafter, NodeRows, PassCost, Verified};
-use crate::engine::Method;
+use crate::draft::{Drafter, NodeRows, PassCost, Verified};
+use crate::engine::{Draft, DraftStep, Method, StepSources};
 use crate::logits::Candidate;
 use crate::tree::{DraftTree, NodeId, PerSource, ROOT, TreeLimits};
-use crate::verify::{Accepted, walk};
+use crate::verify::walk;
 
 /// One turn of a recorded conversation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,9 +39,8 @@ pub struct Settings {
     pub draft_tree_capacity: usize,
     /// Most tokens of an answer that the model did not end.
     pub max_new_tokens: usize,
-    /// Whether a step whose outcome is known beforehand is verified all the same
-    /// ([`Method::verifies_last_step`]).
-    pub verifies_last_step: bool,
+    /// The method of the drafter.
+    pub method: Method,
     /// What a pass costs.
     pub cost: PassCost,
 }
@@ -52,7 +51,7 @@ impl Settings {
         Self {
             draft_tree_capacity: draft_tree_capacity.max(1),
             max_new_tokens: usize::MAX,
-            verifies_last_step: method.verifies_last_step(),
+            method,
             cost: PassCost::flat(),
         }
     }
@@ -123,72 +122,66 @@ fn step(
         rest.len()
     };
     let is_last = |count: usize| count == rest.len();
-    let limits = TreeLimits {
-        capacity: settings.draft_tree_capacity.max(1),
-        leaves: settings.draft_tree_capacity.max(1),
-        depth: if settings.verifies_last_step {
-            usize::MAX
-        } else {
-            left - 1
-        },
-    };
-    let mut tree = DraftTree::new(rest[0], limits);
-    let mut record = Record {
-        accepted: 1,
-        drafted: 0,
-        verified: !is_last(1) || settings.verifies_last_step,
-        drafted_from: PerSource::default(),
-        accepted_from: PerSource::default(),
-        draft: Duration::ZERO,
-    };
-    if !record.verified {
-        return record;
-    }
-    let rows = RecordedRows {
-        turn,
-        done,
-        tree: &DraftTree::new(rest[0], limits),
-        path: &[],
-    };
-    let mut ranked = Vec::new();
-    let wanted = if limits.capacity > 1 {
-        drafter.candidates(limits.capacity, &settings.cost)
-    } else {
-        0
-    };
-    rows.at(done, wanted, &mut ranked);
-    let start = Instant::now();
-    let input = DraftInput {
+    let needs_pass = !is_last(1) || settings.method.verifies_last_step();
+    let step = DraftStep {
         text,
         root: rest[0],
-        ranked: &ranked,
+        limits: TreeLimits {
+            capacity: settings.draft_tree_capacity,
+            leaves: settings.draft_tree_capacity,
+            depth: settings.method.max_depth(left),
+        },
         cost: &settings.cost,
+        ranked: 0,
     };
-    drafter.draft(&input, &mut tree);
-    record.draft = start.elapsed();
-
-    let Accepted { path, .. } = walk(
-        &tree,
-        |_, tokens| rest[tokens.len()],
-        |tokens| is_last(tokens.len()),
-    );
-    let next = rest.get(1 + path.len()).copied();
-    drafter.observe(&Verified {
-        tree: &tree,
-        path: &path,
-        next,
-        rows: &RecordedRows {
+    let start = Instant::now();
+    let Draft { tree, .. } = step.draft(needs_pass.then_some(&mut *drafter), |k, found| {
+        recorded(turn, done, k, found);
+    });
+    let draft = start.elapsed();
+    let mut path = Vec::new();
+    if needs_pass {
+        let next = |_: NodeId, tokens: &[TokenId]| rest[tokens.len()];
+        path = walk(&tree, next, |tokens| is_last(tokens.len())).path;
+        drafter.observe(&Verified {
             tree: &tree,
             path: &path,
-            ..rows
-        },
-    });
-    record.accepted += path.len();
-    record.drafted = tree.drafted();
-    (ROOT + 1..tree.len()).for_each(|node| record.drafted_from.add(tree.source(node)));
-    path.iter()
-        .for_each(|&node| record.accepted_from.add(tree.source(node)));
-    record
+            next: rest.get(1 + path.len()).copied(),
+            rows: &RecordedRows {
+                turn,
+                done,
+                tree: &tree,
+                path: &path,
+            },
+        });
+    }
+    let sources = StepSources::of(&tree, &path);
+    Record {
+        accepted: 1 + path.len(),
+        drafted: tree.drafted(),
+        verified: needs_pass,
+        drafted_from: sources.drafted,
+        accepted_from: sources.accepted,
+        draft,
+    }
+}
+
+/// Puts the first `k` recorded candidates for the answer's token `index` into `found`. Whether any
+/// were recorded: if not, only the token itself is known.
+fn recorded(turn: &Turn, index: usize, k: usize, found: &mut Vec<Candidate>) -> bool {
+    found.clear();
+    match turn.ranked.get(index) {
+        Some(ranked) if !ranked.is_empty() => {
+            found.extend(ranked.iter().take(k));
+            true
+        }
+        _ => {
+            let said = turn.answer.get(index);
+            let said = said.map(|&token| Candidate { token, logit: 0.0 });
+            found.extend(said.into_iter().take(k));
+            false
+        }
+    }
 }
 
 /// The logits that a record has of a step.
@@ -200,32 +193,12 @@ struct RecordedRows<'a> {
     path: &'a [NodeId],
 }
 
-impl RecordedRows<'_> {
-    /// The first `k` candidates for the answer's token `index`, as far as they are known.
-    fn at(&self, index: usize, k: usize, found: &mut Vec<Candidate>) -> bool {
-        found.clear();
-        match self.turn.ranked.get(index) {
-            Some(ranked) if !ranked.is_empty() => {
-                found.extend(ranked.iter().take(k));
-                true
-            }
-            _ => {
-                // That the next token was the best is known in any case.
-                let best = self.turn.answer.get(index);
-                let best = best.map(|&token| Candidate { token, logit: 0.0 });
-                found.extend(best.into_iter().take(k));
-                false
-            }
-        }
-    }
-}
-
 impl NodeRows for RecordedRows<'_> {
     fn top_k(&self, node: NodeId, k: usize, found: &mut Vec<Candidate>) -> bool {
         let depth = self.tree.depth(node);
         // Only what was said has logits on record.
         let said = node == ROOT || self.path.get(depth - 1) == Some(&node);
-        let known = said && self.at(self.done + depth + 1, k, found);
+        let known = said && recorded(self.turn, self.done + depth + 1, k, found);
         if !known {
             found.clear();
         }

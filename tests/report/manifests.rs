@@ -62,7 +62,7 @@ fn every_common_setting_that_differs_is_told() {
     let one = [answer(1, "qa", &[1], 1.0)];
     let (a, b) = (files.answers("a", &one), files.answers("b", &one));
     // What is a method's own is no difference worth telling.
-    let own = [("calibration", "ab"), ("free-shapes", "true")];
+    let own = [("calibration", "ab"), ("fill-tree", "true")];
     made_with(&a, &[&[("template", "vicuna")], &own[..]].concat());
     made_with(&b, &[("template", "none"), ("warmup", "3")]);
     let notices = report(&[a], &[b]).unwrap().notices;

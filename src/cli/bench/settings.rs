@@ -141,7 +141,6 @@ impl Settings {
                     if options.weighs_cost() {
                         let flags = &mut manifest.flags;
                         flags.insert("calibration".into(), self.calibration.as_str().into());
-                        flags.insert("free-shapes".into(), options.free_shapes.into());
                     }
                 }
             }

@@ -1,27 +1,28 @@
-//! Kinds of evidence for a token, and what to think of them before anything was seen.
+//! The evidence for a token, its classes, and their prior acceptance rates.
 
 use crate::tree::Source;
 
-/// A kind of evidence: an index into [`Rates`](super::rates::Rates).
-pub(super) type Kind = usize;
+/// A class of evidence: an index into
+/// [`AcceptanceRates`](super::acceptance::AcceptanceRates).
+pub(super) type EvidenceClass = usize;
 
-/// What speaks for a token as the child of a node.
+/// Why a token is a candidate below a node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Evidence {
     /// It followed such tokens before.
     Retrieved {
         /// Where: [`Source::Text`], [`Source::History`] or [`Source::Corpus`].
         source: Source,
-        /// Tokens that agree at the best place.
+        /// Length of the longest match.
         len: usize,
         /// Its rank among the tokens that the same source proposes for the node, from 0.
         rank: usize,
-        /// Places of the source at which it followed.
+        /// Matches of the source that it follows.
         count: usize,
-        /// Places of the source at which anything followed.
+        /// Matches of the source that anything follows.
         total: usize,
     },
-    /// A runner-up of the last logits, of this rank (the root itself has rank 0).
+    /// A runner-up of the last logits. The root itself has rank 0.
     LastLogits {
         /// Its rank, from 1.
         rank: usize,
@@ -39,20 +40,21 @@ const LENGTHS: usize = 8;
 const RANKS: usize = 4;
 const SHARES: usize = 4;
 const RETRIEVED: usize = LENGTHS * RANKS * SHARES;
-const RETRIEVING: usize = 3;
+/// Sources that retrieve from a pool: text, history, corpus.
+const POOLS: usize = 3;
 const LOGIT_RANKS: usize = 12;
 const RECYCLED_RANKS: usize = 5;
 const PROBABILITIES: usize = 5;
 const RECYCLED: usize = RECYCLED_RANKS * PROBABILITIES;
-const ALONE: usize = RETRIEVING * RETRIEVED + LOGIT_RANKS + RECYCLED;
+const ALONE: usize = POOLS * RETRIEVED + LOGIT_RANKS + RECYCLED;
 
-/// Number of kinds. Each comes twice: alone, and with other evidence for the same token.
+/// Number of classes. Each comes twice: alone, and corroborated by other evidence for the token.
 #[cfg(test)]
-pub(super) const KINDS: usize = 2 * ALONE;
+pub(super) const CLASSES: usize = 2 * ALONE;
 
 impl Evidence {
-    /// Its kind. `seconded` says that some other source proposes the same token.
-    pub(super) fn kind(self, seconded: bool) -> Kind {
+    /// Its class. `corroborated` says that some other source proposes the same token.
+    pub(super) fn class(self, corroborated: bool) -> EvidenceClass {
         let alone = match self {
             Self::Retrieved {
                 source,
@@ -75,7 +77,7 @@ impl Evidence {
                 let within = (length_class(len) * RANKS + rank.min(RANKS - 1)) * SHARES + share;
                 from * RETRIEVED + within
             }
-            Self::LastLogits { rank } => RETRIEVING * RETRIEVED + logit_rank_class(rank),
+            Self::LastLogits { rank } => POOLS * RETRIEVED + logit_rank_class(rank),
             Self::Recycled { rank, probability } => {
                 let rank = match rank {
                     0..=2 => rank,
@@ -84,13 +86,13 @@ impl Evidence {
                 };
                 let bounds = [0.8, 0.5, 0.2, 0.05];
                 let class = bounds.iter().filter(|&&bound| probability < bound).count();
-                RETRIEVING * RETRIEVED + LOGIT_RANKS + rank * PROBABILITIES + class
+                POOLS * RETRIEVED + LOGIT_RANKS + rank * PROBABILITIES + class
             }
         };
-        alone + ALONE * usize::from(seconded)
+        alone + ALONE * usize::from(corroborated)
     }
 
-    /// Where a node with this evidence is said to come from.
+    /// The source of a node with this evidence.
     pub(super) fn source(self) -> Source {
         match self {
             Self::Retrieved { source, .. } => source,
@@ -100,10 +102,10 @@ impl Evidence {
     }
 }
 
-/// The kinds of what logits propose, alone or with others.
-pub(super) fn of_logits() -> impl Iterator<Item = Kind> {
-    let alone = RETRIEVING * RETRIEVED..ALONE;
-    alone.clone().chain(alone.map(|kind| kind + ALONE))
+/// The classes of what logits propose, alone or corroborated.
+pub(super) fn of_logits() -> impl Iterator<Item = EvidenceClass> {
+    let alone = POOLS * RETRIEVED..ALONE;
+    alone.clone().chain(alone.map(|class| class + ALONE))
 }
 
 fn length_class(len: usize) -> usize {
@@ -121,17 +123,17 @@ fn logit_rank_class(rank: usize) -> usize {
     bounds.iter().filter(|&&bound| rank > bound).count()
 }
 
-/// The rate of each kind before anything was seen.
+/// The acceptance rate of each class before anything was seen.
 ///
-/// Those of retrieved tokens are what Vicuna-7B's recorded answers to Spec-Bench show, rounded;
-/// those of logits are guesses on the careful side, since they depend on the model.
+/// Those of retrieved tokens are read off Vicuna-7B's recorded answers to Spec-Bench, and rounded.
+/// Those of logits depend on the model; they are low guesses.
 pub(super) fn priors() -> impl Iterator<Item = f32> {
-    let retrieved = (0..RETRIEVING * RETRIEVED).map(|kind| {
-        let share = kind % SHARES;
-        let rank = kind / SHARES % RANKS;
-        let length = kind / (SHARES * RANKS) % LENGTHS;
-        let own = kind < RETRIEVED;
-        // Columns: the only place, all places agree, at least half of them do, fewer do.
+    let retrieved = (0..POOLS * RETRIEVED).map(|class| {
+        let share = class % SHARES;
+        let rank = class / SHARES % RANKS;
+        let length = class / (SHARES * RANKS) % LENGTHS;
+        let own = class < RETRIEVED;
+        // Columns: one match; all matches agree; at least half agree; fewer do.
         let best = if own {
             [
                 [0.36, 0.72, 0.17, 0.09],
@@ -144,7 +146,7 @@ pub(super) fn priors() -> impl Iterator<Item = f32> {
                 [0.95, 0.98, 0.80, 0.75],
             ]
         } else {
-            // Other conversations are worth about a match of two tokens less.
+            // Matches in other texts are about as good as matches shorter by two tokens.
             [
                 [0.08, 0.16, 0.11, 0.07],
                 [0.15, 0.27, 0.23, 0.09],
@@ -177,13 +179,13 @@ pub(super) fn priors() -> impl Iterator<Item = f32> {
     let logits = [
         0.03, 0.022, 0.018, 0.015, 0.012, 0.01, 0.008, 0.006, 0.005, 0.004, 0.003, 0.002f32,
     ];
-    let recycled = (0..RECYCLED).map(|kind| [0.20, 0.15, 0.11, 0.07, 0.04][kind / PROBABILITIES]);
+    let recycled = (0..RECYCLED).map(|class| [0.20, 0.15, 0.11, 0.07, 0.04][class / PROBABILITIES]);
     let alone: Vec<f32> = retrieved.chain(logits).chain(recycled).collect();
-    let seconded: Vec<f32> = alone
+    let corroborated: Vec<f32> = alone
         .iter()
         .map(|rate| rate + 0.2 * (1.0 - rate) * rate)
         .collect();
-    alone.into_iter().chain(seconded)
+    alone.into_iter().chain(corroborated)
 }
 
 #[cfg(test)]
@@ -191,21 +193,21 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// Whatever logits say of a token of this rank.
-    fn said_by_logits(rank: usize) -> impl Iterator<Item = Evidence> {
+    /// All evidence that logits can give for a token of this rank.
+    fn from_logits(rank: usize) -> impl Iterator<Item = Evidence> {
         let recycled =
             [0.01, 0.1, 0.3, 0.6, 0.9].map(|probability| Evidence::Recycled { rank, probability });
         recycled.into_iter().chain([Evidence::LastLogits { rank }])
     }
 
     #[test]
-    fn every_kind_has_a_prior_and_every_evidence_a_kind() {
-        assert_eq!(priors().count(), KINDS);
+    fn every_class_has_a_prior_and_every_evidence_a_class() {
+        assert_eq!(priors().count(), CLASSES);
         assert!(priors().all(|rate| (0.0..1.0).contains(&rate)));
         let mut seen = HashSet::new();
-        for seconded in [false, true] {
+        for corroborated in [false, true] {
             for rank in 0..70 {
-                seen.extend(said_by_logits(rank).map(|it| it.kind(seconded)));
+                seen.extend(from_logits(rank).map(|it| it.class(corroborated)));
                 for source in Source::ALL {
                     for len in 0..40 {
                         for (count, total) in [(1, 1), (2, 2), (1, 2), (1, 3)] {
@@ -217,24 +219,24 @@ mod tests {
                                     count,
                                     total,
                                 }
-                                .kind(seconded),
+                                .class(corroborated),
                             );
                         }
                     }
                 }
             }
         }
-        assert_eq!(seen.len(), KINDS);
-        assert_eq!(seen.into_iter().max(), Some(KINDS - 1));
+        assert_eq!(seen.len(), CLASSES);
+        assert_eq!(seen.into_iter().max(), Some(CLASSES - 1));
     }
 
     #[test]
-    fn the_kinds_of_logits_are_those_that_no_text_has() {
-        let logits: HashSet<Kind> = of_logits().collect();
+    fn no_retrieved_token_is_in_a_class_of_logits() {
+        let logits: HashSet<EvidenceClass> = of_logits().collect();
         let mut seen = HashSet::new();
-        for seconded in [false, true] {
+        for corroborated in [false, true] {
             for rank in 0..70 {
-                seen.extend(said_by_logits(rank).map(|it| it.kind(seconded)));
+                seen.extend(from_logits(rank).map(|it| it.class(corroborated)));
             }
         }
         assert_eq!(seen, logits);
@@ -245,11 +247,11 @@ mod tests {
             count: 1,
             total: 3,
         };
-        assert!(!logits.contains(&corpus.kind(false)) && !logits.contains(&corpus.kind(true)));
+        assert!(!logits.contains(&corpus.class(false)) && !logits.contains(&corpus.class(true)));
     }
 
     #[test]
-    fn longer_matches_are_believed_more() {
+    fn longer_matches_have_higher_priors() {
         let rates: Vec<f32> = priors().collect();
         let rate = |len| {
             rates[Evidence::Retrieved {
@@ -259,7 +261,7 @@ mod tests {
                 count: 1,
                 total: 1,
             }
-            .kind(false)]
+            .class(false)]
         };
         assert!([1, 2, 3, 4, 5, 7, 10, 16].map(rate).is_sorted());
     }

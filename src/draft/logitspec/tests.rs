@@ -1,7 +1,7 @@
 //! What the drafter does from step to step.
 
 use super::*;
-use crate::draft::{NodeRows, Shapes};
+use crate::draft::{Graph, NodeRows};
 use crate::logits::Row;
 use crate::tree::{NodeId, PerSource, TreeLimits};
 
@@ -52,7 +52,7 @@ fn sources(leave_out: SourceSet) -> PerSource {
 }
 
 #[test]
-fn sources_left_out_are_not_drawn_upon() {
+fn sources_left_out_are_not_used() {
     let here = [Source::Text, Source::LastLogits, Source::Recycled];
     let all = sources(SourceSet::default());
     for source in here {
@@ -64,23 +64,19 @@ fn sources_left_out_are_not_drawn_upon() {
     assert_eq!(sources(here.into_iter().collect()), PerSource::default());
 }
 
-/// The sizes of trees of at most 16 nodes over a text that repeats itself and goes on with `roots`,
-/// where a change of size has to bring `charge`, the time of a pass of one token being one.
+/// Sizes of trees of at most 16 nodes over a text that repeats itself and goes on with `roots`. The
+/// time to build a graph is `build`, where a pass of one token takes 1.
 fn sizes_of<const N: usize>(
     drafter: &mut LogitSpec,
-    charge: f64,
+    build: f64,
     roots: [TokenId; N],
 ) -> [usize; N] {
     let mut cost = PassCost::from_times((0..16).map(|n| 1.0 + 0.1 * f64::from(n)).collect());
-    cost.set_shapes(Shapes {
-        last: None,
-        rebuild: charge,
-        charge,
-        shares: Vec::new(),
-    });
     let mut text: Vec<TokenId> = (0..20).cycle().take(50).collect();
     drafter.begin(&text);
+    let mut tokens = None;
     roots.map(|root| {
+        cost.set_graph(Graph { tokens, build });
         let ranked: Vec<_> = (0..40)
             .map(|rank: u16| Candidate {
                 token: if rank == 0 {
@@ -91,55 +87,45 @@ fn sizes_of<const N: usize>(
                 logit: -f32::from(rank),
             })
             .collect();
-        plain_step(drafter, &mut text, root, &ranked, &cost, 16).len()
+        let size = plain_step(drafter, &mut text, root, &ranked, &cost, 16).len();
+        tokens = Some(size);
+        size
     })
-}
-
-#[test]
-fn a_new_conversation_begins_plainly_again() {
-    type End = fn(&mut LogitSpec);
-    let ends: [End; 3] = [LogitSpec::reset, LogitSpec::next_request, LogitSpec::rewind];
-    for end in ends {
-        let mut drafter = LogitSpec::new(LogitSpecParams::default());
-        let [large] = sizes_of(&mut drafter, 7.0, [10]);
-        assert!(large > 1);
-        end(&mut drafter);
-        // Too dear to be left, whatever it is.
-        assert_eq!(sizes_of(&mut drafter, 100.0, [10, 900]), [1; 2]);
-    }
 }
 
 #[test]
 fn few_logits_are_ranked_until_a_tree_was_larger_and_many_where_large_passes_are_cheap() {
     let dear = PassCost::from_times((0..16).map(|n| 1.0 + 0.1 * f64::from(n)).collect());
     let mut drafter = LogitSpec::new(LogitSpecParams::default());
-    assert_eq!(drafter.candidates(64, &dear), recycle::KEPT);
+    assert_eq!(drafter.candidates(64, &dear), recycled::KEPT);
     assert_eq!(
         drafter.candidates(64, &PassCost::flat()),
-        2 * 15 + recycle::KEPT
+        2 * 15 + recycled::KEPT
     );
     let [size] = sizes_of(&mut drafter, 0.0, [10]);
     assert!(size > 1);
-    let more = 2 * (size - 1) + recycle::KEPT;
+    let more = 2 * (size - 1) + recycled::KEPT;
     assert_eq!(drafter.candidates(64, &dear), more);
     assert_eq!(drafter.candidates(more - 1, &dear), more - 1);
     drafter.reset();
-    assert_eq!(drafter.candidates(64, &dear), recycle::KEPT);
+    assert_eq!(drafter.candidates(64, &dear), recycled::KEPT);
 }
 
 #[test]
-fn trees_keep_their_size_for_as_long_as_a_change_would_cost_more() {
-    // What was never there follows what was.
+fn a_tree_keeps_its_size_where_another_graph_costs_more_than_it_brings() {
+    // Tokens that were never in the text follow one that was.
     let roots = [10, 900, 901, 902, 903];
-    let draft = |charge| {
-        let mut drafter = LogitSpec::new(LogitSpecParams::default());
-        sizes_of(&mut drafter, charge, roots)
+    let sizes = |build| {
+        sizes_of(
+            &mut LogitSpec::new(LogitSpecParams::default()),
+            build,
+            roots,
+        )
     };
-    let sizes = draft(0.0);
-    assert!(sizes[0] >= 8 && sizes[4] <= 4, "{sizes:?}");
-    // It goes down again as soon as half of what a change costs is lost.
-    assert_eq!(draft(7.0), [sizes[0], sizes[0], sizes[0], 1, 1]);
-    assert_eq!(draft(100.0), [1; 5]);
+    let free = sizes(0.0);
+    assert!(free[0] >= 8 && free[4] <= 4, "{free:?}");
+    // In the first step there is no graph to keep, so the size is that of free graphs.
+    assert_eq!(sizes(100.0), [free[0]; 5]);
 }
 
 /// The best token after each node.
@@ -247,7 +233,7 @@ fn rows_are_remembered_from_request_to_request_if_the_text_is() {
 }
 
 #[test]
-fn logits_that_no_tree_can_use_are_ranked_now_and_then_only() {
+fn logits_that_no_tree_can_use_are_ranked_only_now_and_then() {
     let mut drafter = LogitSpec::new(LogitSpecParams::default());
     let step = |drafter: &mut LogitSpec, cost: &PassCost| {
         let wanted = drafter.candidates(64, cost);

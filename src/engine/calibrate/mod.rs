@@ -232,7 +232,7 @@ pub fn cost_model(times: &[PassTimes]) -> CostModel {
     let mut rebuilds: Vec<f64> = small.map(|time| time.rebuilt - time.reused).collect();
     rebuilds.sort_by(f64::total_cmp);
     let rebuild = rebuilds.get(rebuilds.len() / 2).copied().unwrap_or(0.0);
-    CostModel::learned(curves).with_rebuild((rebuild / times[0].reused).max(0.0))
+    CostModel::learned(curves).with_build_time((rebuild / times[0].reused).max(0.0))
 }
 
 /// Passes of at most this many tokens tell what building a graph takes.

@@ -142,10 +142,10 @@ fn a_cost_model_takes_passes_and_graphs_apart() {
     ];
     let model = cost_model(&times);
     let cost = model.cost();
-    assert!((cost.bare(4) / cost.bare(1) - 2.1 / 1.1).abs() < 1e-9);
+    assert!((cost.of(4) / cost.of(1) - 2.1 / 1.1).abs() < 1e-9);
     // The median of the small passes, 0.4 of a pass.
-    let rebuild = (cost.time(4) - cost.bare(4)) / cost.bare(1);
-    assert!((rebuild - 0.4).abs() < 1e-9, "{rebuild}");
+    let build = (cost.of_tree(4) - cost.of(4)) / cost.of(1);
+    assert!((build - 0.4).abs() < 1e-9, "{build}");
 }
 
 #[test]

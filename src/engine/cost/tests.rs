@@ -1,7 +1,7 @@
-//! Known costs are learned, and wrong ones unlearned.
+//! What the cost model learns.
 
+mod graph;
 mod sessions;
-mod shapes;
 
 use super::curves::interpolate;
 use super::*;
@@ -12,12 +12,11 @@ fn pass(tokens: usize, n_past: usize) -> Pass {
         tokens,
         sequences: 1,
         n_past,
-        chosen: true,
     }
 }
 
 fn ratio(model: &CostModel, n: usize) -> f64 {
-    model.cost().bare(n) / model.cost().bare(1)
+    model.cost().of(n) / model.cost().of(1)
 }
 
 #[test]
@@ -27,11 +26,11 @@ fn sizes_between_those_measured_are_interpolated() {
         times: vec![(1, 1.0), (4, 1.6), (8, 4.0)],
     }]);
     let cost = model.cost();
-    assert!((cost.bare(2) - 1.2).abs() < 1e-9);
-    assert!((cost.bare(6) - 2.8).abs() < 1e-9);
-    assert!((cost.bare(10) - 5.2).abs() < 1e-9);
+    assert!((cost.of(2) - 1.2).abs() < 1e-9);
+    assert!((cost.of(6) - 2.8).abs() < 1e-9);
+    assert!((cost.of(10) - 5.2).abs() < 1e-9);
     assert!(
-        (cost.bare(300) - (4.0 + 292.0 * 0.6)).abs() < 1.0,
+        (cost.of(300) - (4.0 + 292.0 * 0.6)).abs() < 1.0,
         "beyond the table"
     );
 }
@@ -173,77 +172,64 @@ fn the_sweep_gives_what_each_size_gives_alone() {
             let alone =
                 (prior(&model.curves, model.n_past, n).ln() + model.speed + model.correction(n))
                     .exp();
-            assert!((model.cost().bare(n) / alone - 1.0).abs() < 1e-9, "{n}");
+            assert!((model.cost().of(n) / alone - 1.0).abs() < 1e-9, "{n}");
         }
     }
 }
 
 #[test]
-fn the_time_to_build_a_graph_is_told_from_the_time_of_the_pass() {
-    let mut model = CostModel::cpu(false);
-    let truth = |n: usize| 0.001 * [0.0, 1.0, 1.5, 1.8, 2.0][n];
-    let sizes = [1, 1, 1, 1, 4, 1, 1, 2, 2, 1, 1, 1, 4, 4, 1];
-    let mut last = 0;
-    for i in 0..600 {
-        let n = sizes[i % sizes.len()];
-        let noise = 1.0 + 0.02 * ((i * 7 % 11) as f64 - 5.0);
-        let rebuild = if n == last { 0.0 } else { 0.0003 };
-        model.observe(pass(n, 100), truth(n) * noise + rebuild);
-        last = n;
-    }
-    let cost = model.cost();
-    let bare = |n: usize| cost.bare(n) / cost.bare(1);
-    assert!((bare(2) / 1.5 - 1.0).abs() < 0.1, "{}", bare(2));
-    assert!((bare(4) / 2.0 - 1.0).abs() < 0.1, "{}", bare(4));
-    let rebuild = (cost.time(4) - cost.bare(4)) / cost.bare(1);
-    assert!((rebuild - 0.3).abs() < 0.05, "{rebuild}");
-    assert_eq!(cost.time(1), cost.bare(1), "the last pass was of one token");
-    model.interrupted();
-    let cost = model.cost();
-    assert!(cost.time(1) > 1.2 * cost.bare(1), "its graph is gone");
-}
-
-#[test]
-fn what_one_token_costs_comes_to_light_although_trees_seem_to_be_free() {
+fn probes_correct_a_wrong_cost_of_one_token() {
     // Measured at a bad moment: one token seems to cost nearly what eight do, or even more.
     for (one, passes) in [(1.0, 200), (2.0, 500)] {
         let wrong = Curve::anywhere(&[(1, one), (8, 1.1), (256, 40.0)]);
         let mut model = CostModel::learned(vec![wrong]);
-        let mut plain = 0;
+        let mut probes = 0;
         let mut pass = |model: &mut CostModel| {
-            let n = if model.wants_plain() { 1 } else { 8 };
+            let n = if model.wants_single_token_probe() {
+                1
+            } else {
+                8
+            };
             model.observe(pass(n, 100), [1.0, 4.0][usize::from(n == 8)]);
-            plain += usize::from(n == 1);
+            probes += usize::from(n == 1);
         };
         (0..passes).for_each(|_| pass(&mut model));
         assert!(ratio(&model, 8) > 2.5, "{}", ratio(&model, 8));
         (0..10_000).for_each(|_| pass(&mut model));
         assert!((ratio(&model, 8) / 4.0 - 1.0).abs() < 0.1);
-        assert!((10..=200).contains(&plain), "{plain}");
+        assert!((10..=200).contains(&probes), "{probes}");
     }
     let mut model = CostModel::cpu(false);
-    // Who decodes plainly anyway is not told to, nor is one who has nothing to learn.
+    // Plain decoding needs no probes, nor does a model with nothing to learn.
     (0..1000).for_each(|_| model.observe(pass(1, 100), 1.0));
-    assert!(!model.wants_plain());
+    assert!(!model.wants_single_token_probe());
     let mut flat = CostModel::flat();
     (0..1000).for_each(|_| flat.observe(pass(8, 100), 1.0));
-    assert!(!flat.wants_plain());
+    assert!(!flat.wants_single_token_probe());
 }
 
 #[test]
-fn more_tokens_never_cost_less_and_what_they_cost_may_be_unknown() {
+fn marginal_seconds_are_never_negative_and_may_be_unknown() {
     let times = FOUR_AT_ONCE.to_vec();
-    let mut model = CostModel::learned(vec![Curve { n_past: 0, times }]).with_rebuild(0.0);
-    assert_eq!(model.seconds_of(1, 1), f64::INFINITY, "in no unit yet");
-    let one = model.cost().bare(1);
+    let mut model = CostModel::learned(vec![Curve { n_past: 0, times }]).with_build_time(0.0);
+    assert_eq!(
+        model.marginal_seconds(1, 1),
+        f64::INFINITY,
+        "in no unit yet"
+    );
+    let one = model.cost().of(1);
     model.observe(pass(1, 0), one);
-    assert!((model.seconds_of(1, 1) - 14.0).abs() < 1e-9);
-    assert!((model.seconds_of(2, 4) - 28.2).abs() < 1e-9);
-    assert_eq!(model.seconds_of(1, 7), 0.0, "eight take less than seven");
-    assert_eq!(model.seconds_of(0, 7), 0.0);
+    assert!((model.marginal_seconds(1, 1) - 14.0).abs() < 1e-9);
+    assert!((model.marginal_seconds(2, 4) - 28.2).abs() < 1e-9);
+    assert_eq!(
+        model.marginal_seconds(1, 7),
+        0.0,
+        "eight take less than seven"
+    );
+    assert_eq!(model.marginal_seconds(0, 7), 0.0);
     let unknown = CostModel::flat();
-    assert_eq!(unknown.seconds_of(0, 7), 0.0);
-    assert_eq!(unknown.seconds_of(1, 7), f64::INFINITY);
+    assert_eq!(unknown.marginal_seconds(0, 7), 0.0);
+    assert_eq!(unknown.marginal_seconds(1, 7), f64::INFINITY);
 }
 
 #[test]

@@ -104,7 +104,6 @@ impl Scenario {
                 },
                 draft_tree_capacity: to(capacity, 81),
                 fill_tree: false,
-                free_shapes: ranked / 2 % 2 == 1,
                 sampling: SamplingParams {
                     temperature: if temperature % 2 == 0 {
                         0.0

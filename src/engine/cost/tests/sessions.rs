@@ -1,12 +1,10 @@
-//! What sessions tell the model of costs, and do with what it says.
+//! How sessions use the cost model.
 
 use std::ops::ControlFlow;
 
-use super::shapes::charge;
 use super::*;
 use crate::TokenId;
 use crate::draft::{DraftInput, Drafter};
-use crate::engine::cost::shapes::{FIRST_RELUCTANCE, LEAST_RELUCTANCE};
 use crate::engine::{Session, SessionOptions};
 use crate::runtime::{Failure, ScriptedModel};
 use crate::tree::{DraftTree, ROOT};
@@ -34,31 +32,8 @@ impl Drafter for EveryToken {
 }
 
 #[test]
-fn a_session_that_is_to_change_sizes_freely_does_whatever_cost_it_is_told() {
-    for (free_shapes, fixed) in [(true, false), (false, false), (true, true)] {
-        let options = SessionOptions {
-            free_shapes,
-            ..SessionOptions::default()
-        };
-        let cost = match fixed {
-            true => CostModel::fixed(PassCost::from_times(vec![1.0, 1.5])),
-            false => CostModel::gpu(),
-        };
-        let session = Session::new(ScriptedModel::new(3, 0, 1, 100, 4), options).with_cost(cost);
-        let cost = session.cost();
-        assert_eq!(cost.cost().has_shapes(), !fixed);
-        let expected = match (free_shapes, fixed) {
-            (_, true) => 0.0,
-            (true, _) => LEAST_RELUCTANCE,
-            (false, _) => FIRST_RELUCTANCE,
-        };
-        assert!((charge(cost, 7) - expected).abs() < 1e-9, "{free_shapes}");
-    }
-}
-
-#[test]
-fn a_session_passes_one_token_now_and_then_if_it_weighs_costs() {
-    let plain_passes = |fill_tree| {
+fn a_session_probes_one_token_now_and_then_if_it_weighs_costs() {
+    let probes = |fill_tree| {
         let model = ScriptedModel::new(3, 0, 1, 2_000, 16);
         let options = SessionOptions {
             fill_tree,
@@ -74,16 +49,16 @@ fn a_session_passes_one_token_now_and_then_if_it_weighs_costs() {
         let sizes = (0..40).map(|_| session.step(1_000).unwrap().unwrap().tree.len());
         sizes.filter(|&size| size == 1).count()
     };
-    // Whether the first is believed depends on how long it took.
-    assert!((1..=2).contains(&plain_passes(false)));
-    assert_eq!(plain_passes(true), 0);
+    // Whether a second is wanted depends on how long the first took.
+    assert!((1..=2).contains(&probes(false)));
+    assert_eq!(probes(true), 0);
 }
 
 #[test]
-fn accepted_tokens_are_decoded_again_if_calls_to_the_cache_take_longer() {
+fn accepted_tokens_are_redecoded_if_calls_to_the_cache_take_longer() {
     use std::time::Duration;
-    // A token decoded again takes the place of a guess in a full tree; otherwise it is one more to
-    // compute, whose price must be known.
+    // In a full tree, a redecoded token takes the place of a guess. Otherwise it is one more token to
+    // compute, and what that costs must be known.
     for (cost, capacity) in [(CostModel::gpu(), 16), (CostModel::flat(), 10)] {
         for seconds in [0, 10] {
             let model =
@@ -101,12 +76,12 @@ fn accepted_tokens_are_decoded_again_if_calls_to_the_cache_take_longer() {
                 .unwrap();
             let answer = session
                 .generate(400, &mut |view| {
-                    assert!(view.step.decoded_again + view.tree.len() <= capacity);
+                    assert!(view.step.redecoded + view.tree.len() <= capacity);
                     ControlFlow::Continue(())
                 })
                 .unwrap();
-            // No pass takes ten seconds here, and calls that take no time keep nobody waiting.
-            assert_eq!(answer.decoded_again > 0, seconds > 0);
+            // No pass here takes ten seconds.
+            assert_eq!(answer.redecoded > 0, seconds > 0);
             let mut text = prompt.to_vec();
             for &token in &answer.tokens {
                 let row = model.logits_after(&text);
@@ -118,7 +93,7 @@ fn accepted_tokens_are_decoded_again_if_calls_to_the_cache_take_longer() {
 }
 
 #[test]
-fn tokens_decoded_again_are_part_of_the_pass_that_is_paid_for() {
+fn redecoded_tokens_are_part_of_the_pass_that_is_observed() {
     let model =
         ScriptedModel::new(9, 2, 1, 2_000, 16).with_call_time(std::time::Duration::from_secs(10));
     let mut session = Session::new(model, SessionOptions::default())
@@ -131,28 +106,25 @@ fn tokens_decoded_again_are_part_of_the_pass_that_is_paid_for() {
     // Until the context is nearly full: the last steps need no pass.
     while session.text().len() < 1_800 {
         let stepped = session.step(1_000).unwrap().unwrap();
-        let (again, nodes) = (stepped.step.decoded_again, stepped.tree.len());
+        let (redecoded, nodes) = (stepped.step.redecoded, stepped.tree.len());
         let cost = session.cost().cost();
-        // Another tree as large, with as much ahead of it, would find its graph, and a larger one
-        // is a change.
-        assert_eq!(cost.time(nodes), cost.bare(again + nodes));
-        assert!(cost.change(again + nodes) < cost.change(again + nodes + 1));
-        seen += again;
+        // Another tree as large, with as many redecoded tokens, would reuse the graph.
+        assert_eq!(cost.of_tree(nodes), cost.of(redecoded + nodes));
+        seen += redecoded;
     }
     assert!(seen > 0);
 }
 
-/// Whether the next pass of so many tokens is taken to have its graph.
+/// Whether the next pass of so many tokens would reuse a graph.
 fn has_graph(session: &Session<ScriptedModel>, tokens: usize) -> bool {
     let cost = session.cost().cost();
-    cost.time(tokens) == cost.bare(tokens)
+    cost.of_tree(tokens) == cost.of(tokens)
 }
 
 #[test]
-fn a_session_tells_when_a_graph_is_gone() {
+fn a_session_forgets_a_graph_that_is_gone() {
     let go_on = &mut |_: usize, _: usize| ControlFlow::Continue(());
-    // After the prompt and three roots, which are held to, the first tree finds no room: its root
-    // alone is decoded instead.
+    // The first tree finds no room: its root alone is decoded instead.
     let model = ScriptedModel::new(3, 0, 1, 200, 16).with_failures([(4, Failure::NoRoom)]);
     let mut session = Session::new(model, SessionOptions::default()).with_cost(CostModel::gpu());
     session.prefill(&[1, 2, 1, 2], go_on).unwrap();

@@ -1,4 +1,4 @@
-//! Candidates of logits that were seen before.
+//! Candidates from rows of logits that were seen before.
 
 use rustc_hash::FxHashMap;
 
@@ -10,8 +10,8 @@ use crate::logits::Candidate;
 ///
 /// Source of the idea: Token Recycling, arXiv 2408.08696.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Recycled {
-    rows: FxHashMap<TokenId, Row>,
+pub(super) struct RecycledRows {
+    rows: FxHashMap<TokenId, RecycledRow>,
 }
 
 /// Candidates kept of a row.
@@ -19,16 +19,16 @@ pub(super) const KEPT: usize = ROW_CANDIDATES;
 
 /// The best candidates after a token, with their probabilities among themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Row {
+pub(super) struct RecycledRow {
     candidates: [(TokenId, f32); KEPT],
     len: usize,
 }
 
-impl Row {
+impl RecycledRow {
     fn of(ranked: &[Candidate]) -> Self {
         let mut row = Self::default();
         let ranked = &ranked[..ranked.len().min(KEPT)];
-        // A model that says inf has no probabilities to compare.
+        // Infinite logits have no probabilities to compare.
         let Some(best) = ranked.first().filter(|best| best.logit.is_finite()) else {
             return row;
         };
@@ -41,22 +41,22 @@ impl Row {
         row
     }
 
-    /// Token and probability, best first.
+    /// Tokens and probabilities, best first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (TokenId, f32)> + '_ {
         self.candidates[..self.len].iter().copied()
     }
 }
 
-impl Recycled {
-    /// Keeps the best of what the model thought after `token`.
+impl RecycledRows {
+    /// Keeps the best candidates after `token`.
     pub(super) fn keep(&mut self, token: TokenId, ranked: &[Candidate]) {
         if !ranked.is_empty() {
-            self.rows.insert(token, Row::of(ranked));
+            self.rows.insert(token, RecycledRow::of(ranked));
         }
     }
 
-    /// What the model thought after `token` when it was seen last.
-    pub(super) fn after(&self, token: TokenId) -> Option<&Row> {
+    /// The best candidates after `token` when it was seen last.
+    pub(super) fn after(&self, token: TokenId) -> Option<&RecycledRow> {
         self.rows.get(&token)
     }
 
@@ -79,10 +79,15 @@ mod tests {
     #[test]
     fn probabilities_are_among_the_kept_however_many_were_ranked() {
         let logits: Vec<f32> = (0..64).map(|rank| -(rank as f32) / 64.0).collect();
-        let row = Row::of(&ranked(&logits));
-        assert_eq!(row, Row::of(&ranked(&logits[..KEPT])));
+        let row = RecycledRow::of(&ranked(&logits));
+        assert_eq!(row, RecycledRow::of(&ranked(&logits[..KEPT])));
         let sum: f32 = row.iter().map(|(_, probability)| probability).sum();
         assert!((sum - 1.0).abs() < 1e-5 && row.iter().count() == KEPT);
-        assert_eq!(Row::of(&ranked(&[f32::INFINITY, 1.0])).iter().count(), 0);
+        assert_eq!(
+            RecycledRow::of(&ranked(&[f32::INFINITY, 1.0]))
+                .iter()
+                .count(),
+            0
+        );
     }
 }
