@@ -1,4 +1,4 @@
-//! Keeping the KV cache in step.
+//! Bookkeeping of the KV cache.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -33,26 +33,23 @@ pub enum KvOp {
     },
 }
 
-/// Knows what every sequence of the cache holds, and says which calls bring it to where it should
-/// be.
+/// Knows what every sequence of the cache holds, and says which calls bring it up to date.
 ///
-/// Sequence 0 always holds all committed tokens that the cache holds. Each other sequence holds the
-/// first so many of them and catches up only when a tree needs it, so a step costs calls for the
-/// sequences it uses, not for all there are, and copies only what was committed since a sequence
-/// was used last.
+/// Sequence 0 holds all committed tokens in the cache. Each other sequence holds a beginning of them
+/// and catches up only when a tree needs it. So a step makes calls for the sequences that it uses,
+/// not for all, and copies only what was committed since a sequence was used last.
 ///
-/// Between steps the cache holds the committed tokens and nothing else; but for the last ones, if
-/// whoever commits would rather decode them again with the next tree than have them moved
-/// ([`calls_for`](Self::calls_for)).
+/// Between steps the cache holds committed tokens and nothing else. It may lack the last of them:
+/// those are decoded again with the next tree.
 #[derive(Clone, Debug)]
 pub struct KvLedger {
     /// `held[s]` is the number of committed tokens in sequence `s`.
     held: Vec<usize>,
-    /// Whether the memory can drop the end of a sequence, and not only everything.
+    /// Whether the memory can drop the end of a sequence. If not, it can only be emptied.
     can_cut: bool,
-    /// Of the tree decoded last, or of a root if other tokens were decoded since.
+    /// The layout of the last tree, or of a bare root if other tokens were decoded since.
     layout: TreeLayout,
-    /// Tokens of the text decoded along with that tree, before its root.
+    /// Tokens decoded again along with that tree, before its root.
     redecode: usize,
     /// Tokens of that batch.
     batch: usize,
@@ -89,18 +86,18 @@ impl KvLedger {
         self.held.len()
     }
 
-    /// Number of committed tokens in sequence `seq`, all of them or the first so many.
+    /// Number of committed tokens in sequence `seq`.
     pub fn held(&self, seq: SeqId) -> usize {
         self.held[seq]
     }
 
-    /// How the tree decoded last lies on the sequences.
+    /// The layout of the last tree.
     pub fn layout(&self) -> &TreeLayout {
         &self.layout
     }
 
-    /// The batch of the tree laid out last, after the tokens that were `redecode`: token, position
-    /// and sequences.
+    /// The batch of the tree laid out last, after the tokens to `redecode`: token, position and
+    /// sequences.
     pub fn batch<'a>(
         &'a self,
         redecode: &'a [TokenId],
@@ -120,13 +117,14 @@ impl KvLedger {
     pub fn appended(&mut self, count: usize) {
         self.held[0] += count;
         self.redecode = 0;
-        // The graph of the tree before is gone, so there is nothing to be shaped like.
+        // The last tree's graph is gone, so the next tree need not have its shape.
         self.layout = TreeLayout::of_root();
         self.batch = 0;
     }
 
-    /// Lays out the next tree, shaped like the one before where it can be, and says what to do
-    /// before it is decoded, with `redecode` tokens of the text ahead of it.
+    /// Lays out the next tree, behind `redecode` tokens to decode again, and says what to do before
+    /// it is decoded. A batch as large as the last one gets as many sequences, so that its graph can
+    /// be reused.
     pub fn lay_out(&mut self, redecode: usize, tree: &DraftTree, ops: &mut Vec<KvOp>) {
         let batch = redecode + tree.len();
         let sequences = if batch == self.batch {
@@ -138,8 +136,8 @@ impl KvLedger {
         self.before_decode(redecode, TreeLayout::padded(tree, sequences), ops);
     }
 
-    /// What to do before a tree is decoded that lies like `layout`, after `redecode` tokens of the
-    /// text on all its sequences.
+    /// What to do before a tree with this layout is decoded, behind `redecode` tokens on all its
+    /// sequences.
     ///
     /// # Panics
     /// If there are not so many sequences.
@@ -149,8 +147,7 @@ impl KvLedger {
         self.catch_up(ops);
     }
 
-    /// What brings the sequences that the tree laid out last lies on in step with what is
-    /// committed.
+    /// The calls that give the sequences of the last layout all committed tokens.
     pub fn catch_up(&mut self, ops: &mut Vec<KvOp>) {
         let n_past = self.n_past();
         for (seq, held) in self.held[..self.layout.sequence_count()]
@@ -169,8 +166,8 @@ impl KvLedger {
         }
     }
 
-    /// What to do after the tree laid out last was decoded, if its root and `path` (nodes below it,
-    /// from the top) are kept.
+    /// What to do after the last tree was decoded, to keep its root and `path` (nodes below it, from
+    /// the top).
     pub fn after_decode(&mut self, tree: &DraftTree, path: &[NodeId], ops: &mut Vec<KvOp>) {
         let layout = &self.layout;
         let root_pos = self.held[0] + self.redecode;

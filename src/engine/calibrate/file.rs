@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use super::PassTimes;
 use crate::files::write_atomically;
 
-/// What a measurement depends on: the model's shape, how its weights are stored, devices, threads,
-/// llama.cpp's build. Not the weights themselves: they do not change what a pass costs.
+/// What a measurement depends on: the model's shape and type of weights, devices, threads, and
+/// llama.cpp's build. The values of the weights do not matter.
 pub type CalibrationKey = BTreeMap<String, Value>;
 
 /// Measurements of one model on one machine.
@@ -24,34 +24,33 @@ pub struct Calibration {
     pub times: Vec<PassTimes>,
 }
 
-/// Why kept measurements are of no use, or cannot be kept.
+/// Why stored measurements cannot be used, or cannot be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrationError {
-    /// A file that is no calibration of this model on this machine, or cannot be read.
-    #[error("{}: {reason}; run logitspec calibrate again, or remove the file", path.display())]
+    /// A file that cannot be read, or is not a calibration of this model on this machine.
+    #[error("{}: {reason}; calibrate again, or remove the file", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// A file that the disk does not take.
-    #[error("{}: cannot be written, so nothing is kept: {error}; LOGITSPEC_CACHE names another folder", path.display())]
+    /// A file that cannot be written.
+    #[error("{}: cannot be written, so nothing is kept: {error}", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// What the system says.
         error: io::Error,
     },
 }
 
-/// Bounds of what a clock may have told of a pass, in seconds; sums and ratios of such times are
-/// finite.
+/// Bounds of a plausible time, in seconds. Sums and ratios of such times are finite.
 const SHORTEST: f64 = 1e-9;
 const LONGEST: f64 = 86_400.0;
 
 impl Calibration {
-    /// Where the measurements for `key` are kept below `folder`.
+    /// The file below `folder` for the measurements of `key`.
     pub fn path(folder: &Path, key: &CalibrationKey) -> PathBuf {
         let text = serde_json::to_vec(key).unwrap_or_default();
         let hash = Sha256::digest(&text);
@@ -59,10 +58,10 @@ impl Calibration {
         folder.join(format!("calibration-{digits}.json"))
     }
 
-    /// Reads the measurements for `key`; `None` if there are none.
+    /// Reads the measurements of `key`; `None` if there are none.
     ///
     /// # Errors
-    /// If the file cannot be read, is damaged, or is of another key.
+    /// If the file cannot be read, is damaged, or belongs to another key.
     pub fn read(folder: &Path, key: &CalibrationKey) -> Result<Option<Self>, CalibrationError> {
         let path = Self::path(folder, key);
         let failed = |reason: String| CalibrationError::Unusable {
@@ -75,18 +74,18 @@ impl Calibration {
             Err(error) => return Err(failed(format!("cannot be read: {error}"))),
         };
         let read: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| failed(format!("is no calibration: {error}")))?;
+            .map_err(|error| failed(format!("is not a calibration: {error}")))?;
         if read.key != *key {
-            return Err(failed("is of another model or machine".into()));
+            return Err(failed("belongs to another model or machine".into()));
         }
         read.check().map_err(failed)?;
         Ok(Some(read))
     }
 
-    /// Keeps the measurements below `folder`, replacing older ones at once or not at all.
+    /// Writes the measurements below `folder`. Older ones are replaced whole or not at all.
     ///
     /// # Errors
-    /// If the disk does not take them.
+    /// If they cannot be written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, CalibrationError> {
         let path = Self::path(folder, &self.key);
         let written = std::fs::create_dir_all(folder)
@@ -98,7 +97,7 @@ impl Calibration {
         }
     }
 
-    /// Times must be such as [`CostModel`](crate::engine::CostModel) takes.
+    /// Whether [`CostModel`](crate::engine::CostModel) accepts the times.
     fn check(&self) -> Result<(), String> {
         let mut before: Option<(usize, usize)> = None;
         for time in &self.times {
@@ -114,7 +113,7 @@ impl Calibration {
                 .iter()
                 .all(|seconds| seconds.is_finite() && *seconds >= 0.0)
             {
-                return Err("has a time that is none".into());
+                return Err("has a time that is negative or not finite".into());
             }
             if all.iter().any(|&seconds| seconds > LONGEST) {
                 return Err("has a time of more than a day".into());
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_nothing_else_is_there() {
+    fn a_calibration_is_read_by_its_own_key_alone() {
         let folder = tempfile::tempdir().unwrap();
         let ours = sample();
         assert!(
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_before_rows_were_measured_are_read() {
+    fn older_files_without_rows_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let ours = sample();
         let path = ours.write(folder.path()).unwrap();
@@ -209,18 +208,18 @@ mod tests {
             );
         };
         let text = serde_json::to_string(&ours).unwrap();
-        refuse(text[..text.len() / 2].into(), "is no calibration");
+        refuse(text[..text.len() / 2].into(), "is not a calibration");
         refuse(
             text.replace("\"threads\":2", "\"threads\":4"),
             "another model or machine",
         );
         refuse(
             text.replace("\"rows\":0.0", "\"rows\":-1.0"),
-            "a time that is none",
+            "a time that is negative",
         );
         refuse(
             text.replace("\"rebuilt\":0.2", "\"rebuilt\":-1.0"),
-            "a time that is none",
+            "a time that is negative",
         );
         for time in ["0.0", "1e-300"] {
             refuse(

@@ -21,26 +21,24 @@ pub struct PassTimes {
     pub n_past: usize,
     /// Tokens of the pass.
     pub tokens: usize,
-    /// The pass, when the one before had the same shape: the computation graph can be used again.
+    /// The pass after one of the same shape: it reuses the computation graph.
     pub reused: f64,
     /// The fastest of those.
     #[serde(default)]
     pub fastest: f64,
-    /// The pass, when the one before had another shape.
+    /// The pass after one of another shape: it builds its graph.
     pub rebuilt: f64,
-    /// What asking for the rows of all its tokens adds to a chain of them of which the last row
-    /// alone is wanted. llama.cpp leaves out what no row needs from the last layer's feed-forward
-    /// part on, so this is that part, the output layer, copying its results off the device, looking
-    /// through them where that is done on the way, and what a tree's mask costs beyond a chain's. 0
-    /// in older files, which do not say.
+    /// How much longer the pass takes than a chain of as many tokens that asks for its last row
+    /// alone. From the last layer's feed-forward part on, llama.cpp computes only what a row needs.
+    /// So this is that part, the output layer, copying rows off the device, and what a tree's mask
+    /// costs beyond a chain's. 0 in older files, which lack it.
     #[serde(default)]
     pub rows: f64,
     /// Moving cells of the KV cache between sequences, before and after.
     pub kv: f64,
-    /// Searching one row for its largest logit. A step spares that where rows are looked through
-    /// while they are copied, which is part of the pass.
+    /// Searching one row for its largest logit.
     pub argmax: f64,
-    /// The 64 largest of one row.
+    /// Searching one row for its 64 largest logits.
     pub top_k: f64,
 }
 
@@ -51,16 +49,15 @@ pub struct CalibrationPlan {
     pub contexts: Vec<usize>,
     /// Tokens of a pass, ascending, from 1 on.
     pub sizes: Vec<usize>,
-    /// How often each is measured, but for those that take long: two samples are enough of a pass
-    /// that takes a second.
+    /// How often each pass is measured, unless it takes long.
     pub repeats: usize,
-    /// A size on whose trees so much time was spent, and that has two samples, is done with.
+    /// A size is done once this much time was spent on it and it has two samples.
     pub budget: Duration,
-    /// A size on which less time was spent is measured further, up to 64 times: the shorter a pass,
-    /// the more a hiccup of the machine adds to it.
+    /// A size on which less time was spent is measured more often, up to 64 times: the shorter a
+    /// pass, the more a hiccup of the machine adds to it.
     pub steady: Duration,
-    /// Passes that cost so many times as much as one of one token at the shortest context are not
-    /// measured at longer ones: no tree gets there.
+    /// A pass that costs so many times as much as one of one token, at the shortest context, is not
+    /// measured at longer ones: no tree gets that large.
     pub most_ratio: f64,
 }
 
@@ -79,20 +76,20 @@ impl Default for CalibrationPlan {
     }
 }
 
-/// However short a pass, more samples tell nothing new.
+/// More samples of a short pass teach nothing.
 const MOST_REPEATS: usize = 64;
-/// Nothing is decided by what rows cost, so it need not be known as well as the rest.
+/// Samples of what rows cost. It decides nothing, so few are enough.
 const LAST_ROWS: usize = 5;
 
-/// Measures passes over trees of all sizes, round by round, so that a disturbance hits all sizes
-/// alike. What does not fit the context or a batch is left out, and so is everything if the model
-/// cannot take tokens back.
+/// Measures passes over trees of all sizes, round by round, so that a disturbance affects all sizes
+/// alike. Sizes that do not fit the context or a batch are left out. So is everything if the model's
+/// memory cannot drop tokens.
 ///
-/// `progress` is told how many passes of how many are done, and may call it off.
+/// `progress` is told how many passes of how many are done, and may cancel.
 ///
 /// # Errors
-/// If the model fails, or [`DecodeError::Aborted`] if it was called off. The model's cache is empty
-/// then, too.
+/// If the model fails, or [`DecodeError::Aborted`] if `progress` cancelled. The model's cache is
+/// empty then, too.
 pub fn calibrate(
     model: &mut impl TargetModel,
     plan: &CalibrationPlan,
@@ -140,12 +137,12 @@ fn measure_all(
             most = cheap.map(|it| it.tokens).max().unwrap_or(0);
         }
     }
-    // Too late to call it off.
+    // Too late to cancel.
     let _ = (count.progress)(count.all, count.all);
     Ok(times)
 }
 
-/// Measures passes of these sizes after the text that the cache holds.
+/// Measures passes of these sizes after the text in the cache.
 fn measure_sizes(
     passes: &mut Passes<'_, impl TargetModel>,
     plan: &CalibrationPlan,
@@ -166,7 +163,7 @@ fn measure_sizes(
             if size > 1 && few {
                 passes.last_row(size, samples)?;
             }
-            // Of two passes alike the second has a graph to use.
+            // Of two passes alike, the second reuses the graph.
             if passes.tree(size, samples)? == Graph::Rebuilt {
                 passes.tree(size, samples)?;
             }
@@ -176,7 +173,7 @@ fn measure_sizes(
     Ok(samples)
 }
 
-/// How many passes are done, of how many, and who wants to know.
+/// Counts the passes, and reports them.
 struct Count<'a> {
     done: usize,
     all: usize,
@@ -192,8 +189,9 @@ impl Count<'_> {
     }
 }
 
-/// Whether a pass took much less time than one over fewer tokens that was as fast at its best: the
-/// machine was too busy to measure on. A smaller pass that was never faster has a slower kernel.
+/// Whether the times contradict each other, because the machine was busy: a pass took much less time
+/// than a smaller one, and the smaller one was much faster at its best. (A smaller pass that was
+/// never faster has a slower kernel.)
 pub fn contradictory(times: &[PassTimes]) -> bool {
     times.iter().enumerate().any(|(index, large)| {
         times[..index].iter().any(|small| {
@@ -205,16 +203,16 @@ pub fn contradictory(times: &[PassTimes]) -> bool {
     })
 }
 
-/// Some sizes have faster kernels than slightly smaller ones, but not by more than this.
+/// A larger size may have a faster kernel than a smaller one, but by no more than this factor.
 const LEAST_RISE: f64 = 0.6;
 /// Smaller passes are so short that a hiccup proves nothing.
 const TELLING: usize = 8;
 
-/// What a [`CostModel`] starts from: `times` context by context, at each from one token on with
-/// sizes that rise, as [`calibrate`] gives them and [`Calibration::read`] checks.
+/// A [`CostModel`] from measured times. They are sorted by context and size, and each context begins
+/// with one token, as [`calibrate`] gives them and [`Calibration::read`] checks.
 ///
 /// # Panics
-/// If there are no times, or such as a [`CostModel`] does not take.
+/// If there are no times, or [`CostModel`] does not accept them.
 pub fn cost_model(times: &[PassTimes]) -> CostModel {
     let mut curves: Vec<Curve> = Vec::new();
     for time in times {
@@ -227,30 +225,29 @@ pub fn cost_model(times: &[PassTimes]) -> CostModel {
             }),
         }
     }
-    // What building a graph takes hardly depends on the size. Large passes vary by more than that.
-    let small = times.iter().filter(|time| time.tokens <= SHORT);
+    // The time to build a graph hardly depends on the size, and large passes vary by more than it.
+    let small = times.iter().filter(|time| time.tokens <= SMALL);
     let mut rebuilds: Vec<f64> = small.map(|time| time.rebuilt - time.reused).collect();
     rebuilds.sort_by(f64::total_cmp);
     let rebuild = rebuilds.get(rebuilds.len() / 2).copied().unwrap_or(0.0);
     CostModel::learned(curves).with_build_time((rebuild / times[0].reused).max(0.0))
 }
 
-/// Passes of at most this many tokens tell what building a graph takes.
-const SHORT: usize = 8;
+/// The time to build a graph is read off passes of at most this many tokens.
+const SMALL: usize = 8;
 
-/// Whether a pass could use the computation graph of the one before.
+/// Whether a pass reused the computation graph of the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Graph {
     Reused,
     Rebuilt,
 }
 
-/// Passes of a model after the text in its cache. Nothing of them is kept.
+/// Passes of a model after the text in its cache. None of their tokens are kept.
 struct Passes<'m, M> {
     model: &'m mut M,
     filler: Filler,
-    /// Size of the tree of the pass before, if that was one over a tree and the text is still the
-    /// same.
+    /// Size of the last pass's tree, if there was one after the same text.
     before: Option<usize>,
 }
 
@@ -302,8 +299,6 @@ impl<'m, M: TargetModel> Passes<'m, M> {
         let top_k_time = searched.elapsed();
         model.commit(&tree, &[]);
         model.truncate(n_past);
-        // Of truncating, mostly the wait for what the commit began. An engine does something
-        // meanwhile, and learns that it waits less.
         let kv = model.kv_time().saturating_sub(kv_before);
         let graph = match self.before.replace(size) == Some(size) {
             true => Graph::Reused,
@@ -320,7 +315,7 @@ impl<'m, M: TargetModel> Passes<'m, M> {
         Ok(graph)
     }
 
-    /// A pass that gives the row of its last token alone, after another that builds the graph.
+    /// A pass that gives its last row alone, after another that builds the graph.
     fn last_row(&mut self, size: usize, samples: &mut Samples) -> Result<(), DecodeError> {
         self.before = None;
         let n_past = self.model.n_past();
@@ -350,7 +345,7 @@ fn sample_tree(filler: &mut Filler, size: usize, leaves: usize) -> DraftTree {
         };
         let token = filler.token();
         if tree.push(parent, token).is_none() {
-            // No leaf is left: on with the chain.
+            // No leaf is left: the chain grows instead.
             let deepest = (0..tree.len()).max_by_key(|&node| tree.depth(node));
             tree.push(deepest.unwrap_or(ROOT), token);
         }
@@ -382,7 +377,7 @@ impl Samples {
             middle.as_secs_f64()
         };
         let reused = median(&mut self.reused);
-        // Of one token the last row is the only one.
+        // A pass of one token has only its last row.
         let rows = if self.last_row.is_empty() {
             0.0
         } else {
@@ -402,7 +397,7 @@ impl Samples {
     }
 }
 
-/// Tokens without meaning: what is said costs nothing, only how much.
+/// Random tokens: the time of a pass depends on their number alone.
 struct Filler {
     random: fastrand::Rng,
     n_vocab: usize,

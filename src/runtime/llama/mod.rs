@@ -8,6 +8,7 @@ mod model;
 mod options;
 #[cfg_attr(not(few_token_kernels), path = "no_products.rs")]
 mod products;
+mod quantize;
 mod target;
 mod vocab;
 
@@ -16,5 +17,6 @@ pub use info::ModelInfo;
 pub use log::set_verbose;
 pub use model::{LoadError, Model};
 pub use options::{CacheType, ContextOptions, FlashAttention, ModelOptions};
+pub use quantize::{QuantizeError, quantize};
 pub use target::LlamaTarget;
 pub use vocab::Vocabulary;
