@@ -1,10 +1,9 @@
-//! What moving cells of llama.cpp's KV cache costs: a tree of 64 leaves committed, and made ready
-//! for the next one.
+//! The cost of the KV cache calls of a step: a tree of 64 leaves is committed, and the cache is
+//! prepared for the next one.
 //!
 //!     cargo bench --bench kv
 //!
-//! The model is one of the tests', so the passes in between cost little; only the calls to the
-//! cache are counted.
+//! Only the cache calls are timed. The model is a tiny one, so passes take little time.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -16,7 +15,7 @@ use logitspec::runtime::TargetModel;
 use logitspec::runtime::llama::{ContextOptions, Model, ModelOptions};
 use logitspec::tree::{DraftTree, NodeId, ROOT, TreeLimits};
 
-/// A chain of two below the root, and leaves at the root up to 65 nodes: 64 leaves.
+/// A chain of two nodes below the root, and 63 more children of the root: 64 leaves.
 fn tree() -> DraftTree {
     let mut tree = DraftTree::new(5, TreeLimits::nodes(66));
     let first = tree.push(ROOT, 6).expect("there is room");
@@ -42,7 +41,7 @@ fn kv(criterion: &mut Criterion) {
             ..ContextOptions::default()
         };
         let mut target = model.context(&context).expect("a context");
-        // As long as there is room for the tree.
+        // Leave room for the tree.
         let len = n_ctx as usize - 128;
         let text: Vec<TokenId> = (0..len).map(|at| 3 + (at % 60) as TokenId).collect();
         for piece in text.chunks(512) {
@@ -62,10 +61,10 @@ fn kv(criterion: &mut Criterion) {
                             .decode_tree(&[], black_box(&tree))
                             .expect("there is room");
                         target.commit(&tree, path);
-                        // Nothing is done meanwhile: wait.
+                        // This call waits for the commit.
                         black_box(target.graphs_reused());
                         spent += target.kv_time() - before;
-                        // As long a text every time; cutting it is not counted.
+                        // Restore the length of the text. This is not timed.
                         target.truncate(len);
                     }
                     spent

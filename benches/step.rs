@@ -1,11 +1,10 @@
-//! What a step does around the model's pass: growing the tree, laying it out, searching rows,
-//! walking.
+//! The work of a step outside the model's pass: drafting, tree layout, searching logits, verifying.
 //!
 //!     cargo bench --no-default-features --bench step
 //!
-//! The text is that of the pool's benchmarks: synthetic, a quarter of it repeats earlier stretches.
-//! Rivals are what one would write first: a loop over the row for its maximum, a full sort for its
-//! best.
+//! The text is synthetic (see `pool/text.rs`). Searches of logits are compared with the simplest
+//! code:
+//! a loop for the maximum, a full sort for the best 64.
 
 #[allow(dead_code)]
 #[path = "pool/text.rs"]
@@ -29,7 +28,7 @@ use text::natural;
 const SIZES: [usize; 6] = [8, 16, 32, 64, 128, 256];
 const VOCABULARY: usize = 32_000;
 
-/// A row of logits without order.
+/// A row of random logits.
 fn row() -> Vec<f32> {
     let mut random = fastrand::Rng::with_seed(1);
     (0..VOCABULARY)
@@ -37,7 +36,7 @@ fn row() -> Vec<f32> {
         .collect()
 }
 
-/// Runners-up as a model has them, the root first.
+/// Candidates with falling logits, the root first.
 fn ranked(root: TokenId, count: usize) -> Vec<Candidate> {
     (0..count)
         .map(|rank| Candidate {
@@ -51,13 +50,12 @@ fn ranked(root: TokenId, count: usize) -> Vec<Candidate> {
         .collect()
 }
 
-/// As many of them as `drafter` asks for, for a tree of `nodes` nodes; the root in any case, which
-/// [`grown`] reads there.
-fn asked_for(drafter: &dyn Drafter, root: TokenId, nodes: usize) -> Vec<Candidate> {
+/// As many candidates as `drafter` asks for, for a tree of `nodes` nodes, and at least the root.
+fn wanted_candidates(drafter: &dyn Drafter, root: TokenId, nodes: usize) -> Vec<Candidate> {
     ranked(root, drafter.candidates(nodes, &PassCost::flat()).max(1))
 }
 
-/// A drafter that has seen a text of `len` tokens, and the token that follows it.
+/// A drafter with a text of `len` tokens, the text, and the next token.
 fn drafter(method: Method, len: usize) -> (Box<dyn Drafter>, Vec<TokenId>, TokenId) {
     let mut text = natural(len + 1, 3);
     let root = text.pop().expect("a token after the text");
@@ -66,7 +64,7 @@ fn drafter(method: Method, len: usize) -> (Box<dyn Drafter>, Vec<TokenId>, Token
     (drafter, text, root)
 }
 
-/// A tree of `nodes` nodes after `text` and its next token, the first of `ranked`.
+/// Drafts a tree of `nodes` nodes. The root is the first of `ranked`.
 fn grown(
     drafter: &mut dyn Drafter,
     text: &[TokenId],
@@ -85,7 +83,7 @@ fn grown(
     tree
 }
 
-/// A tree of `nodes` nodes as `logitspec` grows it.
+/// A tree of `nodes` nodes of the method `logitspec`.
 fn tree(nodes: usize) -> DraftTree {
     let (mut drafter, text, root) = drafter(Method::Logitspec, 2_000);
     grown(&mut *drafter, &text, &ranked(root, nodes), nodes)
@@ -99,7 +97,7 @@ fn draft(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("draft, 2,000 tokens of text, {name}"));
         for nodes in SIZES {
             let (mut drafter, text, root) = drafter(method, 2_000);
-            let ranked = asked_for(&*drafter, root, nodes);
+            let ranked = wanted_candidates(&*drafter, root, nodes);
             group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
                 bencher.iter(|| grown(&mut *drafter, &text, &ranked, nodes));
             });
@@ -107,7 +105,7 @@ fn draft(criterion: &mut Criterion) {
     }
 }
 
-/// Rows of a model that has its own few candidates for every token.
+/// Rows of a made-up model: the candidates depend only on the token.
 struct Candidates<'a>(&'a DraftTree);
 
 impl NodeRows for Candidates<'_> {
@@ -122,19 +120,18 @@ impl NodeRows for Candidates<'_> {
     }
 }
 
-/// Lets `drafter` go through the tokens of `text` after the first `begin`, as in an answer, with
-/// rows to recycle.
-fn go_through(drafter: &mut dyn Drafter, text: &[TokenId], begin: usize, nodes: usize) {
+/// Runs `drafter` through `text` like through an answer that starts at `begin`.
+fn replay(drafter: &mut dyn Drafter, text: &[TokenId], begin: usize, nodes: usize) {
     drafter.begin(&text[..begin]);
     let mut done = begin;
     while done < text.len() {
-        let ranked = asked_for(drafter, text[done], nodes);
+        let ranked = wanted_candidates(drafter, text[done], nodes);
         let tree = grown(drafter, &text[..done], &ranked, nodes);
-        let said = |tokens: &[TokenId]| text.get(done + tokens.len()).copied();
+        let next = |tokens: &[TokenId]| text.get(done + tokens.len()).copied();
         let accepted = walk(
             &tree,
-            |_, tokens| said(tokens).unwrap_or_default(),
-            |tokens| said(tokens).is_none(),
+            |_, tokens| next(tokens).unwrap_or_default(),
+            |tokens| next(tokens).is_none(),
         );
         drafter.observe(&Verified {
             tree: &tree,
@@ -148,14 +145,14 @@ fn go_through(drafter: &mut dyn Drafter, text: &[TokenId], begin: usize, nodes: 
     }
 }
 
-/// Beside a million tokens of earlier requests, and with rows to recycle. Trees of 64 nodes are to
-/// take less than 150 µs.
+/// Drafting with a million tokens of earlier requests, and with recycled rows. A tree of 64 nodes
+/// should take less than 150 µs.
 fn draft_with_history(criterion: &mut Criterion) {
-    let earlier = SharedPool::new(1 << 20);
+    let history = SharedPool::new(1 << 20);
     for document in natural(1 << 20, 5).chunks(1024) {
-        earlier.insert(document);
+        history.insert(document);
     }
-    let memory = Memory::of_history(Arc::new(earlier));
+    let memory = Memory::of_history(Arc::new(history));
     let mut group =
         criterion.benchmark_group("draft, 4,096 tokens of text, 2^20 of history, rows, logitspec");
     for nodes in SIZES {
@@ -164,18 +161,18 @@ fn draft_with_history(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
             let mut drafter =
                 Method::Logitspec.drafter_with(MethodParams::default(), memory.clone());
-            go_through(&mut *drafter, &text, text.len() - 512, nodes);
-            // Each step has another root, as in an answer.
+            replay(&mut *drafter, &text, text.len() - 512, nodes);
+            // Each step has another root, like in an answer.
             let mut roots = rest.iter().cycle();
             bencher.iter(|| {
-                let root = *roots.next().expect("roots do not end");
+                let root = *roots.next().expect("the iterator cycles");
                 grown(&mut *drafter, &text, &ranked(root, nodes), nodes)
             });
         });
     }
 }
 
-/// What a drafter does after a pass: it learns from the walk and reads rows.
+/// The work of a drafter after a pass: it learns from the accepted path and reads rows.
 fn observe(criterion: &mut Criterion) {
     let text = natural(2_000, 3);
     let one = row();
@@ -185,7 +182,7 @@ fn observe(criterion: &mut Criterion) {
             criterion.benchmark_group(format!("observe, 32,000 logits a row, {method}"));
         for nodes in SIZES {
             let mut drafter = method.drafter(MethodParams::default());
-            go_through(&mut *drafter, &text, 1_500, nodes);
+            replay(&mut *drafter, &text, 1_500, nodes);
             let tree = tree(nodes);
             let path: Vec<_> = tree.children(0).take(1).collect();
             let logits = |node: NodeId| &rows[node * VOCABULARY..][..VOCABULARY];
@@ -213,7 +210,7 @@ fn layout(criterion: &mut Criterion) {
         });
     }
     group.finish();
-    let mut group = criterion.benchmark_group("ledger: what a commit asks of the cache");
+    let mut group = criterion.benchmark_group("ledger: cache operations of a commit");
     for nodes in SIZES {
         let tree = tree(nodes);
         let layout = TreeLayout::of(&tree);
@@ -231,7 +228,7 @@ fn layout(criterion: &mut Criterion) {
     }
 }
 
-fn rows(criterion: &mut Criterion) {
+fn largest_logit(criterion: &mut Criterion) {
     let row = row();
     let mut group = criterion.benchmark_group("largest of 32,000 logits");
     group.bench_function("ours", |bencher| bencher.iter(|| argmax(black_box(&row))));
@@ -247,11 +244,14 @@ fn rows(criterion: &mut Criterion) {
             best
         });
     });
-    group.finish();
+}
+
+fn best_8_logits(criterion: &mut Criterion) {
+    let row = row();
     let mut group = criterion.benchmark_group("8 largest of 32,000 logits");
     group.bench_function("ours", |bencher| bencher.iter(|| top_k(black_box(&row), 8)));
     group.finish();
-    // As after a pass: 63 rows that lie in memory.
+    // 63 rows in memory, like after a pass.
     let rows: Vec<f32> = row.iter().copied().cycle().take(63 * VOCABULARY).collect();
     let mut group = criterion.benchmark_group("8 largest of each of 63 rows");
     group.bench_function("ours", |bencher| {
@@ -260,7 +260,11 @@ fn rows(criterion: &mut Criterion) {
             rows.map(|row| top_k(row, 8).len()).sum::<usize>()
         });
     });
-    group.finish();
+}
+
+fn best_64_logits(criterion: &mut Criterion) {
+    let row = row();
+    let by_logit = |&a: &usize, &b: &usize| row[b].total_cmp(&row[a]);
     let mut group = criterion.benchmark_group("64 largest of 32,000 logits");
     group.bench_function("ours", |bencher| {
         bencher.iter(|| top_k(black_box(&row), 64))
@@ -268,7 +272,7 @@ fn rows(criterion: &mut Criterion) {
     group.bench_function("sort", |bencher| {
         bencher.iter(|| {
             let mut order: Vec<usize> = (0..VOCABULARY).collect();
-            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+            order.sort_by(by_logit);
             order.truncate(64);
             order
         });
@@ -276,9 +280,9 @@ fn rows(criterion: &mut Criterion) {
     group.bench_function("selection", |bencher| {
         bencher.iter(|| {
             let mut order: Vec<usize> = (0..VOCABULARY).collect();
-            order.select_nth_unstable_by(63, |&a, &b| row[b].total_cmp(&row[a]));
+            order.select_nth_unstable_by(63, by_logit);
             order.truncate(64);
-            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+            order.sort_by(by_logit);
             order
         });
     });
@@ -310,7 +314,9 @@ criterion_group!(
     draft_with_history,
     observe,
     layout,
-    rows,
+    largest_logit,
+    best_8_logits,
+    best_64_logits,
     verify
 );
 criterion_main!(benches);

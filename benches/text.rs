@@ -1,11 +1,11 @@
-//! What a step does with its tokens once they are committed: bytes, text, output, and the pool.
-//! Here, or on a thread of its own.
+//! Work on committed tokens: detokenizing, output and the pool. On the decoding thread, or on
+//! another one.
 //!
 //!     cargo bench --bench text -- --quick
 //!
-//! A thread must be told, over a channel, and that is what remains on the decoding thread.
-//! Everything is timed after a pause, as after a pass of the model: caches are cold, and the other
-//! thread is asleep. See "No second thread for text" in `docs/decisions.md`.
+//! With another thread, the decoding thread only sends the tokens over a channel. Each measurement
+//! follows a simulated pass of the model: caches are cold, and the other thread is asleep. See "No
+//! second thread for text" in `docs/decisions/`.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -22,14 +22,14 @@ use logitspec::engine::TextStream;
 use logitspec::pool::RequestPool;
 use logitspec::runtime::llama::{Model, ModelOptions};
 
-/// Tokens committed by a step.
+/// Tokens that a step commits.
 const COMMITTED: usize = 4;
-/// A pass of a small model.
+/// Time of a pass of a small model.
 const PASS: Duration = Duration::from_micros(500);
-/// What a pass drives out of the caches near the processor.
+/// Bytes read by a pass, to evict the caches of the processor.
 const WEIGHTS: usize = 4 << 20;
 
-/// Times `what` after each of many passes.
+/// Times `what` after a simulated pass.
 fn after_a_pass(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut what: impl FnMut()) {
     let weights = vec![1u8; WEIGHTS];
     group.bench_function(name, |bencher| {
@@ -57,23 +57,24 @@ fn text(criterion: &mut Criterion) {
     let sink = || {
         let name = if cfg!(windows) { "NUL" } else { "/dev/null" };
         let file = File::options().write(true).open(name);
-        file.expect("a sink")
+        file.expect("the null device opens")
     };
-    let say = |stream: &mut TextStream, out: &mut File, tokens: &[TokenId]| {
+    let write = |stream: &mut TextStream, out: &mut File, tokens: &[TokenId]| {
         for &token in tokens {
             let text = stream.push(&vocabulary.bytes(token));
-            out.write_all(text.as_bytes()).expect("it takes all");
+            out.write_all(text.as_bytes())
+                .expect("the null device accepts all");
         }
     };
     let mut group = criterion.benchmark_group("a step's four tokens");
     group.sample_size(20);
 
     let (mut stream, mut out) = (TextStream::default(), sink());
-    after_a_pass(&mut group, "text and output, here", || {
-        say(&mut stream, &mut out, black_box(&tokens));
+    after_a_pass(&mut group, "text and output, same thread", || {
+        write(&mut stream, &mut out, black_box(&tokens));
     });
     let mut pool = RequestPool::default();
-    after_a_pass(&mut group, "pool, here", || {
+    after_a_pass(&mut group, "pool, same thread", || {
         if pool.len() > 4_096 {
             pool.clear();
         }
@@ -84,11 +85,13 @@ fn text(criterion: &mut Criterion) {
         scope.spawn(|| {
             let (mut stream, mut out) = (TextStream::default(), sink());
             for tokens in receiver {
-                say(&mut stream, &mut out, &tokens);
+                write(&mut stream, &mut out, &tokens);
             }
         });
-        after_a_pass(&mut group, "told to another thread", || {
-            sender.send(black_box(tokens)).expect("it listens");
+        after_a_pass(&mut group, "send to another thread", || {
+            sender
+                .send(black_box(tokens))
+                .expect("the other thread receives");
         });
         drop(sender);
     });

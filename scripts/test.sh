@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Sets up what is missing and runs every test: formatting, lints, documentation, unit and
-# integration tests.
+# Installs what is missing and runs all checks: formatting, lints, documentation and tests.
 #
-#   scripts/test.sh          asks before it installs anything, if there is a terminal to ask on
+#   scripts/test.sh          asks before it installs anything, if there is a terminal
 #   scripts/test.sh --yes    does not ask
 #
-# Everything is built in one profile (release), so that llama.cpp is built once: about 13 minutes on
+# llama.cpp is built once, because everything that needs it uses the release profile: about 13
+# minutes on
 # two cores the first time (6 after scripts/demo.sh), 3 after that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,7 +26,8 @@ command -v cargo >/dev/null || . "$have_cargo_env"
 
 for tool in fmt clippy; do
     cargo $tool --version >/dev/null 2>&1 || {
-        echo "test: cargo $tool is missing: run 'rustup component add rustfmt clippy', then this again" >&2
+        echo "test: cargo $tool is missing:" \
+            "run 'rustup component add rustfmt clippy', then this again" >&2
         exit 2
     }
 done
@@ -41,7 +42,7 @@ cargo clippy --release --all-targets --locked -- -D warnings
 
 step "the pure core alone"
 cargo clippy --release --lib --no-default-features --locked -- -D warnings
-# With llama.cpp and no kernels but its own.
+# With llama.cpp, without kernels of our own.
 cargo clippy --release --lib --no-default-features --features llama --locked -- -D warnings
 
 step "documentation"
@@ -52,6 +53,8 @@ if [ -f fuzz/Cargo.toml ]; then
     cargo check --quiet --manifest-path fuzz/Cargo.toml --locked
 fi
 
+step "tests of the pure core, with debug assertions"
+cargo test --no-default-features --locked --no-fail-fast
+
 step "tests"
-# All of them, so that one run tells all that is wrong.
 cargo test --release --locked --no-fail-fast

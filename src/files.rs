@@ -1,4 +1,4 @@
-//! Small pieces of file handling that the formats share.
+//! Reading and writing files: atomic writes, lines, mapped files.
 
 mod mapped;
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 pub use mapped::MappedFile;
 
-/// The folder that holds `path`; `.` where the path is a bare file name.
+/// The folder of `path`; `.` if the path is a bare file name.
 pub(crate) fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
@@ -16,13 +16,14 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Whether there is something at `path` that is no file of the disk: a folder, a pipe, a device.
-/// Reading one may never end, and what is written to it does not stay.
-pub(crate) fn is_no_file(path: &Path) -> bool {
+/// Whether `path` exists and is not a regular file, but a folder, a pipe or a device. Reading a
+/// pipe
+/// or a device may never end.
+pub(crate) fn is_not_regular_file(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|it| !it.is_file())
 }
 
-/// Whether both names lead to one place, if there is a file or not yet.
+/// Whether both paths name the same file. The file need not exist.
 #[cfg(feature = "cli")]
 pub(crate) fn is_same_place(a: &Path, b: &Path) -> bool {
     let place = |path: &Path| {
@@ -32,15 +33,14 @@ pub(crate) fn is_same_place(a: &Path, b: &Path) -> bool {
     is_same_file(a, b) || place(a).is_some_and(|a| place(b) == Some(a))
 }
 
-/// Whether both names lead to one file that is there.
+/// Whether both paths name the same existing file.
 #[cfg(any(feature = "cli", feature = "hub"))]
 pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
     let place = |path: &Path| path.canonicalize().ok();
     place(a).is_some_and(|a| place(b) == Some(a))
 }
 
-/// The first `most` bytes of what writing to `path` would replace: nothing where there is no file,
-/// or a pipe or a device.
+/// The first `most` bytes of a file. Empty if `path` is not a regular file.
 pub(crate) fn start_of(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
     if path.is_file() {
@@ -49,38 +49,39 @@ pub(crate) fn start_of(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
-/// Writes `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the
-/// new one and never a half of either: a temporary file beside it, flushed to the disk, then
-/// renamed over it.
+/// Writes a file atomically: readers see the old file or the new one, even after a crash.
+///
+/// Writes a temporary file in the same folder, flushes it to the disk and renames it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_atomically_with(path, FOR_ALL, |file| file.write_all(bytes))
 }
 
-/// Unix permissions of a new file that everybody may read.
+/// Unix permissions of a new file that everybody can read.
 pub(crate) const FOR_ALL: u32 = 0o644;
 
-/// Unix permissions of a new file that only its owner may read.
+/// Unix permissions of a new file that only its owner can read.
 pub(crate) const FOR_OWNER: u32 = 0o600;
 
-/// [`write_atomically`] for what is too large to have in memory at once: `write` fills the
-/// temporary file. `mode` is for a new file; an old one's stays.
+/// [`write_atomically`] for content that does not fit into memory: `write` fills the temporary
+/// file.
+/// A new file gets the permissions `mode`. An existing file keeps its own.
 pub(crate) fn write_atomically_with(
     path: &Path,
     mode: u32,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    // What a link leads to is replaced, not the link.
+    // Replace the target of a link, not the link.
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
     let folder = folder_of(path);
     let mut temporary = temporary_in(&folder)?;
     write(temporary.as_file_mut())?;
     temporary.as_file().sync_all()?;
-    share_permissions(path, mode, temporary.as_file())?;
+    copy_permissions(path, mode, temporary.as_file())?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_folder(&folder)
 }
 
-/// Whether [`write_atomically`] could begin: for asking before a long answer, not after it.
+/// Checks that a file can be created in the folder of `path`. Call this before long work.
 pub(crate) fn check_writable(path: &Path) -> io::Result<()> {
     temporary_in(&folder_of(path)).map(drop)
 }
@@ -90,11 +91,11 @@ fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
         .prefix(".logitspec-")
         .suffix(".tmp")
         .tempfile_in(folder)
-        .map_err(without_its_name)
+        .map_err(without_temporary_name)
 }
 
-/// The system's word alone: nobody knows the temporary file that the error names.
-fn without_its_name(error: io::Error) -> io::Error {
+/// Removes the name of the temporary file, which means nothing to users, from an error.
+fn without_temporary_name(error: io::Error) -> io::Error {
     let text = error.to_string();
     match text.split_once(" at path ") {
         Some((cause, _)) => io::Error::new(error.kind(), cause),
@@ -102,10 +103,9 @@ fn without_its_name(error: io::Error) -> io::Error {
     }
 }
 
-/// Temporary files are private to their owner; what replaces a shared file has to stay as readable
-/// as it was.
+/// Gives the temporary file the permissions of the file it replaces. Temporary files are private.
 #[cfg(unix)]
-fn share_permissions(path: &Path, mode: u32, temporary: &File) -> io::Result<()> {
+fn copy_permissions(path: &Path, mode: u32, temporary: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let permissions = match std::fs::metadata(path) {
         Ok(existing) => existing.permissions(),
@@ -115,11 +115,11 @@ fn share_permissions(path: &Path, mode: u32, temporary: &File) -> io::Result<()>
 }
 
 #[cfg(not(unix))]
-fn share_permissions(_path: &Path, _mode: u32, _temporary: &File) -> io::Result<()> {
+fn copy_permissions(_path: &Path, _mode: u32, _temporary: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a new or renamed entry of a folder last through a power cut.
+/// Flushes a new or renamed entry of a folder to the disk.
 #[cfg(unix)]
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -130,10 +130,9 @@ pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The lines of a file with their numbers from 1, the line ends (`\n` or `\r\n`) left out.
+/// The lines of a file, without line ends (`\n` or `\r\n`), numbered from 1.
 ///
-/// The last line is marked as unfinished where no line end follows it. A UTF-8 byte order mark at
-/// the start is skipped, as some editors put one there.
+/// Skips a UTF-8 byte order mark at the start. Some editors write one.
 pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
     let mut offset = if bytes.starts_with(BYTE_ORDER_MARK) {
@@ -171,10 +170,10 @@ pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
 /// One line of a file.
 pub(crate) struct Line<'a> {
     pub(crate) number: usize,
-    /// Offset of its first byte in the file.
+    /// Offset of the first byte in the file.
     pub(crate) start: usize,
     pub(crate) text: &'a [u8],
-    /// Whether a line end follows.
+    /// Whether the line has a line end.
     pub(crate) finished: bool,
 }
 
@@ -184,8 +183,9 @@ impl Line<'_> {
     }
 }
 
-/// What `serde_json` says about one line, without its own "line 1" that would contradict ours, and
-/// without the text of a long value that it may quote.
+/// The message of `serde_json` for one line of a file. Leaves out its line number, which is always
+/// 1,
+/// and the end of long values that it quotes.
 pub(crate) fn json_reason(error: &serde_json::Error) -> String {
     const LONGEST: usize = 120;
     let text = error.to_string();
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_goes_on_leading_to_what_was_written() {
+    fn writing_to_a_link_replaces_its_target() {
         let folder = tempfile::tempdir().unwrap();
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));
         std::fs::write(&file, "old").unwrap();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_whether_a_file_can_be_written_leaves_nothing() {
+    fn check_writable_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         check_writable(&folder.path().join("file")).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -1,11 +1,10 @@
-//! Pools by scenario, against named rivals.
+//! Pools by scenario, compared with other data structures.
 //!
 //!     cargo bench --bench pool                    everything
 //!     cargo bench --bench pool -- lookup/usual    one scenario
 //!
-//! Lookups ask for the 8 best places, 32 tokens told apart. The published pool and the hash-map
-//! pool stop at the n-grams they have as keys (3 and 4 tokens) and answer less; they are here to
-//! say what their way costs.
+//! Lookups ask for the 8 best matches of up to 32 tokens. The published pool and the hash-map pool
+//! only find n-grams of up to 3 and 4 tokens, so they return less. They are here to compare costs.
 
 mod rivals;
 mod text;
@@ -63,8 +62,9 @@ fn build(criterion: &mut Criterion) {
     }
 }
 
-/// Four more tokens, as a decode step brings them. Only they are timed; now and then the pool
-/// starts over, so that no table doubles meanwhile: that is `build`'s to show.
+/// Appends four tokens, like a decode step. The pool starts over now and then (not timed), so that
+/// no
+/// table doubles. `build` measures doubling.
 fn append(criterion: &mut Criterion) {
     const STEPS: usize = 200;
     let mut group = criterion.benchmark_group("append");
@@ -98,7 +98,7 @@ fn append(criterion: &mut Criterion) {
     }
 }
 
-/// Time of `count` appends of four tokens each; `restart` brings the pool back to its first size.
+/// Time of `count` appends of four tokens each. `restart` restores the initial pool.
 fn timed_steps<P>(
     count: u64,
     fresh: &[TokenId],

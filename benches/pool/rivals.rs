@@ -1,11 +1,11 @@
-//! What the pools are compared with.
+//! Other data structures to compare the pools with.
 
 use std::collections::HashMap;
 
 use logitspec::TokenId;
 use logitspec::pool::{SuffixMatch, SuffixPool};
 
-/// Compares the tail with every place, newest first.
+/// Compares the tail with every position, newest first.
 pub fn brute_force(
     text: &[TokenId],
     tail: &[TokenId],
@@ -25,10 +25,10 @@ pub fn brute_force(
     }
 }
 
-/// The common home-made pool: every n-gram of 1 to 4 tokens in a hash map, with all its places.
+/// A common simple pool: a hash map from each n-gram of 1 to 4 tokens to all its positions.
 #[derive(Default)]
 pub struct HashMapPool {
-    places: HashMap<Vec<TokenId>, Vec<usize>>,
+    positions: HashMap<Vec<TokenId>, Vec<usize>>,
     text: Vec<TokenId>,
 }
 
@@ -41,7 +41,7 @@ impl HashMapPool {
             let end = self.text.len();
             for len in 1..=Self::LONGEST.min(end) {
                 let key = self.text[end - len..].to_vec();
-                self.places.entry(key).or_default().push(end);
+                self.positions.entry(key).or_default().push(end);
             }
         }
     }
@@ -49,8 +49,8 @@ impl HashMapPool {
     pub fn lookup(&self, tail: &[TokenId], limit: usize, found: &mut Vec<SuffixMatch>) {
         found.clear();
         for len in (1..=Self::LONGEST.min(tail.len())).rev() {
-            if let Some(places) = self.places.get(&tail[tail.len() - len..]) {
-                let newest = places.iter().rev().take(limit);
+            if let Some(positions) = self.positions.get(&tail[tail.len() - len..]) {
+                let newest = positions.iter().rev().take(limit);
                 found.extend(newest.map(|&next| SuffixMatch { len, next }));
                 return;
             }

@@ -1,12 +1,12 @@
-//! Texts to search, by scenario.
+//! Synthetic texts, by scenario.
 
 use logitspec::TokenId;
 
-/// As many tokens as a usual vocabulary has.
+/// A usual size of a vocabulary.
 pub const VOCABULARY: TokenId = 32_000;
 
-/// Text with the properties of real one that matter here: token frequencies fall like 1/rank, and
-/// every now and then a stretch of earlier text comes again (a quarter of all tokens).
+/// A synthetic text with token frequencies of 1/rank. A quarter of its tokens repeat earlier
+/// passages.
 pub fn natural(len: usize, seed: u64) -> Vec<TokenId> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut text = Vec::with_capacity(len + 64);
@@ -17,7 +17,7 @@ pub fn natural(len: usize, seed: u64) -> Vec<TokenId> {
             let count = random.usize(4..64);
             text.extend_from_within(from..from + count);
         } else {
-            // Uniform in the logarithm of the rank; token 0 stays out.
+            // Uniform in the logarithm of the rank. Token 0 does not occur.
             text.push((random.f64() * ranks).exp() as TokenId);
         }
     }
@@ -25,17 +25,17 @@ pub fn natural(len: usize, seed: u64) -> Vec<TokenId> {
     text
 }
 
-/// What is looked up, and in which text.
+/// A text and the tails to look up in it.
 pub struct Scenario {
     pub name: &'static str,
     pub text: Vec<TokenId>,
-    /// Tails of 33 tokens; each measured lookup takes the next.
+    /// Tails of 33 tokens. Each lookup takes the next one.
     pub tails: Vec<Vec<TokenId>>,
 }
 
 const TAIL: usize = 33;
 
-/// Ends that a drafter looks up: half stand in the text, half are new from some token on.
+/// Tails as a drafter looks them up: half occur in the text, half differ from some token on.
 pub fn usual_tails(text: &[TokenId], count: usize) -> Vec<Vec<TokenId>> {
     let mut random = fastrand::Rng::with_seed(8);
     let mut somewhere = || random.usize(TAIL..text.len() - 1);

@@ -369,7 +369,7 @@ impl AnswerFile {
 
 /// One that is not there yet is for whoever opens it.
 fn must_be_a_file(path: &Path) -> Result<(), AnswerError> {
-    match files::is_no_file(path) {
+    match files::is_not_regular_file(path) {
         true => Err(AnswerError::NotAFile { path: path.into() }),
         false => Ok(()),
     }

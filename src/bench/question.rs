@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::files::{is_no_file, json_reason, lines};
+use crate::files::{is_not_regular_file, json_reason, lines};
 
 /// One question: a conversation of one or more user turns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,14 +119,15 @@ pub enum QuestionError {
 /// ```
 /// # let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("question.jsonl");
-/// std::fs::write(&path, r#"{"question_id": 81, "category": "writing", "turns": ["Hello", "And now?"]}"#)?;
+/// std::fs::write(&path, r#"{"question_id": 81, "category": "writing", "turns": ["Hello", "And
+/// now?"]}"#)?;
 /// let set = logitspec::bench::read_questions(&path)?;
 /// assert_eq!(set.questions[0].turns, ["Hello", "And now?"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn read_questions(path: impl AsRef<Path>) -> Result<QuestionSet, QuestionError> {
     let path = path.as_ref();
-    if is_no_file(path) {
+    if is_not_regular_file(path) {
         return Err(QuestionError::NotAFile { path: path.into() });
     }
     let bytes = std::fs::read(path).map_err(|error| QuestionError::Read {

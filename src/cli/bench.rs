@@ -311,7 +311,7 @@ impl BenchArgs {
         };
         let mut options = session_options(&draft, &self.sampling)?;
         options.ranked = self.ranked;
-        options.method_params.suffix.max_remembered = self.earlier.texts.pool_max_tokens();
+        options.method_params.suffix.max_cached_tokens = self.earlier.texts.pool_max_tokens();
         Ok(options)
     }
 

@@ -146,7 +146,7 @@ impl SimulateArgs {
         bar: &ProgressBar,
     ) -> Vec<(&'a str, Tally)> {
         let mut params = self.tree.method_params();
-        params.suffix.max_remembered = self.earlier.texts.pool_max_tokens();
+        params.suffix.max_cached_tokens = self.earlier.texts.pool_max_tokens();
         let all = rows(requests.iter().map(|request| request.category.as_str()));
         let mut tallies: Vec<(&str, Tally)> = all
             .into_iter()

@@ -1,20 +1,20 @@
-//! Sorting the places of a text by what stands before them.
+//! Building the suffix array of a corpus.
 
 use rayon::prelude::*;
 
 use crate::TokenId;
 use crate::corpus::search::DEPTH;
 
-/// Stands before, between and after documents. No vocabulary has it.
-pub(super) const BORDER: TokenId = TokenId::MAX;
+/// Stands before, between and after documents. No vocabulary has this token.
+pub(super) const SEPARATOR: TokenId = TokenId::MAX;
 
-/// Gathers documents for a corpus.
+/// Collects documents and writes a [`Corpus`](crate::corpus::Corpus).
 ///
-/// [`write`](Self::write) sorts and writes them. While it does, it takes 8 bytes a token, and
-/// another 16 for each place after the most frequent tokens that are being sorted at the moment.
+/// [`write`](Self::write) sorts the suffix array. It needs 8 bytes of memory for each token, and 16
+/// more for each position that it sorts at the moment.
 #[derive(Clone, Debug)]
 pub struct CorpusBuilder {
-    /// Each document with a border on both sides.
+    /// All documents, with separators before, between and after them.
     text: Vec<TokenId>,
     documents: u64,
 }
@@ -22,20 +22,19 @@ pub struct CorpusBuilder {
 impl Default for CorpusBuilder {
     fn default() -> Self {
         Self {
-            text: vec![BORDER],
+            text: vec![SEPARATOR],
             documents: 0,
         }
     }
 }
 
 impl CorpusBuilder {
-    /// Adds a document; empty ones are left out. `TokenId::MAX`, which no vocabulary has, ends a
-    /// document.
+    /// Adds a document. Skips empty documents. `TokenId::MAX` ends a document.
     pub fn add(&mut self, document: &[TokenId]) {
-        for part in document.split(|&token| token == BORDER) {
+        for part in document.split(|&token| token == SEPARATOR) {
             if !part.is_empty() {
                 self.text.extend_from_slice(part);
-                self.text.push(BORDER);
+                self.text.push(SEPARATOR);
                 self.documents += 1;
             }
         }
@@ -56,43 +55,51 @@ impl CorpusBuilder {
     }
 }
 
-/// The places of `text` that have something before and after them in their document, sorted by what
-/// stands before, nearest token first; and where those after each token begin, for tokens below
-/// `n_vocab` and one more.
+/// The suffix array and its buckets.
+///
+/// The array has all positions with a token before and after them in their document. They are
+/// sorted
+/// by the tokens before them, nearest token first. The buckets say where the positions after each
+/// token begin, for all tokens below `n_vocab`, with one more entry for the end.
 ///
 /// # Panics
-/// If the text has 2^32 tokens or more, or a token that is neither a border nor below `n_vocab`.
-pub(super) fn sorted_places(text: &[TokenId], n_vocab: usize) -> (Vec<u32>, Vec<u32>) {
+/// If the text has 2^32 tokens or more, or a token that is neither a separator nor below `n_vocab`.
+pub(super) fn suffix_array(text: &[TokenId], n_vocab: usize) -> (Vec<u32>, Vec<u32>) {
     assert!(u32::try_from(text.len()).is_ok());
-    let counted = || {
+    let positions = || {
         text.windows(2)
             .zip(1u32..)
-            .filter(|(pair, _)| !pair.contains(&BORDER))
-            .map(|(pair, place)| (pair[0] as usize, place))
+            .filter(|(pair, _)| !pair.contains(&SEPARATOR))
+            .map(|(pair, position)| (pair[0] as usize, position))
     };
-    let mut first = vec![0u32; n_vocab + 1];
-    counted().for_each(|(token, _)| first[token + 1] += 1);
+    let mut starts = vec![0u32; n_vocab + 1];
+    positions().for_each(|(token, _)| starts[token + 1] += 1);
     for token in 0..n_vocab {
-        first[token + 1] += first[token];
+        starts[token + 1] += starts[token];
     }
-    let mut places = vec![0u32; first[n_vocab] as usize];
-    let mut free = first.clone();
-    for (token, place) in counted() {
-        places[free[token] as usize] = place;
+    let mut array = vec![0u32; starts[n_vocab] as usize];
+    let mut free = starts.clone();
+    for (token, position) in positions() {
+        array[free[token] as usize] = position;
         free[token] += 1;
     }
     drop(free);
+    sort_buckets(text, &mut array, &starts);
+    (array, starts)
+}
 
-    let mut rest = places.as_mut_slice();
+/// Sorts each bucket by the tokens before its positions.
+fn sort_buckets(text: &[TokenId], array: &mut [u32], starts: &[u32]) {
+    let mut rest = array;
     let mut buckets = Vec::new();
-    for bounds in first.windows(2) {
+    for bounds in starts.windows(2) {
         let (bucket, after) = rest.split_at_mut((bounds[1] - bounds[0]) as usize);
         if bucket.len() > 1 {
             buckets.push(bucket);
         }
         rest = after;
     }
-    // The longest first, so that no core is left alone with one at the end.
+    // Longest first, so that all cores finish at about the same time.
     buckets.sort_unstable_by_key(|bucket| std::cmp::Reverse(bucket.len()));
     let (long, short): (Vec<_>, Vec<_>) = buckets
         .into_iter()
@@ -101,49 +108,47 @@ pub(super) fn sorted_places(text: &[TokenId], n_vocab: usize) -> (Vec<u32>, Vec<
     short
         .into_par_iter()
         .for_each(|bucket| refine(text, bucket, 1));
-    (places, first)
 }
 
-/// Buckets beyond this are sorted one at a time, by all cores, so that their buffers are not there
-/// all at once.
+/// Longer buckets are sorted one at a time, by all cores, to bound the memory for their buffers.
 const LONG_BUCKET: usize = 1 << 18;
 
-/// The tokens at distances `depth` and `depth + 1` before the token right before `place`, as one
-/// number to sort by.
-fn context(text: &[TokenId], place: u32, depth: usize) -> u64 {
-    let at = |depth: usize| match (place as usize).checked_sub(1 + depth) {
+/// A sort key: the two tokens that are `depth` and `depth + 1` before the token right before
+/// `position`.
+fn context(text: &[TokenId], position: u32, depth: usize) -> u64 {
+    let at = |depth: usize| match (position as usize).checked_sub(1 + depth) {
         Some(index) => text[index],
-        None => BORDER,
+        None => SEPARATOR,
     };
     let near = at(depth);
-    // What lies beyond a border belongs to another document.
-    let far = if near == BORDER {
-        BORDER
+    // Tokens beyond a separator belong to another document.
+    let far = if near == SEPARATOR {
+        SEPARATOR
     } else {
         at(depth + 1)
     };
     u64::from(near) << 32 | u64::from(far)
 }
 
-/// Sorts places that agree in `depth` tokens before them.
-fn refine(text: &[TokenId], places: &mut [u32], depth: usize) {
-    let mut keyed: Vec<(u64, u32)> = places
+/// Sorts positions that have the same `depth` tokens before them.
+fn refine(text: &[TokenId], positions: &mut [u32], depth: usize) {
+    let mut keyed: Vec<(u64, u32)> = positions
         .iter()
-        .map(|&place| (context(text, place, depth), place))
+        .map(|&position| (context(text, position, depth), position))
         .collect();
     if keyed.len() > LONG_BUCKET {
         keyed.par_sort_unstable();
     } else {
         keyed.sort_unstable();
     }
-    for (place, (_, sorted)) in places.iter_mut().zip(&keyed) {
-        *place = *sorted;
+    for (position, (_, sorted)) in positions.iter_mut().zip(&keyed) {
+        *position = *sorted;
     }
     let depth = depth + 2;
     let mut equal = Vec::new();
     let mut start = 0;
     for group in keyed.chunk_by(|a, b| a.0 == b.0) {
-        let ends_before = group[0].0 as u32 == BORDER;
+        let ends_before = group[0].0 as u32 == SEPARATOR;
         if group.len() > 1 && depth < DEPTH && !ends_before {
             equal.push(start..start + group.len());
         }
@@ -151,6 +156,6 @@ fn refine(text: &[TokenId], places: &mut [u32], depth: usize) {
     }
     drop(keyed);
     for range in equal {
-        refine(text, &mut places[range], depth);
+        refine(text, &mut positions[range], depth);
     }
 }

@@ -1,12 +1,12 @@
-//! Corpora as files.
+//! The file format of a corpus.
 //!
-//! After the [header](crate::store) come the text with its borders, the sorted places, and where
-//! those after each token begin; 32 bits each.
+//! The [header](crate::store) is followed by the text with its separators, the suffix array and the
+//! starts of its buckets, 32 bits each.
 
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::corpus::build::{BORDER, sorted_places};
+use crate::corpus::build::{SEPARATOR, suffix_array};
 use crate::corpus::search::Layout;
 use crate::corpus::{Corpus, CorpusBuilder};
 use crate::files::MappedFile;
@@ -15,10 +15,10 @@ use crate::store::{
     Checksum, HEADER_BYTES, Header, Kind, TokenFileError, VocabFingerprint, check_is_file,
 };
 
-/// What a corpus says about itself.
+/// The facts about a corpus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CorpusInfo {
-    /// Number of tokens, borders left out.
+    /// Number of tokens, without separators.
     pub tokens: u64,
     /// Number of documents.
     pub documents: u64,
@@ -29,15 +29,15 @@ pub struct CorpusInfo {
 }
 
 impl CorpusBuilder {
-    /// Sorts the text, by all cores, and writes the corpus; a file that is there is replaced, in
-    /// one step.
+    /// Builds the suffix array, on all cores, and writes the corpus. An existing file is replaced
+    /// atomically.
     ///
     /// # Errors
-    /// [`TokenFileError::Unwritable`], and [`TokenFileError::TooLarge`] from 2^32 tokens (with
-    /// borders) on.
+    /// [`TokenFileError::Unwritable`], or [`TokenFileError::TooLarge`] for 2^32 tokens or more,
+    /// separators included.
     ///
     /// # Panics
-    /// If a document has a token that the vocabulary has not.
+    /// If a document has a token that is not in the vocabulary.
     pub fn write(
         &self,
         path: &Path,
@@ -51,8 +51,8 @@ impl CorpusBuilder {
                 tokens: text.len() as u64,
             });
         }
-        let (places, first) = sorted_places(text, vocabulary.n_vocab());
-        let parts = [text, places.as_slice(), first.as_slice()];
+        let (array, starts) = suffix_array(text, vocabulary.n_vocab());
+        let parts = [text, array.as_slice(), starts.as_slice()];
         write_atomically_with(path, FOR_ALL, |file| write_parts(file, &header, parts)).map_err(
             |error| TokenFileError::Unwritable {
                 path: path.into(),
@@ -69,16 +69,16 @@ impl CorpusBuilder {
         })
     }
 
-    /// What [`write`](Self::write) writes, as bytes.
+    /// The bytes that [`write`](Self::write) writes.
     ///
     /// # Errors
-    /// None of its own: writing to memory succeeds.
+    /// None in practice, because writing to memory succeeds.
     ///
     /// # Panics
-    /// As `write`, and from 2^32 tokens on.
+    /// Like `write`, and for 2^32 tokens or more.
     pub fn encode(&self, vocabulary: &VocabFingerprint) -> io::Result<Vec<u8>> {
-        let (places, first) = sorted_places(self.text(), vocabulary.n_vocab());
-        let parts = [self.text(), places.as_slice(), first.as_slice()];
+        let (array, starts) = suffix_array(self.text(), vocabulary.n_vocab());
+        let parts = [self.text(), array.as_slice(), starts.as_slice()];
         let mut file = io::Cursor::new(Vec::new());
         write_parts(&mut file, &self.header(vocabulary), parts)?;
         Ok(file.into_inner())
@@ -119,12 +119,13 @@ fn write_parts(
 }
 
 impl Corpus<MappedFile> {
-    /// Maps a corpus. The whole file is read once to check it, which takes as long as the disk, or
-    /// a tenth of a second for each GB that the system still has in memory.
+    /// Maps a corpus into memory. Without `vocabulary`, a corpus of any vocabulary is accepted.
+    ///
+    /// The whole file is read once to check it. That takes 0.1 s for each GB that the system has in
+    /// memory, and as long as the disk needs for the rest.
     ///
     /// # Errors
-    /// A file that cannot be read, or that [`CorpusBuilder::write`] did not write for this
-    /// vocabulary (any vocabulary, if none is given).
+    /// If the file cannot be read, is damaged, or was written for another vocabulary.
     pub fn open(
         path: &Path,
         vocabulary: Option<&VocabFingerprint>,
@@ -140,10 +141,10 @@ impl Corpus<MappedFile> {
 }
 
 impl<B: AsRef<[u8]>> Corpus<B> {
-    /// [`open`](Corpus::open) of a file that is in memory; `path` is for messages.
+    /// Like [`open`](Corpus::open), for a file in memory. `path` is used in messages only.
     ///
     /// # Errors
-    /// As `open`.
+    /// Like `open`.
     pub fn from_bytes(
         bytes: B,
         path: &Path,
@@ -158,21 +159,21 @@ impl<B: AsRef<[u8]>> Corpus<B> {
         };
         let layout = layout(&header, file.len())
             .ok_or_else(|| damaged("its length is not what its header says"))?;
-        // The two agree but for fillers at the end, of which a model may have fewer.
+        // The two may differ in the number of fillers at the end.
         let n_vocab = header.fingerprint.n_vocab();
         let n_vocab = vocabulary.map_or(n_vocab, |its| n_vocab.min(its.n_vocab()));
-        let known = |token: u32| (token as usize) < n_vocab || token == BORDER;
+        let known = |token: u32| (token as usize) < n_vocab || token == SEPARATOR;
         if !words(&file[layout.text.clone()]).all(known) {
-            return Err(damaged("it has tokens that the vocabulary has not"));
+            return Err(damaged("it has tokens that are not in the vocabulary"));
         }
         let text_words = layout.text.len() / 4;
-        let inside = |place: u32| (place as usize) < text_words;
-        if !words(&file[layout.places.clone()]).all(inside) {
-            return Err(damaged("it has places that the text has not"));
+        let inside = |position: u32| (position as usize) < text_words;
+        if !words(&file[layout.array.clone()]).all(inside) {
+            return Err(damaged("it has positions that are not in the text"));
         }
-        let first = &file[layout.first.clone()];
-        if !words(first).is_sorted()
-            || words(first).next_back() != u32::try_from(layout.places.len() / 4).ok()
+        let starts = &file[layout.starts.clone()];
+        if !words(starts).is_sorted()
+            || words(starts).next_back() != u32::try_from(layout.array.len() / 4).ok()
         {
             return Err(damaged("its table of tokens is wrong"));
         }
@@ -185,15 +186,15 @@ fn words(bytes: &[u8]) -> impl DoubleEndedIterator<Item = u32> {
     words.iter().map(|word| u32::from_le_bytes(*word))
 }
 
-/// Where the parts lie in a file of `len` bytes, if it can have those that the header speaks of.
+/// Where the parts lie in a file of `len` bytes. `None` if its length does not fit the header.
 fn layout(header: &Header, len: usize) -> Option<Layout> {
     let text_words = header
         .tokens
         .checked_add(header.documents)?
         .checked_add(1)?;
-    // Every document but has one token that nothing stands before.
-    let places = header.tokens.checked_sub(header.documents)?;
-    let first = (header.fingerprint.n_vocab() as u64).checked_add(1)?;
+    // All tokens but the first of each document.
+    let array = header.tokens.checked_sub(header.documents)?;
+    let starts = (header.fingerprint.n_vocab() as u64).checked_add(1)?;
     let mut end = HEADER_BYTES;
     let mut part = |words: u64| {
         let start = end;
@@ -203,7 +204,7 @@ fn layout(header: &Header, len: usize) -> Option<Layout> {
             .checked_add(start)?;
         Some(start..end)
     };
-    let (text, places, first) = (part(text_words)?, part(places)?, part(first)?);
+    let (text, array, starts) = (part(text_words)?, part(array)?, part(starts)?);
     (end == len).then_some(Layout {
         info: CorpusInfo {
             tokens: header.tokens,
@@ -212,7 +213,7 @@ fn layout(header: &Header, len: usize) -> Option<Layout> {
             file_size: len as u64,
         },
         text,
-        places,
-        first,
+        array,
+        starts,
     })
 }

@@ -1,9 +1,10 @@
-//! Text made searchable beforehand: documentation, sources, recorded answers.
+//! Large texts with a suffix array: documentation, sources, recorded answers.
 //!
-//! A [`Corpus`] holds tokens and all places among them, sorted by what stands before each: a suffix
-//! array, read backwards. The places where the last tokens of a text stood lie side by side in it,
-//! however large it is. It is built once ([`CorpusBuilder`]), written to a file, and mapped into
-//! memory by whoever uses it.
+//! A [`Corpus`] holds tokens and the suffix array of the reversed text: all positions, sorted by
+//! the
+//! tokens before them. So all occurrences of a context lie side by side, and a binary search finds
+//! them. A [`CorpusBuilder`] writes a corpus to a file. Programs that use it map the file into
+//! memory.
 
 mod build;
 mod file;

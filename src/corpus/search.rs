@@ -1,103 +1,125 @@
-//! Finding places in a corpus.
+//! Searching a corpus.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::TokenId;
 use crate::corpus::CorpusInfo;
-use crate::corpus::build::BORDER;
+use crate::corpus::build::SEPARATOR;
 use crate::files::MappedFile;
 use crate::pool::{Retrieve, SuffixMatch};
 use crate::store::word;
 
-/// Contexts are sorted by this many tokens: longer matches count as so long.
+/// The suffix array is sorted by this many tokens. Longer matches count as this long.
 pub const DEPTH: usize = 33;
 
-/// A large text, sorted for searching, in a file that is mapped into memory.
+/// A large text with a suffix array, in a file that is mapped into memory.
 ///
-/// Finds the longest suffix of a tail, then shorter ones, by binary search: about `log2(tokens)`
-/// steps for each of the first tokens of a match and next to nothing for the others, at most
-/// `limit` places. Matches of more than [`DEPTH`] tokens count as that long.
+/// A lookup narrows the range of the array by binary search, one token of the tail at a time. The
+/// first tokens take about `log2(tokens)` steps each, the others only a few. Matches longer than
+/// [`DEPTH`] tokens count as `DEPTH`.
 ///
-/// The places that match equally far have no age here. If they are more than wanted, those found
-/// lie evenly spread among them, so that what often follows is often found.
+/// Matches of equal length are in no order of age. If there are more than `limit`, an evenly spaced
+/// sample of the sorted range is returned. So frequent continuations are found often.
 ///
-/// Positions count all tokens and one border before each document.
+/// Positions count all tokens and one separator before each document.
+///
+/// ```
+/// use logitspec::corpus::{Corpus, CorpusBuilder};
+/// use logitspec::pool::{Retrieve, SuffixMatch};
+/// use logitspec::store::VocabFingerprint;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("corpus");
+/// let vocabulary = VocabFingerprint::of(["a", "b", "c", "d"]);
+/// let mut builder = CorpusBuilder::default();
+/// builder.add(&[0, 1, 2, 3]);
+/// builder.write(&path, &vocabulary)?;
+///
+/// let corpus = Corpus::open(&path, Some(&vocabulary))?;
+/// let mut found = Vec::new();
+/// corpus.matches_into(&[3, 1, 2], 16, 8, &mut found);
+/// assert_eq!(found, [SuffixMatch { len: 2, next: 4 }]);
+/// let mut out = Vec::new();
+/// corpus.continuation_into(found[0], 9, &mut out);
+/// assert_eq!(out, [3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Corpus<B = MappedFile> {
     pub(super) bytes: B,
     pub(super) layout: Layout,
 }
 
-/// Where the parts of a corpus lie in its file.
+/// Where the parts of a corpus lie in its file, as ranges of bytes. All numbers have 32 bits.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub info: CorpusInfo,
-    /// Tokens with borders, 32 bits each.
+    /// Tokens and separators.
     pub text: Range<usize>,
-    /// Places sorted by what stands before them, 32 bits each.
-    pub places: Range<usize>,
-    /// Where in `places` those after each token begin, 32 bits each, and one more for the end.
-    pub first: Range<usize>,
+    /// The suffix array: positions, sorted by the tokens before them.
+    pub array: Range<usize>,
+    /// Where in `array` the positions after each token begin, with one more entry for the end.
+    pub starts: Range<usize>,
 }
 
 impl<B: AsRef<[u8]>> Corpus<B> {
-    /// What the corpus says about itself.
+    /// The facts about this corpus.
     pub fn info(&self) -> &CorpusInfo {
         &self.layout.info
     }
 
-    /// A border where there is no token: nothing in a file can lead out of it.
+    /// The token at `index`; a separator if there is none.
     fn token(&self, index: usize) -> TokenId {
-        word(&self.bytes.as_ref()[self.layout.text.clone()], index).unwrap_or(BORDER)
+        word(&self.bytes.as_ref()[self.layout.text.clone()], index).unwrap_or(SEPARATOR)
     }
 
-    fn place(&self, rank: usize) -> usize {
-        word(&self.bytes.as_ref()[self.layout.places.clone()], rank).unwrap_or(0) as usize
+    /// The entry of the suffix array at `rank`.
+    fn position(&self, rank: usize) -> usize {
+        word(&self.bytes.as_ref()[self.layout.array.clone()], rank).unwrap_or(0) as usize
     }
 
-    /// The ranks of all places after `token`.
+    /// The ranks of all positions after `token`.
     fn after(&self, token: TokenId) -> Range<usize> {
-        let first = &self.bytes.as_ref()[self.layout.first.clone()];
-        let bound = |index: usize| word(first, index).map(|rank| rank as usize);
+        let starts = &self.bytes.as_ref()[self.layout.starts.clone()];
+        let bound = |index: usize| word(starts, index).map(|rank| rank as usize);
         match (bound(token as usize), bound(token as usize + 1)) {
             (Some(start), Some(end)) if start < end => start..end,
             _ => 0..0,
         }
     }
 
-    /// The token at distance `depth` before the one right before a place, given that no border lies
+    /// The token `depth` before the token right before a position. There must be no separator in
     /// between.
     fn context(&self, rank: usize, depth: usize) -> TokenId {
-        match self.place(rank).checked_sub(1 + depth) {
+        match self.position(rank).checked_sub(1 + depth) {
             Some(index) => self.token(index),
-            None => BORDER,
+            None => SEPARATOR,
         }
     }
 
-    /// Of the places at `ranks`, which agree in `depth` tokens, those that have `token` before
-    /// these.
-    fn narrowed(&self, ranks: &Range<usize>, depth: usize, token: TokenId) -> Range<usize> {
+    /// Narrows a range of positions with the same `depth` tokens before them to those with `token`
+    /// before these.
+    fn narrow(&self, ranks: &Range<usize>, depth: usize, token: TokenId) -> Range<usize> {
         let Range { mut start, mut end } = *ranks;
         while start < end {
             let middle = start.midpoint(end);
             match self.context(middle, depth).cmp(&token) {
                 Ordering::Less => start = middle + 1,
                 Ordering::Greater => end = middle,
-                // One of those sought: the bounds lie on either side of it.
+                // The bounds lie on both sides of this position.
                 Ordering::Equal => {
-                    let first = self.first_rank(start..middle, depth, |other| other >= token);
-                    let past = self.first_rank(middle + 1..end, depth, |other| other > token);
-                    return first..past;
+                    let from = self.partition_point(start..middle, depth, |other| other >= token);
+                    let to = self.partition_point(middle + 1..end, depth, |other| other > token);
+                    return from..to;
                 }
             }
         }
         0..0
     }
 
-    /// The first of `ranks` whose token at `depth` is as wanted, given that all after it are so
-    /// too.
-    fn first_rank(
+    /// The first of `ranks` whose token at `depth` is `wanted`. All ranks after it must be, too.
+    fn partition_point(
         &self,
         ranks: Range<usize>,
         depth: usize,
@@ -114,6 +136,24 @@ impl<B: AsRef<[u8]>> Corpus<B> {
         }
         start
     }
+
+    /// The ranges of the suffix array that match 1, 2, 3, … of the last tokens of `tail`. None of
+    /// them is empty.
+    fn ranges(&self, tail: &[TokenId], max_len: usize) -> Vec<Range<usize>> {
+        let mut before = tail.iter().rev().take(max_len.min(DEPTH));
+        let mut ranges = Vec::with_capacity(DEPTH);
+        let mut range = before.next().map_or(0..0, |&last| self.after(last));
+        let mut before = before.take_while(|&&token| token != SEPARATOR);
+        while !range.is_empty() {
+            let depth = ranges.len() + 1;
+            let longer = before
+                .next()
+                .map(|&token| self.narrow(&range, depth, token));
+            ranges.push(range);
+            range = longer.unwrap_or(0..0);
+        }
+        ranges
+    }
 }
 
 impl<B: AsRef<[u8]>> Retrieve for Corpus<B> {
@@ -125,64 +165,38 @@ impl<B: AsRef<[u8]>> Retrieve for Corpus<B> {
         found: &mut Vec<SuffixMatch>,
     ) {
         found.clear();
-        let mut before = tail.iter().rev().take(max_len.min(DEPTH));
-        let Some(&last) = before.next() else { return };
-        if limit == 0 {
-            return;
-        }
-        // The places that agree in 1, 2, 3, … tokens.
-        let mut agreeing: [Range<usize>; DEPTH] = [const { 0..0 }; DEPTH];
-        agreeing[0] = self.after(last);
-        let mut longest = usize::from(!agreeing[0].is_empty());
-        if longest == 0 {
-            return;
-        }
-        for (&token, depth) in before.take_while(|&&token| token != BORDER).zip(1..) {
-            let narrowed = self.narrowed(&agreeing[depth - 1], depth, token);
-            if narrowed.is_empty() {
-                break;
+        let ranges = self.ranges(tail, max_len);
+        let mut longer = 0..0;
+        for (index, ranks) in ranges.into_iter().enumerate().rev() {
+            let len = index + 1;
+            if longer.is_empty() {
+                longer = ranks.start..ranks.start;
             }
-            agreeing[depth] = narrowed;
-            longest = depth + 1;
-        }
-        let mut taken = 0..0;
-        for len in (1..=longest).rev() {
-            let ranks = agreeing[len - 1].clone();
-            if taken.is_empty() {
-                taken = ranks.start..ranks.start;
-            }
-            // All but those that agree further.
-            let early = taken.start - ranks.start;
-            let there = ranks.len() - taken.len();
-            let wanted = there.min(limit - found.len());
-            let places = (0..wanted).map(|n| {
-                let nth = spread(n, wanted, there);
-                let rank = if nth < early {
-                    ranks.start + nth
-                } else {
-                    taken.len() + ranks.start + nth
-                };
-                SuffixMatch {
-                    len,
-                    next: self.place(rank),
-                }
-            });
-            found.extend(places);
+            // All but the longer matches, which lie somewhere in the middle.
+            let before_longer = longer.start - ranks.start;
+            let available = ranks.len() - longer.len();
+            let wanted = available.min(limit - found.len());
+            found.extend((0..wanted).map(|n| {
+                let nth = evenly_spaced(n, wanted, available);
+                let skipped = if nth < before_longer { 0 } else { longer.len() };
+                let next = self.position(ranks.start + skipped + nth);
+                SuffixMatch { len, next }
+            }));
             if found.len() == limit {
                 break;
             }
-            taken = ranks;
+            longer = ranks;
         }
     }
 
-    fn continuation_into(&self, place: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
-        let from = place.next..place.next.saturating_add(max);
-        let tokens = from.map(|index| self.token(index));
-        out.extend(tokens.take_while(|&token| token != BORDER));
+    fn continuation_into(&self, from: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
+        let positions = from.next..from.next.saturating_add(max);
+        let tokens = positions.map(|index| self.token(index));
+        out.extend(tokens.take_while(|&token| token != SEPARATOR));
     }
 }
 
-/// The `n`-th of `wanted` numbers below `there`, evenly spread: the middle of the `n`-th part.
-fn spread(n: usize, wanted: usize, there: usize) -> usize {
-    ((2 * n as u128 + 1) * there as u128 / (2 * wanted as u128)) as usize
+/// The `n`-th of `wanted` evenly spaced numbers below `available`: the middle of the `n`-th part.
+fn evenly_spaced(n: usize, wanted: usize, available: usize) -> usize {
+    ((2 * n as u128 + 1) * available as u128 / (2 * wanted as u128)) as usize
 }

@@ -1,26 +1,26 @@
-//! What drafters may know beyond the conversation.
+//! Texts beyond the conversation that drafters may use.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::pool::{Retrieve, SharedPool};
 
-/// Texts beyond the conversation that drafters may copy from. Cloning shares them.
+/// Texts beyond the conversation that drafters may copy from. Clones share them.
 #[derive(Clone, Default)]
 pub struct Memory {
-    /// Earlier requests; every finished one is added.
+    /// Earlier requests. Each finished request is added.
     pub history: Option<Arc<SharedPool>>,
-    /// A text that stays as it is.
+    /// A text that never changes.
     pub corpus: Option<Arc<dyn Retrieve + Send + Sync>>,
 }
 
 impl Memory {
-    /// Nothing but the conversation itself.
+    /// Only the conversation itself.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Earlier requests alone.
+    /// Only earlier requests.
     pub fn of_history(history: Arc<SharedPool>) -> Self {
         Self {
             history: Some(history),

@@ -1,9 +1,9 @@
-//! Drafters: they guess what comes next.
+//! Drafters guess the next tokens.
 //!
-//! A [`Drafter`] is told the text as it grows and, once per decode step, the next token and the
-//! runners-up of the logits that chose it; it grows a [`DraftTree`](crate::tree::DraftTree) below that token. Drafters
-//! never see the model, so any of them can be tried on recorded text, and none of them can change
-//! what the model says: a bad draft costs time, never a word.
+//! A [`Drafter`] gets the text as it grows. Once per decode step it gets the next token and the
+//! runners-up of the logits that chose it, and grows a [`DraftTree`](crate::tree::DraftTree) below
+//! that token. Drafters never see the model, so they also run on recorded text. A wrong draft costs
+//! time and never changes the output.
 
 mod cost;
 mod drafter;

@@ -1,11 +1,10 @@
-//! No draft at all.
+//! No drafts.
 
 use crate::TokenId;
 use crate::draft::{DraftInput, Drafter};
 use crate::tree::DraftTree;
 
-/// Method `baseline`: the tree stays a bare root, so every step decodes one token, as plain
-/// llama.cpp does.
+/// Method `baseline`: no drafts. Each step decodes one token, like plain llama.cpp.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoDraft;
 

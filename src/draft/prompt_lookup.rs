@@ -4,24 +4,24 @@ use crate::TokenId;
 use crate::draft::{DraftInput, Drafter};
 use crate::tree::{DraftTree, ROOT};
 
-/// Method `prompt-lookup`: copies what followed the first earlier place where the last few tokens
-/// stood.
+/// Method `prompt-lookup`: copies the tokens after the first earlier occurrence of the last tokens.
 ///
-/// Source: Apoorv Saxena, "Prompt Lookup Decoding" (2023), the drafter that Spec-Bench calls PLD.
-/// N-grams of `max_ngram_size` tokens down to 1 are looked up in the whole text, the first match of
-/// the longest wins, and up to `num_pred_tokens` tokens after it become one chain.
+/// Source: Apoorv Saxena, "Prompt Lookup Decoding" (2023). Spec-Bench calls it PLD. It looks up the
+/// last `max_ngram_size` tokens in the text, then shorter n-grams down to one token. The first
+/// match
+/// of the longest n-gram wins. Up to `num_pred_tokens` tokens after it become one chain.
 ///
 /// A step costs at most `max_ngram_size` scans of the text.
 #[derive(Clone, Debug)]
 pub struct PromptLookup {
     max_ngram_size: usize,
     num_pred_tokens: usize,
-    /// Committed text and root in one piece, kept to save the copy each step.
+    /// The committed text. A draft appends the root and removes it again, to save a copy.
     text: Vec<TokenId>,
 }
 
 impl PromptLookup {
-    /// `max_ngram_size` is 3 and `num_pred_tokens` 10 as published.
+    /// The published parameters are `max_ngram_size` 3 and `num_pred_tokens` 10.
     pub fn new(max_ngram_size: usize, num_pred_tokens: usize) -> Self {
         Self {
             max_ngram_size,
@@ -30,13 +30,13 @@ impl PromptLookup {
         }
     }
 
-    /// The chain that follows the first match of the longest n-gram at the end of `text`.
+    /// The tokens after the first match of the longest n-gram at the end of `text`.
     fn lookup<'a>(&self, text: &'a [TokenId]) -> &'a [TokenId] {
         (1..=self.max_ngram_size.min(text.len().saturating_sub(1)))
             .rev()
             .find_map(|len| {
                 let needle = &text[text.len() - len..];
-                // The needle itself, at the very end, is not searched: nothing follows it.
+                // Leave out the last token: nothing follows a match there.
                 let at = text[..text.len() - 1]
                     .windows(len)
                     .position(|window| window == needle)?;
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn longest_ngram_first_match_wins() {
+    fn the_first_match_of_the_longest_ngram_wins() {
         let lookup = PromptLookup::new(3, 3);
         assert_eq!(
             lookup.lookup(&[1, 2, 3, 7, 8, 9, 2, 3, 5, 1, 2, 3]),

@@ -7,16 +7,17 @@ use crate::draft::{DraftInput, Drafter, PassCost, ROW_CANDIDATES, Verified};
 use crate::logits::Candidate;
 use crate::tree::{DraftTree, NodeId, ROOT, Source};
 
-/// Candidates remembered for each token.
+/// Candidates stored for each token.
 const K: usize = ROW_CANDIDATES;
 
 /// Levels of the tree below the root.
 const LEVELS: usize = 6;
 
-/// How often the candidate of each rank is taken to be right, for the shape of the tree alone.
-const SHARES: [f64; K] = [0.52, 0.13, 0.075, 0.055, 0.042, 0.033, 0.028, 0.023];
+/// Assumed probability that the candidate of each rank is accepted. Determines the shape of the
+/// tree.
+const RANK_PROBABILITIES: [f64; K] = [0.52, 0.13, 0.075, 0.055, 0.042, 0.033, 0.028, 0.023];
 
-/// "No candidate": no vocabulary is so large.
+/// "No candidate". No vocabulary has this token.
 const NONE: TokenId = TokenId::MAX;
 
 /// Parameters of [`TokenRecycling`].
@@ -34,22 +35,26 @@ impl Default for RecyclingParams {
 
 /// Method `token-recycling`: Token Recycling (arXiv 2408.08696).
 ///
-/// What the model thought possible after a token, accepted or not, is not thrown away: a matrix
-/// holds, for every token, the 8 best candidates of the last logits it had in any verified tree. A
-/// draft tree of fixed, lopsided shape is filled from it: below a node of some token stand the
-/// token's candidates, the better ones with more below them.
+/// An adjacency matrix holds the 8 best next tokens of every token. They come from the last logits
+/// that a verified tree had for the token, accepted or not. A draft tree of fixed shape is filled
+/// from
+/// the matrix: the children of a node are the candidates of its token.
 ///
-/// The shape is the best-first tree of as many nodes (80) and levels (6) as the authors', for
-/// assumed shares of the ranks; its levels are about as wide as theirs. Smaller trees are its first
-/// nodes. Candidates that were never seen are left out instead of being drafted as token 0, and of
-/// a prompt's rows only the last is read.
+/// Differences from the authors' implementation:
 ///
-/// A step costs the search for 8 candidates in the row of every verified node.
+/// - The shape has as many nodes (80) and levels (6) as theirs, and levels of about the same width.
+///   It is the best-first tree for assumed acceptance rates of the ranks. Smaller trees are its
+///   first
+///   nodes.
+/// - Missing candidates are left out instead of being drafted as token 0.
+/// - Only the last row of a prompt is read.
+///
+/// A step costs a search for 8 candidates in the row of every verified node.
 #[derive(Clone, Debug)]
 pub struct TokenRecycling {
-    /// Parent (number of an earlier node) and rank of every node below the root.
+    /// Parent and rank of every node below the root. `None` is the root; parents come first.
     shape: Vec<(Option<usize>, usize)>,
-    /// The candidates of each token that had any; as many of the `K` as there were, then [`NONE`].
+    /// The adjacency matrix. Missing candidates are [`NONE`].
     matrix: FxHashMap<TokenId, [TokenId; K]>,
     found: Vec<Candidate>,
     ids: Vec<Option<NodeId>>,
@@ -66,7 +71,7 @@ impl TokenRecycling {
         }
     }
 
-    fn remember(&mut self, token: TokenId, candidates: &[Candidate]) {
+    fn set_candidates(&mut self, token: TokenId, candidates: &[Candidate]) {
         let row = self.matrix.entry(token).or_insert([NONE; K]);
         row.fill(NONE);
         for (entry, candidate) in row.iter_mut().zip(candidates) {
@@ -80,13 +85,19 @@ impl TokenRecycling {
     }
 }
 
-/// The `nodes` most probable paths of ranks, parents first, if ranks are right independently of
-/// each other.
+/// The `nodes` most probable paths of ranks, parents first. Assumes that the ranks of a path are
+/// independent.
 fn shape(nodes: usize) -> Vec<(Option<usize>, usize)> {
-    // Probability, level and place of what may be added.
+    // Probability, level, and parent and rank of the nodes that can be added.
     let mut open: Vec<(f64, usize, (Option<usize>, usize))> = Vec::new();
     let below = |probability: f64, level: usize, parent| {
-        (0..K).map(move |rank| (probability * SHARES[rank], level, (parent, rank)))
+        (0..K).map(move |rank| {
+            (
+                probability * RANK_PROBABILITIES[rank],
+                level,
+                (parent, rank),
+            )
+        })
     };
     open.extend(below(1.0, 1, None));
     let mut shape = Vec::new();
@@ -94,8 +105,8 @@ fn shape(nodes: usize) -> Vec<(Option<usize>, usize)> {
         let best = (0..open.len())
             .reduce(|best, at| if open[at].0 > open[best].0 { at } else { best })
             .unwrap_or(0);
-        let (probability, level, place) = open.swap_remove(best);
-        shape.push(place);
+        let (probability, level, node) = open.swap_remove(best);
+        shape.push(node);
         if level < LEVELS {
             open.extend(below(probability, level + 1, Some(shape.len() - 1)));
         }
@@ -117,10 +128,9 @@ impl Drafter for TokenRecycling {
     fn extend(&mut self, _text: &[TokenId], _fresh: usize) {}
 
     fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree) {
-        // The one row of a prompt that is at hand. A single candidate is the root alone, which
-        // recorded text knows without logits.
+        // The last row of the prompt. Recorded text has no logits: then the root is the only entry.
         if let (Some(&last), true) = (input.text.last(), input.ranked.len() > 1) {
-            self.remember(last, &input.ranked[..input.ranked.len().min(K)]);
+            self.set_candidates(last, &input.ranked[..input.ranked.len().min(K)]);
         }
         self.ids.clear();
         for at in 0..self.shape.len() {
@@ -146,7 +156,7 @@ impl Drafter for TokenRecycling {
         let mut found = std::mem::take(&mut self.found);
         for node in ROOT..verified.tree.len() {
             if verified.rows.top_k(node, K, &mut found) {
-                self.remember(verified.tree.token(node), &found);
+                self.set_candidates(verified.tree.token(node), &found);
             }
         }
         self.found = found;
@@ -168,7 +178,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::{BTreeSet, HashMap};
 
-    /// Rows by node, each the whole vocabulary in order.
+    /// Rows by node. Each has the whole vocabulary, best token first.
     struct Rows(Vec<Option<Vec<TokenId>>>);
 
     impl crate::draft::NodeRows for Rows {
@@ -183,7 +193,7 @@ mod tests {
         }
     }
 
-    /// The tokens on the way to each node.
+    /// The tokens on the path to each node.
     fn paths(tree: &DraftTree) -> BTreeSet<Vec<TokenId>> {
         let path = |node| {
             tree.path_to(node)
@@ -207,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shape_is_lopsided_and_has_its_parents_first() {
+    fn the_shape_has_parents_first_and_favors_better_ranks() {
         let shape = shape(80);
         assert_eq!(shape.len(), 80);
         let below = |parent| shape.iter().filter(|it| it.0 == parent).count();
@@ -231,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_after_another_keeps_the_matrix_and_a_reset_does_not() {
+    fn only_a_reset_clears_the_matrix() {
         let mut drafter = TokenRecycling::new(RecyclingParams::default());
         let tree = DraftTree::new(1, TreeLimits::nodes(1));
         drafter.observe(&Verified {
@@ -249,27 +259,26 @@ mod tests {
         assert_eq!(draft(&mut drafter, 1, 9).drafted(), 0);
     }
 
+    /// A row of 12 tokens in random order.
+    fn row() -> impl Strategy<Value = Vec<TokenId>> {
+        Just((0..12).collect::<Vec<_>>()).prop_shuffle()
+    }
+
     proptest! {
         #[test]
         fn trees_are_filled_from_the_latest_rows(
-            seen in prop::collection::vec((0u32..6, prop::option::of(Just(()).prop_perturb(|(), mut random| {
-                let mut row: Vec<TokenId> = (0..12).collect();
-                for at in 0..row.len() {
-                    row.swap(at, (random.next_u32() % 12) as usize);
-                }
-                row
-            }))), 0..20),
+            rows in prop::collection::vec((0u32..6, prop::option::of(row())), 0..20),
             root in 0u32..6,
         ) {
             let mut drafter = TokenRecycling::new(RecyclingParams::default());
             let mut latest: HashMap<TokenId, Vec<TokenId>> = HashMap::new();
-            for (token, row) in seen {
+            for (token, row) in rows {
                 let tree = DraftTree::new(token, TreeLimits::nodes(1));
                 let rows = Rows(vec![row.clone()]);
                 drafter.observe(&Verified { tree: &tree, path: &[], next: None, rows: &rows });
                 latest.extend(row.map(|row| (token, row)));
             }
-            // Every path of ranks on its own.
+            // Follow each path of ranks separately.
             let shape = shape(80);
             let mut expected = BTreeSet::new();
             for number in 0..shape.len() {

@@ -8,9 +8,9 @@ use crate::tree::{DraftTree, ROOT, Source};
 /// The published parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReferenceParams {
-    /// Longest n-gram that is a key of the pool.
+    /// Longest n-gram that is looked up.
     pub max_ngram_size: usize,
-    /// Most tokens a continuation holds.
+    /// Most tokens of a continuation.
     pub num_pred_tokens: usize,
 }
 
@@ -23,21 +23,26 @@ impl Default for ReferenceParams {
     }
 }
 
-/// Method `logitspec-reference`: the draft of arXiv 2507.01449, node for node.
+/// Method `logitspec-reference`: the draft tree of arXiv 2507.01449, node for node.
 ///
-/// The root's own continuation becomes a first chain. Then each runner-up of the last logits, in
-/// order, starts a chain of its own, continued from the pool: 4 tokens for the best 8, 3 for the
-/// next 24, the bare token beyond. Chains are taken until the tree is full; equal prefixes are
-/// *not* merged.
+/// The first chain is the continuation of the root. Then each runner-up of the last logits starts a
+/// chain, in order, and the pool continues it. Chains are added until the tree is full. Equal
+/// prefixes are *not* merged.
+///
+/// | runner-up | most tokens in its chain |
+/// |---|---|
+/// | 1 to 8 | 4 |
+/// | 9 to 32 | 3 |
+/// | 33 and later | 1 |
 #[derive(Clone, Debug)]
 pub struct ReferenceLogitSpec {
     pool: NgramPool,
-    /// The last `max_ngram_size` tokens of text + root + candidate.
+    /// The last tokens of the text, the root and the candidate.
     tail: Vec<TokenId>,
     chain: Vec<TokenId>,
 }
 
-/// Longest chain of the runner-up of this rank (the root has rank 0), its own token counted.
+/// Most tokens in the chain of the runner-up of this rank, itself included. The root has rank 0.
 pub(crate) fn chain_len(rank: usize) -> usize {
     match rank {
         0..=8 => 4,

@@ -1,4 +1,4 @@
-//! Files as memory.
+//! Memory-mapped files.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-/// A file that is read where it lies, page by page as it is needed.
+/// A read-only memory map of a file. The system reads pages when they are needed.
 #[derive(Debug)]
 pub struct MappedFile(Mmap);
 
@@ -15,14 +15,14 @@ impl MappedFile {
     /// Maps a file.
     ///
     /// # Errors
-    /// A file that cannot be opened or mapped.
+    /// If the file cannot be opened or mapped.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        // SAFETY: The map is read-only and lives as long as this value. Nobody who keeps to this
-        // crate changes the bytes beneath it: token files are only ever replaced whole, by a rename
-        // that leaves the mapped file as it was. Whoever writes into a mapped file by other means
-        // can change what is read from it, and if they cut it short, reading it ends the process;
-        // every read is of plain bytes, checked against bounds, so no state of them breaks a type.
+        // SAFETY: The map is read-only and lives as long as this value. This crate never changes a
+        // mapped file: it replaces token files by a rename, which leaves the mapped file as it is.
+        // Another program may still write to the file. Then reads give other bytes, and after a
+        // truncation they end the process. All reads are of plain bytes and check bounds, so no
+        // content breaks a type.
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self(map))
     }

@@ -1,11 +1,12 @@
-//! All substrings of some texts, with how often each occurs.
+//! A suffix automaton with counts.
 
 use rustc_hash::FxHashMap;
 
 use crate::TokenId;
 
-/// A state of a [`SuffixAutomaton`]: substrings that end at the same places, each a suffix of the
-/// longest.
+/// A state of a [`SuffixAutomaton`]: all substrings that end at the same positions. Each is a
+/// suffix
+/// of the longest.
 pub type StateId = u32;
 
 /// The state of the empty string.
@@ -18,13 +19,13 @@ const NONE: u32 = u32::MAX;
 struct State {
     /// Length of the longest string.
     len: u32,
-    /// The state of the longest suffix that occurs in more places.
+    /// Suffix link: the state of the longest suffix that occurs at more positions.
     link: StateId,
-    /// How often the strings occur.
+    /// Number of occurrences.
     count: u32,
-    /// The newest edge of a list of all.
+    /// Head of the list of outgoing edges, newest first.
     edges: u32,
-    /// The edge that was taken most often.
+    /// The edge to the most frequent next token.
     best: u32,
 }
 
@@ -32,18 +33,20 @@ struct State {
 struct Edge {
     token: TokenId,
     to: StateId,
+    /// The next edge of the state's list.
     next: u32,
 }
 
 /// The suffix automaton of one or more texts, with counts, grown token by token.
 ///
-/// It answers what a suffix tree answers (how often does this string occur, and how often does each
-/// token follow it?) with a state for each class of strings that end at the same places: at most
-/// two for a token.
+/// It answers the questions of a suffix tree: how often does this string occur, and how often does
+/// each token follow it? It has at most two states for each token.
 ///
-/// Appending costs a step for each state among the suffixes of the text, which is the number of
-/// times that repetitions nest: as many as the longest repeated suffix has tokens at most, and one
-/// token said over and over has them all. [`with_max_depth`](Self::with_max_depth) bounds that.
+/// [`append`](Self::append) takes one step for each state on the chain of suffix links. The chain
+/// is
+/// at most as long as the longest repeated suffix. A text that repeats one token is the worst case.
+/// [`with_max_depth`](Self::with_max_depth) bounds the chain. Lookups take one hash look-up a
+/// token.
 ///
 /// ```
 /// use logitspec::pool::{START, SuffixAutomaton};
@@ -60,10 +63,10 @@ pub struct SuffixAutomaton {
     states: Vec<State>,
     edges: Vec<Edge>,
     by_token: FxHashMap<(StateId, TokenId), u32>,
-    /// The whole of the text that is being appended to.
+    /// The state of the current text.
     last: StateId,
     tokens: usize,
-    /// Longer strings need not be counted.
+    /// Length of the longest strings that are counted exactly.
     max_depth: usize,
 }
 
@@ -87,9 +90,8 @@ impl Default for SuffixAutomaton {
 }
 
 impl SuffixAutomaton {
-    /// An automaton that counts strings of at most `max_depth` (at least 1) tokens; of longer ones
-    /// it may say that they occur less often than they do, or not at all. Appending then costs at
-    /// most `max_depth` steps.
+    /// An automaton that counts strings of up to `max_depth` tokens (at least 1) exactly. Counts of
+    /// longer strings may be too low. Appending a token takes at most `max_depth` steps.
     pub fn with_max_depth(max_depth: usize) -> Self {
         Self {
             max_depth: max_depth.max(1),
@@ -107,7 +109,7 @@ impl SuffixAutomaton {
         self.tokens == 0
     }
 
-    /// Forgets everything.
+    /// Removes everything.
     pub fn clear(&mut self) {
         self.states.truncate(1);
         self.states[0].edges = NONE;
@@ -118,38 +120,37 @@ impl SuffixAutomaton {
         self.tokens = 0;
     }
 
-    /// What is appended from now on is another text.
+    /// Starts another text: no substring spans two texts.
     pub fn begin_text(&mut self) {
         self.last = START;
     }
 
-    /// Adds tokens to the end of the text.
+    /// Adds tokens to the end of the current text.
     pub fn append(&mut self, tokens: &[TokenId]) {
         tokens.iter().for_each(|&token| self.push(token));
     }
 
-    /// The state of all of the text that is being appended to, or of as much of its end as is
-    /// counted.
-    pub fn text(&self) -> StateId {
+    /// The state of the current text, or of its last tokens if it is longer than `max_depth`.
+    pub fn last(&self) -> StateId {
         self.last
     }
 
     /// Length of the longest string of a state.
-    pub fn longest(&self, state: StateId) -> usize {
+    pub fn max_len(&self, state: StateId) -> usize {
         self.states[state as usize].len as usize
     }
 
-    /// The state of the longest suffix of a state's strings that is not one of them.
+    /// The suffix link of a state: the longest suffix that occurs at more positions.
     pub fn link(&self, state: StateId) -> StateId {
         self.states[state as usize].link
     }
 
-    /// How often the strings of a state occur. Of no meaning for [`START`].
+    /// Number of occurrences of a state's strings. Meaningless for [`START`].
     pub fn count(&self, state: StateId) -> u32 {
         self.states[state as usize].count
     }
 
-    /// The state of a state's strings with `token` behind them, if they occur.
+    /// The state after appending `token`, if that string occurs.
     pub fn next(&self, state: StateId, token: TokenId) -> Option<StateId> {
         let edge = *self.by_token.get(&(state, token))?;
         Some(self.edges[edge as usize].to)
@@ -162,14 +163,14 @@ impl SuffixAutomaton {
             .try_fold(state, |state, &token| self.next(state, token))
     }
 
-    /// The token that followed a state's strings most often, and where it leads; of equals, the
-    /// first to have followed so often.
+    /// The most frequent next token and the state after it. Among equals, the first one to reach
+    /// that count.
     pub fn most_frequent(&self, state: StateId) -> Option<(TokenId, StateId)> {
         let edge = self.edges.get(self.states[state as usize].best as usize)?;
         Some((edge.token, edge.to))
     }
 
-    /// All tokens that followed a state's strings, the newest first, and where they lead.
+    /// All next tokens, newest first, and the states after them.
     pub fn followers(&self, state: StateId) -> impl Iterator<Item = (TokenId, StateId)> + '_ {
         let edge = |at: u32| self.edges.get(at as usize);
         std::iter::successors(edge(self.states[state as usize].edges), move |it| {
@@ -178,14 +179,15 @@ impl SuffixAutomaton {
         .map(|edge| (edge.token, edge.to))
     }
 
-    /// The state of the longest suffix of a string, of length `len` in `state`, with `token` behind
-    /// it that occurs, and its length.
+    /// Appends `token` to a string, given by its state and length. Returns the longest suffix of
+    /// the
+    /// result that occurs.
     pub fn advance(
         &self,
         (mut state, mut len): (StateId, usize),
         token: TokenId,
     ) -> (StateId, usize) {
-        (state, len) = self.settle((state, len));
+        (state, len) = self.suffix((state, len));
         loop {
             if let Some(next) = self.next(state, token) {
                 return (next, len + 1);
@@ -194,14 +196,15 @@ impl SuffixAutomaton {
                 return (START, 0);
             }
             state = self.link(state);
-            len = self.longest(state);
+            len = self.max_len(state);
         }
     }
 
-    /// The state that a string of length `len` is in now, which was in `state` before the texts
-    /// grew.
-    pub fn settle(&self, (mut state, len): (StateId, usize)) -> (StateId, usize) {
-        while state != START && self.longest(self.link(state)) >= len {
+    /// The state of the last `len` tokens of a state's strings.
+    ///
+    /// Appending can split states. Call this to bring a stored state up to date.
+    pub fn suffix(&self, (mut state, len): (StateId, usize)) -> (StateId, usize) {
+        while state != START && self.max_len(self.link(state)) >= len {
             state = self.link(state);
         }
         (state, len)
@@ -209,15 +212,15 @@ impl SuffixAutomaton {
 
     fn push(&mut self, token: TokenId) {
         self.tokens += 1;
-        // What is counted ends with the token, and begins no further back than in this state.
-        let (before, _) = self.settle((self.last, self.max_depth - 1));
-        self.last = self.extended(before, token);
+        // With the new token this is at most `max_depth` tokens long.
+        let (before, _) = self.suffix((self.last, self.max_depth - 1));
+        self.last = self.extend(before, token);
         let mut state = self.last;
         while state != START {
             self.states[state as usize].count += 1;
             state = self.link(state);
         }
-        // Every suffix of the text was followed by the token once more.
+        // Every suffix of the text now has one more occurrence of the token after it.
         let mut state = before;
         loop {
             let edge = self.by_token[&(state, token)];
@@ -233,14 +236,14 @@ impl SuffixAutomaton {
         }
     }
 
-    /// The state of the text in `last` with `token` behind it.
-    fn extended(&mut self, last: StateId, token: TokenId) -> StateId {
+    /// The state of the strings of `last` with `token` appended. Adds it if it does not exist.
+    fn extend(&mut self, last: StateId, token: TokenId) -> StateId {
         let len = self.states[last as usize].len + 1;
         if let Some(there) = self.next(last, token) {
-            // Another text had it.
+            // The string occurs in an earlier text.
             return self.split(last, token, there);
         }
-        let new = self.state(len);
+        let new = self.add_state(len);
         let mut state = last;
         loop {
             if let Some(there) = self.next(state, token) {
@@ -256,20 +259,20 @@ impl SuffixAutomaton {
         }
     }
 
-    /// The state whose longest string is that of `state` with `token` behind it, made out of
-    /// `there` if need be.
+    /// The state whose longest string is that of `state` with `token` appended. `there` contains
+    /// the string; if it also contains longer ones, the shorter ones move to a clone.
     fn split(&mut self, state: StateId, token: TokenId, there: StateId) -> StateId {
         let len = self.states[state as usize].len + 1;
         let whole = self.states[there as usize];
         if whole.len == len {
             return there;
         }
-        let short = self.state(len);
+        let short = self.add_state(len);
         self.states[short as usize].link = whole.link;
         self.states[short as usize].count = whole.count;
         let followers: Vec<_> = self.followers(there).collect();
         let best = self.edges.get(whole.best as usize).map(|edge| edge.token);
-        // Oldest first, so that the copy's list has the same order.
+        // Oldest first, so that the clone's list has the same order.
         for (token, to) in followers.into_iter().rev() {
             let edge = self.add_edge(short, token, to);
             if best == Some(token) {
@@ -291,7 +294,7 @@ impl SuffixAutomaton {
         short
     }
 
-    fn state(&mut self, len: u32) -> StateId {
+    fn add_state(&mut self, len: u32) -> StateId {
         self.states.push(State {
             len,
             link: START,
@@ -321,106 +324,4 @@ fn id(index: usize) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Every substring of every text, counted one by one.
-    fn occurrences(texts: &[Vec<TokenId>], string: &[TokenId]) -> usize {
-        let windows = texts.iter().flat_map(|text| text.windows(string.len()));
-        windows.filter(|window| *window == string).count()
-    }
-
-    fn automaton(texts: &[Vec<TokenId>], max_depth: usize) -> SuffixAutomaton {
-        let mut automaton = SuffixAutomaton::with_max_depth(max_depth);
-        for text in texts {
-            automaton.begin_text();
-            automaton.append(text);
-        }
-        automaton
-    }
-
-    fn texts() -> impl Strategy<Value = Vec<Vec<TokenId>>> {
-        prop::collection::vec(prop::collection::vec(0u32..4, 0..40), 1..5)
-    }
-
-    fn max_depth() -> impl Strategy<Value = usize> {
-        prop_oneof![3usize..9, Just(usize::MAX)]
-    }
-
-    #[test]
-    fn one_token_said_over_and_over_costs_no_more_each_time() {
-        // Without a bound these are 5e9 steps and 100,000 states.
-        let mut automaton = SuffixAutomaton::with_max_depth(64);
-        automaton.append(&[7; 100_000]);
-        assert!(automaton.states.len() <= 66, "{}", automaton.states.len());
-        let state = automaton.walk(START, &[7; 64]).unwrap();
-        assert_eq!(automaton.count(state), 100_000 - 63);
-    }
-
-    proptest! {
-        #[test]
-        fn counts_are_those_of_counting(texts in texts(), strings in texts(), max_depth in max_depth()) {
-            let automaton = automaton(&texts, max_depth);
-            let own = texts.iter().flat_map(|text| text.windows(3)).map(<[TokenId]>::to_vec);
-            let counted = |it: &Vec<TokenId>| (1..=max_depth).contains(&it.len());
-            for string in strings.iter().cloned().chain(own).filter(counted) {
-                let state = automaton.walk(START, &string);
-                let counted = state.map_or(0, |state| automaton.count(state) as usize);
-                prop_assert_eq!(counted, occurrences(&texts, &string), "{:?}", string);
-            }
-        }
-
-        #[test]
-        fn followers_are_all_there_and_the_best_is_the_first_of_the_most_frequent(texts in texts(), max_depth in max_depth()) {
-            let automaton = automaton(&texts, max_depth.max(4));
-            for string in texts.iter().flat_map(|text| (1..4).flat_map(|len| text.windows(len))) {
-                let state = automaton.walk(START, string).unwrap();
-                let mut expected: Vec<(usize, usize, TokenId)> = Vec::new();
-                for token in 0..4 {
-                    let mut long = string.to_vec();
-                    long.push(token);
-                    let count = occurrences(&texts, &long);
-                    // Number of tokens before the last occurrence, over all texts.
-                    let mut before = 0;
-                    let mut last = 0;
-                    for text in &texts {
-                        for (at, window) in text.windows(long.len()).enumerate() {
-                            if window == long {
-                                last = before + at;
-                            }
-                        }
-                        before += text.len();
-                    }
-                    if count > 0 {
-                        expected.push((count, last, token));
-                    }
-                }
-                let mut tokens: Vec<_> = automaton.followers(state).map(|it| it.0).collect();
-                tokens.sort_unstable();
-                let all: Vec<_> = expected.iter().map(|it| it.2).collect();
-                prop_assert_eq!(tokens, all);
-                let best = automaton.most_frequent(state).map(|it| it.0);
-                let first = expected.iter().max_by_key(|it| (it.0, std::cmp::Reverse(it.1)));
-                prop_assert_eq!(best, first.map(|it| it.2));
-            }
-        }
-
-        #[test]
-        fn the_longest_known_suffix_is_followed(texts in texts(), heard in prop::collection::vec(0u32..5, 0..60)) {
-            let mut automaton = SuffixAutomaton::default();
-            let mut at = (START, 0);
-            // Half of the time the texts grow while something is heard.
-            let mut growing = texts.iter().flatten();
-            for (number, &token) in heard.iter().enumerate() {
-                if let (true, Some(&new)) = (number % 2 == 0, growing.next()) {
-                    automaton.append(&[new]);
-                }
-                at = automaton.advance(at, token);
-                let suffix = &heard[number + 1 - at.1..=number];
-                let at = automaton.settle(at);
-                prop_assert_eq!(automaton.walk(START, suffix), Some(at.0));
-            }
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
-//! Earlier requests, kept between runs.
+//! The file format of a [`SharedPool`].
 //!
-//! After the [header](crate::store) come the lengths of the documents (32 bits each), then all
-//! their tokens.
+//! The [header](crate::store) is followed by the lengths of all documents, then by all their
+//! tokens,
+//! 32 bits each.
 
 use std::fs;
 use std::io::{self, Write};
@@ -15,8 +16,9 @@ use crate::store::{
 };
 
 impl SharedPool {
-    /// Writes all documents to a file; one that is there is replaced, in one step. A new
-    /// file can be read by its owner only: it holds what was asked and answered.
+    /// Writes all documents to a file. An existing file is replaced atomically.
+    ///
+    /// Only the owner can read a new file, because it holds prompts and answers.
     ///
     /// # Errors
     /// [`TokenFileError::Unwritable`].
@@ -26,8 +28,7 @@ impl SharedPool {
             .map_err(|error| unwritable(path, error))
     }
 
-    /// Whether [`save`](Self::save) could write there, as far as that can be known before. Leaves
-    /// nothing behind.
+    /// Checks that [`save`](Self::save) can write to this folder. Leaves nothing behind.
     ///
     /// # Errors
     /// [`TokenFileError::Unwritable`].
@@ -35,16 +36,16 @@ impl SharedPool {
         check_writable(path).map_err(|error| unwritable(path, error))
     }
 
-    /// What [`save`](Self::save) writes.
+    /// The bytes that [`save`](Self::save) writes.
     pub fn encode(&self, vocabulary: &VocabFingerprint) -> Vec<u8> {
         encode(&self.documents(), vocabulary)
     }
 
-    /// A pool with the documents of a file; if they are more than `max_tokens`, the newest of them.
-    /// A file that does not exist is an empty pool.
+    /// Reads a pool from a file. If the file holds more than `max_tokens` tokens, only the newest
+    /// documents are kept. If the file does not exist, the pool is empty.
     ///
     /// # Errors
-    /// A file that cannot be read, or that [`save`](Self::save) did not write for this vocabulary.
+    /// If the file cannot be read, is damaged, or was written for another vocabulary.
     pub fn load(
         path: &Path,
         vocabulary: &VocabFingerprint,
@@ -67,10 +68,10 @@ impl SharedPool {
         Self::decode(&file, path, vocabulary, max_tokens)
     }
 
-    /// [`load`](Self::load) of a file that is in memory; `path` is for messages.
+    /// Like [`load`](Self::load), for a file in memory. `path` is used in messages only.
     ///
     /// # Errors
-    /// As `load`.
+    /// Like `load`.
     pub fn decode(
         file: &[u8],
         path: &Path,
@@ -84,28 +85,23 @@ impl SharedPool {
             reason,
         };
         let body = &file[HEADER_BYTES..];
-        let words = body.len() as u64 / 4;
+        let count = body.len() as u64 / 4;
         if !body.len().is_multiple_of(4)
-            || header.documents.checked_add(header.tokens) != Some(words)
+            || header.documents.checked_add(header.tokens) != Some(count)
         {
             return Err(damaged("its length is not what its header says"));
         }
         let (lengths, tokens) = body.split_at(4 * header.documents as usize);
-        let all_words = |bytes: &[u8]| -> Vec<u32> {
-            (0..bytes.len() / 4)
-                .filter_map(|index| word(bytes, index))
-                .collect()
-        };
-        let lengths = all_words(lengths);
+        let lengths = words(lengths);
         if lengths.iter().map(|&len| u64::from(len)).sum::<u64>() != header.tokens {
             return Err(damaged("its documents are not as long as its header says"));
         }
-        let tokens = all_words(tokens);
+        let tokens = words(tokens);
         if tokens
             .iter()
             .any(|&token| token as usize >= vocabulary.n_vocab())
         {
-            return Err(damaged("it has tokens that the vocabulary has not"));
+            return Err(damaged("it has tokens that are not in the vocabulary"));
         }
         let pool = Self::new(max_tokens);
         let mut rest: &[TokenId] = &tokens;
@@ -116,6 +112,13 @@ impl SharedPool {
         }
         Ok(pool)
     }
+}
+
+/// The 32-bit numbers of `bytes`.
+fn words(bytes: &[u8]) -> Vec<u32> {
+    (0..bytes.len() / 4)
+        .filter_map(|index| word(bytes, index))
+        .collect()
 }
 
 fn encode(documents: &[Vec<TokenId>], vocabulary: &VocabFingerprint) -> Vec<u8> {

@@ -1,24 +1,26 @@
-//! The indexed suffix pool, for long texts of one owner.
+//! An indexed pool for long texts.
 
 use crate::TokenId;
 use crate::pool::ring::{Ring, Writer};
 use crate::pool::{Retrieve, SuffixMatch};
 
-/// Token text with an index, for texts too long to scan at every step.
+/// A text with a hash index, for texts that are too long to scan at every step.
 ///
-/// Finds what [`SuffixPool`](crate::pool::SuffixPool) finds, newest places first, but compares at
-/// most 64 places for each of seven context lengths (1, 2, 3, 4, 8, 16 and 32 tokens). So the
-/// result is exact wherever at most 64 places share the tail's last token; where more do, places
-/// that match long are still found by their longer context, however old they are, and what may be
-/// missed are old places among many similar ones.
+/// The text consists of documents. Neither a match nor a continuation crosses the end of a
+/// document.
+/// Beyond `max_tokens`, the oldest documents are evicted whole. A longer document loses its start.
 ///
-/// Appending costs seven table entries a token, whatever the text's length (amortised: the table
-/// doubles, up to `max_tokens`); a lookup costs at most 7 × 64 comparisons of at most `max_len`
-/// tokens. A token takes about 60 bytes, up to twice that right after a doubling.
+/// # Result
+/// The index has seven context lengths: 1, 2, 3, 4, 8, 16 and 32 tokens. A lookup compares the 64
+/// newest candidates for each. The matches are those of [`SuffixPool`](crate::pool::SuffixPool) if
+/// at most 64 positions share the last token. Otherwise old matches may be missing; a long match is
+/// still found through its longer context.
 ///
-/// The text consists of documents, which neither matches nor continuations leave. When `max_tokens`
-/// are held, the oldest documents are forgotten whole; a document longer than that is forgotten
-/// from its start.
+/// # Cost
+/// Appending a token writes seven table entries, whatever the length of the text (amortized: the
+/// table doubles as it fills). A lookup makes at most 7 × 64 comparisons of at most `max_len`
+/// tokens.
+/// A token takes about 60 bytes, or up to twice that right after the table doubled.
 ///
 /// ```
 /// use logitspec::pool::{IndexedPool, Retrieve, SuffixMatch};
@@ -33,7 +35,7 @@ use crate::pool::{Retrieve, SuffixMatch};
 pub struct IndexedPool {
     ring: Ring,
     writer: Writer,
-    /// Position in the ring of the text's first token.
+    /// Position of the text's first token in the ring.
     base: u64,
 }
 
@@ -64,7 +66,7 @@ impl IndexedPool {
         self.writer.documents()
     }
 
-    /// Forgets everything; positions begin at 0 again, and the memory stays for the next text.
+    /// Removes everything and keeps the memory. Positions start at 0 again.
     pub fn clear(&mut self) {
         self.writer.clear(&self.ring);
         self.base = self.ring.range().1;
@@ -82,7 +84,7 @@ impl IndexedPool {
         }
     }
 
-    /// What is appended from here on is another document.
+    /// Ends the open document. The next token starts another one.
     pub fn end_document(&mut self) {
         self.writer.end_document();
     }
@@ -100,8 +102,8 @@ impl Retrieve for IndexedPool {
             .matches_into(tail, max_len, limit, self.base, found);
     }
 
-    fn continuation_into(&self, place: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
-        let next = self.base + place.next as u64;
+    fn continuation_into(&self, from: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
+        let next = self.base + from.next as u64;
         self.ring.continuation_into(next, max, out);
     }
 }

@@ -1,18 +1,19 @@
-//! What followed these tokens before? Several answers.
+//! Pools: token texts that find earlier occurrences of the last tokens.
 //!
-//! Text repeats itself: an answer quotes its question, code reuses its names. A *pool* holds the
-//! tokens of a request (prompt and answer so far) and finds earlier places where the last few
-//! tokens stood, to copy what followed there as a draft.
+//! Text repeats itself: an answer quotes its question, and code reuses its names. A pool holds the
+//! tokens of a request, the prompt and the answer so far. It finds where the last few tokens
+//! occurred before. A drafter copies what followed there.
 //!
-//! - [`NgramPool`] is the pool that LogitSpec's authors published: a map from n-grams of bounded
-//!   length to one continuation each. It is kept exact, for comparison.
-//! - [`RequestPool`] is this project's own: no bound on the match, several continuations. It scans
-//!   short texts ([`SuffixPool`]) and indexes long ones ([`IndexedPool`]).
-//! - [`SharedPool`] remembers earlier requests, for all sessions of a process at once.
-//! - [`SuffixAutomaton`] counts all substrings; the rival method `suffix` drafts from it.
+//! | pool | holds | finds |
+//! |---|---|---|
+//! | [`RequestPool`] | one request | suffix matches of any length, several continuations |
+//! | [`SuffixPool`] | a short text | the same, by scanning |
+//! | [`IndexedPool`] | a long text | the same, by a hash index |
+//! | [`SharedPool`] | earlier requests, for all sessions | the same, by a hash index |
+//! | [`NgramPool`] | one request | n-grams of bounded length, one continuation each, as published |
+//! | [`SuffixAutomaton`] | one or more texts | counts of all substrings, for the method `suffix` |
 //!
-//! All but the first and the last find places the same way, and a drafter searches any of them
-//! through [`Retrieve`].
+//! The first four implement [`Retrieve`], so a drafter can search any of them.
 
 mod automaton;
 mod file;

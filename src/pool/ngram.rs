@@ -1,25 +1,27 @@
-//! The published n-gram pool.
+//! The n-gram pool of the LogitSpec paper.
 
 use rustc_hash::FxHashMap;
 
 use crate::TokenId;
 
-/// Where a stored continuation lies in the text.
+/// A continuation: a range of the text.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     start: usize,
     len: usize,
 }
 
-/// One map per key length: n-gram → the run of tokens that followed it.
+/// A map from n-grams to the tokens that followed them, as in arXiv 2507.01449 and its public code.
 ///
-/// Source: arXiv 2507.01449 and its public code. Keys are all n-grams of 1 to `max_ngram_size`
-/// tokens; a value is the run of 1 to `num_pred_tokens` tokens after the key. A later value
-/// replaces an earlier one when it is at least as long, so among full-length runs the latest wins,
-/// and near the end of the text an older, longer run stays.
+/// Keys are all n-grams of 1 to `max_ngram_size` tokens. A value holds the 1 to `num_pred_tokens`
+/// tokens after the key. A later value replaces an earlier one if it is at least as long. So the
+/// latest full-length value wins, and near the end of the text an older, longer value stays.
 ///
-/// Building costs `O(text × max_ngram_size)` map insertions, an update `O(num_pred_tokens ×
-/// max_ngram_size)` whatever the text's length, a lookup at most `max_ngram_size` map reads.
+/// | operation | cost |
+/// |---|---|
+/// | [`build`](Self::build) | `O(text × max_ngram_size)` map insertions |
+/// | [`update`](Self::update) | `O(num_pred_tokens × max_ngram_size)` map insertions |
+/// | [`lookup`](Self::lookup) | at most `max_ngram_size` map reads |
 ///
 /// ```
 /// use logitspec::pool::NgramPool;
@@ -31,7 +33,7 @@ struct Span {
 #[derive(Clone, Debug)]
 pub struct NgramPool {
     num_pred_tokens: usize,
-    /// `maps[l - 1]` has the keys of length `l`.
+    /// `maps[n - 1]` holds the keys of `n` tokens.
     maps: Vec<FxHashMap<Box<[TokenId]>, Span>>,
     text: Vec<TokenId>,
 }
@@ -40,7 +42,7 @@ impl NgramPool {
     /// An empty pool with keys of 1 to `max_ngram_size` tokens and values of at most
     /// `num_pred_tokens`.
     ///
-    /// Either may be 0: such a pool never finds anything.
+    /// Either may be 0. The pool then never finds anything.
     pub fn new(max_ngram_size: usize, num_pred_tokens: usize) -> Self {
         Self {
             num_pred_tokens,
@@ -49,7 +51,7 @@ impl NgramPool {
         }
     }
 
-    /// The longest n-gram that is a key.
+    /// Length of the longest keys.
     pub fn max_ngram_size(&self) -> usize {
         self.maps.len()
     }
@@ -59,7 +61,7 @@ impl NgramPool {
         &self.text
     }
 
-    /// Forgets everything and indexes every position of `text`.
+    /// Replaces the text and indexes all of it.
     pub fn build(&mut self, text: &[TokenId]) {
         self.maps.iter_mut().for_each(FxHashMap::clear);
         self.text.clear();
@@ -67,14 +69,15 @@ impl NgramPool {
         self.index_from(0);
     }
 
-    /// Appends `tokens` and indexes again the positions whose continuation may have grown: the last
-    /// `2 × num_pred_tokens`, as the published code does.
+    /// Appends `tokens`. Like the published code, it indexes the last `2 × num_pred_tokens`
+    /// positions
+    /// again, because their continuations may have grown.
     pub fn update(&mut self, tokens: &[TokenId]) {
         self.text.extend_from_slice(tokens);
         self.index_from(self.text.len().saturating_sub(2 * self.num_pred_tokens));
     }
 
-    /// The continuation of the longest key among the suffixes of `tail`, if any is a key.
+    /// The continuation of the longest suffix of `tail` that is a key.
     pub fn lookup(&self, tail: &[TokenId]) -> Option<&[TokenId]> {
         (1..=self.maps.len().min(tail.len()))
             .rev()
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn longer_keys_are_preferred_and_the_last_token_alone_has_no_continuation() {
+    fn the_longest_key_wins_and_the_last_token_has_no_continuation() {
         let mut pool = NgramPool::new(2, 4);
         pool.build(&[1, 2, 9, 3, 2, 8]);
         assert_eq!(pool.lookup(&[1, 2]), Some(&[9, 3, 2, 8][..]));

@@ -3,15 +3,15 @@
 use crate::TokenId;
 use crate::pool::{IndexedPool, Retrieve, SuffixMatch, SuffixPool};
 
-/// Texts up to this many tokens are scanned, longer ones indexed; measured by `cargo bench --bench
-/// pool`, see "Scan or index" in `docs/decisions.md`.
+/// Texts of up to this many tokens are scanned, longer ones are indexed. Measured with `cargo bench
+/// --bench pool`; see "Scan or index" in `docs/decisions/`.
 const LONGEST_SCAN: usize = 512;
 
-/// The text of one request: prompt and answer so far.
+/// The text of one request: the prompt and the answer so far.
 ///
-/// Short texts are searched by [`SuffixPool`], at memory speed; beyond 512 tokens an
-/// [`IndexedPool`] takes over, whose lookups cost the same whatever the text's length. Nothing is
-/// forgotten until [`clear`](Self::clear): the model's context bounds a request.
+/// Up to 512 tokens it is a [`SuffixPool`], which scans the text. Beyond that it is an
+/// [`IndexedPool`], whose lookups cost the same at any length. Nothing is evicted, because the
+/// model's context bounds a request.
 ///
 /// ```
 /// use logitspec::pool::{RequestPool, Retrieve, SuffixMatch};
@@ -24,9 +24,9 @@ const LONGEST_SCAN: usize = 512;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct RequestPool {
-    /// The text while it is short, empty afterwards.
+    /// The text while it is short; empty afterwards.
     scanned: SuffixPool,
-    /// The text once it is long. The memory stays for the next text.
+    /// The text once it is long. Kept for the next text.
     indexed: Option<IndexedPool>,
     len: usize,
 }
@@ -42,7 +42,7 @@ impl RequestPool {
         self.len == 0
     }
 
-    /// Forgets everything; the memory stays for the next text.
+    /// Removes everything and keeps the memory.
     pub fn clear(&mut self) {
         self.scanned.clear();
         self.len = 0;
@@ -67,7 +67,7 @@ impl RequestPool {
         indexed.append(tokens);
     }
 
-    fn searched(&self) -> &dyn Retrieve {
+    fn active(&self) -> &dyn Retrieve {
         match &self.indexed {
             Some(indexed) if self.len > LONGEST_SCAN => indexed,
             _ => &self.scanned,
@@ -83,11 +83,11 @@ impl Retrieve for RequestPool {
         limit: usize,
         found: &mut Vec<SuffixMatch>,
     ) {
-        self.searched().matches_into(tail, max_len, limit, found);
+        self.active().matches_into(tail, max_len, limit, found);
     }
 
-    fn continuation_into(&self, place: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
-        self.searched().continuation_into(place, max, out);
+    fn continuation_into(&self, from: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
+        self.active().continuation_into(from, max, out);
     }
 }
 
@@ -96,26 +96,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_that_outgrows_the_scan_is_searched_as_before() {
+    fn the_index_finds_what_the_scan_finds() {
         let text: Vec<TokenId> = (0..3 * LONGEST_SCAN as TokenId)
             .map(|n| n * n % 701)
             .collect();
         let mut pool = RequestPool::default();
         let mut found = Vec::new();
         for round in 1..4 {
-            let mut twin = SuffixPool::default();
+            let mut scan = SuffixPool::default();
             for piece in text.chunks(97 * round) {
                 pool.append(piece);
-                twin.append(piece);
-                assert_eq!(pool.len(), twin.len());
-                for end in (1..twin.len()).step_by(31) {
+                scan.append(piece);
+                assert_eq!(pool.len(), scan.len());
+                for end in (1..scan.len()).step_by(31) {
                     let tail = &text[end.saturating_sub(40)..end];
                     pool.matches_into(tail, 32, 8, &mut found);
-                    assert_eq!(found, twin.matches(tail, 32, 8));
-                    for &place in &found {
+                    assert_eq!(found, scan.matches(tail, 32, 8));
+                    for &from in &found {
                         let mut out = Vec::new();
-                        pool.continuation_into(place, 9, &mut out);
-                        assert!(twin.continuation(place.next, 9).eq(out));
+                        pool.continuation_into(from, 9, &mut out);
+                        assert!(scan.continuation(from.next, 9).eq(out));
                     }
                 }
             }

@@ -1,28 +1,28 @@
-//! What everything that finds earlier places has in common.
+//! The trait of everything that finds suffix matches.
 
 use std::sync::Arc;
 
 use crate::TokenId;
 
-/// An earlier place where the last tokens of a text stood before.
+/// An earlier occurrence of the last tokens of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SuffixMatch {
-    /// How many tokens agree, counted back from the end of the tail.
+    /// Number of tokens that match, counted back from the end of the tail.
     pub len: usize,
-    /// The token that followed, as a position in the text that was searched: tokens are counted
-    /// from the first that was ever appended, so a position keeps its meaning when older text is
-    /// forgotten.
+    /// Position of the next token in the searched text. Positions count from the first token that
+    /// was ever appended, so they stay valid when older text is evicted.
     pub next: usize,
 }
 
-/// A text of tokens that finds where a tail stood before.
+/// A token text that finds earlier occurrences of the last tokens (the tail) of another text.
 ///
-/// The text may be one request, all earlier requests, or a corpus. Borders between documents are
-/// never crossed: neither a match nor a continuation runs from one into another.
+/// The text may be one request, all earlier requests, or a corpus. Neither a match nor a
+/// continuation crosses the end of a document.
 pub trait Retrieve {
-    /// Places where a suffix of `tail` stood before and something followed: longest match first,
-    /// newest first among equals, at most `limit`. Matches longer than `max_len` count as
-    /// `max_len`. `found` is cleared first.
+    /// Finds positions where a suffix of `tail` occurs and another token follows.
+    ///
+    /// The longest match comes first, and among equals the newest. Returns at most `limit` matches.
+    /// Matches longer than `max_len` count as `max_len`. `found` is cleared first.
     fn matches_into(
         &self,
         tail: &[TokenId],
@@ -31,11 +31,11 @@ pub trait Retrieve {
         found: &mut Vec<SuffixMatch>,
     );
 
-    /// Appends the up to `max` tokens that follow at `place.next` to `out`, fewer where the
-    /// document ends.
+    /// Appends up to `max` tokens from position `from.next` on to `out`. Stops at the end of the
+    /// document.
     ///
-    /// A place that was forgotten since it was found has no continuation.
-    fn continuation_into(&self, place: SuffixMatch, max: usize, out: &mut Vec<TokenId>);
+    /// A match that was evicted since it was found has no continuation.
+    fn continuation_into(&self, from: SuffixMatch, max: usize, out: &mut Vec<TokenId>);
 }
 
 impl<T: Retrieve + ?Sized> Retrieve for Arc<T> {
@@ -49,7 +49,7 @@ impl<T: Retrieve + ?Sized> Retrieve for Arc<T> {
         (**self).matches_into(tail, max_len, limit, found);
     }
 
-    fn continuation_into(&self, place: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
-        (**self).continuation_into(place, max, out);
+    fn continuation_into(&self, from: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
+        (**self).continuation_into(from, max, out);
     }
 }

@@ -1,4 +1,4 @@
-//! Memory across requests.
+//! A pool of earlier requests that all sessions share.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,22 +8,24 @@ use crate::TokenId;
 use crate::pool::ring::{Ring, Writer};
 use crate::pool::{Retrieve, SuffixMatch};
 
-/// What earlier requests said: prompts with their answers, searched by all sessions of a process.
+/// Earlier requests: prompts with their answers, searched by all sessions of a process.
 ///
-/// Put it into an [`Arc`](std::sync::Arc) and hand clones to sessions and threads. Each finished
-/// request is [inserted](Self::insert) as one document; neither matches nor continuations leave a
-/// document. When `max_tokens` are held, the oldest documents are forgotten whole.
+/// Put it into an [`Arc`](std::sync::Arc) and share clones between sessions and threads. Each
+/// finished request is [inserted](Self::insert) as one document. Neither a match nor a continuation
+/// crosses the end of a document. Beyond `max_tokens`, the oldest documents are evicted whole.
 ///
-/// Readers take no lock: they see the documents that were complete when their lookup began, less
-/// those that were forgotten during it. Writers take turns. Places keep their meaning across
-/// lookups: what is forgotten between [`matches_into`](Retrieve::matches_into) and
-/// [`continuation_into`](Retrieve::continuation_into) simply has no continuation.
+/// # Threads
+/// Readers take no lock. A lookup sees the documents that were complete when it began, except those
+/// evicted meanwhile. Writers wait for each other. A match that is evicted before
+/// [`continuation_into`](Retrieve::continuation_into) is called has no continuation.
 ///
-/// Bounds and costs are those of [`IndexedPool`](crate::pool::IndexedPool). The tables double as
-/// the pool fills, in the insertion that needs it, beside the old ones that readers go on using.
+/// # Cost
+/// As for [`IndexedPool`](crate::pool::IndexedPool). An insertion that needs larger tables copies
+/// them while readers use the old ones.
 ///
-/// What one request said becomes a draft for others. Drafts never change an answer, but whoever can
-/// time another's answers can tell that something alike was said before.
+/// # Privacy
+/// One request's text becomes drafts for others. Drafts never change an answer, but they change its
+/// speed. So a user can learn from the time an answer takes that somebody asked for similar text.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -55,7 +57,7 @@ impl SharedPool {
         }
     }
 
-    /// Most tokens held.
+    /// Maximum number of tokens held.
     pub fn max_tokens(&self) -> usize {
         self.writer().max_tokens()
     }
@@ -71,8 +73,8 @@ impl SharedPool {
         self.len() == 0
     }
 
-    /// Adds a document, forgetting the oldest ones if there is no room. Of one that is longer than
-    /// the whole pool, the end is kept.
+    /// Adds a document. Evicts the oldest documents if there is no room. If the document is longer
+    /// than the pool, only its end is kept.
     pub fn insert(&self, document: &[TokenId]) {
         let mut writer = self.writer();
         let document = &document[document.len() - document.len().min(writer.max_tokens())..];
@@ -87,39 +89,37 @@ impl SharedPool {
         writer.publish(&ring);
     }
 
-    /// [`insert`](Self::insert)s a document unless its tokens stand in the pool already, in a row:
-    /// what is asked again and answered alike should not push other text out.
+    /// Like [`insert`](Self::insert), but skips a document that the pool already contains. So a
+    /// repeated request does not evict other text.
     ///
-    /// Whether it does is told by a few of the newest places, so one now and then is added all the
-    /// same.
+    /// Only the 8 best matches are checked, so a duplicate is added now and then.
     pub fn insert_new(&self, document: &[TokenId]) {
-        if !self.holds(document) {
+        if !self.contains(document) {
             self.insert(document);
         }
     }
 
-    /// Whether a document has these tokens in a row.
-    fn holds(&self, tokens: &[TokenId]) -> bool {
-        const PLACES: usize = 8;
+    /// Whether a document contains these tokens in a row.
+    fn contains(&self, tokens: &[TokenId]) -> bool {
+        const MATCHES: usize = 8;
         let Some((&last, before)) = tokens.split_last() else {
             return true;
         };
         let (mut found, mut next) = (Vec::new(), Vec::new());
-        self.matches_into(before, before.len(), PLACES, &mut found);
-        found.iter().any(|&place| {
+        self.matches_into(before, before.len(), MATCHES, &mut found);
+        found.iter().any(|&it| {
             next.clear();
-            self.continuation_into(place, 1, &mut next);
-            place.len == before.len() && next == [last]
+            self.continuation_into(it, 1, &mut next);
+            it.len == before.len() && next == [last]
         })
     }
 
-    /// Forgets everything.
+    /// Removes everything.
     pub fn clear(&self) {
         self.writer().clear(&self.ring.load());
     }
 
-    /// Copies of all documents, oldest first, as they stand at one moment. Insertions wait
-    /// meanwhile.
+    /// Copies of all documents, oldest first. Insertions wait meanwhile.
     pub fn documents(&self) -> Vec<Vec<TokenId>> {
         let writer = self.writer();
         let ring = self.ring.load();
@@ -135,7 +135,7 @@ impl SharedPool {
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
-        // A writer that panicked left at worst a document without its end.
+        // After a panic in a writer, the worst case is a document without its end.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -153,9 +153,9 @@ impl Retrieve for SharedPool {
             .matches_into(tail, max_len, limit, 0, found);
     }
 
-    fn continuation_into(&self, place: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
+    fn continuation_into(&self, from: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
         self.ring
             .load()
-            .continuation_into(place.next as u64, max, out);
+            .continuation_into(from.next as u64, max, out);
     }
 }

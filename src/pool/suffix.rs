@@ -1,4 +1,4 @@
-//! The suffix-style pool.
+//! A pool that scans its text.
 
 use memchr::memmem;
 
@@ -7,16 +7,14 @@ use crate::pool::{Retrieve, SuffixMatch};
 
 const BYTES: usize = size_of::<TokenId>();
 
-/// Append-only token text that finds where a tail of tokens stood before, however long the match
-/// is.
+/// An append-only text that finds suffix matches of any length by scanning.
 ///
-/// The text is kept as little-endian bytes so that [`memchr::memmem`] does the searching. All
-/// places that share the tail's last token come out of one search; each is then extended backwards
-/// token by token, which gives the longest match and all shorter ones at once.
+/// The text is stored as little-endian bytes, so [`memchr::memmem`] can search it. One search finds
+/// all positions of the tail's last token. Each is then compared backwards, token by token.
 ///
-/// Appending costs a copy of the new tokens. A lookup scans the text once, at memory speed, and
-/// spends the length of the match at every place that shares the last token: worst case `O(text ×
-/// match length)`, which `max_len` bounds.
+/// Appending copies the new tokens. A lookup scans the text once and compares the matching tokens
+/// of
+/// each candidate: `O(text × max_len)` in the worst case.
 ///
 /// ```
 /// use logitspec::pool::{SuffixMatch, SuffixPool};
@@ -43,7 +41,7 @@ impl SuffixPool {
         self.bytes.is_empty()
     }
 
-    /// Forgets everything; the memory stays for the next text.
+    /// Removes everything and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
     }
@@ -64,22 +62,20 @@ impl SuffixPool {
         TokenId::from_le_bytes(bytes.expect("a slice of that length"))
     }
 
-    /// The up to `max` tokens from `start` on.
+    /// Up to `max` tokens from `start` on.
     pub fn continuation(&self, start: usize, max: usize) -> impl Iterator<Item = TokenId> + '_ {
         (start..self.len().min(start.saturating_add(max))).map(|index| self.token(index))
     }
 
-    /// Places where a suffix of `tail` stood before and something followed: longest match first,
-    /// newest first among equals, at most `limit`. Matches longer than `max_len` tokens count as
-    /// `max_len`.
+    /// [`matches_into`](Retrieve::matches_into) a new vector.
     pub fn matches(&self, tail: &[TokenId], max_len: usize, limit: usize) -> Vec<SuffixMatch> {
         let mut found = Vec::new();
         self.matches_into(tail, max_len, limit, &mut found);
         found
     }
 
-    /// How many of `before`'s last tokens equal those right before `index`.
-    fn agreeing(&self, index: usize, before: &[TokenId]) -> usize {
+    /// How many of `before`'s last tokens equal the tokens right before `index`.
+    fn matching_before(&self, index: usize, before: &[TokenId]) -> usize {
         before
             .iter()
             .rev()
@@ -109,31 +105,30 @@ impl Retrieve for SuffixPool {
         let before = &before[before.len() - before.len().min(max_len - 1)..];
         let needle = last.to_le_bytes();
         let finder = memmem::Finder::new(&needle);
-        // The last token of the text has nothing after it, so it is not searched.
+        // Nothing follows the last token of the text, so it is not searched.
         let mut start = 0;
         while let Some(ahead) = finder.find(&self.bytes[start..searched]) {
             let at = start + ahead;
             if !at.is_multiple_of(BYTES) {
-                // A hit that straddles two tokens is none, but it may overlap a true one.
+                // This hit spans two tokens. It may overlap a real match.
                 start = at + 1;
                 continue;
             }
             start = at + BYTES;
             let index = at / BYTES;
-            let len = 1 + self.agreeing(index, before);
+            let len = 1 + self.matching_before(index, before);
             let next = index + 1;
-            insert_newer(found, limit, SuffixMatch { len, next });
+            insert_newest(found, limit, SuffixMatch { len, next });
         }
     }
 
-    fn continuation_into(&self, place: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
-        out.extend(self.continuation(place.next, max));
+    fn continuation_into(&self, from: SuffixMatch, max: usize, out: &mut Vec<TokenId>) {
+        out.extend(self.continuation(from.next, max));
     }
 }
 
-/// Puts a place that is newer than all in `found` before those that match no longer, and drops the
-/// last if there are more than `limit`.
-fn insert_newer(found: &mut Vec<SuffixMatch>, limit: usize, new: SuffixMatch) {
+/// Inserts a match before all that are not longer. Drops the last one beyond `limit`.
+fn insert_newest(found: &mut Vec<SuffixMatch>, limit: usize, new: SuffixMatch) {
     let at = found.partition_point(|old| old.len > new.len);
     if at == limit {
         return;
@@ -144,8 +139,7 @@ fn insert_newer(found: &mut Vec<SuffixMatch>, limit: usize, new: SuffixMatch) {
     found.insert(at, new);
 }
 
-/// Keeps `found` sorted, longest first, earlier insertions first among equals, and at most `limit`
-/// long.
+/// Inserts a match behind all that are at least as long. Drops the last one beyond `limit`.
 pub(super) fn insert_ranked(found: &mut Vec<SuffixMatch>, limit: usize, new: SuffixMatch) {
     if found.len() == limit {
         if found[limit - 1].len >= new.len {
@@ -162,19 +156,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hits_across_token_borders_do_not_count() {
+    fn hits_across_two_tokens_do_not_count() {
         let mut pool = SuffixPool::default();
-        // 0x0000_0100 followed by 0: the bytes 00 01 00 00 | 00 00 00 00 hold 01 00 00 00 at offset
-        // 1.
+        // The bytes 00 01 00 00 | 00 00 00 00 contain 01 00 00 00 at offset 1.
         pool.append(&[0x100, 0, 5]);
         assert_eq!(pool.matches(&[1], 8, 8), []);
         assert_eq!(pool.matches(&[0], 8, 8), [SuffixMatch { len: 1, next: 2 }]);
     }
 
     #[test]
-    fn a_true_hit_beneath_a_straddling_one_is_found() {
+    fn a_match_that_overlaps_a_hit_across_two_tokens_is_found() {
         let mut pool = SuffixPool::default();
-        // All zero but the last token: raw hits of 00 00 00 00 lie at every offset.
+        // The bytes 00 00 00 00 occur at every offset.
         pool.append(&[0, 0, 0x0100_0000]);
         let found = pool.matches(&[0, 0], 8, 8);
         let expected = [(2, 2), (1, 1)].map(|(len, next)| SuffixMatch { len, next });
@@ -182,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_first_among_equally_long() {
+    fn equal_matches_are_newest_first() {
         let mut pool = SuffixPool::default();
         pool.append(&[7, 1, 7, 2, 7, 3]);
         let next = |found: Vec<SuffixMatch>| found.iter().map(|m| m.next).collect::<Vec<_>>();

@@ -1,14 +1,14 @@
-//! Chat templates: a conversation as the text the model was trained on.
+//! Chat templates: from a conversation to the text that the model was trained on.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
-/// Who says something.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Instructions for the whole conversation.
     System,
-    /// The person.
+    /// The user.
     User,
     /// The model.
     Assistant,
@@ -17,9 +17,9 @@ pub enum Role {
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Who says it.
+    /// The author.
     pub role: Role,
-    /// What is said.
+    /// The text.
     pub content: String,
 }
 
@@ -42,28 +42,29 @@ impl Message {
     }
 }
 
-/// Why a template gave no text.
+/// Why a template cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// It is no valid Jinja, or it does not render this conversation.
+    /// It is not valid Jinja, or it cannot render this conversation.
     #[error("the chat template {name} fails: {cause}; force another one with --template")]
     Jinja {
-        /// Which template.
+        /// The name of the template.
         name: String,
-        /// What the template engine, or the template itself, says.
+        /// The message of the template engine or of the template.
         cause: String,
     },
-    /// It hides the answers it is given, so a second turn cannot be told apart.
+    /// It leaves out earlier answers, so a conversation cannot have a second turn.
     #[error(
-        "the chat template {name} does not show earlier answers, so a conversation cannot go on; force another one with --template"
+        "the chat template {name} does not show earlier answers, so a conversation cannot go on; \
+         force another one with --template"
     )]
     HidesAnswers {
-        /// Which template.
+        /// The name of the template.
         name: String,
     },
 }
 
-/// A chat template in Jinja, with the helpers that Hugging Face's templates use.
+/// A chat template in Jinja, with the helpers that Hugging Face templates use.
 ///
 /// ```
 /// use logitspec::runtime::{ChatTemplate, Message, Role};
@@ -81,7 +82,7 @@ pub struct ChatTemplate {
     eos: String,
 }
 
-/// FastChat's Vicuna v1.1, in which a space separates all turns but an answer and the next
+/// FastChat's Vicuna v1.1. A space separates the turns, except between an answer and the next
 /// question.
 const VICUNA: &str = concat!(
     "{% if messages[0].role == 'system' %}{{ messages[0].content }}{% else %}",
@@ -99,8 +100,7 @@ const VICUNA: &str = concat!(
     "{% if add_generation_prompt %}{{ ' ' }}ASSISTANT:{% endif %}",
 );
 
-/// Llama-2-chat; `default_system` tells it apart from CodeLlama-Instruct, which has no system text
-/// of its own.
+/// Llama-2-chat, and CodeLlama-Instruct with an empty `default_system`.
 const LLAMA2: &str = concat!(
     "{% set ns = namespace(system=default_system) %}",
     "{% if messages[0].role == 'system' %}{% set ns.system = messages[0].content %}{% endif %}",
@@ -117,17 +117,24 @@ const LLAMA2: &str = concat!(
     "{% endfor %}",
 );
 
-const LLAMA2_SYSTEM: &str = "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content. Please ensure that your responses are socially unbiased and positive in nature.\n\nIf a question does not make any sense, or is not factually coherent, explain why instead of answering something not correct. If you don't know the answer to a question, please don't share false information.";
+const LLAMA2_SYSTEM: &str = concat!(
+    "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, ",
+    "while being safe. Your answers should not include any harmful, unethical, racist, sexist, ",
+    "toxic, dangerous, or illegal content. Please ensure that your responses are socially unbiased ",
+    "and positive in nature.\n\n",
+    "If a question does not make any sense, or is not factually coherent, explain why instead of ",
+    "answering something not correct. If you don't know the answer to a question, please don't ",
+    "share false information.",
+);
 
-/// Stands for an answer while the text around it is found out.
-const ANSWER: &str = "LOGITSPEC-ANSWER-TEXT";
+/// A marker in place of an answer, to find the text after it.
+const ANSWER_MARKER: &str = "LOGITSPEC-ANSWER_MARKER-TEXT";
 
 impl ChatTemplate {
     /// Names of the templates that come with the program.
     pub const BUILTIN: [&'static str; 3] = ["vicuna", "llama2", "codellama-instruct"];
 
-    /// The template of that name: FastChat's Vicuna v1.1, Llama-2-chat, CodeLlama-Instruct. `None`
-    /// if there is no such template.
+    /// The built-in template of this name. `None` if there is none.
     pub fn builtin(name: &str, bos: &str, eos: &str) -> Option<Self> {
         let (source, system) = match name {
             "vicuna" => (VICUNA, ""),
@@ -140,13 +147,14 @@ impl ChatTemplate {
         Some(template)
     }
 
-    /// A template from its Jinja source; `bos` and `eos` are the model's special tokens as written.
+    /// A template from its Jinja source. `bos` and `eos` are the text of the model's special
+    /// tokens.
     ///
     /// # Errors
-    /// If it is not valid Jinja.
+    /// If the source is not valid Jinja.
     pub fn new(name: &str, source: &str, bos: &str, eos: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
-        // As transformers sets it up.
+        // The settings of transformers.
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
             .lstrip_blocks(true)
@@ -175,9 +183,9 @@ impl ChatTemplate {
         })
     }
 
-    /// The text of a conversation up to where the model's next answer begins.
+    /// The text of a conversation, up to the start of the next answer.
     ///
-    /// The beginning-of-sequence token at its start, if any, is left to the tokenizer.
+    /// Leaves out the beginning-of-sequence token. The tokenizer adds it.
     ///
     /// # Errors
     /// If the template fails on this conversation.
@@ -189,26 +197,24 @@ impl ChatTemplate {
         })
     }
 
-    /// The text between an answer that was just given and where the next one begins: what closes
-    /// the answer, the new message, and what opens the next answer.
+    /// The text from the end of the last answer to the start of the next one.
     ///
-    /// `before` is the conversation before that answer, `next` the new user message.
+    /// `before` is the conversation before the last answer. `next` is the new user message.
     ///
     /// # Errors
-    /// If the template fails on this conversation, or does not show answers.
+    /// If the template fails on this conversation or leaves out answers.
     pub fn next_turn(&self, before: &[Message], next: &Message) -> Result<String, TemplateError> {
         let mut messages = before.to_vec();
-        messages.push(Message::new(Role::Assistant, ANSWER));
+        messages.push(Message::new(Role::Assistant, ANSWER_MARKER));
         messages.push(next.clone());
         let text = self.render(&messages)?;
-        // Users may write the marker; the template puts the answer after all they said before, so
-        // count.
+        // Users may write the marker too. The answer comes after all of their messages.
         let skip = before
             .iter()
-            .map(|message| message.content.matches(ANSWER).count())
+            .map(|message| message.content.matches(ANSWER_MARKER).count())
             .sum();
-        match text.match_indices(ANSWER).nth(skip) {
-            Some((at, _)) => Ok(text[at + ANSWER.len()..].into()),
+        match text.match_indices(ANSWER_MARKER).nth(skip) {
+            Some((at, _)) => Ok(text[at + ANSWER_MARKER.len()..].into()),
             None => Err(TemplateError::HidesAnswers {
                 name: self.name.clone(),
             }),
@@ -250,11 +256,11 @@ mod tests {
     }
 
     #[test]
-    fn vicuna_is_fastchats() {
+    fn vicuna_renders_like_fastchat() {
         let vicuna = ChatTemplate::builtin("vicuna", "<s>", "</s>").unwrap();
         let first = [user("Hi")];
-        let system = "A chat between a curious user and an artificial intelligence assistant. The assistant \
-                      gives helpful, detailed, and polite answers to the user's questions.";
+        let system = "A chat between a curious user and an artificial intelligence assistant. \
+            The assistant gives helpful, detailed, and polite answers to the user's questions.";
         assert_eq!(
             vicuna.prompt(&first).unwrap(),
             format!("{system} USER: Hi ASSISTANT:")
@@ -269,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn llama2_and_codellama_differ_in_the_system_text_alone() {
+    fn llama2_and_codellama_differ_only_in_the_system_text() {
         let llama2 = ChatTemplate::builtin("llama2", "<s>", "</s>").unwrap();
         let prompt = llama2.prompt(&[user(" Hi ")]).unwrap();
         assert!(
@@ -287,18 +293,20 @@ mod tests {
     }
 
     #[test]
-    fn a_users_marker_does_not_confuse_the_next_turn() {
+    fn a_marker_in_a_user_message_is_ignored() {
         let vicuna = ChatTemplate::builtin("vicuna", "<s>", "</s>").unwrap();
-        let before = [user(&format!("Say {ANSWER}"))];
-        let next = vicuna.next_turn(&before, &user(ANSWER)).unwrap();
-        assert_eq!(next, format!("</s>USER: {ANSWER} ASSISTANT:"));
+        let before = [user(&format!("Say {ANSWER_MARKER}"))];
+        let next = vicuna.next_turn(&before, &user(ANSWER_MARKER)).unwrap();
+        assert_eq!(next, format!("</s>USER: {ANSWER_MARKER} ASSISTANT:"));
     }
 
     #[test]
-    fn the_helpers_of_published_templates_work() {
+    fn hugging_face_helpers_work() {
         let source = "{{ bos_token }}{%- set loop_messages = messages[1:] -%}\n\
-            {% if messages[0]['role'] != 'user' %}{{ raise_exception('Roles must alternate') }}{% endif %}\n\
-            {{ messages[0]['content'].strip().upper() }} {{ strftime_now('%Y') | length }} {{ {'a': 1} | tojson }}\n\
+            {% if messages[0]['role'] != 'user' %}\
+            {{ raise_exception('Roles must alternate') }}{% endif %}\n\
+            {{ messages[0]['content'].strip().upper() }} {{ strftime_now('%Y') | length }} \
+            {{ {'a': 1} | tojson }}\n\
             {% if add_generation_prompt %}>>{% endif %}";
         let template = ChatTemplate::new("own", source, "<s>", "</s>").unwrap();
         assert_eq!(

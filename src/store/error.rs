@@ -1,23 +1,23 @@
-//! What can be wrong with a file of tokens.
+//! Errors of token files.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::is_no_file;
+use crate::files::is_not_regular_file;
 
-/// What a file of tokens holds.
+/// The kind of a token file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Earlier requests: a [`SharedPool`](crate::pool::SharedPool).
+    /// A pool of earlier requests.
     Pool,
-    /// A [`Corpus`](crate::corpus::Corpus).
+    /// A corpus: a text with its suffix array.
     Corpus,
 }
 
 impl Kind {
-    /// What to do about a file that cannot be used.
-    fn mend(self) -> &'static str {
+    /// How to replace a file that cannot be used.
+    fn fix(self) -> &'static str {
         match self {
             Self::Pool => "delete it, or name another file, to start an empty pool",
             Self::Corpus => "build it again with logitspec corpus build",
@@ -34,30 +34,33 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Why a file of tokens cannot be used. Each message is one line that names the file and the mend.
+/// Why a token file cannot be used. Each message is one line that names the file and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
-    /// Not there, or not readable.
+    /// It does not exist or cannot be read.
     #[error("{}: cannot read the {kind}: {error}; check its name and permissions", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What it should be.
         kind: Kind,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
-    /// Cannot be written.
-    #[error("{}: cannot write the {kind}: {error}; check the folder and the space left", path.display())]
+    /// It cannot be written.
+    #[error(
+        "{}: cannot write the {kind}: {error}; check the folder and the space left",
+        path.display()
+    )]
     Unwritable {
         /// The file.
         path: PathBuf,
         /// What it should be.
         kind: Kind,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
-    /// Another kind of file.
+    /// It is another kind of file.
     #[error("{}: is no {kind} of logitspec; name another file", path.display())]
     Foreign {
         /// The file.
@@ -65,8 +68,11 @@ pub enum TokenFileError {
         /// What it should be.
         kind: Kind,
     },
-    /// Written by another version of this program.
-    #[error("{}: this {kind} has version {found}, this program reads version {known}; {}", path.display(), kind.mend())]
+    /// It was written by another version of this program.
+    #[error(
+        "{}: this {kind} has version {found}, this program reads version {known}; {}",
+        path.display(), kind.fix()
+    )]
     Version {
         /// The file.
         path: PathBuf,
@@ -77,20 +83,21 @@ pub enum TokenFileError {
         /// The version that can be read.
         known: u32,
     },
-    /// Not as it was written.
-    #[error("{}: this {kind} is damaged ({reason}); {}", path.display(), kind.mend())]
+    /// It was cut off or changed.
+    #[error("{}: this {kind} is damaged ({reason}); {}", path.display(), kind.fix())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What it is.
         kind: Kind,
-        /// How that shows.
+        /// What is wrong.
         reason: &'static str,
     },
-    /// Made for a model with another vocabulary.
+    /// It was made with another vocabulary.
     #[error(
-        "{}: this {kind} was made with another vocabulary (fingerprint {found}, the model's is {wanted}); name the one \
-         made with this model, or {}", path.display(), kind.mend()
+        "{}: this {kind} was made with another vocabulary (fingerprint {found}, the model's is \
+         {wanted}); name the one made with this model, or {}",
+        path.display(), kind.fix()
     )]
     Vocabulary {
         /// The file.
@@ -102,21 +109,24 @@ pub enum TokenFileError {
         /// The fingerprint of the vocabulary in use, shortened.
         wanted: String,
     },
-    /// More than the format can hold.
-    #[error("{}: {tokens} tokens are too many for one {kind}, which holds less than 2^32; make several", path.display())]
+    /// The text is larger than the format allows.
+    #[error(
+        "{}: {tokens} tokens are too many for one {kind}, which holds less than 2^32; make several",
+        path.display()
+    )]
     TooLarge {
         /// The file.
         path: PathBuf,
         /// What it should be.
         kind: Kind,
-        /// How many there are.
+        /// Number of tokens.
         tokens: u64,
     },
 }
 
-/// Refuses what is there but is no file of the disk: reading a device or a pipe may never end.
+/// Refuses folders, devices and pipes. Reading a device or a pipe may never end.
 pub(crate) fn check_is_file(path: &Path, kind: Kind) -> Result<(), TokenFileError> {
-    if !is_no_file(path) {
+    if !is_not_regular_file(path) {
         return Ok(());
     }
     let (is_folder, path) = (path.is_dir(), path.to_owned());

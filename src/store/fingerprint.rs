@@ -1,15 +1,22 @@
-//! Which vocabulary token numbers belong to.
+//! The fingerprint of a vocabulary.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// Identifies a vocabulary: SHA-256 over its tokens as they are written in it, in order; and how
-/// many there are.
+/// Identifies a vocabulary: a SHA-256 over the text of its tokens in order, and their number.
 ///
-/// The same vocabulary has the same fingerprint whether it comes from a GGUF or from a
-/// `tokenizer.json`: the fillers `[PAD32000]`, `[PAD32001]`, … that converters put at the end of a
-/// GGUF's vocabulary do not count when two are compared.
+/// A vocabulary has the same fingerprint in a GGUF file and in a `tokenizer.json`. Converters to
+/// GGUF
+/// add fillers at the end (`[PAD32000]`, `[PAD32001]`, …). These do not count.
+///
+/// ```
+/// use logitspec::store::VocabFingerprint;
+///
+/// let of = |tokens: &[&str]| VocabFingerprint::of(tokens);
+/// assert_eq!(of(&["a", "b", "[PAD2]"]), of(&["a", "b"]));
+/// assert_ne!(of(&["a", "b"]), of(&["b", "a"]));
+/// ```
 #[derive(Clone, Copy)]
 pub struct VocabFingerprint {
     sha256: [u8; 32],
@@ -24,7 +31,7 @@ impl VocabFingerprint {
             hash.update((token.len() as u64).to_le_bytes());
             hash.update(token);
         };
-        // Fillers count where something follows them.
+        // Fillers count only if another token follows.
         let mut held_back = Vec::new();
         let mut n_vocab = 0;
         for token in tokens {
@@ -45,7 +52,7 @@ impl VocabFingerprint {
         }
     }
 
-    /// From what a file says.
+    /// A fingerprint from the fields of a file.
     pub(super) fn from_parts(sha256: [u8; 32], n_vocab: usize) -> Self {
         Self { sha256, n_vocab }
     }
@@ -55,12 +62,12 @@ impl VocabFingerprint {
         &self.sha256
     }
 
-    /// Number of tokens, fillers too: every token's number lies below.
+    /// Number of tokens, including fillers. All token ids are smaller.
     pub fn n_vocab(&self) -> usize {
         self.n_vocab
     }
 
-    /// The first digits, enough to tell vocabularies apart by eye.
+    /// The first 12 digits, for messages.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }
@@ -93,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_token_and_its_place_count() {
+    fn every_token_and_its_position_count() {
         let of = |tokens: &[&str]| VocabFingerprint::of(tokens);
         let some = of(&["a", "bc", ""]);
         assert_eq!(some, of(&["a", "bc", ""]));

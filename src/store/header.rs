@@ -1,4 +1,4 @@
-//! How a file of tokens begins.
+//! The header of a token file.
 
 use std::hash::Hasher;
 #[cfg(feature = "cli")]
@@ -9,13 +9,13 @@ use twox_hash::XxHash3_64;
 
 use crate::store::{Kind, TokenFileError, VocabFingerprint};
 
-/// Size of a header. A multiple of all that follows.
+/// Size of a header. What follows stays aligned.
 pub(crate) const HEADER_BYTES: usize = 128;
 
-/// Changes whenever older programs could misread a file.
+/// Changes when older programs could misread a file.
 const VERSION: u32 = 1;
 
-// Offsets of the fields. All numbers are little-endian; what lies between and after is zero.
+// Offsets of the fields. All numbers are little-endian. Bytes between and after fields are zero.
 const AT_VERSION: usize = 8;
 const AT_CHECKSUM: usize = 16;
 const AT_FINGERPRINT: usize = 24;
@@ -23,19 +23,19 @@ const AT_VOCABULARY: usize = 56;
 const AT_TOKENS: usize = 64;
 const AT_DOCUMENTS: usize = 72;
 
-/// What a file of tokens says about itself.
+/// The fields of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub kind: Kind,
     pub fingerprint: VocabFingerprint,
-    /// Tokens in the file, as its kind counts them.
+    /// Number of tokens in the file.
     pub tokens: u64,
     pub documents: u64,
 }
 
 impl Kind {
     fn magic(self) -> &'static [u8; 8] {
-        // The line end shows when a file went through a program that changes those.
+        // The line feed shows whether a program converted line ends.
         match self {
             Self::Pool => b"lgspool\n",
             Self::Corpus => b"lgscorp\n",
@@ -43,7 +43,7 @@ impl Kind {
     }
 }
 
-/// Whether a file begins as one of this kind does, damaged or not.
+/// Whether a file begins with the magic bytes of this kind.
 #[cfg(feature = "cli")]
 pub(crate) fn begins_as(path: &Path, kind: Kind) -> std::io::Result<bool> {
     let mut file = std::fs::File::open(path)?;
@@ -55,8 +55,8 @@ pub(crate) fn begins_as(path: &Path, kind: Kind) -> std::io::Result<bool> {
     }
 }
 
-/// The checksum that a file of tokens has in its header, to tell it from others; nothing where
-/// there is none.
+/// The checksum in the header of a token file. It identifies the file. `None` if there is no
+/// header.
 #[cfg(feature = "cli")]
 pub(crate) fn checksum_of(path: &Path) -> Option<String> {
     let mut header = [0; HEADER_BYTES];
@@ -70,7 +70,7 @@ fn number(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes.expect("a slice of that length"))
 }
 
-/// The `index`-th 32-bit number of `bytes`, if there are so many.
+/// The `index`-th 32-bit number of `bytes`.
 pub(crate) fn word(bytes: &[u8], index: usize) -> Option<u32> {
     let at = index.checked_mul(4)?;
     let bytes = bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
@@ -78,7 +78,7 @@ pub(crate) fn word(bytes: &[u8], index: usize) -> Option<u32> {
 }
 
 impl Header {
-    /// The header's bytes, the checksum still open.
+    /// The bytes of the header. The checksum is still zero.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
@@ -94,11 +94,12 @@ impl Header {
         bytes
     }
 
-    /// Reads and checks a whole file but for what only its kind knows: its kind, version and
-    /// vocabulary, and that every byte is as it was written.
+    /// Reads the header of a whole file. Checks the kind, the version, the vocabulary and the
+    /// checksum
+    /// over all bytes. `path` is used in messages only.
     ///
     /// # Errors
-    /// Everything but [`TokenFileError::Unreadable`] and the like; `path` is for their messages.
+    /// If one of these is not as expected.
     pub fn check(
         file: &[u8],
         kind: Kind,
@@ -152,11 +153,11 @@ impl Header {
     }
 }
 
-/// XXH3 over a file in order, all but the checksum itself.
+/// XXH3 over all bytes of a file, except the checksum itself.
 pub(crate) struct Checksum(XxHash3_64);
 
 impl Checksum {
-    /// Begins with a header; everything after it goes to [`add`](Self::add).
+    /// Starts with a header. Pass the rest of the file to [`add`](Self::add).
     pub fn begin(header: &[u8; HEADER_BYTES]) -> Self {
         let mut checksum = Self(XxHash3_64::new());
         checksum.add(&header[..AT_CHECKSUM]);

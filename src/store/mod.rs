@@ -1,9 +1,10 @@
-//! Files of tokens: what pool files and corpora have in common.
+//! Token files: the common part of pool files and corpora.
 //!
-//! Token numbers mean nothing without their vocabulary, so such a file says which one it was made
-//! with ([`VocabFingerprint`]). It begins with a header that also gives the version and a checksum
-//! of everything; a file that is not exactly as it was written is refused ([`TokenFileError`]), and
-//! files are only ever replaced whole.
+//! Each file starts with a header: its kind, the version of the format, a checksum over all bytes,
+//! and the [fingerprint](VocabFingerprint) of the vocabulary that the token ids belong to. A file
+//! that was changed, or made with another vocabulary, is refused ([`TokenFileError`]). Files are
+//! only
+//! replaced as a whole.
 
 mod error;
 mod fingerprint;

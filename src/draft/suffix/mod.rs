@@ -8,24 +8,24 @@ use crate::draft::{DraftInput, Drafter};
 use crate::pool::{START, StateId, SuffixAutomaton};
 use crate::tree::{DraftTree, NodeId, ROOT, Source};
 
-/// Parameters of [`SuffixDecoding`]; the defaults are those of its authors' implementation.
+/// Parameters of [`SuffixDecoding`]. The defaults are those of the authors' implementation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SuffixParams {
-    /// Longest string that is counted: a match and the draft behind it are no longer together.
+    /// Longest string that is counted: most tokens of a match and its draft together.
     pub max_depth: usize,
     /// Most tokens drafted.
     pub max_spec_tokens: usize,
-    /// Most tokens drafted for each token of the match, …
+    /// Most tokens drafted for each token of the match.
     pub max_spec_factor: f32,
-    /// … and besides.
+    /// Added to the product of match length and `max_spec_factor`.
     pub max_spec_offset: f32,
-    /// Tokens less probable than this are not drafted.
+    /// Least probability of a drafted token.
     pub min_token_prob: f32,
     /// Draft a tree of the most probable tokens instead of one chain.
     pub tree: bool,
-    /// Most tokens of earlier answers remembered; the oldest half is forgotten when there are more.
-    /// 0 remembers none.
-    pub max_remembered: usize,
+    /// Most tokens of answers that are cached. Beyond that, the oldest half is evicted. 0 caches
+    /// none.
+    pub max_cached_tokens: usize,
 }
 
 impl Default for SuffixParams {
@@ -37,54 +37,53 @@ impl Default for SuffixParams {
             max_spec_offset: 0.0,
             min_token_prob: 0.1,
             tree: false,
-            max_remembered: 1_000_000,
+            max_cached_tokens: 1_000_000,
         }
     }
 }
 
-/// Method `suffix`: SuffixDecoding (arXiv 2411.04975), as its authors' implementation in Arctic
-/// Inference drafts.
+/// Method `suffix`: SuffixDecoding (arXiv 2411.04975), as implemented in Arctic Inference.
 ///
-/// For every suffix of the text, what followed it before is counted, in this request and, apart
-/// from it, in all answers so far. A draft is the chain of the most frequent tokens (or the tree of
-/// all frequent ones), no longer than the match it stands on allows; of the drafts of all matches,
-/// the one with the largest sum of probabilities is taken.
+/// It counts what followed each suffix of the text, in this request (the local tree) and in all
+/// answers so far (the global tree). A draft is the chain of the most frequent next tokens, or the
+/// tree of all frequent ones. Its length is limited by the length of the match. Of the drafts of
+/// all
+/// matches, the one with the largest sum of probabilities is used.
 ///
-/// A step costs a few look-ups for each distinct match and drafted token, whatever the length of
-/// the text.
+/// A step costs a few hash look-ups for each distinct match and each drafted token, whatever the
+/// length of the text.
 #[derive(Clone, Debug)]
 pub struct SuffixDecoding {
     params: SuffixParams,
     /// This request.
-    text: SuffixAutomaton,
-    /// All answers, this one too.
-    answers: SuffixAutomaton,
-    /// The answers one by one, the oldest first, so that it can be forgotten.
-    remembered: VecDeque<Vec<TokenId>>,
-    /// The longest suffix of the text that is in `answers`.
-    known: (StateId, usize),
-    /// Whether some of the answers are of earlier requests.
-    earlier: bool,
-    /// The root that was drafted for: it is in both already.
+    local: SuffixAutomaton,
+    /// All answers, including the current one.
+    global: SuffixAutomaton,
+    /// The answers in `global`, oldest first, for eviction.
+    answers: VecDeque<Vec<TokenId>>,
+    /// State and length of the longest suffix of the text that occurs in `global`.
+    global_match: (StateId, usize),
+    /// Whether `global` has answers of earlier requests.
+    has_history: bool,
+    /// The root of the last draft. Both automata have it already.
     pending: Option<TokenId>,
     best: Draft,
     draft: Draft,
     queue: BinaryHeap<Item>,
 }
 
-/// Tokens with their parents (`None` for those below the root).
+/// A draft: tokens with the indices of their parents (`None` below the root).
 #[derive(Clone, Debug, Default)]
 struct Draft {
     nodes: Vec<(TokenId, Option<usize>)>,
     score: f32,
 }
 
-/// A token that may be drafted.
+/// A candidate for a draft tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Item {
     prob: f32,
-    /// Of equally probable ones, those whose parent was drafted first come first; of siblings, the
-    /// oldest.
+    /// The order among equally probable candidates: by parent, then oldest first.
     order: (usize, Reverse<usize>),
     token: TokenId,
     to: StateId,
@@ -115,15 +114,15 @@ impl PartialOrd for Item {
 }
 
 impl SuffixDecoding {
-    /// A drafter that knows nothing yet.
+    /// A drafter without any text.
     pub fn new(params: SuffixParams) -> Self {
         Self {
             params,
-            text: SuffixAutomaton::with_max_depth(params.max_depth),
-            answers: SuffixAutomaton::with_max_depth(params.max_depth),
-            remembered: VecDeque::new(),
-            known: (START, 0),
-            earlier: false,
+            local: SuffixAutomaton::with_max_depth(params.max_depth),
+            global: SuffixAutomaton::with_max_depth(params.max_depth),
+            answers: VecDeque::new(),
+            global_match: (START, 0),
+            has_history: false,
             pending: None,
             best: Draft::default(),
             draft: Draft::default(),
@@ -131,88 +130,88 @@ impl SuffixDecoding {
         }
     }
 
-    /// A token of the answer.
-    fn say(&mut self, token: TokenId) {
-        self.text.append(&[token]);
-        if self.params.max_remembered > 0 {
-            self.answers.append(&[token]);
-            if let Some(answer) = self.remembered.back_mut() {
+    /// Appends a token of the answer.
+    fn push(&mut self, token: TokenId) {
+        self.local.append(&[token]);
+        if self.params.max_cached_tokens > 0 {
+            self.global.append(&[token]);
+            if let Some(answer) = self.answers.back_mut() {
                 answer.push(token);
             }
-            self.known = self.answers.advance(self.known, token);
+            self.global_match = self.global.advance(self.global_match, token);
         }
     }
 
-    /// Starts over with the text of this request, all of which was said or heard before.
+    /// Starts over with `text` as the text of this request.
     fn rebuild(&mut self, text: &[TokenId]) {
-        self.text.clear();
-        self.text.append(text);
+        self.local.clear();
+        self.local.append(text);
         self.pending = None;
         self.begin_answer(text);
     }
 
     fn begin_answer(&mut self, text: &[TokenId]) {
-        if self.params.max_remembered == 0 {
+        if self.params.max_cached_tokens == 0 {
             return;
         }
-        self.forget();
-        self.answers.begin_text();
-        self.remembered.push_back(Vec::new());
+        self.evict();
+        self.global.begin_text();
+        self.answers.push_back(Vec::new());
         let tail = &text[text.len().saturating_sub(self.params.max_depth)..];
         let start = (START, 0);
-        self.known = tail
+        self.global_match = tail
             .iter()
-            .fold(start, |known, &token| self.answers.advance(known, token));
+            .fold(start, |at, &token| self.global.advance(at, token));
     }
 
-    /// Forgets the oldest answers if there are too many.
-    fn forget(&mut self) {
-        if self.answers.len() <= self.params.max_remembered {
+    /// Evicts the oldest answers if there are too many.
+    fn evict(&mut self) {
+        if self.global.len() <= self.params.max_cached_tokens {
             return;
         }
-        let mut tokens = self.answers.len();
-        while tokens > self.params.max_remembered / 2
-            && let Some(oldest) = self.remembered.pop_front()
+        let mut tokens = self.global.len();
+        while tokens > self.params.max_cached_tokens / 2
+            && let Some(oldest) = self.answers.pop_front()
         {
             tokens -= oldest.len();
         }
-        self.answers.clear();
-        for answer in &self.remembered {
-            self.answers.begin_text();
-            self.answers.append(answer);
+        self.global.clear();
+        for answer in &self.answers {
+            self.global.begin_text();
+            self.global.append(answer);
         }
     }
 
-    /// Puts the draft of the best match into `best`; whether it is one of `answers`.
+    /// Puts the draft of the best match into `best`. Returns whether the match is in `global`.
     fn speculate(&mut self, most: usize) -> bool {
         self.best.nodes.clear();
         self.best.score = 0.0;
-        let known = self.answers.settle(self.known);
-        self.speculate_in(Source::Text, (self.text.text(), usize::MAX), most);
-        let own = self.best.score;
-        if self.params.max_remembered > 0 {
-            self.speculate_in(Source::History, known, most);
+        let global_match = self.global.suffix(self.global_match);
+        self.speculate_in(Source::Text, (self.local.last(), usize::MAX), most);
+        let local_score = self.best.score;
+        if self.params.max_cached_tokens > 0 {
+            self.speculate_in(Source::History, global_match, most);
         }
-        self.best.score > own
+        self.best.score > local_score
     }
 
-    /// Replaces `best` by the draft of a match in one of the two, if there is a better one.
-    fn speculate_in(&mut self, place: Source, (mut state, len): (StateId, usize), most: usize) {
+    /// Replaces `best` by the best draft of a match in `local` or `global`, if that is better.
+    fn speculate_in(&mut self, source: Source, (mut state, len): (StateId, usize), most: usize) {
         let params = self.params;
-        let texts = match place {
-            Source::Text => &self.text,
-            _ => &self.answers,
+        let texts = match source {
+            Source::Text => &self.local,
+            _ => &self.global,
         };
-        // The context is no longer than strings are, and a match is shorter.
-        let context = params.max_depth.min(self.text.len());
+        // A match must be shorter than the context, which has at most `max_depth` tokens.
+        let context = params.max_depth.min(self.local.len());
         let longest = len.min(context.saturating_sub(1));
-        while state != START && texts.longest(texts.link(state)) >= longest {
+        while state != START && texts.max_len(texts.link(state)) >= longest {
             state = texts.link(state);
         }
         while state != START {
-            // These matches continue alike; the one that allows the longest draft counts.
-            let shortest = texts.longest(texts.link(state)) + 1;
-            let lens = shortest..=texts.longest(state).min(longest);
+            // The matches of a state have the same draft. The longest draft allowed counts.
+            let shortest = texts.max_len(texts.link(state)) + 1;
+            let lens = shortest..=texts.max_len(state).min(longest);
             let allowed = lens.map(|len| params.allowed(len)).max().unwrap_or(0);
             let most = allowed.min(most);
             self.draft.nodes.clear();
@@ -238,7 +237,7 @@ impl SuffixDecoding {
 }
 
 impl Draft {
-    /// The chain of the most frequent followers.
+    /// Drafts the chain of the most frequent next tokens.
     fn most_frequent(&mut self, texts: &SuffixAutomaton, state: StateId, most: usize, least: f32) {
         let (mut state, mut prob) = (state, 1.0);
         while self.nodes.len() < most
@@ -254,7 +253,7 @@ impl Draft {
         }
     }
 
-    /// The tree of the most probable followers.
+    /// Drafts the tree of the most probable next tokens.
     fn most_probable(
         &mut self,
         texts: &SuffixAutomaton,
@@ -298,40 +297,39 @@ impl Drafter for SuffixDecoding {
         if self.pending.is_some() {
             return self.rebuild(text);
         }
-        let heard = &text[self.text.len()..];
-        self.text.append(heard);
+        self.local.append(&text[self.local.len()..]);
         self.begin_answer(text);
     }
 
     fn extend(&mut self, text: &[TokenId], fresh: usize) {
-        let said = &text[text.len() - fresh..];
+        let fresh = &text[text.len() - fresh..];
         let done = match self.pending.take() {
             None => 0,
-            Some(root) if said.first() == Some(&root) => 1,
-            // That root was never said after all.
+            Some(root) if fresh.first() == Some(&root) => 1,
+            // The root of the draft was not committed.
             Some(_) => return self.rebuild(text),
         };
-        said[done..].iter().for_each(|&token| self.say(token));
+        fresh[done..].iter().for_each(|&token| self.push(token));
     }
 
     fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree) {
         match self.pending {
             None => {
-                // Matches end in the root.
-                self.say(input.root);
+                // Matches end with the root.
+                self.push(input.root);
                 self.pending = Some(input.root);
             }
             Some(root) if root == input.root => {}
             Some(_) => {
                 self.rebuild(input.text);
-                self.say(input.root);
+                self.push(input.root);
                 self.pending = Some(input.root);
             }
         }
         let limits = tree.limits();
         let most = self.params.max_spec_tokens.min(limits.capacity - 1);
         let source = match self.speculate(most) {
-            true if self.earlier => Source::History,
+            true if self.has_history => Source::History,
             _ => Source::Text,
         };
         let mut ids: Vec<Option<NodeId>> = Vec::with_capacity(self.best.nodes.len());
@@ -348,22 +346,22 @@ impl Drafter for SuffixDecoding {
     }
 
     fn rewind(&mut self) {
-        // What was said stays said, even if it is taken back.
+        // Answers stay cached, even if the text is truncated.
         self.next_request();
     }
 
     fn next_request(&mut self) {
-        self.text.clear();
-        self.known = (START, 0);
-        self.earlier = !self.answers.is_empty();
+        self.local.clear();
+        self.global_match = (START, 0);
+        self.has_history = !self.global.is_empty();
         self.pending = None;
     }
 
     fn reset(&mut self) {
         self.next_request();
+        self.global.clear();
         self.answers.clear();
-        self.remembered.clear();
-        self.earlier = false;
+        self.has_history = false;
     }
 }
 

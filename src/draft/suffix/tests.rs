@@ -1,12 +1,13 @@
-//! The drafts against those of counting.
+//! The drafts against naive counting.
 
 use super::*;
 use crate::draft::PassCost;
 use crate::tree::TreeLimits;
 use proptest::prelude::*;
+use std::collections::HashMap;
 
-/// The chain that follows the last `len` tokens of `context`, and its score, by counting in
-/// `texts`.
+/// The most frequent chain after the last `len` tokens of `context`, and its score. Counts all
+/// substrings of `texts`.
 fn naive_chain(
     texts: &[Vec<TokenId>],
     context: &[TokenId],
@@ -24,29 +25,9 @@ fn naive_chain(
     };
     let (mut chain, mut score, mut prob) = (Vec::new(), 0.0, 1.0);
     while chain.len() < most {
-        // Followers in the order of reading: the first to be counted most often wins.
-        let mut counts: Vec<(TokenId, usize)> = Vec::new();
-        let mut best: Option<(TokenId, usize)> = None;
-        for window in texts.iter().flat_map(|text| text.windows(string.len() + 1)) {
-            let (&token, before) = window.split_last().unwrap();
-            if before != string {
-                continue;
-            }
-            let now = match counts.iter_mut().find(|it| it.0 == token) {
-                Some(it) => {
-                    it.1 += 1;
-                    it.1
-                }
-                None => {
-                    counts.push((token, 1));
-                    1
-                }
-            };
-            if best.is_none_or(|(_, most)| now > most) {
-                best = Some((token, now));
-            }
-        }
-        let Some((token, times)) = best else { break };
+        let Some((token, times)) = naive_most_frequent(texts, &string) else {
+            break;
+        };
         prob *= times as f32 / count(&string) as f32;
         if prob < params.min_token_prob {
             break;
@@ -58,7 +39,27 @@ fn naive_chain(
     (chain, score)
 }
 
-/// The probabilities of all strings that follow `string` in `text` at least as often as `least`.
+/// The most frequent token after `string`, and its count. Among equals, the first token to reach
+/// that
+/// count.
+fn naive_most_frequent(texts: &[Vec<TokenId>], string: &[TokenId]) -> Option<(TokenId, usize)> {
+    let mut counts: HashMap<TokenId, usize> = HashMap::new();
+    let mut best: Option<(TokenId, usize)> = None;
+    for window in texts.iter().flat_map(|text| text.windows(string.len() + 1)) {
+        let (&token, before) = window.split_last().unwrap();
+        if before != string {
+            continue;
+        }
+        let count = counts.entry(token).or_default();
+        *count += 1;
+        if best.is_none_or(|(_, most)| *count > most) {
+            best = Some((token, *count));
+        }
+    }
+    best
+}
+
+/// The probabilities of all strings that follow `string` in `text`, if at least `least`.
 fn naive_followers(text: &[TokenId], string: &[TokenId], least: f32) -> Vec<f32> {
     let count = |string: &[TokenId]| {
         let windows = text.windows(string.len());
@@ -81,19 +82,20 @@ fn naive_followers(text: &[TokenId], string: &[TokenId], least: f32) -> Vec<f32>
     found
 }
 
-fn naive(places: [&[Vec<TokenId>]; 2], context: &[TokenId], params: SuffixParams) -> Vec<TokenId> {
+/// The best chain of all matches, local texts first.
+fn naive(trees: [&[Vec<TokenId>]; 2], context: &[TokenId], params: SuffixParams) -> Vec<TokenId> {
     let mut best = (Vec::new(), 0.0);
-    for texts in places {
+    for texts in trees {
         let context = &context[context.len().saturating_sub(params.max_depth)..];
-        let mut of_these = (Vec::new(), 0.0);
+        let mut of_tree = (Vec::new(), 0.0);
         for len in 1..context.len() {
             let found = naive_chain(texts, context, len, params);
-            if found.1 >= of_these.1 {
-                of_these = found;
+            if found.1 >= of_tree.1 {
+                of_tree = found;
             }
         }
-        if of_these.1 > best.1 {
-            best = of_these;
+        if of_tree.1 > best.1 {
+            best = of_tree;
         }
     }
     best.0
@@ -111,9 +113,9 @@ fn draft(drafter: &mut SuffixDecoding, text: &[TokenId], root: TokenId) -> Draft
     tree
 }
 
-/// Lets `drafter` draft for every `stride`-th token of answers to prompts, and looks at every
-/// draft.
-fn go_through(
+/// Runs `drafter` through all requests. It drafts at every `stride`-th token of the answers. Calls
+/// `look` for each draft, with the answers so far and the context.
+fn replay(
     drafter: &mut SuffixDecoding,
     requests: &[(Vec<TokenId>, Vec<TokenId>)],
     stride: usize,
@@ -126,8 +128,7 @@ fn go_through(
         answers.push(Vec::new());
         for step in answer.chunks(stride) {
             let tree = draft(drafter, &text, step[0]);
-            let said = answers.last_mut().unwrap();
-            said.push(step[0]);
+            answers.last_mut().unwrap().push(step[0]);
             let mut context = text.clone();
             context.push(step[0]);
             look(&answers, &context, &tree);
@@ -146,53 +147,53 @@ fn requests() -> impl Strategy<Value = Vec<(Vec<TokenId>, Vec<TokenId>)>> {
 
 proptest! {
     #[test]
-    fn chains_are_those_of_counting(
+    fn chains_equal_naive_chains(
         requests in requests(),
         stride in 1usize..4,
         max_depth in 1usize..12,
         factor in 0u8..4,
         offset in 0u8..4,
         min_token_prob in 0f32..0.6,
-        remembers in any::<bool>(),
+        caches in any::<bool>(),
     ) {
         let params = SuffixParams {
             max_depth,
             max_spec_factor: f32::from(factor) / 2.0,
             max_spec_offset: f32::from(offset),
             min_token_prob,
-            max_remembered: if remembers { 1000 } else { 0 },
+            max_cached_tokens: if caches { 1000 } else { 0 },
             ..SuffixParams::default()
         };
         let mut drafter = SuffixDecoding::new(params);
-        go_through(&mut drafter, &requests, stride, |answers, context, tree| {
-            let answers = if remembers { answers } else { &[] };
+        replay(&mut drafter, &requests, stride, |answers, context, tree| {
+            let answers = if caches { answers } else { &[] };
             let expected = naive([&[context.to_vec()], answers], context, params);
             assert_eq!(tree.tokens().skip(1).collect::<Vec<_>>(), expected, "after {context:?}");
         });
     }
 
     #[test]
-    fn trees_hold_the_most_probable_of_the_best_match(requests in requests(), stride in 1usize..4) {
+    fn trees_hold_the_most_probable_tokens(requests in requests(), stride in 1usize..4) {
         let params = SuffixParams {
             tree: true,
             max_spec_factor: 3.0,
-            // No count of so short texts is exactly as frequent.
+            // No ratio of counts in such short texts equals this.
             min_token_prob: 0.19,
-            max_remembered: 0,
+            max_cached_tokens: 0,
             ..SuffixParams::default()
         };
         let mut drafter = SuffixDecoding::new(params);
-        go_through(&mut drafter, &requests, stride, |_, context, tree| {
+        replay(&mut drafter, &requests, stride, |_, context, tree| {
             let count = |string: &[TokenId]| {
                 context.windows(string.len()).filter(|it| *it == string).count() as f32
             };
-            // The sum of the probabilities of what is drafted, as a draft of a match of `len`
-            // tokens.
             let path = |node| -> Vec<TokenId> {
                 tree.path_to(node).into_iter().map(|id| tree.token(id)).collect()
             };
-            let of_tree = |string: &[TokenId]| -> f32 {
-                (1..tree.len()).map(|node| count(&[string, &path(node)].concat()) / count(string)).sum()
+            // The score of the tree as a draft after `string`.
+            let score = |string: &[TokenId]| -> f32 {
+                let paths = (1..tree.len()).map(|node| [string, &path(node)].concat());
+                paths.map(|long| count(&long) / count(string)).sum()
             };
             let (mut best, mut drafted) = (0f32, vec![]);
             for len in 1..context.len().min(params.max_depth) {
@@ -202,38 +203,41 @@ proptest! {
                 all.sort_by(|a, b| b.total_cmp(a));
                 best = best.max(all.iter().take(most).sum());
                 if tree.drafted() <= most {
-                    drafted.push(of_tree(string));
+                    drafted.push(score(string));
                 }
             }
-            // Of which match it is a draft it does not say.
+            // The tree does not say which match it belongs to, so try all.
             let is_best = drafted.iter().any(|sum| (best - sum).abs() < 1e-3);
             assert!(is_best || context.len() < 2, "{drafted:?} of {best} after {context:?}");
         });
     }
 
     #[test]
-    fn a_root_that_was_never_said_does_no_harm(text in prop::collection::vec(0u32..3, 2..20), lost in 0u32..3) {
-        let params = SuffixParams { max_remembered: 0, ..SuffixParams::default() };
-        let mut astray = SuffixDecoding::new(params);
-        astray.begin(&text);
-        draft(&mut astray, &text, lost);
+    fn a_root_that_was_not_committed_is_dropped(
+        text in prop::collection::vec(0u32..3, 2..20),
+        lost in 0u32..3,
+    ) {
+        let params = SuffixParams { max_cached_tokens: 0, ..SuffixParams::default() };
+        let mut drafter = SuffixDecoding::new(params);
+        drafter.begin(&text);
+        draft(&mut drafter, &text, lost);
         let longer: Vec<TokenId> = text.iter().copied().chain([2, 1]).collect();
-        astray.begin(&longer);
-        let mut straight = SuffixDecoding::new(params);
-        straight.begin(&longer);
-        prop_assert_eq!(draft(&mut astray, &longer, 1), draft(&mut straight, &longer, 1));
+        drafter.begin(&longer);
+        let mut fresh = SuffixDecoding::new(params);
+        fresh.begin(&longer);
+        prop_assert_eq!(draft(&mut drafter, &longer, 1), draft(&mut fresh, &longer, 1));
     }
 }
 
 #[test]
-fn earlier_answers_are_remembered_until_there_are_too_many() {
+fn the_oldest_answers_are_evicted() {
     let params = SuffixParams {
-        max_remembered: 20,
+        max_cached_tokens: 20,
         ..SuffixParams::default()
     };
     let mut drafter = SuffixDecoding::new(params);
     let answer: Vec<TokenId> = (10..20).collect();
-    go_through(&mut drafter, &[(vec![1], answer.clone())], 1, |_, _, _| {});
+    replay(&mut drafter, &[(vec![1], answer.clone())], 1, |_, _, _| {});
     drafter.begin(&[2]);
     let tree = draft(&mut drafter, &[2], 10);
     assert_eq!(tree.tokens().collect::<Vec<_>>(), [10, 11]);
@@ -241,7 +245,7 @@ fn earlier_answers_are_remembered_until_there_are_too_many() {
     drafter.extend(&[2, 10], 1);
     drafter.next_request();
     let other: Vec<TokenId> = (30..50).collect();
-    go_through(&mut drafter, &[(vec![3], other)], 1, |_, _, _| {});
+    replay(&mut drafter, &[(vec![3], other)], 1, |_, _, _| {});
     drafter.begin(&[4]);
     assert_eq!(draft(&mut drafter, &[4], 10).drafted(), 0);
 }

@@ -1,14 +1,15 @@
-//! Tokens in a ring, with chains through all places that share a context.
+//! A ring buffer of tokens with hash chains, like those of zstd's match finders.
 //!
-//! For each context length in [`ORDERS`] there is a table from the hash of so many tokens to the
-//! newest place that ends with them, and at every place a link to the next older one: what zstd and
-//! others call hash chains. A lookup walks the chain of the longest context first and compares
-//! tokens, so that neither a collision nor a stale link ever makes a false match.
+//! There is a hash table for each context length in [`ORDERS`]. It maps the hash of that many
+//! tokens
+//! to the newest position that ends with them. Each position links to the next older one. A lookup
+//! walks the chain of the longest context first. It compares the tokens, so a collision or a stale
+//! link never gives a wrong match.
 //!
-//! All cells are atomics: one writer may append while others search. The writer first raises the
-//! floor, then overwrites what fell below it; a reader looks at the floor again when it is done and
-//! drops what fell meanwhile. Relaxed loads and stores cost what plain ones do, so the pool of a
-//! single request uses the same ring.
+//! All cells are atomics: one writer may append while readers search. The writer first raises the
+//! floor, then overwrites what lies below it. A reader checks the floor again at the end and drops
+//! matches that were overwritten meanwhile. Relaxed loads and stores cost as much as plain ones, so
+//! the pool of a single request uses the same ring.
 
 mod search;
 mod writer;
@@ -21,46 +22,46 @@ use crate::TokenId;
 
 pub(super) use writer::Writer;
 
-/// Context lengths that have chains. The short ones stand close, because there the chains are long
-/// and a chain whose places all match equally far can be left as soon as enough are found.
+/// Context lengths that have chains. Short lengths are close to each other, because their chains
+/// are
+/// long: a search can stop early in a chain whose matches all have the same length.
 const ORDERS: [usize; 7] = [1, 2, 3, 4, 8, 16, 32];
 
-/// Largest capacity: the chains of all orders are numbered in 32 bits.
+/// Largest capacity. Chain numbers have 32 bits.
 const MAX_CAPACITY: usize = 1 << 29;
 
-/// Smallest capacity. Contexts are hashed over the last 32 tokens, of which a document that is
-/// forgotten from its start may hold fewer; they must not have been overwritten yet.
+/// Smallest capacity. The hash of the longest context needs the last 32 tokens. They must not be
+/// overwritten yet, even if the start of their document was evicted.
 const MIN_CAPACITY: usize = 1 << 6;
 
-/// Hashes are polynomials in this number over the mixed tokens, newest token last, modulo 2^64.
+/// Base of the rolling hash: a polynomial over the mixed tokens, modulo 2^64.
 const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Spreads a token's bits, so that neighbouring numbers do not make neighbouring polynomials.
+/// Mixes the bits of a token, so that close numbers do not give close hashes.
 fn mix(token: TokenId) -> u64 {
     let spread = (u64::from(token) + 1).wrapping_mul(0xff51_afd7_ed55_8ccd);
     (spread ^ (spread >> 29)).wrapping_mul(0xc4ce_b9fe_1a85_ec53)
 }
 
-/// A position as a cell holds it: 0 is none.
+/// A position as it is stored in a cell. 0 means none.
 fn as_link(position: u64) -> u32 {
     (position as u32).wrapping_add(1)
 }
 
-/// Token text of bounded length with its chains. See the module for who may do what at the same
-/// time.
+/// The ring buffer and its chains. The module's documentation says what may happen concurrently.
 pub(super) struct Ring {
     mask: u64,
-    /// Hashes are shifted by this to number a chain.
+    /// A hash is shifted right by this to give the number of its chain.
     shift: u32,
     tokens: Box<[AtomicU32]>,
-    /// One bit a place: whether a document starts here.
+    /// One bit for each position: whether a document starts there.
     starts: Box<[AtomicU32]>,
     links: Box<[[AtomicU32; ORDERS.len()]]>,
-    /// The newest place of each chain; one run of `capacity` chains for each order.
+    /// The newest position of each chain; `capacity` chains for each order.
     heads: Box<[AtomicU32]>,
-    /// Positions below are forgotten.
+    /// Positions below are evicted.
     floor: AtomicU64,
-    /// Positions from here on do not exist yet.
+    /// The next position.
     end: AtomicU64,
 }
 
@@ -71,7 +72,7 @@ fn cells(count: usize) -> Box<[AtomicU32]> {
 }
 
 impl fmt::Debug for Ring {
-    /// Without the cells, of which there may be millions.
+    /// Leaves out the cells. There may be millions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (floor, end) = self.range();
         f.debug_struct("Ring")
@@ -102,7 +103,7 @@ impl Clone for Ring {
 }
 
 impl Ring {
-    /// An empty ring for at least `tokens` tokens, whose next position is `end`.
+    /// An empty ring for at least `tokens` tokens. Its next position is `end`.
     fn new(tokens: usize, end: u64) -> Self {
         let capacity = tokens.clamp(MIN_CAPACITY, MAX_CAPACITY).next_power_of_two();
         Self {
@@ -136,19 +137,19 @@ impl Ring {
         self.starts[slot / 32].load(Relaxed) >> (slot % 32) & 1 != 0
     }
 
-    /// Index in `heads` of the chain of a context.
+    /// The index in `heads` of the chain of a context.
     fn chain(&self, order: usize, hash: u64) -> u32 {
         let chain = hash.wrapping_mul(BASE) >> self.shift;
         (order * self.capacity()) as u32 + chain as u32
     }
 
-    /// The first position held and the one after the last.
+    /// The first position held, and the one after the last.
     pub(super) fn range(&self) -> (u64, u64) {
         let end = self.end.load(Acquire);
         (self.floor.load(Relaxed).min(end), end)
     }
 
-    /// Appends what stands from `next` on, up to `max` tokens or the document's end.
+    /// Appends up to `max` tokens from `next` on to `out`. Stops at the end of the document.
     pub(super) fn continuation_into(&self, next: u64, max: usize, out: &mut Vec<TokenId>) {
         let (floor, end) = self.range();
         if !(floor..end).contains(&next) {

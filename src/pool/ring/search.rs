@@ -1,4 +1,4 @@
-//! Looking up a tail.
+//! Lookups.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::fence;
@@ -8,15 +8,15 @@ use crate::TokenId;
 use crate::pool::SuffixMatch;
 use crate::pool::suffix::insert_ranked;
 
-/// Most places that a lookup compares for each context length, newest first.
+/// Most candidates that a lookup compares for each context length, newest first.
 const PROBES: usize = 64;
 
-/// Most links that a lookup follows for each context length: collisions and text still being
-/// written count here.
+/// Most links that a lookup follows for each context length. Hash collisions and text that is still
+/// being written count too.
 const STEPS: usize = 4 * PROBES;
 
 impl Ring {
-    /// [`Retrieve::matches_into`](crate::pool::Retrieve::matches_into); positions count from
+    /// [`Retrieve::matches_into`](crate::pool::Retrieve::matches_into), with positions counted from
     /// `base`.
     pub(in crate::pool) fn matches_into(
         &self,
@@ -39,24 +39,23 @@ impl Ring {
             floor,
             end,
             base,
-            most: tail.len(),
-            seen: u64::MAX,
+            max_len_left: tail.len(),
+            searched_from: u64::MAX,
         };
-        let (heads, orders) = self.chains_of(tail);
+        let (heads, orders) = self.heads_of(tail);
         for order in (0..orders).rev() {
             if search.walk(order, heads[order], found) {
                 break;
             }
         }
-        // What was overwritten while we looked may have been anything.
+        // Drop matches whose tokens may have been overwritten meanwhile.
         fence(Acquire);
         let floor = self.floor.load(Relaxed);
-        found.retain(|place| place.next as u64 + base >= floor + place.len as u64);
+        found.retain(|it| it.next as u64 + base >= floor + it.len as u64);
     }
 
-    /// The newest place of each chain that `tail` belongs to, and how many orders `tail` is long
-    /// enough for.
-    fn chains_of(&self, tail: &[TokenId]) -> ([u32; ORDERS.len()], usize) {
+    /// The heads of the chains of `tail`, and the number of orders that `tail` is long enough for.
+    fn heads_of(&self, tail: &[TokenId]) -> ([u32; ORDERS.len()], usize) {
         let mut heads = [0; ORDERS.len()];
         let mut orders = 0;
         let (mut hash, mut power) = (0u64, 1u64);
@@ -75,7 +74,7 @@ impl Ring {
     }
 }
 
-/// One lookup under way.
+/// The state of a lookup.
 struct Search<'a> {
     ring: &'a Ring,
     tail: &'a [TokenId],
@@ -83,29 +82,29 @@ struct Search<'a> {
     floor: u64,
     end: u64,
     base: u64,
-    /// Places that agree in more tokens were looked for in the chains of longer contexts.
-    most: usize,
-    /// The last of those chains was followed back to here.
-    seen: u64,
+    /// Matches longer than this were found in the chains of longer contexts.
+    max_len_left: usize,
+    /// The chain of the next longer context was searched back to this position.
+    searched_from: u64,
 }
 
 impl Search<'_> {
-    /// Follows one chain; tells whether nothing better can follow in any other.
+    /// Searches one chain. Returns whether the lookup is complete.
     fn walk(&mut self, order: usize, head: u32, found: &mut Vec<SuffixMatch>) -> bool {
-        if self.is_settled(found) {
+        if self.is_complete(found) {
             return true;
         }
         let mut oldest = 0;
         let mut probes = 0;
-        let mut place = self.first(head);
+        let mut candidate = self.first(head);
         for step in 0..STEPS {
-            let Some(at) = place else { break };
-            let len = self.agreeing(at);
-            // Nothing follows the text's last token, and what lies beyond is still being written.
+            let Some(at) = candidate else { break };
+            let len = self.match_len(at);
+            // Nothing follows the last token. Beyond it, text may still be being written.
             if len >= ORDERS[order] && at + 1 < self.end {
                 probes += 1;
-                self.take(at, len, found);
-                if self.is_settled(found) {
+                self.add(at, len, found);
+                if self.is_complete(found) {
                     return true;
                 }
             }
@@ -113,37 +112,39 @@ impl Search<'_> {
                 oldest = at;
                 break;
             }
-            place = self.older(at, order);
+            candidate = self.older(at, order);
         }
-        self.most = ORDERS[order] - 1;
-        self.seen = oldest;
+        self.max_len_left = ORDERS[order] - 1;
+        self.searched_from = oldest;
         false
     }
 
-    /// Whether as many places are wanted as were found, and none that is still to be found can be
-    /// better.
-    fn is_settled(&self, found: &[SuffixMatch]) -> bool {
-        found.len() == self.limit && found.last().is_some_and(|worst| worst.len >= self.most)
+    /// Whether `limit` matches were found and no match still to be found can be longer.
+    fn is_complete(&self, found: &[SuffixMatch]) -> bool {
+        found.len() == self.limit
+            && found
+                .last()
+                .is_some_and(|worst| worst.len >= self.max_len_left)
     }
 
-    /// Ranks a place, unless it was already found by a longer context.
-    fn take(&self, at: u64, len: usize, found: &mut Vec<SuffixMatch>) {
+    /// Adds a match, unless the chain of a longer context had it already.
+    fn add(&self, at: u64, len: usize, found: &mut Vec<SuffixMatch>) {
         let next = (at + 1 - self.base) as usize;
-        let known =
-            len > self.most && (at >= self.seen || found.iter().any(|old| old.next == next));
+        let known = len > self.max_len_left
+            && (at >= self.searched_from || found.iter().any(|old| old.next == next));
         if !known && !self.ring.starts_document(at + 1) {
             insert_ranked(found, self.limit, SuffixMatch { len, next });
         }
     }
 
-    /// The place that a chain's head names. It may lie beyond the end, where text is being written.
+    /// The position of a chain's head. It may lie beyond the end, where text is being written.
     fn first(&self, head: u32) -> Option<u64> {
         let ahead = head.wrapping_sub(as_link(self.end)).cast_signed();
         let at = self.end.checked_add_signed(ahead.into())?;
         (head != 0 && at >= self.floor).then_some(at)
     }
 
-    /// The next older place of a chain.
+    /// The next older position of a chain.
     fn older(&self, at: u64, order: usize) -> Option<u64> {
         let link = self.ring.links[self.ring.slot(at)][order].load(Relaxed);
         let back = as_link(at).wrapping_sub(link);
@@ -151,8 +152,8 @@ impl Search<'_> {
         (link != 0 && back != 0 && older >= self.floor).then_some(older)
     }
 
-    /// How many of the tail's last tokens stand at `at` and right before it in the same document.
-    fn agreeing(&self, at: u64) -> usize {
+    /// How many of the tail's last tokens end at `at` in the same document.
+    fn match_len(&self, at: u64) -> usize {
         let mut len = 0;
         for (&token, position) in self.tail.iter().rev().zip((self.floor..=at).rev()) {
             if token != self.ring.token(position) {

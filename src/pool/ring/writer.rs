@@ -1,4 +1,4 @@
-//! Appending and forgetting.
+//! Appending and evicting.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -8,12 +8,13 @@ use std::sync::atomic::fence;
 use super::{BASE, MAX_CAPACITY, ORDERS, Ring, as_link, mix};
 use crate::TokenId;
 
-/// No chain: fewer tokens stand before than the order takes.
+/// No chain: the document has fewer tokens than the context length.
 const NO_CHAIN: u32 = u32::MAX;
 
-/// Tokens that are added in one go.
+/// Tokens that are added at once.
 const BLOCK: usize = 16;
 
+/// `BASE` to the power of each context length, to remove a token from a rolling hash.
 const POWERS: [u64; ORDERS.len()] = {
     let mut powers = [1u64; ORDERS.len()];
     let mut index = 0;
@@ -28,24 +29,24 @@ const POWERS: [u64; ORDERS.len()] = {
     powers
 };
 
-/// The one who appends to a ring.
+/// The only writer of a ring.
 #[derive(Clone, Debug)]
 pub(in crate::pool) struct Writer {
     max_tokens: usize,
     /// Position of the next token.
     end: u64,
-    /// First positions of the documents held, oldest first; the last may be open.
+    /// Start positions of the documents held, oldest first. The last document may be open.
     documents: VecDeque<u64>,
-    /// Where the open document began, although that may be forgotten.
+    /// Where the open document began. This position may be evicted.
     opened: u64,
     /// Whether the next token starts a document.
     fresh: bool,
-    /// Hashes of the last tokens of the open document, one for each order.
+    /// Rolling hashes of the last tokens of the open document, one for each order.
     hashes: [u64; ORDERS.len()],
 }
 
 impl Writer {
-    /// A writer and its empty ring, which is to hold at most `max_tokens` (at least 1).
+    /// A writer and its empty ring, for at most `max_tokens` tokens (at least 1).
     pub(in crate::pool) fn new(max_tokens: usize) -> (Self, Ring) {
         let writer = Self {
             max_tokens: max_tokens.clamp(1, MAX_CAPACITY),
@@ -58,7 +59,7 @@ impl Writer {
         (writer, Ring::new(0, 0))
     }
 
-    /// Most tokens held.
+    /// Maximum number of tokens held.
     pub(in crate::pool) fn max_tokens(&self) -> usize {
         self.max_tokens
     }
@@ -68,17 +69,17 @@ impl Writer {
         self.documents.len()
     }
 
-    /// First positions of the documents held, oldest first.
+    /// Start positions of the documents held, oldest first.
     pub(in crate::pool) fn starts(&self) -> impl Iterator<Item = u64> + '_ {
         self.documents.iter().copied()
     }
 
-    /// Tokens from here on belong to another document.
+    /// Ends the open document. The next token starts another one.
     pub(in crate::pool) fn end_document(&mut self) {
         self.fresh = true;
     }
 
-    /// Forgets all text.
+    /// Evicts all text.
     pub(in crate::pool) fn clear(&mut self, ring: &Ring) {
         self.documents.clear();
         self.fresh = true;
@@ -86,8 +87,9 @@ impl Writer {
         fence(Release);
     }
 
-    /// A larger ring with the same text at the same positions, if `more` tokens do not fit into
-    /// `ring` although they may be held.
+    /// A larger ring with the same text at the same positions. `None` if `more` tokens fit, or if
+    /// the
+    /// ring has its full size.
     pub(in crate::pool) fn grown(&mut self, ring: &Ring, more: usize) -> Option<Ring> {
         let (floor, end) = ring.range();
         let wanted = ((end - floor) as usize)
@@ -97,7 +99,7 @@ impl Writer {
             return None;
         }
         let larger = Ring::new(wanted, floor);
-        let mut again = Self {
+        let mut copy = Self {
             end: floor,
             documents: VecDeque::with_capacity(self.documents.len()),
             ..Self::new(self.max_tokens).0
@@ -106,19 +108,20 @@ impl Writer {
         for &start in &self.documents {
             document.clear();
             ring.continuation_into(start, usize::MAX, &mut document);
-            again.end_document();
-            again.push(&larger, &document);
+            copy.end_document();
+            copy.push(&larger, &document);
         }
-        again.fresh = self.fresh || again.end == floor;
-        again.publish(&larger);
-        *self = again;
+        copy.fresh = self.fresh || copy.end == floor;
+        copy.publish(&larger);
+        *self = copy;
         Some(larger)
     }
 
-    /// Forgets the oldest documents until `more` tokens may be added. The open document, if it is
-    /// the only one, is forgotten from its start.
+    /// Evicts the oldest documents until `more` tokens fit. If the open document is the only one
+    /// left,
+    /// its start is evicted.
     ///
-    /// What falls below the floor may be overwritten from now on.
+    /// Positions below the floor may be overwritten from now on.
     pub(in crate::pool) fn make_room(&mut self, ring: &Ring, more: usize) {
         let lowest = (self.end + more as u64).saturating_sub(self.max_tokens as u64);
         if ring.floor.load(Relaxed) >= lowest {
@@ -136,22 +139,21 @@ impl Writer {
         fence(Release);
     }
 
-    /// Adds tokens, for which there must be room. Readers see them after
-    /// [`publish`](Self::publish).
+    /// Adds tokens. There must be room for them. Readers see them after [`publish`](Self::publish).
     pub(in crate::pool) fn push(&mut self, ring: &Ring, tokens: &[TokenId]) {
         let mut chains = [[NO_CHAIN; ORDERS.len()]; BLOCK];
         for block in tokens.chunks(BLOCK) {
             for (&token, chains) in block.iter().zip(&mut chains) {
-                *chains = self.place(ring, token);
+                *chains = self.store(ring, token);
             }
-            // The heads lie all over the memory. Asked for all at once they are waited for once.
+            // The heads lie far apart. Reading them all first waits for memory only once.
             let heads = chains[..block.len()].iter().flatten();
-            let near = |&chain: &u32| {
+            let load = |&chain: &u32| {
                 ring.heads
                     .get(chain as usize)
                     .map_or(0, |h| h.load(Relaxed))
             };
-            black_box(heads.map(near).fold(0, u32::wrapping_add));
+            black_box(heads.map(load).fold(0, u32::wrapping_add));
             let first = self.end - block.len() as u64;
             for (chains, position) in chains[..block.len()].iter().zip(first..) {
                 let links = &ring.links[ring.slot(position)];
@@ -168,8 +170,8 @@ impl Writer {
         }
     }
 
-    /// Stores a token, and tells which chains its place belongs to.
-    fn place(&mut self, ring: &Ring, token: TokenId) -> [u32; ORDERS.len()] {
+    /// Stores a token. Returns the chains of its position.
+    fn store(&mut self, ring: &Ring, token: TokenId) -> [u32; ORDERS.len()] {
         let position = self.end;
         if self.fresh {
             self.documents.push_back(position);
@@ -202,7 +204,7 @@ impl Writer {
         })
     }
 
-    /// Lets readers see all that was added.
+    /// Makes all added tokens visible to readers.
     pub(in crate::pool) fn publish(&self, ring: &Ring) {
         ring.end.store(self.end, Release);
     }
@@ -213,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_beyond_32_bits_keep_their_order() {
+    fn matches_stay_in_order_when_positions_exceed_32_bits() {
         let (mut writer, _) = Writer::new(1 << 20);
         writer.end = (1 << 32) - 5;
         let ring = Ring::new(64, writer.end);
@@ -225,7 +227,7 @@ mod tests {
             writer.publish(&ring);
         }
         ring.matches_into(&[2, 3], 8, 16, base, &mut found);
-        let next: Vec<_> = found.iter().map(|place| place.next).collect();
+        let next: Vec<_> = found.iter().map(|it| it.next).collect();
         assert_eq!(next, [21, 18, 15, 12, 9, 6, 3]);
     }
 }

@@ -1,19 +1,19 @@
-//! Which llama.cpp this is, and what it runs on.
+//! The version of llama.cpp, and the devices it runs on.
 
 use std::ffi::CStr;
 use std::sync::LazyLock;
 
 use llama_cpp_sys_2 as sys;
 
-/// The version of the crate that llama.cpp comes in; its sources are in it.
+/// The version of the crate that contains the sources of llama.cpp.
 const SYS_VERSION: &str = "0.1.161";
 
-/// Which llama.cpp is built in, by the crate that it comes in.
+/// The version of llama.cpp, given by the crate that contains it.
 pub fn build() -> String {
     format!("llama-cpp-sys-2 {SYS_VERSION}")
 }
 
-/// The devices that llama.cpp can compute on, processors included.
+/// The devices that llama.cpp can use, including CPUs.
 pub fn devices() -> Vec<String> {
     super::model::backend();
     llama_cpp_2::list_llama_ggml_backend_devices()
@@ -25,13 +25,15 @@ pub fn devices() -> Vec<String> {
         .collect()
 }
 
-/// What llama.cpp's backends were built for, in its own words: instruction sets, OpenMP, kernels of
-/// its own. Programs that differ in it differ in what a pass costs.
+/// The build options of llama.cpp's backends: instruction sets, OpenMP, and so on. The time of a
+/// pass
+/// depends on them.
 pub fn system() -> &'static str {
-    // llama.cpp puts it together in one buffer for all callers.
+    // llama.cpp has one buffer for all callers.
     static SYSTEM: LazyLock<String> = LazyLock::new(|| {
         super::model::backend();
-        // SAFETY: a string that ends, and lasts until the next call, which nobody makes.
+        // SAFETY: The result is a C string that is valid until the next call. This is the only
+        // call.
         #[allow(unsafe_code)]
         let text = unsafe { CStr::from_ptr(sys::llama_print_system_info()) };
         text.to_string_lossy().trim().to_owned()
@@ -39,8 +41,7 @@ pub fn system() -> &'static str {
     &SYSTEM
 }
 
-/// The threads that a context gets if its options name no number: one per core that this process
-/// may use.
+/// The default number of threads of a context: one for each core that this process may use.
 pub fn default_threads() -> u32 {
     super::model::cores()
 }
@@ -50,19 +51,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_the_one_that_is_built_in() {
+    fn the_version_matches_the_lock_file() {
         let lock = include_str!("../../../Cargo.lock");
         let entry = format!("name = \"llama-cpp-sys-2\"\nversion = \"{SYS_VERSION}\"");
         assert!(lock.contains(&entry), "update SYS_VERSION");
     }
 
     #[test]
-    fn the_system_names_its_backends() {
+    fn system_names_the_cpu() {
         assert!(system().contains("CPU"), "{}", system());
     }
 
     #[test]
-    fn there_is_a_device() {
+    fn devices_and_threads_are_found() {
         assert!(!devices().is_empty() && default_threads() > 0);
     }
 }

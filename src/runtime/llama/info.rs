@@ -1,42 +1,42 @@
-//! What a GGUF is.
+//! The facts about a GGUF file.
 
 use llama_cpp_2::model::LlamaModel;
 use serde::Serialize;
 
 use crate::runtime::llama::vocab::Vocabulary;
 
-/// The facts about a model that matter to its user.
+/// The facts about a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModelInfo {
-    /// Name given by its makers, if any.
+    /// Its name, if it has one.
     pub name: Option<String>,
-    /// Architecture, in llama.cpp's words.
+    /// Architecture, as llama.cpp names it.
     pub architecture: String,
     /// Number of weights.
     pub parameters: u64,
     /// Size of the weights in bytes.
     pub size: u64,
-    /// How the weights are stored.
+    /// File type of the weights, such as `Q4_K_M`.
     pub quantization: String,
-    /// Longest text it was trained on, in tokens.
+    /// Context length it was trained with, in tokens.
     pub context_length: u32,
     /// Transformer blocks.
     pub layers: u32,
-    /// Width of the hidden state.
+    /// Size of the hidden state.
     pub embedding_length: u32,
     /// Attention heads.
     pub heads: u32,
-    /// Heads of keys and values.
+    /// Key and value heads.
     pub kv_heads: u32,
-    /// Bytes one token takes in a 16-bit KV cache.
+    /// Bytes of one token in a 16-bit KV cache.
     pub kv_bytes_per_token: u64,
-    /// Tokens in the vocabulary.
+    /// Number of tokens in the vocabulary.
     pub vocabulary: usize,
-    /// Kind of tokenizer.
+    /// Type of the tokenizer.
     pub tokenizer: &'static str,
-    /// Its chat template in Jinja, if it has one.
+    /// Chat template in Jinja, if there is one.
     pub chat_template: Option<String>,
-    /// Whether draft trees can be verified; `None` says yes, otherwise the reason why not.
+    /// Why draft trees cannot be verified. `None` if they can.
     pub cannot_draft: Option<String>,
 }
 

@@ -1,7 +1,8 @@
-//! What llama.cpp logs.
+//! The log of llama.cpp.
 //!
-//! llama.cpp reports the cause of a failure only in its log, and its log is far too long to show.
-//! So the log is kept quiet, and its latest errors are kept for the error message that needs them.
+//! llama.cpp writes the cause of a failure only to its log, which is too long to show. So the log
+//! is
+//! not printed, and the latest errors are kept for error messages.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -14,16 +15,17 @@ use llama_cpp_sys_2 as sys;
 /// Latest errors, oldest first.
 static ERRORS: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 static VERBOSE: AtomicBool = AtomicBool::new(false);
-const KEPT: usize = 16;
+/// Most errors in `ERRORS`.
+const MAX_ERRORS: usize = 16;
 
-/// Passes everything llama.cpp logs on to standard error, or (the default) nothing.
+/// Whether to print llama.cpp's log to standard error. Off by default.
 pub fn set_verbose(verbose: bool) {
     VERBOSE.store(verbose, Ordering::Relaxed);
 }
 
-/// Routes llama.cpp's log to this module. Call it before anything else of llama.cpp.
+/// Sends llama.cpp's log to this module. Call it before any other function of llama.cpp.
 pub(super) fn install() {
-    // SAFETY: `receive` has the signature asked for, lives for ever and uses no user data.
+    // SAFETY: `receive` has the expected signature, is static and uses no user data.
     unsafe { sys::llama_log_set(Some(receive), std::ptr::null_mut()) }
 }
 
@@ -46,12 +48,12 @@ unsafe extern "C" fn receive(level: sys::ggml_log_level, text: *const c_char, _:
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     if VERBOSE.load(Ordering::Relaxed) {
         use std::io::Write;
-        // Nobody to tell if standard error is gone.
+        // There is nothing to do if standard error is closed.
         let _ = write!(std::io::stderr(), "{text}");
     }
     if level == sys::GGML_LOG_LEVEL_ERROR {
         let mut errors = lock();
-        if errors.len() == KEPT {
+        if errors.len() == MAX_ERRORS {
             errors.pop_front();
         }
         errors.push_back(text.trim().to_owned());

@@ -1,21 +1,21 @@
-//! How to load a model and make a context.
+//! Options of models and contexts.
 
 use std::str::FromStr;
 
 use llama_cpp_2::context::params::KvCacheType;
 
-/// How to load a model.
+/// Options for loading a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelOptions {
-    /// Layers to put on the GPU; `None` for all that there are, if there is a GPU.
+    /// Layers to offload to the GPU. `None` offloads all of them if there is a GPU.
     pub n_gpu_layers: Option<u32>,
-    /// Map the file instead of reading it.
+    /// Map the file into memory instead of reading it.
     pub use_mmap: bool,
-    /// Compute passes of two tokens and more with llama.cpp's own kernels, where this crate has
-    /// some ([`Model::few_token_kernels`](super::Model::few_token_kernels)), and leave copying
-    /// their rows to it as well. All models of a process have to say the same.
+    /// Use llama.cpp's kernels for passes of two tokens and more, even where this crate has its own
+    /// ([`Model::few_token_kernels`](super::Model::few_token_kernels)). llama.cpp also copies the
+    /// rows. All models of a process must have the same setting.
     pub llama_kernels: bool,
-    /// Read only the header, for [`Model::info`](super::Model::info); no context can be made.
+    /// Read only the header, for [`Model::info`](super::Model::info). Such a model has no contexts.
     pub info_only: bool,
 }
 
@@ -30,10 +30,10 @@ impl Default for ModelOptions {
     }
 }
 
-/// Whether attention is computed in one fused kernel.
+/// Whether to use flash attention, a fused kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FlashAttention {
-    /// Where it helps ([`Model::flash_attention`](super::Model::flash_attention)).
+    /// If it is faster ([`Model::flash_attention`](super::Model::flash_attention)).
     #[default]
     Auto,
     /// Always.
@@ -42,7 +42,7 @@ pub enum FlashAttention {
     Off,
 }
 
-/// How keys or values are stored in the cache.
+/// Data type of the keys or values in the KV cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CacheType(pub(super) KvCacheType);
 
@@ -68,7 +68,7 @@ impl CacheType {
         ("iq4_nl", KvCacheType::IQ4_NL),
     ];
 
-    /// Whether it keeps every value as a float.
+    /// Whether this is a floating-point type.
     pub fn is_unquantized(&self) -> bool {
         matches!(
             self.0,
@@ -101,28 +101,29 @@ impl std::fmt::Display for CacheType {
     }
 }
 
-/// How to make a context.
+/// Options of a context.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ContextOptions {
-    /// Tokens the KV cache holds; `None` for what the model was trained on.
+    /// Tokens in the KV cache. `None` for the model's training length.
     pub n_ctx: Option<u32>,
-    /// Most tokens handed to llama.cpp at once; the draft tree's capacity is always granted.
+    /// Most tokens of one batch. A full draft tree always fits.
     pub n_batch: u32,
-    /// Most tokens computed at once; `None` for what suits the device
+    /// Most tokens computed at once. `None` for the device's default
     /// ([`Model::n_ubatch`](super::Model::n_ubatch)).
     pub n_ubatch: Option<u32>,
-    /// Threads; `None` for one per core.
+    /// Threads. `None` for one per core.
     pub threads: Option<u32>,
-    /// Fused attention.
+    /// Flash attention.
     pub flash_attention: FlashAttention,
-    /// How keys are stored.
+    /// Data type of keys.
     pub cache_type_k: CacheType,
-    /// How values are stored.
+    /// Data type of values.
     pub cache_type_v: CacheType,
-    /// Whether models with sliding-window attention get a full cache. With the small one nothing
-    /// can be drafted, since it cannot be cut back.
+    /// Whether models with sliding-window attention get a full-size cache. The small cache cannot
+    /// be
+    /// truncated, so nothing can be drafted with it.
     pub swa_full: bool,
-    /// Largest draft tree that will be decoded, the root counted.
+    /// Most nodes of a draft tree, including the root.
     pub draft_tree_capacity: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Text to tokens and back.
+//! Tokenizing and detokenizing.
 
 use std::ffi::CStr;
 
@@ -25,12 +25,12 @@ impl<'a> Vocabulary<'a> {
         usize::try_from(self.model.vocab().n_tokens()).unwrap_or(0)
     }
 
-    /// Whether there is no token: such a model cannot read text.
+    /// Whether there are no tokens. Such a model cannot read text.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Which vocabulary this is, to know it again in a file of tokens.
+    /// Identifies the vocabulary in token files.
     pub fn fingerprint(&self) -> VocabFingerprint {
         let vocab = self.model.vocab();
         let text = |token| {
@@ -41,7 +41,7 @@ impl<'a> Vocabulary<'a> {
         VocabFingerprint::of((0..vocab.n_tokens()).map(text))
     }
 
-    /// Kind of tokenizer, in llama.cpp's words.
+    /// The type of the tokenizer.
     pub fn kind(&self) -> &'static str {
         match self.model.vocab().vocab_type() {
             VocabType::NONE => "none",
@@ -54,17 +54,16 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
-    /// The tokens of a text that starts a conversation. Special tokens written out in the text are
-    /// recognised; the beginning-of-sequence token is added if the model wants it.
+    /// Tokenizes the start of a conversation. Parses special tokens in the text. Adds the
+    /// beginning-of-sequence token if the model uses one.
     pub fn tokenize(&self, text: &str) -> Vec<TokenId> {
         self.raw(text, true)
     }
 
-    /// The tokens of a text that goes on where others ended: nothing is added before it.
+    /// Tokenizes a text in the middle of a conversation. Adds nothing before it.
     pub fn tokenize_continuation(&self, text: &str) -> Vec<TokenId> {
-        // SentencePiece vocabularies put a space before a text, which would be wrong in mid-text. A
-        // byte that never joins with its neighbours takes the space upon itself and is cut off with
-        // it.
+        // SentencePiece adds a space before a text, which would be wrong here. So put a byte before
+        // the text that never merges with its neighbors, and remove it together with the space.
         const GUARD: &str = "\u{1}";
         let tokens = self.raw(text, false);
         let starts_special = tokens.first().is_some_and(|&t| self.is_control(t));
@@ -79,12 +78,12 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
-    /// The tokens that lead from an answer to the next: what closes the one, the new message, what
-    /// opens the other, as [`ChatTemplate::next_turn`](crate::runtime::ChatTemplate::next_turn)
-    /// gives it.
+    /// Tokenizes the text between two answers, from
+    /// [`ChatTemplate::next_turn`](crate::runtime::ChatTemplate::next_turn).
     ///
-    /// `last` is the last token of the conversation. If the model ended its answer itself, the end
-    /// that the template writes is already there.
+    /// `last` is the last token of the conversation. If it is an end-of-generation token, the one
+    /// at
+    /// the start of `text` is left out.
     pub fn tokenize_next_turn(&self, text: &str, last: Option<TokenId>) -> Vec<TokenId> {
         let mut tokens = self.tokenize_continuation(text);
         if !last.is_some_and(|token| self.is_end(token)) {
@@ -92,19 +91,19 @@ impl<'a> Vocabulary<'a> {
         }
         let is_blank = |token: &TokenId| self.bytes(*token).trim_ascii().is_empty();
         match tokens.iter().position(|&token| self.is_end(token)) {
-            // Some templates write a space before the end.
+            // Some templates write a space before the end token.
             Some(end) if tokens[..end].iter().all(is_blank) => tokens.split_off(end + 1),
             _ => tokens,
         }
     }
 
-    /// The tokens of an answer on record, which began right after what opens answers. SentencePiece
-    /// vocabularies put the space before it that templates leave to the model.
+    /// Tokenizes a recorded answer. SentencePiece adds the space before it that the model
+    /// generated.
     pub fn tokenize_answer(&self, text: &str) -> Vec<TokenId> {
         self.raw(text, false)
     }
 
-    /// The token that ends answers, if the vocabulary names one.
+    /// The token that ends answers, if there is one.
     pub fn end(&self) -> Option<TokenId> {
         let vocab = self.model.vocab();
         [vocab.eot(), vocab.eos()]
@@ -113,8 +112,7 @@ impl<'a> Vocabulary<'a> {
             .map(|token| token.0.cast_unsigned())
     }
 
-    /// The tokens of a text that stands for itself, as a document of a corpus does: nothing is
-    /// added.
+    /// Tokenizes a document of a corpus. Adds no special tokens.
     pub fn tokenize_document(&self, text: &str) -> Vec<TokenId> {
         self.raw(text, false)
     }
@@ -128,14 +126,14 @@ impl<'a> Vocabulary<'a> {
             .collect()
     }
 
-    /// The bytes a token stands for in text; control tokens stand for none.
+    /// The text of a token as bytes. Empty for control tokens.
     pub fn bytes(&self, token: TokenId) -> Vec<u8> {
         self.model
             .vocab()
             .token_to_piece(LlamaToken(token.cast_signed()), false, None)
     }
 
-    /// A token as it is written in the vocabulary, special tokens too.
+    /// The text of a token, including special tokens.
     pub fn written(&self, token: TokenId) -> String {
         let bytes = self
             .model
@@ -144,7 +142,7 @@ impl<'a> Vocabulary<'a> {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Whether the model ends its answer with this token.
+    /// Whether this is an end-of-generation token.
     pub fn is_end(&self, token: TokenId) -> bool {
         self.model.vocab().is_eog(LlamaToken(token.cast_signed()))
     }
@@ -155,17 +153,17 @@ impl<'a> Vocabulary<'a> {
             .is_control(LlamaToken(token.cast_signed()))
     }
 
-    /// The beginning-of-sequence token as written, or nothing.
+    /// The text of the beginning-of-sequence token. Empty if there is none.
     pub fn bos(&self) -> String {
         self.special(self.model.vocab().bos())
     }
 
-    /// The end-of-sequence token as written, or nothing.
+    /// The text of the end-of-sequence token. Empty if there is none.
     pub fn eos(&self) -> String {
         self.special(self.model.vocab().eos())
     }
 
-    /// Whether a conversation's first token is the beginning-of-sequence token.
+    /// Whether a conversation starts with the beginning-of-sequence token.
     pub fn adds_bos(&self) -> bool {
         self.model.vocab().should_add_bos()
     }

@@ -98,7 +98,7 @@ impl Scenario {
                         max_spec_offset: tenths(filters) * 9.0 - 2.0,
                         min_token_prob: tenths(penalty) / 4.0,
                         tree: filters % 2 == 1,
-                        max_remembered: 5 * penalty,
+                        max_cached_tokens: 5 * penalty,
                         ..SuffixParams::default()
                     },
                 },

@@ -1,0 +1,91 @@
+//! Questions, and their answers without drafts.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
+
+use anyhow::Context;
+use logitspec::TokenId;
+use logitspec::engine::Session;
+use logitspec::runtime::llama::{LlamaTarget, Model};
+use logitspec::runtime::{ChatTemplate, Message, Role};
+
+use crate::{Args, go_on};
+
+pub struct Question {
+    pub id: i64,
+    pub turns: Vec<String>,
+}
+
+/// One turn, answered by plain decoding.
+pub struct Turn {
+    /// Number of tokens before the prompt.
+    pub start: usize,
+    pub prompt: Vec<TokenId>,
+    pub answer: Vec<TokenId>,
+}
+
+pub fn read_questions(args: &Args) -> anyhow::Result<Vec<Question>> {
+    let file = File::open(&args.questions).with_context(|| format!("{:?}", args.questions))?;
+    let mut questions = Vec::new();
+    for line in BufReader::new(file).lines() {
+        let value: serde_json::Value = serde_json::from_str(&line?)?;
+        let id = value["question_id"].as_i64().context("question_id")?;
+        let turns = value["turns"].as_array().context("turns")?;
+        let turns = turns
+            .iter()
+            .filter_map(|turn| turn.as_str().map(str::to_owned));
+        if !args.even || id % 2 == 0 {
+            questions.push(Question {
+                id,
+                turns: turns.collect(),
+            });
+        }
+    }
+    Ok(questions
+        .into_iter()
+        .skip(args.offset)
+        .step_by(args.stride)
+        .collect())
+}
+
+/// Answers all turns of a question without drafts.
+pub fn answer(
+    session: &mut Session<LlamaTarget<'_>>,
+    model: &Model,
+    template: Option<&ChatTemplate>,
+    question: &Question,
+    args: &Args,
+) -> anyhow::Result<Vec<Turn>> {
+    session.reset();
+    let vocabulary = model.vocabulary();
+    let mut messages = Vec::new();
+    let mut turns = Vec::new();
+    for text in &question.turns {
+        let message = Message::new(Role::User, text.as_str());
+        let start = session.text().len();
+        let prompt = match template {
+            None => vocabulary.tokenize(text),
+            Some(template) if start == 0 => {
+                vocabulary.tokenize(&template.prompt(std::slice::from_ref(&message))?)
+            }
+            Some(template) => {
+                let text = template.next_turn(&messages, &message)?;
+                messages.push(Message::new(Role::Assistant, "…"));
+                vocabulary.tokenize_next_turn(&text, session.text().last().copied())
+            }
+        };
+        messages.push(message);
+        if start + prompt.len() >= args.ctx_size as usize {
+            break;
+        }
+        session.prefill(&prompt, &mut go_on)?;
+        let answer = session.generate(args.max_new_tokens, &mut |_| ControlFlow::Continue(()))?;
+        turns.push(Turn {
+            start,
+            prompt,
+            answer: answer.tokens,
+        });
+    }
+    Ok(turns)
+}
