@@ -46,7 +46,7 @@ impl Message {
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// It is no valid Jinja, or it does not render this conversation.
-    #[error("the chat template {name} fails: {cause}; force another one with --template")]
+    #[error("the chat template {name} fails: {cause}")]
     Jinja {
         /// Which template.
         name: String,
@@ -55,7 +55,7 @@ pub enum TemplateError {
     },
     /// It hides the answers it is given, so a second turn cannot be told apart.
     #[error(
-        "the chat template {name} does not show earlier answers, so a conversation cannot go on; force another one with --template"
+        "the chat template {name} leaves out earlier answers, so the conversation cannot continue"
     )]
     HidesAnswers {
         /// Which template.

@@ -28,7 +28,7 @@ pub struct Calibration {
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrationError {
     /// A file that is no calibration of this model on this machine, or cannot be read.
-    #[error("{}: {reason}; run logitspec calibrate again, or remove the file", path.display())]
+    #[error("{}: {reason}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum CalibrationError {
         reason: String,
     },
     /// A file that the disk does not take.
-    #[error("{}: cannot be written, so nothing is kept: {error}; LOGITSPEC_CACHE names another folder", path.display())]
+    #[error("{}: cannot write the measurements: {error}", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
