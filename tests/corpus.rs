@@ -124,7 +124,7 @@ fn files_lines_and_folders_become_documents_in_order() {
     assert_eq!(built["left_out"], 2);
     let notes = String::from_utf8_lossy(&output.stderr);
     assert!(notes.contains("picture.png: left out"), "{notes}");
-    let line = "others.jsonl: left out: all from line 2 on, which has no text in \"text\"";
+    let line = "others.jsonl: left out: everything from line 2 on, which has no text in \"text\"";
     assert!(notes.contains(line), "{notes}");
 
     let info = json_of(&run(&["info", "--json", &folder.name("out.corpus")]));
@@ -211,7 +211,7 @@ fn only_a_corpus_is_replaced() {
     let build = |out: &str| run(&["build", &text, "--tokenizer-path", &tokenizer, "-o", out]);
     for input in [&text, &tokenizer] {
         let before = std::fs::read(input).unwrap();
-        assert_refused(&build(input), &[input, "is no corpus"]);
+        assert_refused(&build(input), &[input, "is not a corpus"]);
         assert_eq!(&std::fs::read(input).unwrap(), &before);
     }
     #[cfg(unix)]
@@ -224,7 +224,7 @@ fn only_a_corpus_is_replaced() {
                 .unwrap()
                 .success()
         );
-        assert_refused(&build(&pipe), &["pipe", "is no corpus"]);
+        assert_refused(&build(&pipe), &["pipe", "is not a corpus"]);
     }
     let out = folder.name("out.corpus");
     for _ in 0..2 {

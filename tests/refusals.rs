@@ -187,7 +187,7 @@ fn a_trace_writes_over_nothing_but_traces() {
     for foreign in [&b"Once upon a time"[..], b"{", request, &weights] {
         std::fs::write(&file, foreign).unwrap();
         let output = generate(&["-p", "x", "--trace", name]);
-        assert_refused(&output, &["--trace", name, "no trace", "another file"]);
+        assert_refused(&output, &["--trace", name, "not a trace", "another file"]);
         assert_eq!(std::fs::read(&file).unwrap(), foreign);
     }
     // Whatever the flags call it.

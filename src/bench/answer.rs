@@ -1,9 +1,8 @@
 //! One record of an answer file.
 //!
-//! The keys of [`Answer`] and [`Choice`] that are not optional are the format that Spec-Bench and
-//! its relatives share. The optional ones are this project's own: a file without them is read all
-//! the same, and tools that do not know them pass over them. Whatever else a record holds is kept
-//! in `extra`.
+//! The required keys of [`Answer`] and [`Choice`] are the format of Spec-Bench and related tools.
+//! The optional keys are this project's own: they may be missing, and other tools ignore them. All
+//! other keys are kept in `extra`.
 
 use std::collections::BTreeMap;
 
@@ -12,26 +11,25 @@ use serde_json::{Map, Value};
 
 use crate::TokenId;
 
-/// What one method said to one question, and what that took. One line of an answer file.
+/// The answer of one method to one question, with its timings. One line of an answer file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The question's number.
     pub question_id: i64,
-    /// The question's task.
+    /// The question's category.
     pub category: String,
-    /// A name of this record that no other has.
+    /// A unique id of this record.
     pub answer_id: String,
-    /// The model and, as files made elsewhere have it, the method:
-    /// `vicuna-7b-v1.3-logitspec-temp-0.0`.
+    /// The model. Files from other tools include the method: `vicuna-7b-v1.3-logitspec-temp-0.0`.
     pub model_id: String,
-    /// The answers: one, or as many as were asked for.
+    /// The answers, one or more.
     pub choices: Vec<Choice>,
-    /// When it was written, in seconds since 1970.
+    /// The time of writing, in seconds since 1970.
     pub tstamp: f64,
-    /// The method, where it is to be told apart from the model: `baseline`, `logitspec`.
+    /// The method, if it is recorded apart from the model: `baseline`, `logitspec`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Which of several runs over the same questions this record is from, counted from 0.
+    /// The repeat that this record is from, counted from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeat: Option<u32>,
     /// Every other key.
@@ -39,7 +37,7 @@ pub struct Answer {
     pub extra: Map<String, Value>,
 }
 
-/// One conversation: the turns of an answer. Every per-turn list has one entry a turn.
+/// One conversation: the turns of an answer. Every per-turn list has one entry per turn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// Its number among the choices, from 0.
@@ -48,38 +46,37 @@ pub struct Choice {
     pub turns: Vec<String>,
     /// Decode steps of each turn.
     pub decoding_steps: Vec<u64>,
-    /// New tokens of each turn, an end-of-sequence token counted.
+    /// New tokens of each turn, including an end-of-sequence token.
     pub new_tokens: Vec<u64>,
-    /// Seconds of each turn: prefill and decode; tokenizing and detokenizing left out.
+    /// Seconds of each turn: prefill and decode, without tokenizing and detokenizing.
     pub wall_time: Vec<f64>,
-    /// Tokens committed by each decode step, running on over the turns.
+    /// Tokens committed by each decode step, over all turns.
     pub accept_lengths: Vec<u64>,
-    /// Where the time of each turn went.
+    /// The parts of each turn's time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timings: Option<Timings>,
-    /// Tokens in the context when each turn's decoding began: its whole prompt, earlier turns
-    /// included.
+    /// Tokens in the context when each turn's decoding began: its whole prompt, including earlier
+    /// turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<Vec<u64>>,
-    /// How many of `prompt_tokens` the turn's prefill computed, the rest being in the KV cache
-    /// already.
+    /// How many of `prompt_tokens` the turn's prefill computed. The rest was in the KV cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefill_tokens: Option<Vec<u64>>,
     /// The new tokens of each turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_ids: Option<Vec<Vec<u32>>>,
-    /// Microseconds of each decode step of each turn, draft to commit. The context length at a step
-    /// follows from `prompt_tokens` and `accept_lengths`.
+    /// Microseconds of each decode step of each turn, from draft to commit. The context length at a
+    /// step follows from `prompt_tokens` and `accept_lengths`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_us: Option<Vec<Vec<u64>>>,
-    /// Decode steps of each turn whose pass could use the computation graph of the pass before.
+    /// Decode steps of each turn that reused the computation graph of the previous pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graphs_reused: Option<Vec<u64>>,
-    /// For each token of each turn, the candidates that the model had for it with their logits,
-    /// best first; none where no step began.
+    /// The model's candidates for each token of each turn with their logits, best first. Only the
+    /// first token of a step has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranked: Option<Vec<Vec<RankedTokens>>>,
-    /// By the name of a source, what it drafted and what of that was accepted, over all turns.
+    /// Drafted and accepted tokens by source, over all turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<BTreeMap<String, SourceTokens>>,
     /// Every other key.
@@ -87,30 +84,30 @@ pub struct Choice {
     pub extra: Map<String, Value>,
 }
 
-/// What a source of drafts gave.
+/// Drafted and accepted tokens of one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceTokens {
     /// Tokens drafted.
     pub drafted: u64,
-    /// Tokens of those that were accepted.
+    /// Drafted tokens that were accepted.
     pub accepted: u64,
 }
 
 /// Candidates for a token and their logits, best first.
 pub type RankedTokens = Vec<(TokenId, f32)>;
 
-/// Seconds spent in each part of the work, one entry a turn.
+/// Seconds spent in each part of the work, one entry per turn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
-    /// Computing the prompt.
+    /// Prefill: computing the prompt.
     pub prefill: Vec<f64>,
     /// Growing draft trees.
     pub draft: Vec<f64>,
     /// The model's forward passes over them.
     pub decode: Vec<f64>,
-    /// Finding what was accepted.
+    /// Verifying the drafts.
     pub verify: Vec<f64>,
-    /// Keeping it and dropping the rest.
+    /// Committing the accepted tokens and dropping the rest.
     pub commit: Vec<f64>,
 }
 
@@ -128,10 +125,10 @@ impl Timings {
 }
 
 impl Answer {
-    /// Whether the record's parts fit together; if not, what does not.
+    /// Checks that the record is consistent.
     ///
     /// # Errors
-    /// A sentence that says which key is wrong, for a message that names the file.
+    /// What is wrong with which key, for a message that names the file.
     pub fn check(&self) -> Result<(), String> {
         if self.choices.is_empty() {
             return Err("choices is empty".into());
@@ -161,7 +158,7 @@ impl Choice {
             {
                 None => Ok(()),
                 Some(value) => Err(format!(
-                    "choice {}: {name} holds {value}, which is no time",
+                    "choice {}: {name} holds {value}, which is not a time",
                     self.index
                 )),
             }

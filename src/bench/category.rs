@@ -1,6 +1,6 @@
-//! How question sets' categories are grouped in figures.
+//! The categories of question sets, grouped into the rows of a report.
 
-/// The categories of MT-Bench, which are reported as one.
+/// The categories of MT-Bench, which are reported as one row.
 const MT_BENCH: [&str; 8] = [
     "writing",
     "roleplay",
@@ -12,7 +12,7 @@ const MT_BENCH: [&str; 8] = [
     "humanities",
 ];
 
-/// The order of Spec-Bench's tasks; any other category follows them by name.
+/// The order of Spec-Bench's tasks. Other categories follow, sorted by name.
 const ORDER: [&str; 6] = [
     "mt_bench",
     "translation",
@@ -22,7 +22,7 @@ const ORDER: [&str; 6] = [
     "rag",
 ];
 
-/// The row of a report that a question's category counts in.
+/// The row of a report that a category belongs to.
 pub fn row_of(category: &str) -> &str {
     if MT_BENCH.contains(&category) {
         ORDER[0]
@@ -31,7 +31,7 @@ pub fn row_of(category: &str) -> &str {
     }
 }
 
-/// The rows that `categories` count in, each once, in the order of a report.
+/// The rows of `categories`, each once, in the order of a report.
 pub fn rows<'a>(categories: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut rows: Vec<&str> = categories.into_iter().map(row_of).collect();
     let place = |row: &str| ORDER.iter().position(|known| *known == row);

@@ -1,4 +1,4 @@
-//! The engine on llama.cpp as what answers.
+//! The engine on llama.cpp as an [`Answerer`].
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,31 +17,30 @@ use crate::runtime::llama::LlamaTarget;
 
 /// A llama.cpp context that several methods use in turn, each for one conversation.
 ///
-/// Where a context's buffers lie in memory changes what a prompt costs by several percent, so
-/// methods with contexts of their own cannot be compared ("One context for all methods" in
-/// `docs/decisions.md`).
+/// The cost of a prompt varies by several percent with the place of the context's buffers in
+/// memory. Methods with contexts of their own could therefore not be compared ("One context for all
+/// methods" in `docs/decisions/`).
 pub type SharedTarget<'e> = Rc<RefCell<LlamaTarget<'e>>>;
 
-/// One method on a llama.cpp context.
+/// Answers questions with one method on a llama.cpp context.
 pub struct EngineAnswerer<'e> {
     target: SharedTarget<'e>,
     prompter: &'e Prompter<'e>,
     options: SessionOptions,
     max_new_tokens: usize,
-    /// What passes cost, as learned so far: a property of the machine, so it comes over from
+    /// The cost of a pass, as learned so far. It is a property of the machine, so it is kept from
     /// question to question.
     cost: CostModel,
-    /// Gives what drafts may be copied from beside the conversation, as it is at the beginning.
+    /// Returns the memory that a method starts from.
     memory: Box<dyn Fn() -> Memory + 'e>,
-    /// Whether earlier conversations are remembered.
-    remembers: bool,
-    /// The drafter that remembers them, between conversations.
+    /// Whether the drafter keeps earlier conversations.
+    keeps_history: bool,
+    /// The drafter that keeps them, between two conversations.
     drafter: Option<Box<dyn Drafter>>,
 }
 
 impl<'e> EngineAnswerer<'e> {
-    /// Answers with `options` on `target`, which must have been made for their tree capacity or a
-    /// larger one.
+    /// Answers with `options` on `target`, whose draft tree capacity must be at least theirs.
     pub fn new(
         target: SharedTarget<'e>,
         prompter: &'e Prompter<'e>,
@@ -56,21 +55,20 @@ impl<'e> EngineAnswerer<'e> {
             max_new_tokens,
             cost,
             memory: Box::new(Memory::none),
-            remembers: false,
+            keeps_history: false,
             drafter: None,
         }
     }
 
-    /// Lets drafts be copied from what `memory` gives, too. With `remembers` the drafter also
-    /// remembers earlier conversations, as far as its method can; without, each conversation finds
-    /// the memory as it was.
-    pub fn with_memory(mut self, memory: impl Fn() -> Memory + 'e, remembers: bool) -> Self {
+    /// Lets the drafter copy from `memory`, too. With `keeps_history`, it also keeps earlier
+    /// conversations if its method can. Otherwise each conversation starts from `memory`.
+    pub fn with_memory(mut self, memory: impl Fn() -> Memory + 'e, keeps_history: bool) -> Self {
         self.memory = Box::new(memory);
-        self.remembers = remembers;
+        self.keeps_history = keeps_history;
         self
     }
 
-    /// The drafter of the next conversation.
+    /// The drafter for the next conversation.
     fn next_drafter(&mut self) -> Box<dyn Drafter> {
         let Self {
             options, memory, ..
@@ -84,8 +82,8 @@ impl Answerer for EngineAnswerer<'_> {
     fn answer(&mut self, turns: &[String], choice: u32) -> Result<Choice, AskError> {
         let mut options = self.options;
         options.sampling.seed = options.sampling.seed.wrapping_add(choice.into());
-        // A session of its own: no pool and no random numbers come over from the question before,
-        // unless a history is asked for.
+        // A new session: no pool and no random numbers are left from the previous question, unless
+        // the history is kept.
         let drafter = self.next_drafter();
         let mut target = self.target.borrow_mut();
         target.truncate(0);
@@ -100,7 +98,7 @@ impl Answerer for EngineAnswerer<'_> {
             options.ranked,
         );
         self.cost = session.cost().clone();
-        if self.remembers {
+        if self.keeps_history {
             self.drafter = Some(session.into_drafter());
         }
         answered
@@ -111,7 +109,7 @@ impl Answerer for EngineAnswerer<'_> {
     }
 }
 
-/// Says each turn and takes the answer, with the `k` best candidates of each step for the record.
+/// Sends each turn and takes the answer. Records the `k` best candidates of each step.
 fn converse(
     session: &mut Session<&mut LlamaTarget<'_>>,
     prompter: &Prompter<'_>,
@@ -149,9 +147,9 @@ fn converse(
     Ok(record.choice())
 }
 
-/// The candidates of a step belong to its first token.
+/// Records the candidates of a step for its first token, and none for its other tokens.
 fn keep_ranked(step: &StepView<'_>, k: usize, ranked: &mut Vec<RankedTokens>) {
-    // Nothing else can be written as a number.
+    // JSON has no infinite numbers.
     let candidates = step.ranked.iter().take(k).filter(|it| it.logit.is_finite());
     ranked.push(candidates.map(|it| (it.token, it.logit)).collect());
     ranked.extend((1..step.step.accepted.len()).map(|_| Vec::new()));
@@ -180,7 +178,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Adds a turn: `context` tokens after its prefill, of which `held` were in the cache before.
+    /// Adds a turn of `context` tokens after its prefill, `held` of which were already in the cache.
     fn turn(
         &mut self,
         text: String,

@@ -1,8 +1,7 @@
-//! What a run was made with: the manifest that lies beside an answer file.
+//! The manifest beside an answer file: the settings of the run.
 //!
-//! Two uses: a reader of the figures finds out which model file, which build and which machine they
-//! are from; and a run that continues an earlier one finds out whether it would be mixing figures
-//! of two settings in one file.
+//! It tells a reader which model file, build and machine the figures are from. It also keeps a
+//! resumed run from mixing figures of different settings in one file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::files::{json_reason, write_atomically};
 
-/// What one answer file was made with.
+/// The settings that an answer file was made with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The method: `baseline`, `logitspec`.
@@ -25,23 +24,23 @@ pub struct Manifest {
     pub model: ModelFile,
     /// llama.cpp's version or commit.
     pub llama_cpp: String,
-    /// This program's version and, where it was built in a checkout, the commit it was built from.
+    /// This program's version, with the commit if it was built in a git checkout.
     pub commit: String,
-    /// The devices the model ran on, as llama.cpp names them.
+    /// The devices that the model ran on, as llama.cpp names them.
     pub devices: Vec<String>,
     /// Threads for decoding.
     pub threads: u32,
-    /// Every setting that can change the answers or their speed, by the name of its flag without
-    /// the dashes (`max-new-tokens`), defaults included.
+    /// All settings that can change the answers or their speed, including defaults. Keys are flag
+    /// names without the dashes (`max-new-tokens`).
     pub flags: BTreeMap<String, Value>,
-    /// When the run began, in seconds since 1970.
+    /// The start of the run, in seconds since 1970.
     pub time: f64,
 }
 
 /// The model file of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelFile {
-    /// Where it was.
+    /// Its path.
     pub path: PathBuf,
     /// Its SHA-256 in hexadecimal, see [`sha256_of_file`].
     pub sha256: String,
@@ -49,20 +48,19 @@ pub struct ModelFile {
     pub quantization: String,
 }
 
-/// One setting in which two manifests differ. Its `Display` reads `max-new-tokens was 128, is
+/// A setting that differs between two manifests. Its `Display` reads `max-new-tokens was 128, is
 /// 1024`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// The setting: a key of [`Manifest`], or of its flags.
     pub setting: String,
-    /// What the earlier run had; `null` for nothing.
+    /// The value in the earlier run; `null` if it was not set.
     pub before: Value,
-    /// What this run has; `null` for nothing.
+    /// The value in this run; `null` if it is not set.
     pub now: Value,
 }
 
-/// Why a manifest could not be read or written. Each message is one line that names the file and
-/// the mend.
+/// Why a manifest could not be read or written. Each message is one line that names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The file cannot be read or written.
@@ -70,11 +68,11 @@ pub enum ManifestError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's message.
         error: io::Error,
     },
-    /// The file is no manifest.
-    #[error("{}:{line}: not a manifest: {reason}; remove it, or start the run afresh", path.display())]
+    /// The file is not a manifest.
+    #[error("{}:{line}: not a manifest: {reason}; remove it, or start the run over", path.display())]
     Content {
         /// The file.
         path: PathBuf,
@@ -86,11 +84,10 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// Where the manifest of an answer file lies: `a/b.jsonl` has `a/b.manifest.json`.
+    /// The path of the manifest of an answer file: `a/b.jsonl` has `a/b.manifest.json`.
     pub fn path_beside(answer_file: impl AsRef<Path>) -> PathBuf {
         let answer_file = answer_file.as_ref();
-        // Not `with_extension`: the name of a temperature, `temp-0.0`, would lose its end in a file
-        // without `.jsonl`.
+        // `with_extension` would cut a name without `.jsonl` at the dot of `temp-0.0`.
         let name = answer_file
             .file_name()
             .unwrap_or_default()
@@ -99,10 +96,10 @@ impl Manifest {
         answer_file.with_file_name(format!("{stem}.manifest.json"))
     }
 
-    /// Reads a manifest; `None` where there is none.
+    /// Reads a manifest; `None` if there is none.
     ///
     /// # Errors
-    /// A file that cannot be read or is no manifest.
+    /// A file that cannot be read or is not a manifest.
     pub fn read(path: impl AsRef<Path>) -> Result<Option<Self>, ManifestError> {
         let path = path.as_ref();
         let bytes = match std::fs::read(path) {
@@ -124,7 +121,7 @@ impl Manifest {
             })
     }
 
-    /// Writes the manifest; a reader sees the old one or the new one, never a half.
+    /// Writes the manifest atomically: a reader sees the old one or the new one, never a part.
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -139,11 +136,10 @@ impl Manifest {
         write_atomically(path, &text).map_err(failed)
     }
 
-    /// The settings in which a new run, `now`, differs from this earlier one, in the order of the
+    /// The settings that differ between this earlier run and a new one, `now`, in the order of the
     /// manifest.
     ///
-    /// The time is no setting. Nor is the model file's place: the same file elsewhere has the same
-    /// SHA-256.
+    /// The time is not a setting. Neither is the path of the model file: its SHA-256 identifies it.
     pub fn differences(&self, now: &Self) -> Vec<Difference> {
         let mut found = Vec::new();
         let mut compare = |setting: &str, before: Value, now: Value| {
@@ -213,10 +209,10 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The SHA-256 of a file, in hexadecimal, read in pieces.
+/// The SHA-256 of a file in hexadecimal. The file is read in pieces.
 ///
 /// # Errors
-/// Whatever reading the file gives.
+/// If the file cannot be read.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;

@@ -1,16 +1,15 @@
 //! Benchmarks: question sets in, answer files and manifests out.
 //!
-//! The formats are those that Spec-Bench and the tools around
-//! it read and write, so that a file made elsewhere can be reported here and the other way round:
+//! The file formats are those of Spec-Bench and related tools, so their files can be used here and
+//! ours there:
 //!
 //! * [`question`] reads `question.jsonl`;
-//! * [`answer`] is one record of an answer file, [`answer_file`] writes such files so that a killed
-//!   run loses at most the question it was at, and reads them back;
-//! * [`manifest`] says what a run was made with and how two runs' settings differ.
+//! * [`answer`] is one record of an answer file. [`answer_file`] reads and writes such files; a
+//!   killed run loses at most the question in progress;
+//! * [`manifest`] holds the settings of a run and compares those of two runs.
 //!
-//! [`run`](mod@run) brings the two ends together: it asks the questions and keeps the answers. What
-//! answers stands behind a trait; `engine` has the one on llama.cpp, `server` the one that asks a
-//! `llama-server`.
+//! [`run`](mod@run) asks the questions and keeps the answers. A trait stands for the methods that
+//! answer: `engine` implements it on llama.cpp, `server` on a `llama-server`.
 
 pub mod answer;
 pub mod answer_file;
@@ -28,7 +27,7 @@ pub mod server;
 
 pub use answer::{Answer, Choice, RankedTokens, SourceTokens, Timings};
 pub use answer_file::{
-    AnswerError, AnswerFile, AnswerLog, AnswerNotice, check_replaceable, read_answers,
+    AnswerError, AnswerFile, AnswerNotice, AnswerRecords, check_replaceable, read_answers,
 };
 pub use manifest::{Difference, Manifest, ManifestError, ModelFile, sha256_of_file};
 pub use question::{Question, QuestionError, QuestionSet, SkippedQuestion, read_questions};

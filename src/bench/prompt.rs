@@ -1,12 +1,11 @@
-//! What a benchmark says to a model: turns become tokens.
+//! Turns of questions as tokens for the model.
 
 use crate::TokenId;
 use crate::bench::question::Question;
 use crate::runtime::llama::Vocabulary;
 use crate::runtime::{ChatTemplate, Message, Role, TemplateError};
 
-/// Writes the turns of questions as the model wants them, so that everyone who answers is asked the
-/// same tokens.
+/// Applies the chat template to the turns of questions, so that every method gets the same tokens.
 pub struct Prompter<'e> {
     vocabulary: Vocabulary<'e>,
     template: Option<ChatTemplate>,
@@ -14,8 +13,8 @@ pub struct Prompter<'e> {
 }
 
 impl<'e> Prompter<'e> {
-    /// With a template, or `None` for the bare text; `opening` comes before the first turn of every
-    /// conversation.
+    /// With a chat template, or `None` for plain text. The `opening` messages come before the first
+    /// turn of every conversation.
     pub fn new(
         vocabulary: Vocabulary<'e>,
         template: Option<ChatTemplate>,
@@ -33,7 +32,7 @@ impl<'e> Prompter<'e> {
         self.vocabulary
     }
 
-    /// A conversation that is about to begin.
+    /// A new conversation.
     pub fn conversation(&self) -> Conversation<'_> {
         Conversation {
             prompter: self,
@@ -42,8 +41,7 @@ impl<'e> Prompter<'e> {
         }
     }
 
-    /// Most tokens that the conversation of a question can have if every answer is as long as it
-    /// may be.
+    /// The length of a question's conversation in tokens if every answer reaches the limit.
     ///
     /// # Errors
     /// If the template fails on it.
@@ -63,7 +61,7 @@ impl<'e> Prompter<'e> {
         Ok(tokens)
     }
 
-    /// An answer as text: special tokens left out, and the white space around it, as FastChat does.
+    /// An answer as text, without special tokens and surrounding white space, as FastChat does.
     pub fn text(&self, tokens: &[TokenId]) -> String {
         let bytes: Vec<u8> = tokens
             .iter()
@@ -81,8 +79,7 @@ pub struct Conversation<'p> {
 }
 
 impl Conversation<'_> {
-    /// The tokens that lead to the answer to `turn`; `last` is the last token of the conversation
-    /// so far.
+    /// The tokens of the prompt for `turn`. `last` is the last token of the conversation so far.
     ///
     /// # Errors
     /// If the template fails on the conversation.
@@ -103,7 +100,7 @@ impl Conversation<'_> {
             }
             Some(template) => {
                 let text = template.next_turn(&self.messages, &message)?;
-                // What was said is in the model's cache; the template only has to see that there
+                // The answer's tokens are in the KV cache. The template only needs to see that there
                 // was an answer.
                 self.messages.push(Message::new(Role::Assistant, "…"));
                 self.messages.push(message);

@@ -1,9 +1,8 @@
-//! Question sets: `question.jsonl`, one question a line.
+//! Question sets: `question.jsonl`, one question per line.
 //!
-//! A line that is not a question at all stops the reading with its file and line, because a set
-//! that is not what it seems to be gives figures that mean nothing. A question that cannot be asked
-//! (it has no text) or that is there twice is left out, and the [`QuestionSet`] says so: nothing
-//! goes missing in silence.
+//! A line that is not a question is an error that names the file and the line, because figures of a
+//! damaged set would mean nothing. A question without text, or one that occurs twice, is skipped,
+//! and the [`QuestionSet`] lists it.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,27 +16,27 @@ use crate::files::{is_not_regular_file, json_reason, lines};
 /// One question: a conversation of one or more user turns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Question {
-    /// Its number, by which answers are matched.
+    /// Its number, which its answers refer to.
     pub question_id: i64,
     /// The task it belongs to, for example `writing` or `summarization`.
     pub category: String,
-    /// What the user says, turn by turn.
+    /// The user's turns.
     pub turns: Vec<String>,
     /// Every other key of the line, `reference` among them.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// The questions of one file, in the file's order, and what was left out of it.
+/// The questions of one file, in the file's order, and those that were skipped.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QuestionSet {
     /// The questions that can be asked.
     pub questions: Vec<Question>,
-    /// The questions that were left out. Show them to the user.
+    /// The skipped questions. Show them to the user.
     pub skipped: Vec<SkippedQuestion>,
 }
 
-/// A question that was left out of a set, and why. Its `Display` names the file and line.
+/// A skipped question, with the reason. Its `Display` names the file and line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{}:{line}: question {question_id} left out: {reason}", path.display())]
 pub struct SkippedQuestion {
@@ -47,31 +46,35 @@ pub struct SkippedQuestion {
     pub line: usize,
     /// The question's number.
     pub question_id: i64,
-    /// Why, in words.
+    /// The reason.
     pub reason: String,
 }
 
-/// Why a question set could not be read. Each message is one line that names the file and the mend.
+/// Why a question set could not be read. Each message is one line that names the file and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum QuestionError {
-    /// The file is not there or cannot be read.
+    /// The file does not exist or cannot be read.
     #[error("{}: cannot read the question file: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's message.
         error: io::Error,
     },
-    /// There is something else at its place. A pipe is refused too: the file is read more than
+    /// The path is not a regular file. A pipe is refused too, because the file is read more than
     /// once.
-    #[error("{}: not a regular file, and so no question file; give a file with one question a line", path.display())]
+    #[error(
+        "{}: not a regular file, so not a question file; give a file with one question per line",
+        path.display()
+    )]
     NotAFile {
         /// The folder, pipe or device.
         path: PathBuf,
     },
     /// A line is not a question.
     #[error(
-        "{}:{line}: not a question: {reason}; a line reads {{\"question_id\": 1, \"category\": \"qa\", \"turns\": [\"...\"]}}",
+        "{}:{line}: not a question: {reason}; a line looks like {{\"question_id\": 1, \
+         \"category\": \"qa\", \"turns\": [\"...\"]}}",
         path.display()
     )]
     Line {
@@ -82,9 +85,10 @@ pub enum QuestionError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Two different questions share a number, and answers could not be told apart.
+    /// Two different questions have the same number, so their answers cannot be told apart.
     #[error(
-        "{}:{line}: question_id {question_id} belongs to another question on line {first_line}; give one of them a number of its own",
+        "{}:{line}: question_id {question_id} belongs to another question on line {first_line}; \
+         give one of them another number",
         path.display()
     )]
     SameId {
@@ -97,24 +101,28 @@ pub enum QuestionError {
         /// The number.
         question_id: i64,
     },
-    /// Nothing to ask.
-    #[error("{}: no question in it that can be asked ({skipped} left out); give a file with one question a line", path.display())]
+    /// The file holds no question that can be asked.
+    #[error(
+        "{}: holds no question that can be asked ({skipped} left out); give a file with one \
+         question per line",
+        path.display()
+    )]
     Empty {
         /// The file.
         path: PathBuf,
-        /// How many questions were left out.
+        /// Number of skipped questions.
         skipped: usize,
     },
 }
 
 /// Reads a question set.
 ///
-/// Blank lines, a byte order mark and `\r\n` line ends are taken as they come. A turn may be of any
-/// length: whether it fits the context is for whoever asks it to find out.
+/// Accepts blank lines, a byte order mark and `\r\n` line ends. Does not check whether a turn fits
+/// into the context.
 ///
 /// # Errors
-/// A file that cannot be read, a line that is no question, two different questions of one number,
-/// no question at all.
+/// A file that cannot be read, a line that is not a question, two different questions with one
+/// number, or no question at all.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -181,7 +189,7 @@ pub fn read_questions(path: impl AsRef<Path>) -> Result<QuestionSet, QuestionErr
     Ok(set)
 }
 
-/// Why a question cannot be asked, if it cannot.
+/// The reason why a question cannot be asked, if there is one.
 fn unaskable(question: &Question) -> Option<String> {
     if question.turns.is_empty() {
         return Some("it has no turns".into());
@@ -198,8 +206,8 @@ fn unaskable(question: &Question) -> Option<String> {
 }
 
 impl QuestionSet {
-    /// Keeps the questions `begin..end` of the set, counted from 0 in the file's order, as
-    /// `--question-begin` and `--question-end` mean it. Bounds past the end are taken as the end.
+    /// Keeps the questions `begin..end` of the set, counted from 0 in the file's order. Bounds past
+    /// the end are cut to it.
     pub fn slice(&mut self, begin: Option<usize>, end: Option<usize>) {
         self.questions.truncate(end.unwrap_or(usize::MAX));
         self.questions

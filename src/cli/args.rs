@@ -1,138 +1,35 @@
-//! Flags that several subcommands share.
+//! The flags for drafting and sampling, and the session that they describe.
 
 use std::ffi::OsString;
-use std::sync::atomic::AtomicBool;
 
+use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, ValueEnum};
 
 use crate::cli::exit::user_error;
-use crate::cli::model::ModelSource;
 use crate::cli::suffix::SuffixArgs;
 use crate::engine::{Method, MethodParams, SessionOptions};
-use crate::runtime::llama::{CacheType, ContextOptions, FlashAttention, Model, ModelOptions};
 use crate::tree::Source;
 use crate::verify::SamplingParams;
 
-/// Largest draft tree: more than any machine gains from, and still far from filling memory with
-/// logits.
+/// Largest draft tree: larger than any machine gains from, yet its logits still fit into memory.
 const MAX_CAPACITY: usize = 1024;
 
-/// Most threads: ggml's own limit, beyond which it crashes.
-const MAX_THREADS: u32 = 512;
-
-/// Tokens of an answer that ends only with the model's end token or the context.
+/// No limit on new tokens: an answer ends with the model's end token or with the context.
 pub(super) const NO_LIMIT: usize = usize::MAX;
 
-/// Longest run of tokens looked up: indexes make room for one table a length.
+/// Longest n-gram: indexes hold one table for each length.
 const MAX_NGRAM_SIZE: u64 = 1024;
 
-/// Most tokens copied from one place: far more than a tree takes.
+/// Most tokens copied from one match: far more than a tree takes.
 const MAX_PRED_TOKENS: u64 = 65_536;
 
-/// Which model, and how to run it.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Model")]
-pub(super) struct ModelArgs {
-    #[command(flatten)]
-    pub source: ModelSource,
-
-    /// Tokens the context holds, prompt and answer together; 0 for as many as the model was trained
-    /// on [default: as many as this run can need, up to that]
-    #[arg(
-        short = 'c',
-        long = "ctx-size",
-        alias = "ctx_size",
-        value_name = "N",
-        value_parser = context_size
-    )]
-    pub ctx_size: Option<u32>,
-
-    /// Threads to compute with [default: one per core]
-    #[arg(short = 't', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_THREADS)))]
-    pub threads: Option<u32>,
-
-    /// Layers to put on the GPU [default: all, if this build has a GPU backend]
-    #[arg(
-        long = "n-gpu-layers",
-        visible_alias = "ngl",
-        alias = "n_gpu_layers",
-        value_name = "N"
-    )]
-    pub n_gpu_layers: Option<u32>,
-
-    /// Fused attention kernels
-    #[arg(long = "flash-attn", visible_alias = "fa", alias = "flash_attn", value_enum, default_value_t, value_name = "WHEN",
-          num_args = 0..=1, default_missing_value = "on")]
-    pub flash_attn: When,
-
-    /// Most tokens of a prompt handed over at once
-    #[arg(short = 'b', long = "batch-size", alias = "batch_size", default_value_t = 2048, value_name = "N",
-          value_parser = at_least_one)]
-    pub batch_size: u32,
-
-    /// Most tokens computed at once [default: 256, on a GPU 512]
-    #[arg(long = "ubatch-size", visible_alias = "ub", alias = "ubatch_size", value_name = "N", value_parser = at_least_one)]
-    pub ubatch_size: Option<u32>,
-
-    /// How the cache stores keys: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl
-    #[arg(
-        long = "cache-type-k",
-        visible_alias = "ctk",
-        alias = "cache_type_k",
-        default_value = "f16",
-        value_name = "TYPE"
-    )]
-    pub cache_type_k: CacheType,
-
-    /// How the cache stores values, like --cache-type-k
-    #[arg(
-        long = "cache-type-v",
-        visible_alias = "ctv",
-        alias = "cache_type_v",
-        default_value = "f16",
-        value_name = "TYPE"
-    )]
-    pub cache_type_v: CacheType,
-
-    /// Give models with sliding-window attention a small cache; they then decode plainly
-    #[arg(long, alias = "no_swa_full")]
-    pub no_swa_full: bool,
-
-    /// Read the model into memory instead of mapping the file
-    #[arg(long, alias = "no_mmap")]
-    pub no_mmap: bool,
-
-    /// Never use logitspec's own kernels (on x86 Linux, they compute passes of two tokens and more
-    /// for F16 and Q8_0 weights, with AVX-512 VNNI for Q4_0, Q4_K and Q6_K, and with AMX for Q5_K
-    /// as well)
-    #[arg(long, alias = "llama_kernels")]
-    pub llama_kernels: bool,
-
-    /// Show llama.cpp's own log on standard error
-    #[arg(short = 'v', long)]
-    pub verbose: bool,
-}
-
-/// A switch that can be left to the program.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(super) enum When {
-    /// Where it helps
-    #[default]
-    Auto,
-    /// Always
-    On,
-    /// Never
-    Off,
-}
-
-/// How to draft.
+/// The drafting method and its parameters.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Drafting")]
 pub(super) struct DraftArgs {
-    /// How to draft: logitspec, logitspec-reference (as published), prompt-lookup, token-recycling,
-    /// suffix, or baseline (no draft). The answer is the same with all of them, only the speed
-    /// differs
+    /// Drafting method: logitspec, logitspec-reference (as published), prompt-lookup,
+    /// token-recycling, suffix, or baseline (no drafts). All methods give the same answer; only the
+    /// speed differs
     #[arg(long, default_value_t, value_name = "METHOD")]
     pub method: Method,
 
@@ -142,22 +39,22 @@ pub(super) struct DraftArgs {
     pub tree: TreeArgs,
 }
 
-/// How large trees are.
+/// How the size of draft trees is chosen.
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Drafting")]
 pub(super) struct SizeArgs {
-    /// Fill every tree to its capacity, whatever a pass costs; otherwise logitspec sizes each tree
-    /// by the measured cost of a pass, and --draft-tree-capacity is the most it may take
+    /// Fill every draft tree to --draft-tree-capacity. By default, logitspec chooses the size of
+    /// each tree by the measured cost of a forward pass, up to that capacity
     #[arg(long, alias = "fill_tree")]
     pub fill_tree: bool,
 }
 
-/// What a draft tree may take, and from where.
+/// The parameters of draft trees.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Drafting")]
 pub(super) struct TreeArgs {
-    /// Most tokens in one verification pass: 1 drafts nothing, 8 to 64 are typical; slow processors
-    /// want fewer, GPUs more
+    /// Most tokens in one verification pass. 1 drafts nothing; 8 to 64 are typical: fewer on slow
+    /// CPUs, more on GPUs
     #[arg(
         long,
         alias = "draft_tree_capacity",
@@ -166,21 +63,29 @@ pub(super) struct TreeArgs {
     )]
     pub draft_tree_capacity: usize,
 
-    /// Longest run of tokens looked up in the text so far [default: logitspec 32, suffix 64, 3 as
-    /// published for the others]
-    #[arg(long, alias = "max_ngram_size", value_name = "N",
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_NGRAM_SIZE))]
+    /// Longest n-gram to look up in the text so far [default: 32 for logitspec, 64 for suffix, 3
+    /// (as published) for the others]
+    #[arg(
+        long,
+        alias = "max_ngram_size",
+        value_name = "N",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_NGRAM_SIZE)
+    )]
     pub max_ngram_size: Option<usize>,
 
-    /// Most tokens copied from one place in the text, or nodes of token-recycling's tree [default:
-    /// logitspec 48, suffix 64, token-recycling 80; as published, 20 for logitspec-reference and 10
-    /// for prompt-lookup]
-    #[arg(long, alias = "num_pred_tokens", value_name = "N",
-          value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_PRED_TOKENS))]
+    /// Most draft tokens copied from one match; for token-recycling, the nodes of its tree
+    /// [default: 48 for logitspec, 64 for suffix, 80 for token-recycling; as published, 20 for
+    /// logitspec-reference and 10 for prompt-lookup]
+    #[arg(
+        long,
+        alias = "num_pred_tokens",
+        value_name = "N",
+        value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_PRED_TOKENS)
+    )]
     pub num_pred_tokens: Option<usize>,
 
-    /// Sources that logitspec does not draw upon, to see what each is worth: text (of the
-    /// conversation), history, corpus, last-logits, recycled
+    /// Draft sources that logitspec does not use, to measure what each one gains: text (the
+    /// conversation so far), history, corpus, last-logits, recycled
     #[arg(
         long,
         alias = "leave_out",
@@ -205,27 +110,28 @@ impl TreeArgs {
     }
 }
 
-/// How to choose among tokens.
+/// How the next token is sampled.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(super) struct SamplingArgs {
-    /// 0 always takes the most probable token; more makes answers more varied
+    /// Sampling temperature: 0 always takes the most probable token; higher values vary the answer
+    /// more
     #[arg(long, alias = "temp", default_value_t = 0.0, value_name = "T")]
     pub temperature: f64,
 
-    /// Draw from the K most probable tokens; 0 for all
+    /// Sample from the K most probable tokens; 0 for all
     #[arg(long, alias = "top_k", default_value_t = 40, value_name = "K")]
     pub top_k: usize,
 
-    /// Draw from the fewest tokens whose probabilities sum to P
+    /// Sample from the smallest set of tokens whose probabilities sum to P
     #[arg(long, alias = "top_p", default_value_t = 0.95, value_name = "P")]
     pub top_p: f64,
 
-    /// Leave out tokens less than P times as probable as the best
+    /// Drop tokens less than P times as probable as the most probable one
     #[arg(long, alias = "min_p", default_value_t = 0.05, value_name = "P")]
     pub min_p: f64,
 
-    /// Make tokens of the last 64 less probable; 1 does nothing
+    /// Penalty for repeating one of the last 64 tokens; 1 for none
     #[arg(
         long,
         alias = "repeat_penalty",
@@ -234,14 +140,13 @@ pub(super) struct SamplingArgs {
     )]
     pub repeat_penalty: f64,
 
-    /// Seed of the random numbers: the same seed gives the same answer with every method, as far as
-    /// rounding lets it
+    /// Random seed. The same seed gives the same answer with every method, except for rounding
     #[arg(short = 's', long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
 }
 
-/// Rewrites the flags that llama.cpp's users write with one dash and several letters (`-ngl 99`),
-/// which clap would take for several short flags.
+/// Gives llama.cpp's flags of several letters a second dash: clap would read `-ngl 99` as three
+/// short flags.
 pub(super) fn rewrite_llama_cpp_flags(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     const REWRITTEN: [&str; 6] = ["-ngl", "-fa", "-ub", "-ctk", "-ctv", "-hf"];
     let mut rewritten: Vec<OsString> = Vec::new();
@@ -259,15 +164,7 @@ pub(super) fn rewrite_llama_cpp_flags(args: impl Iterator<Item = OsString>) -> V
     rewritten
 }
 
-fn at_least_one(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(0) => Err("give a number of at least 1".into()),
-        Ok(number) => Ok(number),
-        Err(_) => Err("give a whole number of at least 1".into()),
-    }
-}
-
-/// A number of tokens, or [`NO_LIMIT`], which llama.cpp's users write -1.
+/// A number of tokens, or -1 for [`NO_LIMIT`], as in llama.cpp.
 pub(super) fn token_limit(text: &str) -> Result<usize, String> {
     match text {
         "-1" => Ok(NO_LIMIT),
@@ -277,65 +174,7 @@ pub(super) fn token_limit(text: &str) -> Result<usize, String> {
     }
 }
 
-fn context_size(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| {
-        "give a whole number of tokens, or 0 for as many as the model was trained on".into()
-    })
-}
-
-impl ModelArgs {
-    /// Loads the model, which is fetched first if need be, unless Ctrl-C raises `interrupted`.
-    pub(super) fn load(&self, interrupted: &AtomicBool) -> anyhow::Result<Model> {
-        self.check_cache_types()?;
-        crate::runtime::llama::set_verbose(self.verbose);
-        let path = self.source.locate(None, interrupted)?;
-        let options = ModelOptions {
-            n_gpu_layers: self.n_gpu_layers,
-            use_mmap: !self.no_mmap,
-            llama_kernels: self.llama_kernels,
-            info_only: false,
-        };
-        Ok(Model::load(&path, &options)?)
-    }
-
-    /// llama.cpp reads quantized values with its fused attention kernels only.
-    fn check_cache_types(&self) -> anyhow::Result<()> {
-        let kind = self.cache_type_v;
-        if !kind.is_unquantized() && matches!(self.flash_attn, When::Off) {
-            return Err(user_error(format!(
-                "-ctv {kind} needs fused attention, and -fa off forbids it: give -fa on (or auto), or -ctv f16"
-            )));
-        }
-        Ok(())
-    }
-
-    /// The context these flags ask for, of `needed` tokens if they don't say how many.
-    pub(super) fn context(&self, model: &Model, needed: usize) -> ContextOptions {
-        let trained = model.n_ctx_train();
-        let needed = u32::try_from(needed).unwrap_or(u32::MAX);
-        ContextOptions {
-            n_ctx: Some(match self.ctx_size {
-                Some(0) => trained,
-                Some(size) => size,
-                None => needed.min(trained),
-            }),
-            n_batch: self.batch_size,
-            n_ubatch: self.ubatch_size,
-            threads: self.threads,
-            flash_attention: match self.flash_attn {
-                When::Auto => FlashAttention::Auto,
-                When::On => FlashAttention::On,
-                When::Off => FlashAttention::Off,
-            },
-            cache_type_k: self.cache_type_k,
-            cache_type_v: self.cache_type_v,
-            swa_full: !self.no_swa_full,
-            ..ContextOptions::default()
-        }
-    }
-}
-
-/// That capacity of a draft tree, if there can be such a tree.
+/// The capacity, if it is in range.
 pub(super) fn capacity_within(capacity: usize) -> anyhow::Result<usize> {
     if (1..=MAX_CAPACITY).contains(&capacity) {
         return Ok(capacity);
@@ -345,7 +184,7 @@ pub(super) fn capacity_within(capacity: usize) -> anyhow::Result<usize> {
     )))
 }
 
-/// The session these flags ask for.
+/// The session that these flags ask for.
 pub(super) fn session_options(
     draft: &DraftArgs,
     sampling: &SamplingArgs,

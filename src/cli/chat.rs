@@ -10,31 +10,35 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::Value;
 
-use crate::cli::answer::Reporter;
-use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options, token_limit};
-use crate::cli::calibrate::known_cost;
+use crate::TokenId;
+use crate::cli::args::{DraftArgs, SamplingArgs, session_options, token_limit};
 use crate::cli::colors::{has_color, legend};
 use crate::cli::conversation::{TemplateArgs, opening};
+use crate::cli::cost::known_cost;
 use crate::cli::exit::{Outcome, user_error};
-use crate::cli::generate::{prefill_bar, watch_for_ctrl_c};
+use crate::cli::hints;
+use crate::cli::interrupt::{flow, watch_for_ctrl_c};
+use crate::cli::json::AnswerJson;
+use crate::cli::lines::{InputLines, Waited};
 use crate::cli::memory::MemoryArgs;
-use crate::cli::output::{AnswerPrinter, statistics, tell_if_cut, text_of};
+use crate::cli::model_args::ModelArgs;
+use crate::cli::output::{AnswerPrinter, note_if_cut, statistics, text_of};
+use crate::cli::progress::prefill_bar;
 use crate::cli::prompt::{text_of_bytes, unreadable_input};
-use crate::cli::questions::{Questions, Waited};
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{LlamaTarget, Vocabulary};
 use crate::runtime::{ChatTemplate, Message, Role, TargetModel};
 
-/// Talk with a model
+/// Chat with a model in the terminal
 ///
-/// Every turn continues the same context, so earlier turns are read only once and feed the drafts
-/// of later ones. Ctrl-C stops an answer, Ctrl-D (or /exit) ends the conversation, /reset starts a
-/// new one, /stats shows how fast the last answer was. Questions can also come from a pipe, one a
+/// All turns share one context, so earlier turns are read only once, and later turns draft from
+/// them. Ctrl-C stops an answer, Ctrl-D (or /exit) ends the conversation, /reset starts a new one,
+/// and /stats shows the speed of the last answer. Questions can also come from a pipe, one per
 /// line.
 #[derive(Debug, Args)]
 pub(super) struct ChatArgs {
-    /// Most tokens of one answer; -1 for as many as the context holds
+    /// Most new tokens per answer; -1 for as many as the context holds
     #[arg(
         short = 'n',
         long,
@@ -45,13 +49,13 @@ pub(super) struct ChatArgs {
     )]
     max_new_tokens: usize,
 
-    /// Print JSON Lines instead of the text: for every question one object as generate --json
-    /// prints it, also if it was not answered (its "error" then says why). Questions then come from
-    /// standard input, one a line; commands give no object
+    /// Print JSON Lines instead of the text: for each question one object like that of generate
+    /// --json. If a question is not answered, its "error" says why. Questions come from standard
+    /// input, one per line; commands print no object
     #[arg(long)]
     json: bool,
 
-    /// Print accepted draft tokens in the colour of what they were drafted from
+    /// Print accepted draft tokens in the colour of their source
     #[arg(long, alias = "color_drafts")]
     color_drafts: bool,
 
@@ -67,14 +71,14 @@ pub(super) struct ChatArgs {
     sampling: SamplingArgs,
 }
 
-/// Context of a conversation whose user did not say how long it may get.
+/// Context size of a conversation without -c.
 const DEFAULT_CTX: usize = 8192;
 
 const HELP: &str = "\
-/reset   begin a new conversation (drafts may copy from this one, but for --no-shared-pool)\n\
-/stats   how fast the last answer was\n\
-/help    this list\n\
-/exit    end (also Ctrl-D)";
+/reset   start a new conversation (without --no-shared-pool, drafts may copy from this one)\n\
+/stats   show the speed of the last answer\n\
+/help    show this list\n\
+/exit    end the conversation (also Ctrl-D)";
 
 pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
     let options = session_options(&args.draft, &args.sampling)?;
@@ -86,12 +90,12 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
     let template = args.template.choose(&model)?;
     let context = args.model.context(&model, DEFAULT_CTX);
     if let Some(reason) = model.cannot_draft(&context) {
-        tell_line!("note: decoding plainly, nothing can be drafted: {reason}");
+        tell_line!("note: decoding without drafts: {reason}");
     }
     let memory = args.memory.open(&model, args.draft.method)?;
     let mut chat = Chat {
         args,
-        reporter: Reporter {
+        json: AnswerJson {
             options: &options,
             sampling: &args.sampling,
             max_new_tokens: args.max_new_tokens,
@@ -117,15 +121,17 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
 
 struct Chat<'a> {
     args: &'a ChatArgs,
-    reporter: Reporter<'a>,
+    json: AnswerJson<'a>,
     vocabulary: Vocabulary<'a>,
     session: Session<LlamaTarget<'a>>,
     template: Option<ChatTemplate>,
-    /// The conversation so far, the last answer included.
+    /// The conversation so far, including the last answer.
     messages: Vec<Message>,
+    /// The last answer, and the number of tokens of its prompt.
     last: Option<(Generation, usize)>,
-    /// Questions that were refused.
+    /// Number of refused questions.
     refused: usize,
+    /// Seconds that the model took to load.
     load: f64,
 }
 
@@ -138,19 +144,21 @@ impl Chat<'_> {
         let mut editor = DefaultEditor::new()?;
         let history = history_file();
         if let Some(path) = &history {
-            // A first run has none yet.
+            // The first run has no history.
             let _ = editor.load_history(path);
         }
         loop {
             match editor.readline("> ") {
                 Ok(line) => {
-                    // A history that cannot be kept is no reason to stop talking.
+                    // The conversation goes on even if the history cannot be kept.
                     let _ = editor.add_history_entry(&line);
                     if self.command_or_turn(&line)?.is_break() {
                         break;
                     }
                 }
-                Err(ReadlineError::Interrupted) => tell_line!("(Ctrl-D or /exit ends)"),
+                Err(ReadlineError::Interrupted) => {
+                    tell_line!("(Ctrl-D or /exit ends the conversation)")
+                }
                 Err(ReadlineError::Eof) => break,
                 Err(error) => return Err(error.into()),
             }
@@ -165,10 +173,10 @@ impl Chat<'_> {
     }
 
     fn converse_through_pipe(&mut self) -> anyhow::Result<Outcome> {
-        let questions = Questions::from_stdin();
+        let lines = InputLines::from_stdin();
         let interrupted = watch_for_ctrl_c();
         loop {
-            let line = match questions.next(interrupted).map_err(unreadable_input)? {
+            let line = match lines.next(interrupted).map_err(unreadable_input)? {
                 Waited::Line(line) => text_of_bytes(line, "standard input"),
                 Waited::End => break,
                 Waited::Interrupted => return Ok(Outcome::Interrupted),
@@ -179,7 +187,7 @@ impl Chat<'_> {
         }
         match self.refused {
             0 => Ok(Outcome::Done),
-            // Each has its line already; a script looks at the exit code.
+            // Each has its line above. Scripts look at the exit code.
             1 => Err(user_error("one question was not answered: see above")),
             many => Err(user_error(format!(
                 "{many} questions were not answered: see above"
@@ -193,7 +201,7 @@ impl Chat<'_> {
             "/exit" | "/quit" => return Ok(ControlFlow::Break(())),
             "/help" => tell_line!("{HELP}"),
             "/reset" => {
-                if self.args.memory.remembers() {
+                if self.args.memory.keeps_history() {
                     self.session.end_request();
                 } else {
                     self.session.reset();
@@ -217,65 +225,23 @@ impl Chat<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// One question, one answer.
+    /// Answers one question.
     fn turn(&mut self, question: &str) -> anyhow::Result<()> {
         let question = Message::new(Role::User, question);
         let prompt = self.turn_tokens(&question)?;
-        let interrupted = watch_for_ctrl_c();
-        let bar = prefill_bar(prompt.len());
-        let prefilled = self.session.prefill(&prompt, &mut |done, all| {
-            bar.set_length(all as u64);
-            bar.set_position(done as u64);
-            if interrupted.load(Ordering::Relaxed) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        bar.finish_and_clear();
-        match prefilled {
-            Err(GenerateError::Cancelled) => {
-                self.forget_ctrl_c();
-                tell_line!("(stopped)");
-                let stopped = Generation::empty(FinishReason::Cancelled);
-                return self.print_json(|told| told.answer(&stopped, "", prompt.len()));
-            }
-            Err(error) if error.is_input_error() => {
-                tell_line!("{error}, or /reset the conversation");
-                self.refused += 1;
-                return self.print_json(|told| told.refusal(&error, prompt.len()));
-            }
-            done => done?,
+        if !self.prefill(&prompt)? {
+            return Ok(());
         }
-        let vocabulary = self.vocabulary;
-        let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), stdout())
-            .trim_start(true)
-            .silent(self.args.json)
-            .color_drafts(self.args.color_drafts && has_color(&io::stdout()));
-        let mut failed = None;
-        let mut answer = self
-            .session
-            .generate(self.args.max_new_tokens, &mut |view| {
-                failed = printer.step(view).err();
-                if failed.is_some() || interrupted.load(Ordering::Relaxed) {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })?;
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
+        let (mut answer, text) = self.generate()?;
         answer.timings.load = self.load;
-        let text = printer.finish()?;
-        self.print_json(|told| told.answer(&answer, &text, prompt.len()))?;
+        self.print_json(|json| json.answer(&answer, &text, prompt.len()))?;
         let n_ctx = self.session.model().n_ctx();
-        let mend = "/reset the conversation, or begin one with a larger -c";
-        tell_if_cut(&answer, self.args.max_new_tokens, n_ctx, mend);
+        let hint = "/reset the conversation, or start one with a larger -c";
+        note_if_cut(&answer, self.args.max_new_tokens, n_ctx, hint);
         if let FinishReason::Failed(error) = &answer.finish {
             return Err(error.clone().into());
         }
-        self.forget_ctrl_c();
+        self.clear_ctrl_c();
         let said = text_of(self.vocabulary, &answer.tokens);
         self.messages.push(question);
         self.messages
@@ -284,23 +250,80 @@ impl Chat<'_> {
         Ok(())
     }
 
-    /// With `--json`, the object of a question.
-    fn print_json(&self, object: impl FnOnce(&Reporter<'_>) -> Value) -> anyhow::Result<()> {
+    /// Reads the prompt into the context. Returns whether there is a question to answer: not if
+    /// Ctrl-C stopped it, or if the prompt was refused.
+    fn prefill(&mut self, prompt: &[TokenId]) -> anyhow::Result<bool> {
+        let interrupted = watch_for_ctrl_c();
+        let bar = prefill_bar(prompt.len());
+        let prefilled = self.session.prefill(prompt, &mut |done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            flow(interrupted)
+        });
+        bar.finish_and_clear();
+        match prefilled {
+            Err(GenerateError::Cancelled) => {
+                self.clear_ctrl_c();
+                tell_line!("(stopped)");
+                let stopped = Generation::empty(FinishReason::Cancelled);
+                self.print_json(|json| json.answer(&stopped, "", prompt.len()))?;
+                Ok(false)
+            }
+            Err(error) if error.is_input_error() => {
+                let error = hints::describe(&error);
+                tell_line!("{error}; or /reset the conversation");
+                self.refused += 1;
+                self.print_json(|json| json.refusal(&error, prompt.len()))?;
+                Ok(false)
+            }
+            other => {
+                other?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Generates an answer and prints it; also returns its text.
+    fn generate(&mut self) -> anyhow::Result<(Generation, String)> {
+        let interrupted = watch_for_ctrl_c();
+        let vocabulary = self.vocabulary;
+        let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), stdout())
+            .trim_start(true)
+            .silent(self.args.json)
+            .color_drafts(self.args.color_drafts && has_color(&io::stdout()));
+        let mut failed = None;
+        let answer = self
+            .session
+            .generate(self.args.max_new_tokens, &mut |view| {
+                failed = printer.step(view).err();
+                match failed {
+                    Some(_) => ControlFlow::Break(()),
+                    None => flow(interrupted),
+                }
+            })?;
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok((answer, printer.finish()?)),
+        }
+    }
+
+    /// With `--json`, prints the object of a question.
+    fn print_json(&self, object: impl FnOnce(&AnswerJson<'_>) -> Value) -> anyhow::Result<()> {
         if self.args.json {
-            print_json(&object(&self.reporter))?;
+            print_json(&object(&self.json))?;
         }
         Ok(())
     }
 
-    /// In a terminal Ctrl-C stops the answer, not the conversation.
-    fn forget_ctrl_c(&self) {
+    /// In a terminal, Ctrl-C stops the answer, not the conversation.
+    fn clear_ctrl_c(&self) {
         if io::stdin().is_terminal() {
             watch_for_ctrl_c().store(false, Ordering::Relaxed);
         }
     }
 
-    /// The tokens to go on with: the whole prompt at first, then what lies between two answers.
-    fn turn_tokens(&self, question: &Message) -> anyhow::Result<Vec<crate::TokenId>> {
+    /// The tokens of the next turn: the whole prompt at first, later the text between two answers.
+    fn turn_tokens(&self, question: &Message) -> anyhow::Result<Vec<TokenId>> {
         let first = self.session.text().is_empty();
         let Some(template) = &self.template else {
             return Ok(if first {
@@ -314,17 +337,20 @@ impl Chat<'_> {
             messages.push(question.clone());
             let prompt = template.prompt(&messages)?;
             let template = &self.args.template;
-            template.note_if_left_out(&prompt, &question.content);
+            template.warn_if_left_out(&prompt, &question.content);
             return Ok(self.vocabulary.tokenize(&prompt));
         }
-        let (_, before) = self.messages.split_last().expect("an answer was given");
+        let (_, before) = self
+            .messages
+            .split_last()
+            .expect("the conversation has an answer");
         let text = template.next_turn(before, question)?;
         let last = self.session.text().last().copied();
         Ok(self.vocabulary.tokenize_next_turn(&text, last))
     }
 }
 
-/// Where the questions of earlier conversations are kept, by the XDG convention.
+/// The file that keeps the questions of earlier conversations, in the XDG state folder.
 fn history_file() -> Option<PathBuf> {
     let state = std::env::var_os("XDG_STATE_HOME")
         .filter(|value| !value.is_empty())

@@ -1,4 +1,4 @@
-//! `--color-drafts`: accepted draft tokens in the colour of what they were drafted from.
+//! `--color-drafts`: accepted draft tokens in the colour of their source.
 
 use std::io::IsTerminal;
 
@@ -6,8 +6,8 @@ use crate::tree::Source;
 
 const PLAIN: &str = "\x1b[0m";
 
-/// The escape sequence that begins a source's colour: one of the eight that every terminal has, and
-/// can be set to what its owner can tell apart.
+/// The escape sequence of a source's colour. It is one of the eight colours that every terminal has
+/// and lets its user change.
 fn color(source: Source) -> &'static str {
     match source {
         Source::Text => "\x1b[32m",
@@ -23,13 +23,14 @@ pub(super) fn painted(text: &str, source: Source) -> String {
     format!("{}{text}{PLAIN}", color(source))
 }
 
-/// Which colour means what, on one line.
+/// The names of the sources in their colours, on one line.
 pub(super) fn legend() -> String {
     let names = Source::ALL.map(|source| painted(source.name(), source));
     names.join(", ")
 }
 
-/// Whether to use colours on `stream`: a terminal, and nobody objects (<https://no-color.org>).
+/// Whether to use colours on `stream`: it is a terminal, and `NO_COLOR` is not set
+/// (<https://no-color.org>).
 pub(super) fn has_color(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Which chat template.
+//! The chat template and the system prompt.
 
 use std::path::Path;
 
@@ -8,29 +8,30 @@ use crate::cli::exit::user_error;
 use crate::runtime::llama::Model;
 use crate::runtime::{ChatTemplate, Message};
 
-/// How a conversation is written for the model.
+/// The flags for the chat template.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Chat")]
 pub(super) struct TemplateArgs {
-    /// Chat template: vicuna, llama2, codellama-instruct, none (the bare text), or a file with
-    /// Jinja [default: the model's own]
+    /// Chat template: vicuna, llama2, codellama-instruct, none (plain text), or a Jinja file
+    /// [default: the model's own]
     #[arg(long, value_name = "NAME|FILE")]
     pub template: Option<String>,
 
-    /// Instructions for the whole conversation, instead of the template's own
+    /// System prompt, instead of the template's own
     #[arg(long, alias = "system_prompt", value_name = "TEXT")]
     pub system: Option<String>,
 }
 
 impl TemplateArgs {
-    /// The template to use; `None` for the bare text.
+    /// The template to use; `None` for plain text.
     pub(super) fn choose(&self, model: &Model) -> anyhow::Result<Option<ChatTemplate>> {
         let vocabulary = model.vocabulary();
         let (bos, eos) = (vocabulary.bos(), vocabulary.eos());
         let Some(name) = &self.template else {
             let Some(source) = model.chat_template() else {
                 return Err(user_error(format!(
-                    "{:?} has no chat template of its own: choose one with --template {}, none or a file",
+                    "{:?} has no chat template of its own: choose one with --template {}, none or \
+                     a file",
                     model.path(),
                     ChatTemplate::BUILTIN.join(", ")
                 )));
@@ -45,18 +46,19 @@ impl TemplateArgs {
         self.named(name, &bos, &eos)
     }
 
-    /// A note if the rendered prompt lacks what the user wrote: the model would answer something
-    /// else.
-    pub(super) fn note_if_left_out(&self, prompt: &str, text: &str) {
+    /// Prints a warning if the rendered prompt lacks the user's text: the model would answer
+    /// something else.
+    pub(super) fn warn_if_left_out(&self, prompt: &str, text: &str) {
         if !prompt.contains(text.trim()) {
             let of = self.template.as_deref().unwrap_or("of the model");
             tell_line!(
-                "warning: the chat template {of} leaves out or changes what was asked; check it, or choose another with --template"
+                "warning: the chat template {of} leaves out or changes the question; check it, or \
+                 choose another with --template"
             );
         }
     }
 
-    /// The template of that name or in that file, for a vocabulary with these special tokens.
+    /// The template of this name or in this file, for a vocabulary with these special tokens.
     pub(super) fn named(
         &self,
         name: &str,
@@ -71,7 +73,7 @@ impl TemplateArgs {
         }
         let source = std::fs::read_to_string(Path::new(name)).map_err(|error| {
             user_error(format!(
-                "--template {name} is neither {}, none nor a readable file: {error}",
+                "--template {name} is not {}, none or a readable file: {error}",
                 ChatTemplate::BUILTIN.join(", ")
             ))
         })?;
@@ -79,7 +81,7 @@ impl TemplateArgs {
     }
 }
 
-/// The messages of a conversation that is about to begin.
+/// The messages before the first turn of a conversation.
 pub(super) fn opening(system: Option<&str>) -> Vec<Message> {
     system
         .map(|text| Message::new(crate::runtime::Role::System, text))

@@ -1,31 +1,30 @@
-//! `logitspec corpus`: make text searchable for drafts, and tell what such a file holds.
+//! `logitspec corpus`: builds and describes corpora, which drafts copy from.
 
 mod texts;
-mod tokens;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::TokenId;
 use crate::cli::exit::{Outcome, user_error};
+use crate::cli::progress::bar;
 use crate::cli::stdout::{print_json, stdout};
+use crate::cli::tokenizer::{AnyTokenizer, TokenizerArgs};
 use crate::corpus::{Corpus, CorpusBuilder, CorpusInfo};
 use crate::files::folder_of;
 use crate::store::{Kind, begins_as};
 use texts::{Piece, Texts};
-pub(super) use tokens::Tokens;
-use tokens::TokensArgs;
 
 /// Build and inspect corpora: text that drafts are copied from
 ///
-/// A corpus holds documentation, sources or recorded answers, tokenized and sorted for searching.
-/// It belongs to one vocabulary; models that share that can share the corpus.
+/// A corpus holds documentation, source code or recorded answers, tokenized and sorted for search.
+/// It belongs to one vocabulary. Models with the same vocabulary can share it.
 #[derive(Debug, Args)]
 pub(super) struct CorpusArgs {
     #[command(subcommand)]
@@ -40,33 +39,32 @@ enum Command {
 
 /// Build a corpus from text files, JSONL files and source trees
 ///
-/// Folders are walked; hidden files, those that a .gitignore names, and those that are no text are
-/// left out. Files named *.jsonl or *.ndjson are read line by line. Every file, and every line of
-/// JSONL, is a document.
+/// Folders are searched for text files. Hidden files, files that a .gitignore names, and files that
+/// are not text are left out. Each file is one document; in *.jsonl and *.ndjson files, each line
+/// is.
 #[derive(Debug, Args)]
 struct BuildArgs {
-    /// Text files, JSONL files, folders
+    /// Text files, JSONL files or folders
     #[arg(value_name = "TEXT", required = true)]
     texts: Vec<PathBuf>,
 
-    /// Where to write the corpus
+    /// The corpus file to write
     #[arg(short = 'o', long, value_name = "FILE")]
     output: PathBuf,
 
-    /// The field of JSONL lines that has the text: a string, or a list of strings that are
-    /// documents each
+    /// The key of the text in JSONL lines: a string, or a list of strings that are one document each
     #[arg(long, default_value = "text", value_name = "NAME")]
     field: String,
 
     #[command(flatten)]
-    tokens: TokensArgs,
+    tokenizer: TokenizerArgs,
 
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Tell what a corpus holds, and check that it is undamaged
+/// Show what a corpus holds, and check that it is not damaged
 #[derive(Debug, Args)]
 struct InfoArgs {
     /// The corpus
@@ -91,23 +89,23 @@ pub(super) fn run(args: &CorpusArgs) -> anyhow::Result<Outcome> {
 fn build(args: &BuildArgs) -> anyhow::Result<Outcome> {
     check_output(&args.output)?;
     let texts = Texts::gather(&args.texts, &args.field, &args.output)?;
-    let tokens = Tokens::open(&args.tokens)?;
+    let tokenizer = AnyTokenizer::open(&args.tokenizer)?;
     let begun = Instant::now();
-    let (builder, left_out) = tokenize(texts, &tokens)?;
+    let (builder, left_out) = tokenize(texts, &tokenizer)?;
     let tokenize_seconds = begun.elapsed().as_secs_f64();
     for (path, wrong) in &left_out {
         tell_line!("note: {}: left out: {wrong}", path.display());
     }
     if builder.documents() == 0 {
         return Err(user_error(
-            "there is no text in what was named; name text files, JSONL files or folders with some",
+            "no text found; name text files, JSONL files, or folders that hold some",
         ));
     }
     let begun = Instant::now();
     let bar =
         ProgressBar::new_spinner().with_message(format!("sorting {} tokens", builder.tokens()));
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
-    let info = builder.write(&args.output, &tokens.fingerprint())?;
+    let info = builder.write(&args.output, &tokenizer.fingerprint())?;
     bar.finish_and_clear();
     let described = Described {
         left_out: Some(left_out.len()),
@@ -118,44 +116,43 @@ fn build(args: &BuildArgs) -> anyhow::Result<Outcome> {
     described.print(args.json)
 }
 
-/// Says now what would else come out after all the work.
+/// Refuses an output file that could not be written, before the work starts.
 fn check_output(output: &Path) -> anyhow::Result<()> {
     if output.is_dir() || !folder_of(output).is_dir() {
         return Err(user_error(format!(
-            "{}: cannot be written; give -o/--output a file name in a folder that exists",
+            "{}: cannot be written; give -o/--output a file in a folder that exists",
             output.display()
         )));
     }
-    // It may be what is read, or what else it may be: a model.
-    // Opening a pipe would wait for whoever writes into it.
+    // Any other file, perhaps a model, must not be replaced. A pipe is not opened: that would wait
+    // for its writer.
     let is_corpus = || output.is_file() && begins_as(output, Kind::Corpus).unwrap_or(false);
     if output.exists() && !is_corpus() {
         return Err(user_error(format!(
-            "{}: is there already and is no corpus; give -o/--output another name, or remove it",
+            "{}: exists and is not a corpus; give -o/--output another name, or remove it",
             output.display()
         )));
     }
     Ok(())
 }
 
-/// All documents as tokens, and the files that were left out. Pieces are tokenized by all cores,
-/// some at a time.
+/// All documents as tokens, and the files that were left out. All cores tokenize a batch of pieces
+/// at a time.
 fn tokenize(
     mut texts: Texts,
-    tokens: &Tokens,
+    tokenizer: &AnyTokenizer,
 ) -> anyhow::Result<(CorpusBuilder, Vec<(PathBuf, String)>)> {
-    let style = ProgressStyle::with_template(
+    let bar = bar(
+        texts.size(),
         "tokenizing {bar:24} {bytes} of {total_bytes}, {eta} left  {msg}",
     );
-    let bar = ProgressBar::new(texts.size())
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let mut builder = CorpusBuilder::default();
     let mut document: Vec<TokenId> = Vec::new();
     let mut batch = Vec::new();
     while texts.next_batch(&mut batch)? {
         let tokenized: Vec<_> = batch
             .par_iter()
-            .map(|piece: &Piece| tokens.tokenize(&piece.text, piece.starts_document))
+            .map(|piece: &Piece| tokenizer.tokenize(&piece.text, piece.starts_document))
             .collect::<anyhow::Result<_>>()?;
         for (piece, tokens) in batch.iter().zip(tokenized) {
             if piece.starts_document {
@@ -172,7 +169,7 @@ fn tokenize(
     Ok((builder, texts.left_out()))
 }
 
-/// What a corpus is, for people and programs.
+/// The description of a corpus, as text or JSON.
 #[derive(Debug, Serialize)]
 struct Described<'a> {
     file: &'a Path,
@@ -181,12 +178,12 @@ struct Described<'a> {
     file_size: u64,
     vocabulary: String,
     n_vocab: usize,
-    /// Files that were no text, or whose rest was not.
+    /// Number of files that are not text, as a whole or in part.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tokenize_seconds: Option<f64>,
-    /// Sorting and writing.
+    /// Seconds for sorting and writing.
     #[serde(skip_serializing_if = "Option::is_none")]
     sort_seconds: Option<f64>,
 }

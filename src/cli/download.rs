@@ -1,19 +1,20 @@
-//! Fetching a model, as the user sees it.
+//! Downloads a model with a progress bar.
 
 use std::io::{self, IsTerminal};
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar};
 
+use crate::cli::interrupt::flow;
+use crate::cli::progress::bar;
 use crate::hub::{Event, Fetched, Hub, HubError, ModelName, Settings};
 
-/// How often a line is printed where there is no terminal for a bar.
-const EVERY: Duration = Duration::from_secs(30);
+/// How often to print a line if there is no terminal for a bar.
+const PRINT_EVERY: Duration = Duration::from_secs(30);
 
-/// Brings a model here and shows how far it is; with `check` the sums of files that are here
-/// already are verified.
+/// Downloads a model and shows the progress. With `check`, also verifies the SHA-256 of files that
+/// are already in the cache.
 ///
 /// # Errors
 /// Any [`HubError`]; [`HubError::Cancelled`] if Ctrl-C raises `interrupted`.
@@ -26,20 +27,17 @@ pub(super) fn fetch(
     let mut progress = Progress::new();
     let fetched = hub.fetch(name, check, &mut |event| {
         progress.show(event);
-        match interrupted.load(Ordering::Relaxed) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+        flow(interrupted)
     });
     progress.bar.finish_and_clear();
     let fetched = fetched?;
     if let Some(outage) = &fetched.outage {
-        tell_line!("note: using what is in the cache: {outage}");
+        tell_line!("note: using the model in the cache: {outage}");
     }
     for it in &fetched.files {
         if it.fetched && it.file.sha256.is_none() {
             tell_line!(
-                "note: the server gives no sha256 for {}, only its size was checked",
+                "note: the server gives no SHA-256 for {}; only its size was checked",
                 it.file.name
             );
         }
@@ -50,26 +48,26 @@ pub(super) fn fetch(
 struct Progress {
     bar: ProgressBar,
     terminal: bool,
-    /// The file being fetched, with its number if there are several.
+    /// The current file, with its number if there are several.
     file: String,
     size: u64,
-    said: Instant,
-    /// Whether the file was announced, where there is no terminal.
+    /// The time of the last printed line.
+    printed: Instant,
+    /// Whether the current file was announced.
     announced: bool,
 }
 
 impl Progress {
     fn new() -> Self {
-        let style = ProgressStyle::with_template(
-            "{msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
-        );
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         Self {
-            bar: ProgressBar::new(0).with_style(style),
+            bar: bar(
+                0,
+                "{msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
+            ),
             terminal: io::stderr().is_terminal(),
             file: String::new(),
             size: 0,
-            said: Instant::now(),
+            printed: Instant::now(),
             announced: false,
         }
     }
@@ -95,7 +93,7 @@ impl Progress {
             Event::Received { done } => self.received(*done),
             Event::StartedOver => {
                 self.line(&format!(
-                    "note: what is here of {} is damaged, fetching it from the beginning",
+                    "note: the part of {} on the disk is damaged, downloading it from the start",
                     self.file
                 ));
                 self.bar.reset();
@@ -105,7 +103,7 @@ impl Progress {
                 wait.as_secs_f64()
             )),
             Event::Locked => self.line(&format!(
-                "note: another process is fetching {}, waiting for it",
+                "note: waiting for another process that is downloading {}",
                 self.file
             )),
             Event::Waiting => {}
@@ -117,15 +115,15 @@ impl Progress {
         if !self.announced {
             self.announced = true;
             self.bar.set_message(self.file.clone());
-            // Speed and time left are reckoned from here on.
+            // Speed and time left count from here.
             self.bar.reset_eta();
             if !self.terminal {
-                tell_line!("fetching {}, {}", self.file, HumanBytes(self.size));
+                tell_line!("downloading {}, {}", self.file, HumanBytes(self.size));
             }
         }
         self.bar.set_position(done);
-        if !self.terminal && self.said.elapsed() >= EVERY {
-            self.said = Instant::now();
+        if !self.terminal && self.printed.elapsed() >= PRINT_EVERY {
+            self.printed = Instant::now();
             tell_line!("{} of {}", HumanBytes(done), HumanBytes(self.size));
         }
     }

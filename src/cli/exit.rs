@@ -1,4 +1,4 @@
-//! Errors become one line and an exit code.
+//! Exit codes, and the one line that says what went wrong.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,6 +8,8 @@ use anyhow::Context;
 use crate::bench::QuestionError;
 use crate::bench::run::RunError;
 use crate::bench::server::ServerError;
+use crate::cli::hints;
+use crate::cli::interrupt::INTERRUPTED;
 use crate::engine::GenerateError;
 use crate::engine::calibrate::CalibrationError;
 use crate::hub::HubError;
@@ -17,45 +19,44 @@ use crate::runtime::llama::LoadError;
 use crate::simulate::InputError;
 use crate::store::TokenFileError;
 
-/// How a subcommand ended that did not fail.
+/// How a subcommand ended if it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// All was done.
+    /// Everything is done.
     Done,
-    /// Ctrl-C; what there was is printed.
+    /// Ctrl-C stopped it; what was finished is printed.
     Interrupted,
 }
 
-/// Input that the user can mend: the message says how.
+/// An error in the input. The message says how to correct it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct UserError(pub(super) String);
 
-/// A [`UserError`] with that message.
+/// A [`UserError`] with this message.
 pub(super) fn user_error(message: impl Into<String>) -> anyhow::Error {
     UserError(message.into()).into()
 }
 
-/// Turns the end of a subcommand into an exit code; says on standard error what went wrong, in one
-/// line.
+/// The exit code of a subcommand. Prints what went wrong to standard error, in one line.
 pub(super) fn report(done: anyhow::Result<Outcome>) -> ExitCode {
     match done {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Interrupted) => ExitCode::from(130),
-        // Whoever closed the pipe has seen all they wanted.
+        Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
+        // The reader of the pipe has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) if error.downcast_ref().is_some_and(is_cancelled) => {
             say(&format!("{error:#}"));
-            ExitCode::from(130)
+            ExitCode::from(INTERRUPTED)
         }
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            say(&format!("error: {}", hints::describe(error.as_ref())));
             ExitCode::from(if is_users(&error) { 2 } else { 1 })
         }
     }
 }
 
-/// Help and version go to standard output; a usage error becomes one line.
+/// Prints help and version to standard output, and a usage error as one line.
 pub(super) fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return report(print_help(error).map(|()| Outcome::Done));
@@ -70,21 +71,23 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         line += &format!(" ({tip})");
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        line = "error: say what to do: logitspec generate, chat, inspect, pull, bench, report, simulate, corpus or calibrate (logitspec --help shows all)".into();
+        line = "error: no command given: use logitspec generate, chat, inspect, pull, bench, \
+                report, simulate, corpus or calibrate (see logitspec --help)"
+            .into();
     } else if is_bare_word(error)
         && std::env::args_os()
             .nth(1)
             .is_some_and(|it| it == "generate")
     {
-        line += "; a prompt is given with -p TEXT";
+        line += "; give the prompt with -p TEXT";
     } else {
-        line += "; --help shows all flags";
+        line += "; see --help for all flags";
     }
     say(&line);
     ExitCode::from(2)
 }
 
-/// Whether what was not expected looks like no flag.
+/// Whether the unexpected argument does not look like a flag.
 fn is_bare_word(error: &clap::Error) -> bool {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     let argument = error.get(ContextKind::InvalidArg);
@@ -100,7 +103,7 @@ fn print_help(help: &clap::Error) -> anyhow::Result<()> {
 
 fn say(line: &str) {
     let line = line.replace('\n', " ");
-    // Nobody to tell if standard error is gone.
+    // There is nowhere to report that standard error is closed.
     let _ = writeln!(io::stderr(), "{line}");
 }
 

@@ -3,20 +3,22 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::TokenId;
-use crate::cli::answer::Reporter;
-use crate::cli::args::{DraftArgs, ModelArgs, SamplingArgs, session_options, token_limit};
-use crate::cli::calibrate::known_cost;
+use crate::cli::args::{DraftArgs, SamplingArgs, session_options, token_limit};
 use crate::cli::colors::has_color;
 use crate::cli::conversation::{TemplateArgs, opening};
+use crate::cli::cost::known_cost;
 use crate::cli::exit::{Outcome, user_error};
+use crate::cli::interrupt::{flow, watch_for_ctrl_c};
+use crate::cli::json::AnswerJson;
 use crate::cli::memory::MemoryArgs;
-use crate::cli::output::{AnswerPrinter, statistics, tell_if_cut};
+use crate::cli::model_args::ModelArgs;
+use crate::cli::output::{AnswerPrinter, note_if_cut, statistics};
+use crate::cli::progress::prefill_bar;
 use crate::cli::prompt::PromptArgs;
 use crate::cli::stdout::{print_json, stdout};
 use crate::cli::trace::{TraceWriter, may_be_replaced};
@@ -27,8 +29,8 @@ use crate::runtime::{Message, Role, TargetModel};
 
 /// Answer one prompt
 ///
-/// The prompt comes from -p, from a file (-f), or from standard input. The answer is printed as it
-/// is written; how fast that went, and where the time went, is told on standard error afterwards.
+/// The prompt comes from -p, from a file (-f), or from standard input. The answer is printed while
+/// it is generated. Statistics about speed and drafts follow on standard error.
 ///
 /// Examples:
 ///   logitspec generate -m vicuna-7b-v1.3.Q8_0.gguf --chat -p "Why is the sky blue?"
@@ -40,7 +42,7 @@ pub(super) struct GenerateArgs {
     #[command(flatten)]
     prompt: PromptArgs,
 
-    /// Most tokens to write; -1 for as many as the context holds
+    /// Most new tokens; -1 for as many as the context holds
     #[arg(
         short = 'n',
         long,
@@ -51,8 +53,7 @@ pub(super) struct GenerateArgs {
     )]
     max_new_tokens: usize,
 
-    /// Ask as in a chat: put the prompt into the model's chat template. --template and --system ask
-    /// so, too
+    /// Put the prompt into the model's chat template. --template and --system imply this flag
     #[arg(long)]
     chat: bool,
 
@@ -60,12 +61,12 @@ pub(super) struct GenerateArgs {
     #[arg(long)]
     json: bool,
 
-    /// Write every step to a file as JSON Lines: what was known, drafted and accepted
+    /// Write each decode step to a file as JSON Lines: candidates, drafted and accepted tokens
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 
-    /// Print accepted draft tokens in the colour of what they were drafted from, to see what
-    /// speculation gave; the statistics name the sources in their colours
+    /// Print accepted draft tokens in the colour of their source. The statistics show the colour of
+    /// each source
     #[arg(long, alias = "color_drafts")]
     color_drafts: bool,
 
@@ -84,9 +85,8 @@ pub(super) struct GenerateArgs {
 pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     let mut options = session_options(&args.draft, &args.sampling)?;
     args.check_trace()?;
-    let prompt_text = args.prompt.read(args.is_templated())?;
-    // Not before: there is nothing to print yet, and a read that waits goes on after a signal that
-    // is caught.
+    let prompt_text = args.prompt.read(args.is_chat())?;
+    // Not earlier: a blocking read of the prompt would continue after a signal that is caught.
     let interrupted = watch_for_ctrl_c();
     let mut trace = args.trace.as_deref().map(TraceWriter::create).transpose()?;
     if trace.is_some() {
@@ -94,7 +94,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     }
     let model = args.model.load(interrupted)?;
     let vocabulary = model.vocabulary();
-    let prompt = vocabulary.tokenize(&args.templated(&model, &prompt_text)?);
+    let prompt = vocabulary.tokenize(&args.prompt_text(&model, &prompt_text)?);
     let needed = prompt
         .len()
         .saturating_add(args.max_new_tokens)
@@ -102,47 +102,47 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     let context = args.model.context(&model, needed);
     check_fit(prompt.len(), context.n_ctx, &model)?;
     if let Some(reason) = model.cannot_draft(&context) {
-        tell_line!("note: decoding plainly, nothing can be drafted: {reason}");
+        tell_line!("note: decoding without drafts: {reason}");
     }
     let memory = args.memory.open(&model, args.draft.method)?;
     let mut session = Session::open(&model, &context, options)?
         .with_memory(memory.clone())
         .with_cost(known_cost(&model, &context, &options));
-    let reporter = Reporter {
+    let json = AnswerJson {
         options: &options,
         sampling: &args.sampling,
         max_new_tokens: args.max_new_tokens,
     };
     if let Some(trace) = &mut trace {
-        trace.header(model.path(), &options, &reporter.parameters(), &prompt)?;
+        trace.header(model.path(), &options, &json.parameters(), &prompt)?;
     }
-    let done = args.answer(&model, &mut session, &prompt, &reporter, trace, interrupted);
-    // Remembered even if nobody reads it: a closed pipe is an ordinary end.
+    let done = args.answer(&model, &mut session, &prompt, &json, trace, interrupted);
+    // The request is kept even if the pipe was closed early.
     session.end_request();
     args.memory.save_after(done, &memory, &model)
 }
 
 impl GenerateArgs {
-    /// Reads the prompt, answers it, and prints what there is to say.
+    /// Reads the prompt into the context, generates the answer and prints it.
     fn answer(
         &self,
         model: &Model,
         session: &mut Session<LlamaTarget<'_>>,
         prompt: &[TokenId],
-        reporter: &Reporter<'_>,
+        json: &AnswerJson<'_>,
         mut trace: Option<TraceWriter>,
         interrupted: &AtomicBool,
     ) -> anyhow::Result<Outcome> {
         let vocabulary = model.vocabulary();
         let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), stdout())
-            .trim_start(self.is_templated())
+            .trim_start(self.is_chat())
             .silent(self.json)
             .color_drafts(self.color_drafts && has_color(&io::stdout()));
         let bar = prefill_bar(prompt.len());
         let prefilled = session.prefill(prompt, &mut |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
-            flow(interrupted.load(Ordering::Relaxed))
+            flow(interrupted)
         });
         bar.finish_and_clear();
 
@@ -152,7 +152,10 @@ impl GenerateArgs {
                 let shown = printer.step(view).map_err(anyhow::Error::from);
                 let traced = trace.as_mut().map_or(Ok(()), |trace| trace.step(view));
                 failed = shown.and(traced).err();
-                flow(failed.is_some() || interrupted.load(Ordering::Relaxed))
+                match failed {
+                    Some(_) => ControlFlow::Break(()),
+                    None => flow(interrupted),
+                }
             })
         });
         if let Some(error) = failed {
@@ -162,7 +165,7 @@ impl GenerateArgs {
             Ok(answer) => answer,
             Err(GenerateError::Cancelled) => Generation::empty(FinishReason::Cancelled),
             Err(error) => {
-                // What was written so far stays readable.
+                // The text so far stays readable.
                 printer.finish()?;
                 return Err(error.into());
             }
@@ -172,17 +175,14 @@ impl GenerateArgs {
         if let Some(trace) = trace {
             trace.finish()?;
         }
-        if self.json {
-            print_json(&reporter.answer(&answer, &text, prompt.len()))?;
-        } else {
-            let method = reporter.options.method;
-            let color = self.color_drafts && has_color(&io::stderr());
-            let told = statistics(&answer, prompt.len(), method, answer.timings.load, color);
-            tell!("\n{told}");
-        }
+        self.print_results(&answer, &text, prompt.len(), json)?;
         let n_ctx = session.model().n_ctx();
-        let mend = more_context(n_ctx, model);
-        tell_if_cut(&answer, self.max_new_tokens, n_ctx, &mend);
+        note_if_cut(
+            &answer,
+            self.max_new_tokens,
+            n_ctx,
+            &more_context(n_ctx, model),
+        );
         match answer.finish {
             FinishReason::Stop | FinishReason::Length => Ok(Outcome::Done),
             FinishReason::Cancelled => Ok(Outcome::Interrupted),
@@ -190,7 +190,29 @@ impl GenerateArgs {
         }
     }
 
-    /// The JSON object is alone on standard output, and no file that is read is written over.
+    /// Prints the JSON object, or the statistics after an answer that is already printed.
+    fn print_results(
+        &self,
+        answer: &Generation,
+        text: &str,
+        prompt_tokens: usize,
+        json: &AnswerJson<'_>,
+    ) -> anyhow::Result<()> {
+        if self.json {
+            print_json(&json.answer(answer, text, prompt_tokens))?;
+        } else {
+            let method = json.options.method;
+            let color = self.color_drafts && has_color(&io::stderr());
+            let load = answer.timings.load;
+            tell!(
+                "\n{}",
+                statistics(answer, prompt_tokens, method, load, color)
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses a trace that would mix with other output or replace another file.
     fn check_trace(&self) -> anyhow::Result<()> {
         const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
         let Some(trace) = &self.trace else {
@@ -198,11 +220,11 @@ impl GenerateArgs {
         };
         let refused = |why: &str| Err(user_error(format!("--trace {} {why}", trace.display())));
         if trace == Path::new("-") {
-            return refused("would be mixed with the answer: trace into a file");
+            return refused("would mix with the answer: give a file");
         }
         if self.json && STDOUT.iter().any(|name| trace == Path::new(name)) {
             return refused(
-                "would mix with what --json prints there: trace into a file, or leave out --json",
+                "would mix with the output of --json: give a file, or leave out --json",
             );
         }
         if self
@@ -210,15 +232,15 @@ impl GenerateArgs {
             .pool_file()
             .is_some_and(|pool| is_same_place(pool, trace))
         {
-            return refused("is the --pool-file, too: name another file");
+            return refused("is also the --pool-file: name another file");
         }
         if !may_be_replaced(trace) {
-            return refused("is there already and is no trace: name another file, or remove it");
+            return refused("exists and is not a trace: name another file, or remove it");
         }
         Ok(())
     }
 
-    fn is_templated(&self) -> bool {
+    fn is_chat(&self) -> bool {
         self.chat
             || self.template.system.is_some()
             || self
@@ -228,8 +250,9 @@ impl GenerateArgs {
                 .is_some_and(|name| name != "none")
     }
 
-    fn templated(&self, model: &Model, text: &str) -> anyhow::Result<String> {
-        if !self.is_templated() {
+    /// The prompt as the model gets it: in the chat template, if there is one.
+    fn prompt_text(&self, model: &Model, text: &str) -> anyhow::Result<String> {
+        if !self.is_chat() {
             return Ok(text.to_owned());
         }
         let Some(template) = self.template.choose(model)? else {
@@ -238,63 +261,36 @@ impl GenerateArgs {
         let mut messages = opening(self.template.system.as_deref());
         messages.push(Message::new(Role::User, text.trim()));
         let prompt = template.prompt(&messages)?;
-        self.template.note_if_left_out(&prompt, text);
+        self.template.warn_if_left_out(&prompt, text);
         Ok(prompt)
     }
 }
 
-/// A prompt that cannot fit is told before a context is made.
+/// Refuses a prompt that does not fit, before the context is created.
 fn check_fit(prompt: usize, n_ctx: Option<u32>, model: &Model) -> anyhow::Result<()> {
     let trained = model.n_ctx_train();
     let n_ctx = n_ctx.unwrap_or(trained);
     if n_ctx > trained {
         tell_line!(
-            "note: -c {n_ctx} is more than the {trained} tokens the model was trained on; expect nonsense beyond"
+            "note: -c {n_ctx} is more than the {trained} tokens that the model was trained with; \
+             expect poor text beyond them"
         );
     }
     if prompt <= n_ctx as usize {
         return Ok(());
     }
-    let mend = more_context(n_ctx as usize, model);
+    let hint = more_context(n_ctx as usize, model);
     Err(user_error(format!(
-        "the prompt has {prompt} tokens, the context holds {n_ctx}: {mend}"
+        "the prompt has {prompt} tokens, but the context holds {n_ctx}: {hint}"
     )))
 }
 
-/// What to do where `n_ctx` tokens are too few.
+/// What to do if `n_ctx` tokens are too few.
 fn more_context(n_ctx: usize, model: &Model) -> String {
     let trained = model.n_ctx_train();
     if n_ctx < trained as usize {
-        format!("raise -c (up to {trained}, what the model was trained on) or shorten the prompt")
+        format!("raise -c (up to {trained}, the model's trained context) or shorten the prompt")
     } else {
         "shorten the prompt".to_owned()
     }
-}
-
-pub(super) fn flow(stop: bool) -> ControlFlow<()> {
-    if stop {
-        ControlFlow::Break(())
-    } else {
-        ControlFlow::Continue(())
-    }
-}
-
-/// A flag that Ctrl-C raises; a second Ctrl-C ends the process at once.
-pub(super) fn watch_for_ctrl_c() -> &'static AtomicBool {
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-    // Fails only if a handler is there already: the first one serves as well.
-    let _ = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    });
-    &INTERRUPTED
-}
-
-/// A bar for prompts that take a while, on standard error if that is a terminal.
-pub(super) fn prefill_bar(tokens: usize) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("reading the prompt {bar:32} {pos}/{len} tokens {eta}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(tokens as u64).with_style(style)
 }

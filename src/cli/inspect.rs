@@ -1,4 +1,4 @@
-//! `logitspec inspect`: what a GGUF is.
+//! `logitspec inspect`: the properties of a GGUF file.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::exit::Outcome;
-use crate::cli::generate::watch_for_ctrl_c;
+use crate::cli::interrupt::watch_for_ctrl_c;
 use crate::cli::model::ModelSource;
 use crate::cli::stdout::{print_json, stdout};
 use crate::runtime::llama::{Model, ModelInfo, ModelOptions};
 
-/// Tell what a GGUF is: architecture, size, quantization, vocabulary, chat template, context
+/// Show a GGUF file's architecture, size, quantization, vocabulary, context and chat template
 ///
-/// Only the file's header is read, so this is quick for models of any size.
+/// Only the file's header is read, so this is fast for models of any size.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
     /// The GGUF file

@@ -1,4 +1,4 @@
-//! What may be copied from beyond the conversation: earlier requests, and a corpus.
+//! What drafts may copy from besides the conversation: earlier requests and a corpus.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::cli::exit::{Outcome, is_broken_pipe};
+use crate::cli::hints;
 use crate::corpus::Corpus;
 use crate::draft::Memory;
 use crate::engine::Method;
@@ -13,14 +14,14 @@ use crate::pool::SharedPool;
 use crate::runtime::llama::Model;
 use crate::store::VocabFingerprint;
 
-/// Most tokens of earlier requests that are remembered, if no one says otherwise.
+/// Default for the most tokens of earlier requests to keep.
 const HISTORY_TOKENS: usize = 1 << 20;
 
-/// How much is remembered, and a text that stays as it is: the same wherever drafts are made.
+/// The memory flags that all drafting subcommands share.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Memory")]
-pub(super) struct TextsArgs {
-    /// Most tokens of earlier requests to remember; the oldest requests go first
+pub(super) struct CommonMemoryArgs {
+    /// Most tokens of earlier requests to keep; the oldest requests are dropped first
     #[arg(
         long,
         alias = "pool_max_tokens",
@@ -30,23 +31,24 @@ pub(super) struct TextsArgs {
     )]
     pool_max_tokens: u32,
 
-    /// Copy from a corpus, too: a file made by logitspec corpus build
+    /// Draft from a corpus, too: a file made by logitspec corpus build
     #[arg(long, value_name = "FILE")]
     corpus: Option<PathBuf>,
 }
 
-impl TextsArgs {
-    /// Most tokens of earlier requests.
+impl CommonMemoryArgs {
+    /// Most tokens of earlier requests to keep.
     pub(super) fn pool_max_tokens(&self) -> usize {
         self.pool_max_tokens as usize
     }
 
-    /// The corpus's file.
+    /// The corpus file.
     pub(super) fn corpus(&self) -> Option<&Path> {
         self.corpus.as_deref()
     }
 
-    /// A memory of the corpus alone, if there is one, for the vocabulary that `vocabulary` finds.
+    /// A memory that holds only the corpus, if one is named, for the vocabulary that `vocabulary`
+    /// returns.
     pub(super) fn open_corpus(
         &self,
         vocabulary: impl Fn() -> anyhow::Result<VocabFingerprint>,
@@ -61,12 +63,12 @@ impl TextsArgs {
     }
 }
 
-/// Texts beyond the conversation.
+/// The memory of `generate` and `chat`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Memory")]
 pub(super) struct MemoryArgs {
-    /// Copy from earlier requests, too, and remember this one: the file is made if it is not there.
-    /// It holds their text as tokens, so treat it as you treat what was asked and answered
+    /// Draft from the earlier requests in this file, too, and add this one; the file is created if
+    /// it does not exist. It holds prompts and answers as tokens, so protect it as you protect them
     #[arg(
         long,
         alias = "pool_file",
@@ -76,43 +78,36 @@ pub(super) struct MemoryArgs {
     pool_file: Option<PathBuf>,
 
     #[command(flatten)]
-    texts: TextsArgs,
+    common: CommonMemoryArgs,
 
-    /// Remember no earlier requests: copy from the conversation alone, and from a --corpus if one
-    /// is named
+    /// Do not draft from earlier requests: only from the conversation, and from --corpus if given
     #[arg(long, alias = "no_shared_pool")]
     no_shared_pool: bool,
 }
 
 impl MemoryArgs {
-    /// The file that earlier requests are kept in.
+    /// The file that keeps earlier requests.
     pub(super) fn pool_file(&self) -> Option<&Path> {
         self.pool_file.as_deref()
     }
 
-    /// Whether earlier requests are remembered at all.
-    pub(super) fn remembers(&self) -> bool {
+    /// Whether earlier requests are kept at all.
+    pub(super) fn keeps_history(&self) -> bool {
         !self.no_shared_pool
     }
 
-    /// Opens what these flags name, for a model's vocabulary. Tells of what `method` has no use
-    /// for.
+    /// Opens the files that these flags name, for the model's vocabulary. Prints a note if `method`
+    /// cannot use them.
     pub(super) fn open(&self, model: &Model, method: Method) -> anyhow::Result<Memory> {
-        let files = [
-            ("--pool-file", self.pool_file.is_some()),
-            ("--corpus", self.texts.corpus().is_some()),
-        ];
-        for (flag, is_named) in files {
-            if is_named && !method.uses_memory() {
-                tell_line!(
-                    "note: {flag} does nothing with --method {method}; logitspec copies from it"
-                );
-            }
+        if !method.uses_memory() {
+            note_unused(&self.common, self.pool_file(), |flag| {
+                format!("{flag} does nothing with --method {method}; logitspec drafts from it")
+            });
         }
-        let max_tokens = self.texts.pool_max_tokens();
+        let max_tokens = self.common.pool_max_tokens();
         let fingerprint = || model.vocabulary().fingerprint();
         let history = match &self.pool_file {
-            // What is not used is not written either.
+            // A method that does not use the file does not write it either.
             Some(_) if !method.uses_memory() => None,
             Some(path) => {
                 let pool = SharedPool::load(path, &fingerprint(), max_tokens)?;
@@ -122,15 +117,15 @@ impl MemoryArgs {
             None if self.no_shared_pool => None,
             None => Some(SharedPool::new(max_tokens)),
         };
-        let corpus = self.texts.open_corpus(|| Ok(fingerprint()))?;
+        let corpus = self.common.open_corpus(|| Ok(fingerprint()))?;
         Ok(Memory {
             history: history.map(Arc::new),
             ..corpus
         })
     }
 
-    /// Keeps what was remembered, if a file was named for it, after an answer that ended as `done`.
-    /// If both fail, the answer's failure is the one to return.
+    /// Saves the history after an answer that ended as `done`, if a file was named for it. If both
+    /// fail, returns the answer's failure.
     pub(super) fn save_after(
         &self,
         done: anyhow::Result<Outcome>,
@@ -144,11 +139,28 @@ impl MemoryArgs {
         let Err(error) = saved else { return done };
         match done {
             Err(failure) if !is_broken_pipe(&failure) => {
-                tell_line!("note: {error}");
+                tell_line!("note: {}", hints::describe(&error));
                 Err(failure)
             }
-            // A closed pipe is an ordinary end.
+            // A closed pipe counts as success.
             _ => Err(error.into()),
+        }
+    }
+}
+
+/// Prints a note for each of the memory files that is named but not used.
+pub(super) fn note_unused(
+    common: &CommonMemoryArgs,
+    pool_file: Option<&Path>,
+    note: impl Fn(&str) -> String,
+) {
+    let files = [
+        ("--pool-file", pool_file.is_some()),
+        ("--corpus", common.corpus().is_some()),
+    ];
+    for (flag, is_named) in files {
+        if is_named {
+            tell_line!("note: {}", note(flag));
         }
     }
 }

@@ -1,12 +1,13 @@
-//! The command line: parse, call the library, print.
+//! The command line: parses flags, calls the library and prints.
 //!
-//! One file per subcommand. Nothing deeper in the crate reads a flag or prints.
+//! Each subcommand has a module: [`generate`], [`chat`], [`bench`], [`report`], [`simulate`],
+//! [`calibrate`], [`corpus`], [`inspect`] and [`pull`]. They do not use each other; what they share
+//! has modules of its own. No other module of the crate reads a flag or prints.
 
-// First, since its macros are known from there on.
+// First, because its macros are only known below.
 #[macro_use]
 mod stderr;
 
-mod answer;
 mod args;
 mod bench;
 mod calibrate;
@@ -14,32 +15,39 @@ mod chat;
 mod colors;
 mod conversation;
 mod corpus;
+mod cost;
 mod download;
-mod earlier;
 mod exit;
 mod generate;
+mod hints;
+mod history;
 mod inspect;
+mod interrupt;
+mod json;
+mod lines;
 mod memory;
 mod model;
+mod model_args;
 mod output;
+mod progress;
 mod prompt;
 mod pull;
-mod questions;
 mod report;
 mod simulate;
 mod stdout;
 mod suffix;
+mod tokenizer;
 mod trace;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Faster llama.cpp answers, word for word the same.
+/// Fast llama.cpp inference with speculative decoding: the same answers, without a draft model.
 ///
-/// logitspec runs GGUF models with LogitSpec speculative decoding: it guesses the next few tokens
-/// from the last logits and from the text so far, verifies all guesses in one pass of the model,
-/// and keeps the ones the model would have written itself. No draft model, no training, any GGUF.
+/// logitspec runs GGUF models with LogitSpec. It drafts the next tokens from the last logits and
+/// from the text so far, verifies them in one forward pass, and keeps those that the model would
+/// have written itself. It needs no draft model and no training, and works with any GGUF file.
 #[derive(Debug, Parser)]
 #[command(
     name = "logitspec",
@@ -65,8 +73,7 @@ enum Command {
     Corpus(corpus::CorpusArgs),
 }
 
-/// Lets every flag take a negative number, so that whoever gives one to a flag that has no use for
-/// it is told by that flag.
+/// Lets every flag take a negative number. A flag that cannot use one then reports it itself.
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
     command
         .mut_args(|arg| {
@@ -78,7 +85,7 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 /// Runs the command line of this process.
 ///
-/// Exit codes: 0 done; 2 bad usage or bad input; 130 interrupted by Ctrl-C; 1 anything else.
+/// Exit codes: 0 for success, 2 for bad usage or bad input, 130 after Ctrl-C, 1 for anything else.
 pub fn main() -> ExitCode {
     let args = args::rewrite_llama_cpp_flags(std::env::args_os());
     let matches = with_negative_numbers(Cli::command()).try_get_matches_from(args);

@@ -1,4 +1,4 @@
-//! Which model: a file, one from the Hub, or the demo model.
+//! Where the model comes from: a file, the Hub, or the demo model.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use clap::Args;
 
 use crate::cli::download;
 use crate::cli::exit::user_error;
-use crate::cli::generate::watch_for_ctrl_c;
+use crate::cli::interrupt::watch_for_ctrl_c;
 use crate::hub::ModelName;
 
-/// The variable that names a model file where no flag does.
+/// The environment variable that names a model file if no flag does.
 const VARIABLE: &str = "LOGITSPEC_MODEL";
 
 /// The model that comes with the program.
 const DEMO: &str = "logitspec-demo.gguf";
 
-/// How far above the program's folder the source tree can be: target/TRIPLE/release/examples.
-const ABOVE: usize = 5;
+/// How far above the program the source tree can be: target/TRIPLE/release/examples.
+const MAX_PARENTS: usize = 5;
 
 /// Where the model comes from.
 #[derive(Debug, Args)]
@@ -32,11 +32,11 @@ pub(super) struct ModelSource {
     hub: HubArgs,
 }
 
-/// A model that may have to be fetched.
+/// A model from the Hub.
 #[derive(Debug, Args)]
 struct HubArgs {
-    /// A model from the Hugging Face Hub, fetched once: -hf USER/REPO:Q8_0. Without QUANT the only
-    /// one that there is, or Q4_K_M, else Q8_0, …
+    /// A model from the Hugging Face Hub, downloaded once: -hf USER/REPO:Q8_0. Without QUANT: the
+    /// only model of the repository, or else Q4_K_M, Q8_0, … (see logitspec pull --help)
     #[arg(
         long,
         visible_alias = "hf",
@@ -47,7 +47,7 @@ struct HubArgs {
     hf_repo: Option<ModelName>,
 }
 
-/// What a file, the Hub or the environment names, fetched if need be.
+/// The model that a path, the Hub or the environment names; downloads it if necessary.
 fn named(
     path: Option<&Path>,
     hub: &HubArgs,
@@ -62,19 +62,20 @@ fn named(
     }
     let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
     let path = path.map(PathBuf::from);
-    // Whoever gave no -m may not remember the variable.
+    // The user may have forgotten the variable: name it.
     if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {
         return Err(user_error(format!(
-            "{VARIABLE} names {path:?}, which is no file, or not yours to read: set it to a GGUF file, or unset it"
+            "{VARIABLE} names {path:?}, which is not a readable file: set it to a GGUF file, or \
+             unset it"
         )));
     }
     Ok(path)
 }
 
-/// Whose vocabulary, where no weights are needed and none is usual.
+/// The model whose vocabulary to use. No weights are read, and there is no default.
 #[derive(Debug, Args)]
 pub(super) struct VocabularySource {
-    /// The model whose vocabulary to use: a GGUF file, of which only the header is read [env:
+    /// The model whose vocabulary to use: a GGUF file. Only its header is read [env:
     /// LOGITSPEC_MODEL=]
     #[arg(short = 'm', long, alias = "model_path", value_name = "FILE")]
     model_path: Option<PathBuf>,
@@ -82,16 +83,16 @@ pub(super) struct VocabularySource {
     #[command(flatten)]
     hub: HubArgs,
 
-    /// What was found, since the Hub need not be asked twice.
+    /// The located file, so that the Hub is asked only once.
     #[arg(skip)]
     located: OnceCell<Option<PathBuf>>,
 }
 
 impl VocabularySource {
-    /// The model's file, if one is named; it is fetched first if need be.
+    /// The model's file, if one is named; downloads it first if necessary.
     ///
     /// # Errors
-    /// If it cannot be fetched, or Ctrl-C calls that off.
+    /// If the download fails, or Ctrl-C stops it.
     pub(super) fn locate(&self) -> anyhow::Result<Option<&Path>> {
         if self.located.get().is_none() {
             let path = named(self.model_path.as_deref(), &self.hub, watch_for_ctrl_c())?;
@@ -102,10 +103,10 @@ impl VocabularySource {
 }
 
 impl ModelSource {
-    /// The model's file, which is fetched first if need be. `file` is one given in yet another way.
+    /// The model's file; downloads it first if necessary. `file` outranks the flags.
     ///
     /// # Errors
-    /// If there is no model; if it cannot be fetched, or Ctrl-C raises `interrupted`.
+    /// If there is no model, if the download fails, or if Ctrl-C raises `interrupted`.
     pub(super) fn locate(
         &self,
         file: Option<&Path>,
@@ -119,7 +120,8 @@ impl ModelSource {
         let places = demo_places(program.as_deref(), dirs::data_dir().as_deref());
         let Some(path) = places.into_iter().find(|path| path.is_file()) else {
             return Err(user_error(format!(
-                "no model: name a GGUF file with -m FILE or {VARIABLE}, or one on the Hub with -hf USER/REPO (the demo model {DEMO} is not here either)"
+                "no model: name a GGUF file with -m FILE or {VARIABLE}, or one on the Hub with -hf \
+                 USER/REPO (the demo model {DEMO} is not here either)"
             )));
         };
         tell_line!(
@@ -130,10 +132,10 @@ impl ModelSource {
     }
 }
 
-/// Where the demo model can be: beside the program, in the source tree the program was built in, or
-/// in the user's data folder.
+/// Where the demo model can be: beside the program, in the source tree that the program was built
+/// in, or in the user's data folder.
 fn demo_places(program: Option<&Path>, data: Option<&Path>) -> Vec<PathBuf> {
-    let beside = program.and_then(|program| Some(whole(program).parent()?.join(DEMO)));
+    let beside = program.and_then(|program| Some(canonical(program).parent()?.join(DEMO)));
     let in_tree = data_folders(program)
         .into_iter()
         .map(|folder| folder.join("models").join(DEMO));
@@ -141,15 +143,16 @@ fn demo_places(program: Option<&Path>, data: Option<&Path>) -> Vec<PathBuf> {
     beside.into_iter().chain(in_tree).chain(installed).collect()
 }
 
-/// Where the source tree's data can be, if the program was built in it: the nearest folder first.
+/// The `data` folders above the program, nearest first: one of them is the source tree's if the
+/// program was built there.
 pub(super) fn data_folders(program: Option<&Path>) -> Vec<PathBuf> {
-    let program = program.map(whole);
+    let program = program.map(canonical);
     let above = program.iter().flat_map(|path| path.ancestors());
-    let folders = above.skip(2).take(ABOVE);
+    let folders = above.skip(2).take(MAX_PARENTS);
     folders.map(|folder| folder.join("data")).collect()
 }
 
-fn whole(path: &Path) -> PathBuf {
+fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.into())
 }
 

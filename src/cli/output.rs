@@ -1,4 +1,4 @@
-//! What a generation prints.
+//! Prints an answer while it is generated, and its statistics afterwards.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use crate::engine::{FinishReason, Generation, Method, StepView, TextStream};
 use crate::runtime::llama::Vocabulary;
 use crate::tree::Source;
 
-/// Prints an answer as it comes, and keeps its text.
+/// Prints an answer token by token, and keeps its text.
 pub(super) struct AnswerPrinter<'a, W> {
     out: W,
     /// The bytes of a token.
@@ -17,14 +17,14 @@ pub(super) struct AnswerPrinter<'a, W> {
     stream: TextStream,
     /// Everything printed so far.
     text: String,
-    /// Leave out white space before the first word: chat templates end where a space would follow.
+    /// Skip white space before the first word: chat templates end just before it.
     trim_start: bool,
     silent: bool,
     color_drafts: bool,
 }
 
 impl<'a, W: Write> AnswerPrinter<'a, W> {
-    /// A printer onto `out` of tokens whose bytes `bytes` tells.
+    /// Prints to `out`. `bytes` returns the bytes of a token.
     pub(super) fn new(bytes: impl Fn(TokenId) -> Vec<u8> + 'a, out: W) -> Self {
         Self {
             out,
@@ -52,12 +52,12 @@ impl<'a, W: Write> AnswerPrinter<'a, W> {
         self
     }
 
-    /// Prints what a step committed.
+    /// Prints the tokens that a step committed.
     pub(super) fn step(&mut self, view: &StepView<'_>) -> io::Result<()> {
         self.tokens(view.step.accepted.iter().copied().zip(view.origins()))
     }
 
-    /// Prints tokens, each with the source that it was drafted from, if any.
+    /// Prints tokens, each with its draft source if it was drafted.
     fn tokens(
         &mut self,
         tokens: impl Iterator<Item = (TokenId, Option<Source>)>,
@@ -70,7 +70,7 @@ impl<'a, W: Write> AnswerPrinter<'a, W> {
         self.out.flush()
     }
 
-    /// Prints what was waiting for the rest of a character; returns the whole text.
+    /// Prints the bytes of an incomplete character and returns the whole text.
     pub(super) fn finish(mut self) -> io::Result<String> {
         let rest = self.stream.finish();
         self.print(&rest, None)?;
@@ -100,8 +100,8 @@ impl<'a, W: Write> AnswerPrinter<'a, W> {
     }
 }
 
-/// The statistics block, for standard error. `color_sources` paints the sources' names as the
-/// answer's tokens are painted.
+/// The statistics, for standard error. With `color_sources`, each source's name has the colour that
+/// its tokens have in the answer.
 pub(super) fn statistics(
     answer: &Generation,
     prompt_tokens: usize,
@@ -111,36 +111,13 @@ pub(super) fn statistics(
 ) -> String {
     let timings = &answer.timings;
     let steps = answer.accept_lengths.len();
-    let looped = timings.draft + timings.decode + timings.verify + timings.commit;
-    let share = |part: f64| 100.0 * part / looped.max(f64::MIN_POSITIVE);
-    let per_step = |part: f64| 1e3 * part / steps.max(1) as f64;
-    // Called off before anything was measured, an answer has no rate.
-    let rate = |count: usize, time: f64| match time > 0.0 {
-        true => format!(", {:.1} tokens/s", count as f64 / time),
-        false => String::new(),
-    };
     let parts = [
         ("draft", timings.draft),
         ("decode", timings.decode),
         ("verify", timings.verify),
         ("commit", timings.commit),
-    ]
-    .map(|(name, part)| format!("{name} {:.3} ms ({:.1} %)", per_step(part), share(part)))
-    .join(", ");
-    let sources = answer.sources;
-    let from = sources.drafted.iter().map(|(source, drafted)| {
-        let accepted = sources.accepted.of(source);
-        let name = match color_sources {
-            true => painted(source.name(), source),
-            false => source.name().to_owned(),
-        };
-        format!("{name} {accepted} of {drafted}")
-    });
-    let from = from.collect::<Vec<_>>().join(", ");
-    let from = match from.is_empty() {
-        true => from,
-        false => format!("from      {from}\n"),
-    };
+    ];
+    let in_steps: f64 = parts.iter().map(|(_, seconds)| seconds).sum();
     let begun = format!(
         "method    {method}\n\
          load      {load:.2} s\n\
@@ -153,29 +130,63 @@ pub(super) fn statistics(
     }
     format!(
         "{begun}\
-         decode    {} tokens in {looped:.2} s{}, {steps} steps\n\
+         decode    {} tokens in {in_steps:.2} s{}, {steps} steps\n\
          accepted  {:.2} tokens per step on average, {} drafted\n\
-         {from}\
-         per step  {parts}\n",
+         {}\
+         per step  {}\n",
         answer.tokens.len(),
-        rate(answer.tokens.len(), looped),
+        rate(answer.tokens.len(), in_steps),
         answer.mean_accepted_tokens(),
         answer.drafted,
+        sources_line(answer, color_sources),
+        parts
+            .map(|(name, seconds)| format!(
+                "{name} {:.3} ms ({:.1} %)",
+                1e3 * seconds / steps as f64,
+                100.0 * seconds / in_steps.max(f64::MIN_POSITIVE)
+            ))
+            .join(", "),
     )
 }
 
-/// Tells of an answer that ended because no more tokens have room; `mend` says what to do. An
-/// answer that was to take all there is needs no word.
-pub(super) fn tell_if_cut(answer: &Generation, max_new_tokens: usize, n_ctx: usize, mend: &str) {
+/// Tokens per second, or nothing if no time was measured.
+fn rate(tokens: usize, seconds: f64) -> String {
+    match seconds > 0.0 {
+        true => format!(", {:.1} tokens/s", tokens as f64 / seconds),
+        false => String::new(),
+    }
+}
+
+/// Accepted and drafted tokens by source, or nothing if nothing was drafted.
+fn sources_line(answer: &Generation, color_sources: bool) -> String {
+    let sources = answer.sources;
+    let counts = sources.drafted.iter().map(|(source, drafted)| {
+        let accepted = sources.accepted.of(source);
+        let name = match color_sources {
+            true => painted(source.name(), source),
+            false => source.name().to_owned(),
+        };
+        format!("{name} {accepted} of {drafted}")
+    });
+    let counts: Vec<String> = counts.collect();
+    match counts.is_empty() {
+        true => String::new(),
+        false => format!("from      {}\n", counts.join(", ")),
+    }
+}
+
+/// Prints a note if an answer ended early because the context is full; `hint` says what to do. An
+/// answer without a limit was meant to fill it.
+pub(super) fn note_if_cut(answer: &Generation, max_new_tokens: usize, n_ctx: usize, hint: &str) {
     let is_cut = answer.finish == FinishReason::Length && answer.tokens.len() < max_new_tokens;
     if is_cut && max_new_tokens != NO_LIMIT {
         tell_line!(
-            "note: the answer ends here because the context of {n_ctx} tokens is full: {mend}"
+            "note: the answer ends here because the context of {n_ctx} tokens is full: {hint}"
         );
     }
 }
 
-/// The text of tokens.
+/// The text of some tokens.
 pub(super) fn text_of(vocabulary: Vocabulary<'_>, tokens: &[TokenId]) -> String {
     let bytes: Vec<u8> = tokens.iter().flat_map(|&t| vocabulary.bytes(t)).collect();
     String::from_utf8_lossy(&bytes).into_owned()

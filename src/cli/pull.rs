@@ -1,4 +1,4 @@
-//! `logitspec pull`: a model from the Hub, for later.
+//! `logitspec pull`: downloads a model from the Hub.
 
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -8,20 +8,20 @@ use serde_json::json;
 
 use crate::cli::download;
 use crate::cli::exit::Outcome;
-use crate::cli::generate::watch_for_ctrl_c;
+use crate::cli::interrupt::watch_for_ctrl_c;
 use crate::cli::stdout::stdout;
 use crate::hub::choose;
 use crate::hub::{Hub, ModelName, RepoFile, Settings};
 
-/// Fetch a model from the Hugging Face Hub
+/// Download a model from the Hugging Face Hub
 ///
-/// The file goes to the cache that all Hugging Face tools share, its sha256 is checked, and its
-/// path is printed. What was interrupted goes on where it stopped; what is here already is only
-/// checked. Without QUANT the only model of the repository is taken, or Q4_K_M, else Q8_0, Q5_K_M,
-/// Q6_K, Q4_K_S, Q4_0, F16, BF16, F32.
+/// The file goes into the cache that all Hugging Face tools share. Its SHA-256 is checked and its
+/// path is printed. An interrupted download continues where it stopped, and a file that is already
+/// in the cache is only checked. Without QUANT, the only model of the repository is taken, or the
+/// first of Q4_K_M, Q8_0, Q5_K_M, Q6_K, Q4_K_S, Q4_0, F16, BF16, F32.
 ///
-/// Environment: HF_TOKEN for private and gated models, HF_HOME for another place than
-/// ~/.cache/huggingface, HF_ENDPOINT for a mirror, HF_HUB_OFFLINE=1 to ask nobody.
+/// Environment: HF_TOKEN for private and gated models, HF_HOME for another folder than
+/// ~/.cache/huggingface, HF_ENDPOINT for a mirror, HF_HUB_OFFLINE=1 to use the cache only.
 ///
 /// Examples:
 ///   logitspec pull TheBloke/CodeLlama-7B-Instruct-GGUF:Q4_K_M
@@ -30,11 +30,11 @@ use crate::hub::{Hub, ModelName, RepoFile, Settings};
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct PullArgs {
-    /// The repository, and which of its models: a quantization such as Q8_0, or the name of a file
+    /// The repository, and one of its models: a quantization such as Q8_0, or a file name
     #[arg(value_name = "USER/REPO[:QUANT]")]
     name: ModelName,
 
-    /// List the models of the repository, or those that QUANT matches, and fetch none
+    /// List the models of the repository, or those that match QUANT; download nothing
     #[arg(long)]
     list: bool,
 
@@ -99,7 +99,7 @@ fn list(args: &PullArgs) -> anyhow::Result<String> {
     let line = |parts: &Vec<RepoFile>| {
         let more = match parts.len() {
             1 => String::new(),
-            n => format!(" and {} parts more", n - 1),
+            n => format!(" and {} more parts", n - 1),
         };
         let size = choose::size_text(size(parts));
         format!("{size:>9}  {}{more}\n", parts[0].name)

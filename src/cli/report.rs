@@ -1,4 +1,4 @@
-//! `logitspec report`: what answer files say, as a table, JSON, CSV, Markdown or a page.
+//! `logitspec report`: compares answer files, as a table, JSON, CSV, Markdown or HTML.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,29 +10,36 @@ use crate::cli::stdout::stdout;
 use crate::files::start_of;
 use crate::report::{Options, Report, csv, html, markdown, table};
 
-/// Compare answer files with those of the plain decoder
+/// Compare answer files with those of plain decoding
 ///
-/// Prints, per category, what the original evaluation prints (mean accepted tokens, tokens/s,
-/// speedup) and beside it the speedup over paired questions with a 95 % interval, medians, equal
-/// answers, accept lengths and where the time went.
+/// Prints the figures of the original evaluation for each category: mean accepted tokens, tokens/s
+/// and speedup. Adds the speedup over paired questions with a 95 % confidence interval, medians,
+/// the number of identical answers, accept lengths, and a breakdown of the time.
 #[derive(Debug, clap::Args)]
 // In this order, since --base takes all files that follow it.
 #[command(override_usage = "logitspec report [OPTIONS] <ANSWERS>... --base <BASE>...")]
 pub(super) struct ReportArgs {
-    /// Answer files; several of one method are taken as slices of one run
+    /// Answer files. Several files of one method count as parts of one run
     #[arg(value_name = "ANSWERS", required = true)]
     answers: Vec<PathBuf>,
 
-    /// Answer files of the plain decoder, to compare with
-    #[arg(long, alias = "base_path", alias = "base-path", value_name = "BASE", required = true, num_args = 1..)]
+    /// Answer files of plain decoding, to compare with
+    #[arg(
+        long,
+        alias = "base_path",
+        alias = "base-path",
+        value_name = "BASE",
+        required = true,
+        num_args = 1..
+    )]
     base: Vec<PathBuf>,
 
     /// Count the base's tokens by tokenizing its answers with this tokenizer.json, as the original
-    /// does
+    /// evaluation does
     #[arg(long, alias = "tokenizer_path", value_name = "FILE")]
     tokenizer_path: Option<PathBuf>,
 
-    /// Take files over the same questions as repeated runs: mean and sample standard deviation
+    /// Treat files over the same questions as repeated runs, and report mean and standard deviation
     #[arg(long, alias = "mean_report")]
     mean_report: bool,
 
@@ -40,7 +47,7 @@ pub(super) struct ReportArgs {
     #[arg(long, group = "output")]
     json: bool,
 
-    /// Print CSV, one row for each method and category
+    /// Print CSV, one row per method and category
     #[arg(long, group = "output")]
     csv: bool,
 
@@ -48,16 +55,12 @@ pub(super) struct ReportArgs {
     #[arg(long, group = "output")]
     markdown: bool,
 
-    /// Write a self-contained page with plots, too
+    /// Also write a self-contained HTML page with plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
 
-/// Runs the subcommand: the report goes to stdout, notices go to stderr.
-///
-/// # Errors
-/// Files that make no report (a [`crate::report::ReportError`], the user's to mend), or output that
-/// cannot be written.
+/// Prints the report to standard output and notices to standard error.
 pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     let options = Options {
         tokenizer: args.tokenizer_path.clone(),
@@ -67,7 +70,7 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
         && !may_be_replaced(path)
     {
         return Err(user_error(format!(
-            "--html {}: is there already and is no page; name another file, or remove it",
+            "--html {}: exists and is not an HTML page; name another file, or remove it",
             path.display()
         )));
     }
@@ -85,8 +88,8 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
         table::render(&report)
     };
     let printed = stdout().write_all(text.as_bytes());
-    // After the table, which is there even where the page cannot be; and also if nobody reads on to
-    // the table's end.
+    // After the table, which is printed even if the page cannot be written. A table that nobody
+    // reads to its end does not stop the page.
     if let Some(path) = &args.html {
         std::fs::write(path, html::render(&report)).map_err(|error| {
             user_error(format!(
@@ -99,7 +102,7 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Whether a page may be written there: no file is, or an older page.
+/// Whether a page may replace this path: there is no file, an empty one, or an older page.
 fn may_be_replaced(path: &Path) -> bool {
     const PAGE: &[u8] = b"<!doctype html";
     let start = start_of(path, PAGE.len() as u64).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `logitspec simulate`: what speculation would bring on recorded text.
+//! `logitspec simulate`: measures drafting methods on recorded text.
 
 mod input;
 mod output;
@@ -7,32 +7,34 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Deserialize;
 
 use crate::bench::category::{row_of, rows};
 use crate::cli::args::{TreeArgs, capacity_within};
-use crate::cli::earlier::{EarlierArgs, Remembered};
 use crate::cli::exit::{Outcome, user_error};
+use crate::cli::history::{HistoryArgs, InitialMemory};
+use crate::cli::progress::bar;
 use crate::cli::stdout::{print_json, stdout};
 use crate::draft::PassCost;
 use crate::engine::Method;
 use crate::simulate::{Request, Settings, Tally, replay};
 
-/// Tell how much speculation would help on your traffic, without running the model
+/// Measure drafting methods on recorded text, without running the model
 ///
-/// Recorded answers are replayed token by token: a draft is accepted exactly as far as it says what
-/// the model said. That takes seconds, needs no weights, and gives for every method the mean
-/// accepted tokens, the drafted tokens per step and the time to draft them; with --cost (from
-/// `logitspec calibrate --json`) the expected speedup, too.
+/// Recorded answers are replayed token by token. A draft is accepted exactly as far as it agrees
+/// with the recorded answer. This takes seconds and needs no weights. It gives the mean accepted
+/// tokens, the drafted tokens per step and the drafting time of every method. With --cost (from
+/// `logitspec calibrate --json`), it also gives the expected speedup.
 ///
-/// Text alone has no logits. Methods that draft from the logits' runners-up get them from a
-/// --trace, or from --answers that `logitspec bench --methods baseline --ranked 64` wrote, and on
-/// text show what the text alone gives them.
+/// Plain text has no logits. Methods that draft from logits get them from a --trace, or from
+/// --answers that `logitspec bench --methods baseline --ranked 64` wrote. On plain text, their
+/// figures show what the text alone gives them.
 ///
-/// Examples: logitspec simulate --questions question.jsonl --answers answers.jsonl --tokenizer-path
-/// tokenizer.json logitspec simulate --jsonl log.jsonl --prompt-field prompt --response-field
-/// response -m model.gguf logitspec simulate --trace trace.jsonl --methods logitspec,prompt-lookup
+/// Examples:
+///   logitspec simulate --questions question.jsonl --answers answers.jsonl -m model.gguf
+///   logitspec simulate --jsonl log.jsonl --response-field answer --tokenizer-path tokenizer.json
+///   logitspec simulate --trace trace.jsonl --methods logitspec,prompt-lookup
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct SimulateArgs {
@@ -44,26 +46,31 @@ pub(super) struct SimulateArgs {
     methods: Vec<Method>,
 
     #[command(flatten)]
-    earlier: EarlierArgs,
+    history: HistoryArgs,
 
-    /// Number of the first request, counted from 0 in the file's order
+    /// First request to replay, counted from 0 in the file's order
     #[arg(long, alias = "question_begin", value_name = "N")]
     question_begin: Option<usize>,
 
-    /// Number of the request after the last
+    /// The request after the last one to replay
     #[arg(long, alias = "question_end", value_name = "N")]
     question_end: Option<usize>,
 
-    /// Of those, take every K-th only
-    #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Replay only every K-th of these requests
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "K",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     every: u32,
 
-    /// The first of every K: --every 2 --offset 0 and --every 2 --offset 1 are two halves
+    /// Which one of every K: --every 2 with --offset 0 and with --offset 1 are two halves
     #[arg(long, default_value_t = 0, value_name = "J")]
     offset: u32,
 
-    /// What a pass of the model costs: a file {"seconds": [of 1 token, of 2, ...]}, as `logitspec
-    /// calibrate --json` writes it
+    /// Cost of a forward pass by its size: a file {"seconds": [of 1 token, of 2, ...]}, as
+    /// `logitspec calibrate --json` writes it
     #[arg(long, value_name = "FILE")]
     cost: Option<PathBuf>,
 
@@ -87,33 +94,21 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
     }
     let cost = args.cost.as_deref().map(read_cost).transpose()?;
     let requests = args.input.read()?;
-    let end = args.question_end.unwrap_or(requests.len());
-    let chosen: Vec<&Request> = requests
-        .iter()
-        .take(end)
-        .skip(args.question_begin.unwrap_or(0))
-        .skip(args.offset as usize)
-        .step_by(args.every as usize)
-        .collect();
-    if chosen.is_empty() {
-        return Err(user_error(format!(
-            "no request left of {}: mend --question-begin, --question-end or --offset",
-            requests.len()
-        )));
-    }
+    let chosen = args.choose(&requests)?;
     let methods = match args.methods.as_slice() {
         [] => &Method::ALL,
         named => named,
     };
-    let remembered = args.earlier.open(methods, || args.input.vocabulary())?;
+    let memory = args.history.open(methods, || args.input.vocabulary())?;
 
-    let bar = bar(methods.len() * chosen.len());
+    let requests_in_all = (methods.len() * chosen.len()) as u64;
+    let bar = bar(requests_in_all, "{bar:24} {pos}/{len} {eta} left  {msg}");
     let mut tables = Vec::new();
     for &method in methods {
         bar.set_message(method.name());
         let mut settings = Settings::new(method, capacity);
         settings.cost = cost.clone().unwrap_or_else(PassCost::flat);
-        let tallies = args.replay(method, &chosen, &settings, &remembered, &bar);
+        let tallies = args.replay(method, &chosen, &settings, &memory, &bar);
         tables.push(output::MethodFigures::new(method, &tallies, cost.as_ref()));
     }
     bar.finish_and_clear();
@@ -121,9 +116,9 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
     if args.json {
         let report = serde_json::json!({
             "requests": chosen.len(),
-            "history": args.earlier.history,
-            "pool_file": args.earlier.pool_file(),
-            "corpus": args.earlier.texts.corpus(),
+            "history": args.history.history,
+            "pool_file": args.history.pool_file(),
+            "corpus": args.history.common.corpus(),
             "draft_tree_capacity": capacity,
             "methods": tables,
         });
@@ -136,29 +131,48 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
 }
 
 impl SimulateArgs {
-    /// Replays all requests with one method; a tally for each row of the figures.
+    /// The requests that the flags select.
+    fn choose<'a>(&self, requests: &'a [Request]) -> anyhow::Result<Vec<&'a Request>> {
+        let end = self.question_end.unwrap_or(requests.len());
+        let chosen: Vec<&Request> = requests
+            .iter()
+            .take(end)
+            .skip(self.question_begin.unwrap_or(0))
+            .skip(self.offset as usize)
+            .step_by(self.every as usize)
+            .collect();
+        match chosen.is_empty() {
+            false => Ok(chosen),
+            true => Err(user_error(format!(
+                "no request left of {}: change --question-begin, --question-end or --offset",
+                requests.len()
+            ))),
+        }
+    }
+
+    /// Replays all requests with one method. Returns a tally for each row of the table.
     fn replay<'a>(
         &self,
         method: Method,
         requests: &[&'a Request],
         settings: &Settings,
-        remembered: &Remembered,
+        memory: &InitialMemory,
         bar: &ProgressBar,
     ) -> Vec<(&'a str, Tally)> {
         let mut params = self.tree.method_params();
-        params.suffix.max_cached_tokens = self.earlier.texts.pool_max_tokens();
+        params.suffix.max_cached_tokens = self.history.common.pool_max_tokens();
         let all = rows(requests.iter().map(|request| request.category.as_str()));
         let mut tallies: Vec<(&str, Tally)> = all
             .into_iter()
             .chain([output::OVERALL])
             .map(|row| (row, Tally::default()))
             .collect();
-        let memory = remembered.fresh();
+        let memory = memory.copy();
         let make = || method.drafter_with(params, memory.clone());
         let mut drafter = make();
         for request in requests {
             let replayed = replay(request, drafter.as_mut(), settings);
-            if self.earlier.history {
+            if self.history.history {
                 drafter.next_request();
             } else {
                 drafter = make();
@@ -175,19 +189,19 @@ impl SimulateArgs {
     }
 }
 
-fn bar(len: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {eta} left  {msg}");
-    ProgressBar::new(len as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// Reads what passes cost.
+/// Reads the cost of forward passes.
 fn read_cost(path: &Path) -> anyhow::Result<PassCost> {
     #[derive(Deserialize)]
     struct Cost {
         seconds: Vec<f64>,
     }
-    let mend = r#"give a file {"seconds": [time of 1 token, of 2, ...]}, as logitspec calibrate --json writes it"#;
-    let bad = |reason: String| user_error(format!("--cost {}: {reason}; {mend}", path.display()));
+    let bad = |reason: String| {
+        user_error(format!(
+            "--cost {}: {reason}; give a file {{\"seconds\": [time of 1 token, of 2, ...]}}, as \
+             logitspec calibrate --json writes it",
+            path.display()
+        ))
+    };
     let bytes = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
     let cost: Cost = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
     if cost.seconds.is_empty() || cost.seconds.iter().any(|t| !t.is_finite() || *t <= 0.0) {

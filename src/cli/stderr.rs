@@ -1,7 +1,7 @@
-//! Standard error, for what is said beside the answer.
+//! Standard error: notes, warnings and statistics.
 
-/// Says something on standard error, as `eprint!` does, but does not end the process where nobody
-/// can be told: an answer is worth more than the word about it.
+/// Prints to standard error like `eprint!`, but ignores a failure to write: an answer matters more
+/// than a note about it.
 macro_rules! tell {
     ($($what:tt)*) => {{
         use std::io::Write;
@@ -9,7 +9,7 @@ macro_rules! tell {
     }};
 }
 
-/// [`tell!`] with the end of a line, as `eprintln!`.
+/// Like [`tell!`], with a line end.
 macro_rules! tell_line {
     ($($what:tt)*) => {{
         use std::io::Write;

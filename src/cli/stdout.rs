@@ -1,10 +1,10 @@
-//! Standard output, whose errors say that it is meant.
+//! Standard output, whose errors name it.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-/// What a subcommand prints to.
+/// Standard output, whose errors name it.
 #[derive(Debug)]
 pub(super) struct StandardOutput(io::Stdout);
 
@@ -31,7 +31,7 @@ impl Write for StandardOutput {
     }
 }
 
-/// Keeps the kind: `exit` knows a closed pipe by it, `write_all` an interrupted call.
+/// Keeps the kind: `exit` recognises a closed pipe by it, and `write_all` an interrupted call.
 fn named(error: io::Error) -> io::Error {
     let message = format!("cannot write to standard output: {error}");
     io::Error::new(error.kind(), message)

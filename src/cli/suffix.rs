@@ -8,7 +8,7 @@ use crate::draft::SuffixParams;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Method suffix")]
 pub(super) struct SuffixArgs {
-    /// Most tokens drafted for each token of the match
+    /// Most draft tokens per token of the match
     #[arg(
         long,
         alias = "max_spec_factor",
@@ -18,7 +18,7 @@ pub(super) struct SuffixArgs {
     )]
     max_spec_factor: f32,
 
-    /// Most tokens drafted besides
+    /// Added to the number of draft tokens that --max-spec-factor allows
     #[arg(
         long,
         alias = "max_spec_offset",
@@ -28,7 +28,7 @@ pub(super) struct SuffixArgs {
     )]
     max_spec_offset: f32,
 
-    /// Tokens less probable than this are not drafted
+    /// Do not draft tokens less probable than this
     #[arg(
         long,
         alias = "min_token_prob",
@@ -44,7 +44,7 @@ pub(super) struct SuffixArgs {
 }
 
 impl SuffixArgs {
-    /// The method's parameters; those that it shares with others are set elsewhere.
+    /// The method's own parameters, without those that it shares with other methods.
     pub(super) fn params(&self) -> SuffixParams {
         SuffixParams {
             max_spec_factor: self.max_spec_factor,

@@ -1,4 +1,4 @@
-//! `--trace FILE`: every step as a line of JSON.
+//! `--trace FILE`: each decode step as a line of JSON.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -13,7 +13,7 @@ use crate::engine::{SessionOptions, StepView};
 use crate::files::start_of;
 use crate::tree::ROOT;
 
-/// Whether a trace may be written there: no file is, or an empty one, or an older trace.
+/// Whether a trace may replace this path: there is no file, an empty one, or an older trace.
 pub(super) fn may_be_replaced(path: &Path) -> bool {
     let Ok(start) = start_of(path, LONGEST_HEADER) else {
         return false;
@@ -29,11 +29,12 @@ pub(super) fn may_be_replaced(path: &Path) -> bool {
             .is_some_and(is_header)
 }
 
-/// The keys of a header, and a bound of its length: a prompt of a million tokens.
+/// The keys of a header.
 const HEADER: [&str; 4] = ["model", "method", "parameters", "prompt"];
+/// The longest header: a prompt of about a million tokens.
 const LONGEST_HEADER: u64 = 16 << 20;
 
-/// A trace being written: a header line, then one line a step.
+/// Writes a trace: a header line, then one line per step.
 pub(super) struct TraceWriter {
     out: BufWriter<File>,
     path: PathBuf,
@@ -56,13 +57,13 @@ impl TraceWriter {
         &mut self,
         model: &Path,
         options: &SessionOptions,
-        drafted_with: &serde_json::Value,
+        parameters: &serde_json::Value,
         prompt: &[TokenId],
     ) -> anyhow::Result<()> {
         self.line(&json!({
             "model": model,
             "method": options.method,
-            "parameters": drafted_with,
+            "parameters": parameters,
             "prompt": prompt,
         }))
     }
@@ -71,7 +72,7 @@ impl TraceWriter {
         let tree = view.tree;
         let drafted = ROOT + 1..tree.len();
         let times = &view.step.times;
-        // Nothing else can be written as a number.
+        // JSON has no infinite numbers.
         let ranked = || view.ranked.iter().filter(|c| c.logit.is_finite());
         let us = |time: std::time::Duration| time.as_nanos() as f64 / 1e3;
         self.line(&json!({
@@ -111,8 +112,7 @@ impl TraceWriter {
     }
 }
 
-/// The shortest number that reads back as `logit`: half the digits that the same value has as an
-/// `f64`.
+/// The shortest decimal that reads back as `logit`. As an `f64`, the same value has twice the digits.
 fn shortest(logit: f32) -> f64 {
     logit.to_string().parse().unwrap_or(f64::from(logit))
 }

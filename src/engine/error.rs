@@ -8,7 +8,8 @@ use crate::runtime::DecodeError;
 pub enum GenerateError {
     /// The prompt does not fit.
     #[error(
-        "the text has {tokens} tokens, the context holds {n_ctx}: shorten the prompt or raise -c/--ctx-size"
+        "the text has {tokens} tokens, but the context holds {n_ctx}: shorten the prompt, or use a \
+         larger context"
     )]
     PromptTooLong {
         /// Tokens of the conversation with the new prompt.

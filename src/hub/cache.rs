@@ -1,10 +1,10 @@
-//! The folder that all Hugging Face tools share.
+//! The cache folder that all Hugging Face tools share.
 //!
-//! `models--USER--REPO/` holds `blobs/` (contents, each called by its sum), `snapshots/COMMIT/`
-//! (links to them under the names they have in the repository) and `refs/main` (the commit last
-//! seen). The layout is that of the `hf-hub` crate and of the `huggingface_hub` package; what is
-//! written here is theirs to use, and the other way round. A transfer in progress is
-//! `blobs/SUM.part`, locked by `blobs/SUM.lock`, as `hf-hub` has it.
+//! `models--USER--REPO/` holds `blobs/` (files named by their checksum), `snapshots/COMMIT/` (links
+//! to them with their names in the repository) and `refs/main` (the commit last seen). This is the
+//! layout of the `hf-hub` crate and the `huggingface_hub` package, so each can use the files of the
+//! others. As in `hf-hub`, a download in progress is `blobs/CHECKSUM.part`, locked by
+//! `blobs/CHECKSUM.lock`.
 
 use std::fs::{self, File};
 use std::io;
@@ -31,43 +31,42 @@ impl Store {
         }
     }
 
-    /// Where a content is kept.
+    /// The path of a file's blob.
     pub(super) fn blob(&self, file: &RepoFile) -> PathBuf {
         self.repo.blob_path(&file.etag)
     }
 
-    /// Where a content is kept until it is complete.
+    /// The path of an incomplete blob.
     pub(super) fn part(&self, file: &RepoFile) -> PathBuf {
         self.blob(file).with_extension("part")
     }
 
-    /// Makes the folder for contents.
+    /// Creates the folder for blobs.
     pub(super) fn make_folder(&self) -> Result<(), HubError> {
         let blobs = self.folder.join("blobs");
         fs::create_dir_all(&blobs).map_err(|error| HubError::Disk { path: blobs, error })
     }
 
-    /// Takes the lock on a content, if nobody else has it. It is given back when the file is
-    /// dropped.
+    /// Locks a blob, if no other process has locked it. Dropping the file releases the lock.
     pub(super) fn try_lock(&self, file: &RepoFile) -> Result<Option<File>, HubError> {
         let path = self.blob(file).with_extension("lock");
         let lock = File::create(&path).map_err(|error| HubError::Disk { path, error })?;
         match <File as fs4::FileExt>::try_lock(&lock) {
             Err(fs4::TryLockError::WouldBlock) => Ok(None),
-            // Where files cannot be locked there is nobody to wait for.
+            // Some file systems have no locks. The download goes on without one.
             Ok(()) | Err(fs4::TryLockError::Error(_)) => Ok(Some(lock)),
         }
     }
 
-    /// Where a file of a commit is, if its content is here as far as its size tells.
+    /// The path of a file of a commit, if a file of the right size is there.
     pub(super) fn find(&self, file: &RepoFile, commit: &str) -> Option<PathBuf> {
-        // The second where there are no links.
+        // Without links, the file is in the snapshot folder.
         [self.blob(file), self.path(file, commit)]
             .into_iter()
             .find(|path| fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() == file.size))
     }
 
-    /// Gives a content that is here its name in a commit; returns the path under that name.
+    /// Links a blob to its name in a commit. Returns the path of the link.
     pub(super) fn point(&self, file: &RepoFile, commit: &str) -> Result<PathBuf, HubError> {
         let blob = self.blob(file);
         let path = self.repo.pointer_path(commit).join(&file.name);
@@ -82,10 +81,10 @@ impl Store {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            // From snapshots/COMMIT/, and from as many folders more as the name has.
+            // Up from snapshots/COMMIT/ and from the folders in the name.
             let up = "../".repeat(2 + file.name.matches('/').count());
             symlink(&Path::new(&up).join("blobs").join(&file.etag), &path)
-                // Not every file system has links; the other tools then do without the blob, too.
+                // Without links, the file moves to the snapshot folder, as in other tools.
                 .or_else(|_| fs::rename(&blob, &path))
         };
         link().map_err(|error| HubError::Disk {
@@ -95,7 +94,7 @@ impl Store {
         Ok(path)
     }
 
-    /// Notes which commit was last seen.
+    /// Records the commit last seen.
     pub(super) fn set_commit(&self, commit: &str) -> Result<(), HubError> {
         if self.commit().as_deref() == Some(commit) {
             return Ok(());
@@ -114,7 +113,7 @@ impl Store {
         Some(text.trim().to_owned())
     }
 
-    /// The files that are here, by commit, the one last seen first.
+    /// The cached files by commit, starting with the commit last seen.
     pub(super) fn listings(&self) -> Vec<(String, Vec<RepoFile>)> {
         let last = self.commit();
         let snapshots = fs::read_dir(self.folder.join("snapshots"));
@@ -137,7 +136,7 @@ impl Store {
     }
 }
 
-/// Adds the files below a folder; what cannot be read is not there.
+/// Adds the files below a folder. Skips what cannot be read.
 fn list(folder: &Path, prefix: &str, files: &mut Vec<RepoFile>) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
@@ -147,7 +146,7 @@ fn list(folder: &Path, prefix: &str, files: &mut Vec<RepoFile>) {
             continue;
         };
         let name = format!("{prefix}{name}");
-        // Follows links: a link to nothing is no file.
+        // This follows links, so a broken link is not a file.
         match fs::metadata(entry.path()) {
             Ok(it) if it.is_dir() => list(&entry.path(), &format!("{name}/"), files),
             Ok(it) => files.push(RepoFile {

@@ -1,23 +1,24 @@
-//! Which of a repository's files are the model that is meant.
+//! Chooses the files of a model in a repository.
 
 use std::collections::BTreeMap;
 
 use crate::hub::listing::RepoFile;
 use crate::hub::{HubError, ModelName};
 
-/// What is taken, first to last, if nobody says which: small and good first, then what loses least.
+/// The order of preference if the name has no quantization: a small and good one first, then by
+/// quality.
 pub const PREFERRED: [&str; 9] = [
     "Q4_K_M", "Q8_0", "Q5_K_M", "Q6_K", "Q4_K_S", "Q4_0", "F16", "BF16", "F32",
 ];
 
-/// How many models an error lists.
-const SHOWN: usize = 24;
+/// Most models that an error lists.
+const MOST_LISTED: usize = 24;
 
-/// The files of the model that `name` means: one, or all parts of a split one in order.
+/// The files of the model `name`: one, or all parts of a split model in order.
 ///
-/// A quantization matches as a whole word of the file's path, in any case: `Q4_K` is not `Q4_K_M`.
-/// Without one, the only model of the repository is taken, or else the first of [`PREFERRED`].
-/// Vision projectors and importance matrices, which are GGUF files as well, are no models.
+/// A quantization matches a whole word of the file's path, in upper or lower case: `Q4_K` does not
+/// match `Q4_K_M`. Without one, the only model of the repository is taken, or else the first of
+/// [`PREFERRED`]. Vision projectors and importance matrices are GGUF files, but not models.
 ///
 /// # Errors
 /// [`HubError::NoGguf`], [`HubError::NoSuchQuant`], [`HubError::Unclear`],
@@ -43,11 +44,11 @@ pub fn choose(name: &ModelName, files: &[RepoFile]) -> Result<Vec<RepoFile>, Hub
     }
 }
 
-/// The models of a repository, or those that `name` matches if it has a quantization; the parts of
-/// a split one stand together, in order.
+/// The models of a repository, or only those that match the quantization of `name`. The parts of a
+/// split model are together and in order.
 ///
 /// # Errors
-/// [`HubError::NoSuchQuant`], [`HubError::NoGguf`] if it was to match something.
+/// With a quantization: [`HubError::NoSuchQuant`] or [`HubError::NoGguf`].
 pub fn list(name: &ModelName, files: &[RepoFile]) -> Result<Vec<Vec<RepoFile>>, HubError> {
     let models = models(files);
     let listed = match name.quant() {
@@ -57,7 +58,7 @@ pub fn list(name: &ModelName, files: &[RepoFile]) -> Result<Vec<Vec<RepoFile>>, 
     Ok(listed.into_iter().map(Model::files).collect())
 }
 
-/// The models that match `quant`: at least one.
+/// The models that match `quant`, at least one.
 fn called<'a>(
     name: &ModelName,
     quant: &str,
@@ -83,7 +84,7 @@ fn no_gguf(name: &ModelName) -> HubError {
     }
 }
 
-/// The models with that file name, or else with that word in their path.
+/// The models with this file name, or else with this word in their path.
 fn matching<'a>(models: &'a [Model], quant: &str) -> Vec<&'a Model> {
     let named = |model: &&Model| model.is_called(quant);
     let exact: Vec<&Model> = models.iter().filter(named).collect();
@@ -95,9 +96,9 @@ fn matching<'a>(models: &'a [Model], quant: &str) -> Vec<&'a Model> {
 }
 
 struct Model {
-    /// The parts with their numbers, in order; at least one.
+    /// The parts with their numbers, in order. At least one.
     parts: Vec<(usize, RepoFile)>,
-    /// How many there should be.
+    /// Number of parts that the model should have.
     of: usize,
 }
 
@@ -106,7 +107,7 @@ impl Model {
         self.parts.iter().map(|(_, file)| file.clone()).collect()
     }
 
-    /// Whether the user gave the very name of a file.
+    /// Whether `name` is the name of one of its files.
     fn is_called(&self, name: &str) -> bool {
         self.parts.iter().any(|(_, file)| {
             let base = file.name.rsplit('/').next().unwrap_or_default();
@@ -172,7 +173,7 @@ fn split_part(stem: &str) -> Option<(&str, usize, usize)> {
     (of > 0).then_some((rest, number, of))
 }
 
-/// Whether `word` stands in a path and nothing that would make it another quantization beside it.
+/// Whether a path contains `word` as a whole word, not as a part of another quantization.
 fn has_word(path: &str, word: &str) -> bool {
     let path = path.to_lowercase();
     let word = word.to_lowercase();
@@ -184,8 +185,8 @@ fn has_word(path: &str, word: &str) -> bool {
     })
 }
 
-/// Models with their sizes, for one line.
-pub(super) fn shown(models: &[Vec<RepoFile>]) -> String {
+/// Models with their sizes, on one line.
+pub(super) fn text_of(models: &[Vec<RepoFile>]) -> String {
     let one = |parts: &Vec<RepoFile>| {
         let size: u64 = parts.iter().map(|part| part.size).sum();
         let more = match parts.len() {
@@ -195,14 +196,14 @@ pub(super) fn shown(models: &[Vec<RepoFile>]) -> String {
         let name = parts.first().map_or("", |part| &part.name);
         format!("{name} ({}{more})", size_text(size))
     };
-    let mut texts: Vec<String> = models.iter().take(SHOWN).map(one).collect();
-    if models.len() > SHOWN {
-        texts.push(format!("and {} more", models.len() - SHOWN));
+    let mut texts: Vec<String> = models.iter().take(MOST_LISTED).map(one).collect();
+    if models.len() > MOST_LISTED {
+        texts.push(format!("and {} more", models.len() - MOST_LISTED));
     }
     texts.join(", ")
 }
 
-/// A size as people say it.
+/// A size in MB or GB.
 pub fn size_text(bytes: u64) -> String {
     let bytes = bytes as f64;
     if bytes >= 1e9 {
@@ -305,7 +306,7 @@ mod tests {
             free: 12_000_000,
         };
         let said = error.to_string();
-        assert!(said.contains("12.0 MB, 4.1 GB are needed"), "{said}");
+        assert!(said.contains("12.0 MB, but 4.1 GB are needed"), "{said}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The Hub itself: what a repository holds, and how its files get here.
+//! The client of the Hub: lists repositories and downloads their files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use hf_hub::{Cache, Repo, RepoType};
 
 use crate::hub::cache::Store;
 use crate::hub::choose::choose;
-use crate::hub::http::{Failures, Http, Trouble, pause, successful, tell};
+use crate::hub::http::{Failure, Failures, Http, notify, pause, successful};
 use crate::hub::listing::{Answer, Listing, RepoFile, is_hex};
-use crate::hub::transfer::{Source, sum_of, transfer};
+use crate::hub::transfer::{Source, sha256_of, transfer};
 use crate::hub::{Event, HubError, ModelName, Settings, Watch};
 
-/// How often to look whether another process is done with a file.
+/// How often to check whether another process is done with a file.
 const LOCK_WAIT: Duration = Duration::from_millis(300);
 
 /// Largest listing that is read.
@@ -26,40 +26,40 @@ pub struct Hub {
     api: Api,
 }
 
-/// A model that is here.
+/// A model on disk.
 #[derive(Debug)]
 pub struct Fetched {
-    /// The commit it is from.
+    /// Its commit.
     pub commit: String,
-    /// The files: one, or all parts of a split model. Never empty.
+    /// Its files: one, or all parts of a split model. Never empty.
     pub files: Vec<FetchedFile>,
-    /// Why the Hub could not be asked, if it couldn't: the files are what the cache had.
+    /// Why the Hub could not be reached, if so. The files are then those of the cache.
     pub outage: Option<HubError>,
 }
 
-/// A file that is here.
+/// A file on disk.
 #[derive(Debug)]
 pub struct FetchedFile {
-    /// The file as the Hub knows it.
+    /// The file in the repository.
     pub file: RepoFile,
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// Whether anything had to be fetched for it.
+    /// Whether anything was downloaded.
     pub fetched: bool,
 }
 
 impl Fetched {
-    /// What to load: the file, or the first part.
+    /// The file to load: the only one, or the first part.
     pub fn model(&self) -> &Path {
         &self.files[0].path
     }
 }
 
 impl Hub {
-    /// A client with these settings. Nothing is asked yet.
+    /// A client with these settings. Makes no request.
     ///
     /// # Errors
-    /// [`HubError::Answer`] if the settings make no client.
+    /// [`HubError::Answer`] if the settings are invalid.
     pub fn new(settings: Settings) -> Result<Self, HubError> {
         let api = ApiBuilder::from_cache(Cache::new(settings.cache.clone()))
             .with_endpoint(settings.endpoint.clone())
@@ -75,30 +75,30 @@ impl Hub {
         &self.http.settings
     }
 
-    /// What `repo` holds.
+    /// The files of `repo`.
     ///
     /// # Errors
-    /// What the server says; [`HubError::ListingOffline`], [`HubError::Cancelled`].
+    /// Errors of the server, [`HubError::ListingOffline`], [`HubError::Cancelled`].
     pub fn listing(&self, repo: &str, watch: &mut Watch<'_>) -> Result<Listing, HubError> {
         let settings = self.settings();
         if settings.offline {
             return Err(HubError::ListingOffline { repo: repo.into() });
         }
-        let mut failures = Failures::new(settings.patience);
+        let mut failures = Failures::new(settings.retry);
         loop {
-            tell(watch, &Event::Waiting)?;
+            notify(watch, &Event::Waiting)?;
             let request = self.api.model(repo.into()).info_request();
             let answered = request
                 .query("blobs", "true")
                 .config()
                 .http_status_as_error(false)
-                .timeout_resolve(Some(settings.patience.connect))
-                .timeout_connect(Some(settings.patience.connect))
-                .timeout_recv_response(Some(settings.patience.silence))
-                .timeout_per_read(Some(settings.patience.silence))
+                .timeout_resolve(Some(settings.retry.connect_timeout))
+                .timeout_connect(Some(settings.retry.connect_timeout))
+                .timeout_recv_response(Some(settings.retry.read_timeout))
+                .timeout_per_read(Some(settings.retry.read_timeout))
                 .build()
                 .call();
-            let trouble = match successful(answered) {
+            let failure = match successful(answered) {
                 Ok(mut response) => {
                     let body = response.body_mut().with_config().limit(LISTING_LIMIT);
                     match body.read_json::<Answer>() {
@@ -106,25 +106,25 @@ impl Hub {
                         Err(ureq::Error::Json(error)) if !error.is_io() => {
                             return Err(answer(settings, error.to_string()));
                         }
-                        Err(error) => Trouble::from(error),
+                        Err(error) => Failure::from(error),
                     }
                 }
-                Err(trouble) => trouble,
+                Err(failure) => failure,
             };
-            // Whoever is offline wants to know at once.
-            let unreachable = matches!(trouble, Trouble::Unreachable(_));
-            if unreachable || !failures.another_try(&trouble, watch)? {
+            // Report a missing connection at once.
+            let unreachable = matches!(failure, Failure::Unreachable(_));
+            if unreachable || !failures.another_try(&failure, watch)? {
                 let what = format!("model {repo}");
-                return Err(trouble.error(settings, repo, &what, failures.count));
+                return Err(failure.error(settings, repo, &what, failures.count));
             }
         }
     }
 
-    /// Brings the model `name` here. Files that are in the cache are taken from there; with `check`
-    /// their sums are verified first.
+    /// Downloads the model `name`. Files that are already in the cache are not downloaded again;
+    /// with `check`, their SHA-256 is verified first.
     ///
-    /// With `HF_HUB_OFFLINE` the cache alone has to do; also if the Hub cannot be reached, which
-    /// [`Fetched::outage`] then says.
+    /// With `HF_HUB_OFFLINE`, only the cache is used. The same holds if the Hub cannot be reached;
+    /// [`Fetched::outage`] then has the reason.
     ///
     /// # Errors
     /// Any [`HubError`].
@@ -170,10 +170,10 @@ impl Hub {
                 number,
                 of,
             };
-            tell(watch, &begun)?;
+            notify(watch, &begun)?;
             let new = self.fetch_file(&store, name.repo(), commit, &file, check, watch)?;
             let path = store.point(&file, commit)?;
-            tell(watch, &Event::Finished { fetched: new })?;
+            notify(watch, &Event::Finished { fetched: new })?;
             fetched.push(FetchedFile {
                 file,
                 path,
@@ -188,7 +188,7 @@ impl Hub {
         })
     }
 
-    /// Brings one content into the cache; returns whether anything had to be fetched.
+    /// Downloads one file into the cache. Returns whether anything was downloaded.
     fn fetch_file(
         &self,
         store: &Store,
@@ -199,18 +199,18 @@ impl Hub {
         watch: &mut Watch<'_>,
     ) -> Result<bool, HubError> {
         let mut damaged = false;
-        // Before anything is written: a cache may be somebody else's, for all to read.
+        // First, without writing: the cache may be a shared one that is read-only.
         if let Some(path) = store.find(file, commit) {
             match &file.sha256 {
-                Some(sum) if check && *sum != sum_of(&path, watch)? => {
+                Some(sum) if check && *sum != sha256_of(&path, watch)? => {
                     damaged = true;
-                    tell(watch, &Event::StartedOver)?;
+                    notify(watch, &Event::StartedOver)?;
                 }
                 _ => return Ok(false),
             }
         }
         let _lock = wait_for_lock(store, file, watch)?;
-        // Whoever had the lock may have brought it.
+        // The process that had the lock may have downloaded it.
         if !damaged && store.find(file, commit).is_some() {
             return Ok(false);
         }
@@ -226,7 +226,7 @@ impl Hub {
         Ok(true)
     }
 
-    /// Asks for what the listing does not say: some mirrors leave out sizes and sums.
+    /// Requests what the listing lacks: some mirrors leave out sizes and checksums.
     fn complete(
         &self,
         name: &ModelName,
@@ -240,7 +240,7 @@ impl Hub {
         let url = self.url(name.repo(), commit, &file.name);
         let metadata = self.api.metadata(&url).map_err(|error| match error {
             ApiError::RequestError(error) => {
-                Trouble::from(*error).error(settings, name.repo(), &file.name, 1)
+                Failure::from(*error).error(settings, name.repo(), &file.name, 1)
             }
             error => answer(settings, format!("{}: {error}", file.name)),
         })?;
@@ -278,13 +278,13 @@ impl Hub {
                 needed,
                 free,
             }),
-            // Not every file system tells.
+            // Not every file system reports its free space.
             _ => Ok(()),
         }
     }
 }
 
-/// A model that the cache has all of.
+/// The model, if the cache has all of its files.
 fn cached(store: &Store, name: &ModelName) -> Option<Fetched> {
     store.listings().into_iter().find_map(|(commit, files)| {
         let files = choose(name, &files).ok()?;
@@ -312,7 +312,7 @@ fn wait_for_lock(
             return Ok(lock);
         }
         if !told {
-            tell(watch, &Event::Locked)?;
+            notify(watch, &Event::Locked)?;
             told = true;
         }
         pause(LOCK_WAIT, watch)?;
@@ -326,7 +326,7 @@ fn answer(settings: &Settings, cause: String) -> HubError {
     }
 }
 
-/// A file's path as a part of an address.
+/// A file's path, escaped for an address.
 fn escaped(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let escape = |byte: u8| match plain(byte) {

@@ -1,23 +1,24 @@
-//! What can go wrong, and what to do about it.
+//! What can go wrong with a download.
 
 use std::io;
 use std::path::PathBuf;
 
-use crate::hub::choose::{shown, size_text};
+use crate::hub::choose::{size_text, text_of as list};
 use crate::hub::listing::RepoFile;
 
-/// Why a model could not be fetched. Each message is one line that names the mend.
+/// Why a model could not be downloaded. Each message is one line that names the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// Not the name of a model.
     #[error(
-        "{given:?} is not the name of a model on the Hub: write USER/REPO or USER/REPO:QUANT, as in TheBloke/CodeLlama-7B-Instruct-GGUF:Q4_K_M"
+        "{given:?} is not the name of a model on the Hub: write USER/REPO or USER/REPO:QUANT, as in \
+         TheBloke/CodeLlama-7B-Instruct-GGUF:Q4_K_M"
     )]
     Name {
-        /// What was given.
+        /// The text that was given.
         given: String,
     },
-    /// An environment variable with a value that cannot be meant.
+    /// An environment variable has an invalid value.
     #[error("{name}={value:?} {reason}")]
     Setting {
         /// The variable.
@@ -27,8 +28,8 @@ pub enum HubError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The home directory is unknown, and no variable says where the cache is.
-    #[error("nowhere to keep models: set HF_HOME to a folder")]
+    /// The home directory is unknown, and no variable names the cache.
+    #[error("no folder to keep models in: set HF_HOME to one")]
     NoHome,
     /// Status 404.
     #[error("{endpoint} has no {what}; check the spelling")]
@@ -38,10 +39,11 @@ pub enum HubError {
         /// The repository or file.
         what: String,
     },
-    /// Status 401: the Hub answers so for repositories that don't exist, too.
+    /// Status 401. The Hub also gives it for repositories that do not exist.
     #[error(
-        "{endpoint} does not let anyone see {repo} (401): check the spelling; if it is private or gated, {}",
-        token_mend(*had_token)
+        "{endpoint} refuses access to {repo} (401): check the spelling; if it is private or gated, \
+         {}",
+        token_hint(*had_token)
     )]
     Unauthorized {
         /// The server.
@@ -51,10 +53,10 @@ pub enum HubError {
         /// Whether a token was sent.
         had_token: bool,
     },
-    /// Status 403, or a repository that wants a licence accepted first.
+    /// Status 403, or a repository whose licence must be accepted first.
     #[error(
         "{repo} is gated: ask for access at {endpoint}/{repo}, then {}",
-        token_mend(*had_token)
+        token_hint(*had_token)
     )]
     Gated {
         /// The server.
@@ -66,41 +68,44 @@ pub enum HubError {
     },
     /// No connection.
     #[error(
-        "cannot reach {endpoint}: {cause}; check the network (and HF_ENDPOINT and HTTPS_PROXY, if they are set), or name a file that is here with -m"
+        "cannot reach {endpoint}: {cause}; check the network (and HF_ENDPOINT and HTTPS_PROXY, if \
+         they are set)"
     )]
     Offline {
         /// The server.
         endpoint: String,
-        /// What the system says.
+        /// The system's message.
         cause: String,
     },
     /// `HF_HUB_OFFLINE` is set and the model is not in the cache.
-    #[error("{name} is not in the cache {cache:?} and HF_HUB_OFFLINE is set: unset it to download")]
+    #[error(
+        "{name} is not in the cache {cache:?}, and HF_HUB_OFFLINE is set: unset it to download"
+    )]
     OfflineWanted {
         /// The model.
         name: String,
-        /// Where we looked.
+        /// The cache folder.
         cache: PathBuf,
     },
-    /// `HF_HUB_OFFLINE` is set and only the server knows.
+    /// `HF_HUB_OFFLINE` is set, but only the server has the list.
     #[error(
-        "what {repo} holds is known to the Hub only, and HF_HUB_OFFLINE is set: unset it to list that"
+        "only the Hub can list {repo}, and HF_HUB_OFFLINE is set: unset it to list the repository"
     )]
     ListingOffline {
         /// The repository.
         repo: String,
     },
-    /// Status 5xx, or 429, again and again.
+    /// Status 5xx or 429, several times in a row.
     #[error("{endpoint} answers {status} ({}) after {tries} tries; try again later", reason(*status))]
     Server {
         /// The server.
         endpoint: String,
         /// The status.
         status: u16,
-        /// How often we asked.
+        /// Number of requests.
         tries: u32,
     },
-    /// A status that nobody expects.
+    /// An unexpected status.
     #[error(
         "{endpoint} answers {status} ({}) for {what}; check HF_ENDPOINT if it is set, or try again later",
         reason(*status)
@@ -110,12 +115,13 @@ pub enum HubError {
         endpoint: String,
         /// The status.
         status: u16,
-        /// What was asked for.
+        /// The repository or file that was requested.
         what: String,
     },
-    /// An answer that the Hub would not give.
+    /// An answer that is not one of the Hub.
     #[error(
-        "{endpoint} does not answer as the Hub does: {cause}; check HF_ENDPOINT, and whether the network wants you to log in first"
+        "{endpoint} does not answer like the Hub: {cause}; check HF_ENDPOINT, and whether the \
+         network requires you to log in first"
     )]
     Answer {
         /// The server.
@@ -123,106 +129,110 @@ pub enum HubError {
         /// What is wrong with it.
         cause: String,
     },
-    /// A transfer that broke off again and again.
+    /// A download that broke off several times in a row.
     #[error(
-        "the transfer of {file} broke off after {} of {}, {tries} times in a row: {cause}; the same command goes on from there",
+        "the download of {file} broke off after {} of {}, {tries} times in a row: {cause}; the same \
+         command continues from there",
         size_text(*done),
         size_text(*size)
     )]
     BrokenOff {
         /// The file.
         file: String,
-        /// Bytes that are here.
+        /// Bytes on disk.
         done: u64,
-        /// Bytes that there are.
+        /// Size of the file in bytes.
         size: u64,
-        /// How often it broke off.
+        /// Number of failures in a row.
         tries: u32,
-        /// What the system says.
+        /// The system's message.
         cause: String,
     },
-    /// What came is not what was promised.
+    /// The downloaded file has the wrong SHA-256.
     #[error(
-        "{file} arrived damaged (sha256 {got}, but {expected} was promised) and was thrown away; try again, or another network"
+        "{file} arrived damaged (SHA-256 {got} instead of {expected}) and was deleted; try again, \
+         or use another network"
     )]
-    Sum {
+    Checksum {
         /// The file.
         file: String,
-        /// The promised sum.
+        /// The SHA-256 that the Hub names.
         expected: String,
-        /// The sum of what came.
+        /// The SHA-256 of the file that arrived.
         got: String,
     },
     /// A repository without GGUF files.
     #[error(
-        "{repo} holds no GGUF file: look for a repository whose name ends in -GGUF, or convert this one (README, \"Your own model\")"
+        "{repo} holds no GGUF file: look for a repository whose name ends in -GGUF, or convert this \
+         one (README, \"Your own model\")"
     )]
     NoGguf {
         /// The repository.
         repo: String,
     },
-    /// Nothing matches what stands behind the colon.
-    #[error("{repo} holds nothing called {quant}; there are: {}", shown(have))]
+    /// No model matches the text after the colon.
+    #[error("{repo} holds nothing called {quant}; it holds: {}", list(have))]
     NoSuchQuant {
         /// The repository.
         repo: String,
-        /// What was asked for.
+        /// The repository or file that was requested.
         quant: String,
-        /// The models that there are.
+        /// The models of the repository.
         have: Vec<Vec<RepoFile>>,
     },
     /// Several models match.
     #[error(
         "{repo} holds several models; choose one with {repo}:QUANT or {repo}:FILE: {}",
-        shown(have)
+        list(have)
     )]
     Unclear {
         /// The repository.
         repo: String,
-        /// Those that match.
+        /// The models that match.
         have: Vec<Vec<RepoFile>>,
     },
-    /// A split model of which parts are missing.
+    /// A split model whose parts are not all there.
     #[error("{repo} holds only {have} of the {of} parts of {file}; choose another file")]
     MissingParts {
         /// The repository.
         repo: String,
-        /// The first part that is there.
+        /// The first part in the repository.
         file: String,
-        /// How many there are.
+        /// Number of parts in the repository.
         have: usize,
-        /// How many there should be.
+        /// Number of parts of the model.
         of: usize,
     },
-    /// Not enough room on the disk.
+    /// Not enough space on the disk.
     #[error(
-        "{folder:?} has room for {}, {} are needed: free some, or set HF_HOME to a folder on another disk",
+        "{folder:?} has space for {}, but {} are needed: free some, or set HF_HOME to a folder on \
+         another disk",
         size_text(*free),
         size_text(*needed)
     )]
     NoSpace {
         /// The cache.
         folder: PathBuf,
-        /// Bytes to fetch.
+        /// Bytes to download.
         needed: u64,
         /// Bytes free.
         free: u64,
     },
-    /// The disk refused.
+    /// The disk reported an error.
     #[error("{path:?}: {error}; check the disk, or set HF_HOME to another folder")]
     Disk {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's message.
         error: io::Error,
     },
-    /// The caller called it off; what had arrived stays.
-    #[error("stopped; the same command goes on where it stopped")]
+    /// The caller cancelled the download. The bytes that have arrived stay.
+    #[error("stopped; the same command continues where it stopped")]
     Cancelled,
 }
 
 impl HubError {
-    /// Whether the user can mend it (as against a failure of the network).
+    /// Whether the user can fix it, as opposed to a failure of the network.
     pub fn is_input_error(&self) -> bool {
         matches!(
             self,
@@ -243,15 +253,15 @@ impl HubError {
         )
     }
 
-    /// Whether the server could not be asked, so that a copy in the cache is the best there is.
+    /// Whether the server could not be reached, so that a copy in the cache should be used.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Offline { .. } | Self::Server { .. })
     }
 }
 
-fn token_mend(had_token: bool) -> &'static str {
+fn token_hint(had_token: bool) -> &'static str {
     if had_token {
-        "use an HF_TOKEN that may read it (the one sent may not)"
+        "use an HF_TOKEN that may read it (the one that was sent may not)"
     } else {
         "set HF_TOKEN to a token that may read it (huggingface.co/settings/tokens)"
     }
@@ -261,5 +271,5 @@ fn reason(status: u16) -> &'static str {
     ureq::http::StatusCode::from_u16(status)
         .ok()
         .and_then(|status| status.canonical_reason())
-        .unwrap_or("no reason known")
+        .unwrap_or("unknown status")
 }

@@ -1,4 +1,4 @@
-//! One request, what can be wrong with its answer, and when to ask again.
+//! Requests, their failures, and when to retry.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
-use crate::hub::settings::{Patience, Settings};
+use crate::hub::settings::{RetryPolicy, Settings};
 use crate::hub::{Event, HubError, Watch};
 
-/// How often a wait looks whether it is called off.
+/// How often a wait checks whether it is cancelled.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What a host without an address is told as.
-const UNKNOWN: &str = "its name is not known here";
+/// The message for a host without an address.
+const UNKNOWN: &str = "unknown host";
 
-/// A client with the settings' patience and token.
+/// An HTTP client with the token and the timeouts of the settings.
 pub(super) struct Http {
     agent: Agent,
     pub(super) settings: Settings,
@@ -23,42 +23,42 @@ pub(super) struct Http {
 
 /// Why a request failed.
 #[derive(Debug)]
-pub(super) enum Trouble {
-    /// The server said no.
+pub(super) enum Failure {
+    /// The server refused.
     Status {
         status: u16,
-        /// The Hub's own word for it, `GatedRepo` for one.
+        /// The Hub's own error code, for example `GatedRepo`.
         code: Option<String>,
-        /// How long it asks to be left alone.
+        /// The wait that the server asks for.
         retry_after: Option<Duration>,
     },
     /// No connection.
     Unreachable(String),
-    /// A connection that broke, or an answer that is no HTTP.
+    /// A connection that broke, or an answer that is not HTTP.
     Broken(String),
 }
 
 impl Http {
     pub(super) fn new(settings: Settings) -> Self {
-        let patience = settings.patience;
+        let retry = settings.retry;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .user_agent(concat!("logitspec/", env!("CARGO_PKG_VERSION")))
             // The Hub redirects to other hosts, which must not see the token.
             .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
-            .timeout_resolve(Some(patience.connect))
-            .timeout_connect(Some(patience.connect))
-            .timeout_recv_response(Some(patience.silence))
-            .timeout_per_read(Some(patience.silence))
+            .timeout_resolve(Some(retry.connect_timeout))
+            .timeout_connect(Some(retry.connect_timeout))
+            .timeout_recv_response(Some(retry.read_timeout))
+            .timeout_per_read(Some(retry.read_timeout))
             .build()
             .into();
         Self { agent, settings }
     }
 
-    /// Asks for a file from byte `start` on.
-    pub(super) fn get_from(&self, url: &str, start: u64) -> Result<Response<Body>, Trouble> {
+    /// Requests a file from byte `start` on.
+    pub(super) fn get_from(&self, url: &str, start: u64) -> Result<Response<Body>, Failure> {
         let mut request = self.agent.get(url);
-        // Byte ranges are of the file itself.
+        // Byte ranges must refer to the file itself.
         request = request.header("Accept-Encoding", "identity");
         if start > 0 {
             request = request.header("Range", format!("bytes={start}-"));
@@ -70,16 +70,16 @@ impl Http {
     }
 }
 
-/// The answer, if the server gave what was asked for.
+/// The answer, if its status is a success.
 pub(super) fn successful(
     answer: Result<Response<Body>, ureq::Error>,
-) -> Result<Response<Body>, Trouble> {
-    let response = answer.map_err(Trouble::from)?;
+) -> Result<Response<Body>, Failure> {
+    let response = answer.map_err(Failure::from)?;
     if response.status().is_success() {
         return Ok(response);
     }
     let header = |name: &str| response.headers().get(name)?.to_str().ok();
-    Err(Trouble::Status {
+    Err(Failure::Status {
         status: response.status().as_u16(),
         code: header("X-Error-Code").map(Into::into),
         retry_after: header("Retry-After")
@@ -88,7 +88,7 @@ pub(super) fn successful(
     })
 }
 
-impl From<ureq::Error> for Trouble {
+impl From<ureq::Error> for Failure {
     fn from(error: ureq::Error) -> Self {
         match error {
             ureq::Error::StatusCode(status) => Self::Status {
@@ -97,12 +97,12 @@ impl From<ureq::Error> for Trouble {
                 retry_after: None,
             },
             ureq::Error::HostNotFound => Self::Unreachable(UNKNOWN.into()),
-            // The kind that the standard library gives it has no name.
+            // The standard library has no stable error kind for a failed lookup.
             ureq::Error::Io(error) if error.to_string().contains("lookup address") => {
                 Self::Unreachable(UNKNOWN.into())
             }
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
-                Self::Unreachable("it does not answer".into())
+                Self::Unreachable("no answer".into())
             }
             ureq::Error::ConnectionFailed => Self::Unreachable("no connection".into()),
             ureq::Error::Io(error) if is_unreachable(error.kind()) => {
@@ -125,16 +125,16 @@ fn is_unreachable(kind: std::io::ErrorKind) -> bool {
     )
 }
 
-impl Trouble {
+impl Failure {
     /// Whether the same request may succeed later.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
             Self::Unreachable(_) | Self::Broken(_) => true,
         }
     }
 
-    /// What happened, in a few words.
+    /// The cause, in a few words.
     pub(super) fn cause(&self) -> String {
         match self {
             Self::Status { status, .. } => format!("the server answers {status}"),
@@ -182,37 +182,37 @@ impl Trouble {
     }
 }
 
-/// Failures in a row.
+/// Counts failures in a row.
 pub(super) struct Failures {
-    patience: Patience,
+    retry: RetryPolicy,
     pub(super) count: u32,
 }
 
 impl Failures {
-    pub(super) fn new(patience: Patience) -> Self {
-        Self { patience, count: 0 }
+    pub(super) fn new(retry: RetryPolicy) -> Self {
+        Self { retry, count: 0 }
     }
 
-    /// Counts one more and waits; `false`, without a wait, once it is enough.
+    /// Counts a failure and waits. Returns `false` at once if there should be no other try.
     pub(super) fn another_try(
         &mut self,
-        trouble: &Trouble,
+        failure: &Failure,
         watch: &mut Watch<'_>,
     ) -> Result<bool, HubError> {
         self.count += 1;
-        if self.count >= self.patience.tries || !trouble.may_pass() {
+        if self.count >= self.retry.max_tries || !failure.is_temporary() {
             return Ok(false);
         }
-        let asked = match trouble {
-            Trouble::Status { retry_after, .. } => *retry_after,
+        let asked = match failure {
+            Failure::Status { retry_after, .. } => *retry_after,
             _ => None,
         };
-        let doubled = self.patience.first_wait * 2u32.saturating_pow(self.count - 1);
-        let wait = asked.unwrap_or(doubled).min(self.patience.longest_wait);
-        tell(
+        let doubled = self.retry.initial_backoff * 2u32.saturating_pow(self.count - 1);
+        let wait = asked.unwrap_or(doubled).min(self.retry.max_backoff);
+        notify(
             watch,
             &Event::Retrying {
-                cause: &trouble.cause(),
+                cause: &failure.cause(),
                 wait,
             },
         )?;
@@ -221,11 +221,11 @@ impl Failures {
     }
 }
 
-/// Waits, unless it is called off.
+/// Waits, unless the caller cancels.
 pub(super) fn pause(wait: Duration, watch: &mut Watch<'_>) -> Result<(), HubError> {
     let end = Instant::now() + wait;
     loop {
-        tell(watch, &Event::Waiting)?;
+        notify(watch, &Event::Waiting)?;
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(());
@@ -234,8 +234,8 @@ pub(super) fn pause(wait: Duration, watch: &mut Watch<'_>) -> Result<(), HubErro
     }
 }
 
-/// Tells the caller, who may call everything off.
-pub(super) fn tell(watch: &mut Watch<'_>, event: &Event<'_>) -> Result<(), HubError> {
+/// Reports an event to the caller, who may cancel.
+pub(super) fn notify(watch: &mut Watch<'_>, event: &Event<'_>) -> Result<(), HubError> {
     match watch(event) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(HubError::Cancelled),

@@ -1,4 +1,4 @@
-//! What a repository holds, by the Hub's API.
+//! The files of a repository, from the Hub's API.
 
 use std::path::{Component, Path};
 
@@ -7,26 +7,26 @@ use serde::Deserialize;
 /// A file of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepoFile {
-    /// Its path in the repository, with `/`.
+    /// Its path in the repository, separated by `/`.
     pub name: String,
-    /// Bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// The sum of its bytes, in lower-case hexadecimal. Every file that is large or binary has one.
+    /// Its SHA-256 in lower-case hexadecimal. Every large or binary file has one.
     pub sha256: Option<String>,
-    /// What the cache calls its content: the sum, or git's own for a small text.
+    /// The name of its blob in the cache: the SHA-256, or git's own hash for a small text.
     pub etag: String,
 }
 
 /// A repository at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// The commit that was asked about.
+    /// The commit.
     pub commit: String,
     /// All its files.
     pub files: Vec<RepoFile>,
 }
 
-/// The part of the API's answer that is of use here.
+/// The part of the API's answer that is used here.
 #[derive(Deserialize)]
 pub(super) struct Answer {
     sha: String,
@@ -50,10 +50,10 @@ struct Lfs {
 }
 
 impl Answer {
-    /// The listing; the reason if there is something in it that must not become a path.
+    /// The listing. The error says what in it must not become a path.
     pub(super) fn check(self) -> Result<Listing, String> {
         if !is_hex(&self.sha) {
-            return Err(format!("the commit {:?} is none", self.sha));
+            return Err(format!("{:?} is not a commit", self.sha));
         }
         let files = self.siblings.into_iter().map(Sibling::check);
         Ok(Listing {
@@ -76,7 +76,7 @@ impl Sibling {
         {
             return Err(format!("the sha256 of {name} is {sum:?}"));
         }
-        // An empty name: asked for with the file itself, see `Hub::complete`.
+        // If empty, `Hub::complete` requests it with the file.
         let etag = sha256.clone().or(self.blob_id).unwrap_or_default();
         if !etag.is_empty() && !is_hex(&etag) {
             return Err(format!("the blob of {name} is {etag:?}"));
@@ -94,7 +94,7 @@ pub(super) fn is_hex(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_hexdigit())
 }
 
-/// Whether a path stays below where it starts.
+/// Whether a relative path stays inside its folder.
 fn is_inside(name: &str) -> bool {
     let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
     !name.is_empty() && !name.contains('\\') && Path::new(name).components().all(is_plain)
@@ -114,7 +114,8 @@ mod tests {
         let text = format!(
             r#"{{"sha": "c0ffee", "private": false, "siblings": [
                 {{"rfilename": "README.md", "size": 9, "blobId": "1234"}},
-                {{"rfilename": "q/m.gguf", "size": 7, "blobId": "5678", "lfs": {{"sha256": "{sum}", "size": 7, "pointerSize": 130}}}},
+                {{"rfilename": "q/m.gguf", "size": 7, "blobId": "5678",
+                  "lfs": {{"sha256": "{sum}", "size": 7, "pointerSize": 130}}}},
                 {{"rfilename": "bare.gguf"}}]}}"#
         );
         let listing = read(&text).unwrap();

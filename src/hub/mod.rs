@@ -1,12 +1,11 @@
 //! Models from the Hugging Face Hub.
 //!
-//! [`Hub::fetch`] turns a [`ModelName`] into files on the disk: it asks the Hub what the repository
-//! holds, chooses the files that are meant ([`choose`](mod@choose)), fetches what is not yet in the
-//! cache that all Hugging Face tools share, and checks every sum. Interrupted transfers go on where
-//! they stopped. Nothing here prints: progress goes to a function of the caller's, which can also
-//! call the whole thing off.
+//! [`Hub::fetch`] turns a [`ModelName`] into files on disk. It lists the repository, chooses the
+//! files of the model ([`choose`](mod@choose)), downloads those that are not in the cache that all
+//! Hugging Face tools share, and checks every SHA-256. Interrupted downloads continue where they
+//! stopped. Nothing here prints: a callback gets the progress, and can cancel the download.
 //!
-//! Where the Hub is, who asks and where the cache is: [`Settings::from_env`].
+//! [`Settings::from_env`] reads the address of the Hub, the token and the cache folder.
 
 mod cache;
 pub mod choose;
@@ -25,49 +24,49 @@ pub use client::{Fetched, FetchedFile, Hub};
 pub use error::HubError;
 pub use listing::{Listing, RepoFile};
 pub use name::ModelName;
-pub use settings::{Patience, Settings};
+pub use settings::{RetryPolicy, Settings};
 
-/// What [`Hub::fetch`] is doing.
+/// The progress of [`Hub::fetch`].
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The next file's turn.
+    /// A file begins.
     Begun {
         /// The file.
         file: &'a RepoFile,
         /// Its number, from 1.
         number: usize,
-        /// How many files there are.
+        /// Number of files.
         of: usize,
     },
-    /// Reading what is on the disk already, for the sum.
+    /// Computing the SHA-256 of what is on disk.
     Checking {
         /// Bytes read.
         done: u64,
     },
-    /// More has arrived.
+    /// More bytes have arrived.
     Received {
-        /// Bytes that are here, those from earlier times included.
+        /// Bytes on disk, including those of earlier downloads.
         done: u64,
     },
-    /// What was here from an earlier time was wrong; the file is fetched from its beginning.
+    /// The part on disk is damaged. The file is downloaded from the start.
     StartedOver,
-    /// A request failed; there will be another.
+    /// A request failed and will be repeated.
     Retrying {
         /// What went wrong.
         cause: &'a str,
-        /// How long until then.
+        /// Time until then.
         wait: Duration,
     },
-    /// Another process is fetching this file; we wait for it.
+    /// Waiting for another process that is downloading this file.
     Locked,
-    /// Nothing new.
+    /// Waiting, without news.
     Waiting,
     /// The file is complete.
     Finished {
-        /// Whether anything had to be fetched.
+        /// Whether anything was downloaded.
         fetched: bool,
     },
 }
 
-/// Is told what happens; `Break` calls everything off. What has arrived stays on the disk.
+/// Gets each event. `Break` cancels the download; the bytes that have arrived stay on disk.
 pub type Watch<'a> = dyn FnMut(&Event<'_>) -> ControlFlow<()> + 'a;

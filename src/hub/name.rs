@@ -1,11 +1,11 @@
-//! What the user calls a model: `user/repo`, `user/repo:Q4_K_M`, `user/repo:file.gguf`.
+//! Model names: `user/repo`, `user/repo:Q4_K_M`, `user/repo:file.gguf`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::hub::HubError;
 
-/// A repository on the Hub and, perhaps, which of its files.
+/// A repository on the Hub and, optionally, one of its models.
 ///
 /// ```
 /// use logitspec::hub::ModelName;
@@ -28,7 +28,7 @@ impl ModelName {
         &self.repo
     }
 
-    /// What stands behind the colon: a quantization, or the name of a file.
+    /// The text after the colon: a quantization, or a file name.
     pub fn quant(&self) -> Option<&str> {
         self.quant.as_deref()
     }
@@ -54,7 +54,7 @@ impl FromStr for ModelName {
     }
 }
 
-/// The Hub's rule for users and repositories; it also keeps `..` out of paths.
+/// The Hub's rule for the names of users and repositories. It also keeps `..` out of paths.
 fn is_part(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     !text.is_empty() && text.chars().all(allowed) && !text.starts_with('.') && !text.contains("..")

@@ -1,5 +1,5 @@
-//! Where the Hub is, who asks, and where models are kept: the environment, as other Hugging Face
-//! tools read it.
+//! The address of the Hub, the token and the cache folder, from the same environment variables as
+//! in other Hugging Face tools.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,63 +7,64 @@ use std::time::Duration;
 
 use crate::hub::HubError;
 
-/// The Hub itself.
+/// The address of the Hub.
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// How to talk to the Hub.
+/// The settings of a [`Hub`](crate::hub::Hub).
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Address of the server, without a slash at its end.
+    /// Address of the server, without a trailing slash.
     pub endpoint: String,
-    /// Who asks, if not anyone.
+    /// The access token, if any.
     pub token: Option<String>,
-    /// The folder `hub` that all Hugging Face tools share.
+    /// The cache folder `hub` that all Hugging Face tools share.
     pub cache: PathBuf,
-    /// Use what is in the cache and nothing else.
+    /// Use only the cache.
     pub offline: bool,
-    /// How patient to be.
-    pub patience: Patience,
+    /// Retries and timeouts.
+    pub retry: RetryPolicy,
 }
 
-/// How patient to be with a server.
+/// Retries and timeouts of requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// How often to ask in a row without getting a single byte.
-    pub tries: u32,
-    /// The wait after the first failure; it doubles with each that follows.
-    pub first_wait: Duration,
-    /// The longest wait, also if the server asks for more.
-    pub longest_wait: Duration,
-    /// Longest time to connect.
-    pub connect: Duration,
-    /// Longest silence within an answer.
-    pub silence: Duration,
+pub struct RetryPolicy {
+    /// Most requests in a row that bring no byte.
+    pub max_tries: u32,
+    /// The wait after the first failure. It doubles with each further one.
+    pub initial_backoff: Duration,
+    /// The longest wait, even if the server asks for more.
+    pub max_backoff: Duration,
+    /// Timeout for a connection.
+    pub connect_timeout: Duration,
+    /// Timeout for each read of an answer.
+    pub read_timeout: Duration,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            tries: 5,
-            first_wait: Duration::from_millis(500),
-            longest_wait: Duration::from_secs(30),
-            connect: Duration::from_secs(10),
-            silence: Duration::from_secs(30),
+            max_tries: 5,
+            initial_backoff: Duration::from_millis(500),
+            max_backoff: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(30),
         }
     }
 }
 
 impl Settings {
-    /// What this process's environment says.
+    /// The settings in this process's environment.
     ///
-    /// | variable | what |
+    /// | setting | variables |
     /// |---|---|
-    /// | `HF_ENDPOINT` | address of a mirror |
-    /// | `HF_TOKEN`, `HF_TOKEN_PATH`, else the file `token` in `HF_HOME` | who asks |
-    /// | `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else in `huggingface` in `XDG_CACHE_HOME` or `~/.cache` | the cache |
-    /// | `HF_HUB_OFFLINE` | 1: ask nobody |
+    /// | address of a mirror | `HF_ENDPOINT` |
+    /// | token | `HF_TOKEN`, or the file `HF_TOKEN_PATH`, or the file `token` in the home |
+    /// | home | `HF_HOME`, or `huggingface` in `XDG_CACHE_HOME` or in `~/.cache` |
+    /// | cache | `HF_HUB_CACHE`, or `hub` in the home |
+    /// | use only the cache | `HF_HUB_OFFLINE=1` |
     ///
     /// # Errors
-    /// [`HubError::Setting`] for an address that is none, [`HubError::NoHome`].
+    /// [`HubError::Setting`] for an invalid address, [`HubError::NoHome`].
     pub fn from_env() -> Result<Self, HubError> {
         let get = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         Self::from_variables(&get, std::env::home_dir())
@@ -94,7 +95,7 @@ impl Settings {
             return Err(HubError::Setting {
                 name: "HF_ENDPOINT",
                 value: endpoint,
-                reason: "is no address: it should begin with https://",
+                reason: "is not an address: it must start with https://",
             });
         }
         let offline = text("HF_HUB_OFFLINE").map(|value| value.to_lowercase());
@@ -103,7 +104,7 @@ impl Settings {
             token,
             cache: cache.ok_or(HubError::NoHome)?,
             offline: matches!(offline.as_deref(), Some("1" | "on" | "yes" | "true")),
-            patience: Patience::default(),
+            retry: RetryPolicy::default(),
         })
     }
 }

@@ -1,8 +1,8 @@
-//! One file, from the server to the disk, however often the connection breaks.
+//! Downloads one file, and resumes when the connection breaks.
 //!
-//! What has arrived is appended to the file `SUM.part` at once, so that a killed process loses
-//! nothing, and goes into the sum as it passes. `hf-hub`'s own download is not used: see
-//! `docs/decisions.md`.
+//! Bytes are appended to the file `SHA256.part` as they arrive, so that a killed process loses
+//! nothing, and are hashed on the way. `docs/decisions/` says why `hf-hub`'s own download is not
+//! used.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -12,27 +12,27 @@ use sha2::{Digest, Sha256};
 use ureq::Body;
 use ureq::http::Response;
 
-use crate::hub::http::{Failures, Http, Trouble, tell};
+use crate::hub::http::{Failure, Failures, Http, notify};
 use crate::hub::listing::RepoFile;
 use crate::hub::{Event, HubError, Watch};
 
-/// Bytes read at once.
+/// Bytes per read.
 const CHUNK: usize = 256 << 10;
 
-/// Where a file comes from.
+/// The source of a file.
 pub(super) struct Source<'a> {
     pub(super) http: &'a Http,
     pub(super) repo: &'a str,
     pub(super) url: &'a str,
 }
 
-/// Fetches `file` into `path`, going on from what is there. Afterwards `path` has the right size
-/// and sum.
+/// Downloads `file` into `path`, and continues a part that is already there. Afterwards, `path` has
+/// the right size and SHA-256.
 ///
-/// A wrong sum over something that was begun earlier starts the transfer over, once.
+/// If a file with an earlier part has the wrong SHA-256, it is downloaded once more from the start.
 ///
 /// # Errors
-/// [`HubError::Sum`], [`HubError::BrokenOff`], [`HubError::Disk`], refusals of the server.
+/// [`HubError::Checksum`], [`HubError::BrokenOff`], [`HubError::Disk`], errors of the server.
 pub(super) fn transfer(
     source: &Source<'_>,
     file: &RepoFile,
@@ -40,30 +40,30 @@ pub(super) fn transfer(
     watch: &mut Watch<'_>,
 ) -> Result<(), HubError> {
     let mut part = Part::open(path, file.size, watch)?;
-    let mut all_from_here = part.len == 0;
+    let mut is_fresh = part.len == 0;
     loop {
         complete(source, file, &mut part, watch)?;
-        let got = part.sum();
+        let got = part.sha256();
         match &file.sha256 {
             Some(expected) if *expected != got => {
-                if all_from_here {
+                if is_fresh {
                     part.discard();
-                    return Err(HubError::Sum {
+                    return Err(HubError::Checksum {
                         file: file.name.clone(),
                         expected: expected.clone(),
                         got,
                     });
                 }
-                tell(watch, &Event::StartedOver)?;
+                notify(watch, &Event::StartedOver)?;
                 part.clear()?;
-                all_from_here = true;
+                is_fresh = true;
             }
             _ => return part.file.sync_all().map_err(|error| part.disk(error)),
         }
     }
 }
 
-/// Appends until all is there.
+/// Appends until the file is complete.
 fn complete(
     source: &Source<'_>,
     file: &RepoFile,
@@ -71,14 +71,14 @@ fn complete(
     watch: &mut Watch<'_>,
 ) -> Result<(), HubError> {
     let settings = &source.http.settings;
-    let mut failures = Failures::new(settings.patience);
-    let mut stubborn = false;
+    let mut failures = Failures::new(settings.retry);
+    let mut started_over = false;
     while part.len < file.size {
         let before = part.len;
         let answer = source.http.get_from(source.url, before);
-        let trouble = match answer {
+        let failure = match answer {
             Ok(response) => append(response, file.size, part, watch)?,
-            Err(trouble) => trouble,
+            Err(failure) => failure,
         };
         if part.len == file.size {
             break;
@@ -86,26 +86,25 @@ fn complete(
         if part.len > before {
             failures.count = 0;
         }
-        // The server has another idea of the file's size than its own listing: once from the start,
-        // then no more.
-        if matches!(trouble, Trouble::Status { status: 416, .. }) && !stubborn {
-            stubborn = true;
+        // The server's size differs from its own listing. Start over once.
+        if matches!(failure, Failure::Status { status: 416, .. }) && !started_over {
+            started_over = true;
             part.clear()?;
             continue;
         }
-        if !failures.another_try(&trouble, watch)? {
+        if !failures.another_try(&failure, watch)? {
             let tries = failures.count;
-            return Err(match trouble {
-                Trouble::Status { .. } => trouble.error(settings, source.repo, &file.name, tries),
-                Trouble::Unreachable(_) if part.len == 0 => {
-                    trouble.error(settings, source.repo, &file.name, tries)
+            return Err(match failure {
+                Failure::Status { .. } => failure.error(settings, source.repo, &file.name, tries),
+                Failure::Unreachable(_) if part.len == 0 => {
+                    failure.error(settings, source.repo, &file.name, tries)
                 }
                 _ => HubError::BrokenOff {
                     file: file.name.clone(),
                     done: part.len,
                     size: file.size,
                     tries,
-                    cause: trouble.cause(),
+                    cause: failure.cause(),
                 },
             });
         }
@@ -113,18 +112,18 @@ fn complete(
     Ok(())
 }
 
-/// Appends what an answer brings; returns why it ended, if it brought too little.
+/// Appends the bytes of an answer. Returns why it ended.
 fn append(
     response: Response<Body>,
     size: u64,
     part: &mut Part,
     watch: &mut Watch<'_>,
-) -> Result<Trouble, HubError> {
-    // A server that ignores ranges, or gives another than was asked for, begins elsewhere.
+) -> Result<Failure, HubError> {
+    // A server may ignore the range, or send another one.
     let begins = match begin_of(&response) {
         Some(at) if at <= part.len => at,
-        Some(at) => return Ok(Trouble::Broken(format!("the server begins at byte {at}"))),
-        None => return Ok(Trouble::Broken("the server gives no usable range".into())),
+        Some(at) => return Ok(Failure::Broken(format!("the server starts at byte {at}"))),
+        None => return Ok(Failure::Broken("the server sends no usable range".into())),
     };
     let mut to_skip = part.len - begins;
     let mut body = response.into_body().into_reader();
@@ -132,22 +131,22 @@ fn append(
     loop {
         let wanted = (size - part.len + to_skip).min(CHUNK as u64) as usize;
         let count = match body.read(&mut buffer[..wanted]) {
-            Ok(0) => return Ok(Trouble::Broken("the connection was closed early".into())),
+            Ok(0) => return Ok(Failure::Broken("the connection was closed early".into())),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Ok(Trouble::Broken(error.to_string())),
+            Err(error) => return Ok(Failure::Broken(error.to_string())),
         };
         let skipped = to_skip.min(count as u64);
         to_skip -= skipped;
         part.append(&buffer[skipped as usize..count])?;
-        tell(watch, &Event::Received { done: part.len })?;
+        notify(watch, &Event::Received { done: part.len })?;
         if part.len == size {
-            return Ok(Trouble::Broken("complete".into()));
+            return Ok(Failure::Broken("complete".into()));
         }
     }
 }
 
-/// The byte of the file with which an answer begins.
+/// The byte of the file that an answer starts with.
 fn begin_of(response: &Response<Body>) -> Option<u64> {
     if response.status().as_u16() != 206 {
         return Some(0);
@@ -157,23 +156,23 @@ fn begin_of(response: &Response<Body>) -> Option<u64> {
     begin.trim().parse().ok()
 }
 
-/// The sum of a file.
+/// The SHA-256 of a file.
 ///
 /// # Errors
 /// [`HubError::Disk`]; [`HubError::Cancelled`].
-pub(super) fn sum_of(path: &Path, watch: &mut Watch<'_>) -> Result<String, HubError> {
+pub(super) fn sha256_of(path: &Path, watch: &mut Watch<'_>) -> Result<String, HubError> {
     let disk = |error| HubError::Disk {
         path: path.into(),
         error,
     };
     let mut file = File::open(path).map_err(disk)?;
     let mut hash = Sha256::new();
-    add_to_sum(&mut file, &mut hash, path, watch)?;
+    hash_rest(&mut file, &mut hash, path, watch)?;
     Ok(hex(&hash))
 }
 
-/// Adds the rest of a file to a sum; returns how many bytes that were.
-fn add_to_sum(
+/// Hashes the rest of a file. Returns its number of bytes.
+fn hash_rest(
     file: &mut File,
     hash: &mut Sha256,
     path: &Path,
@@ -191,7 +190,7 @@ fn add_to_sum(
         }
         hash.update(&buffer[..count]);
         done += count as u64;
-        tell(watch, &Event::Checking { done })?;
+        notify(watch, &Event::Checking { done })?;
     }
 }
 
@@ -200,7 +199,7 @@ fn hex(hash: &Sha256) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What has arrived, on the disk and in the sum.
+/// The part that has arrived, on disk and hashed.
 struct Part {
     path: PathBuf,
     file: File,
@@ -229,7 +228,7 @@ impl Part {
         if there.len() > size {
             part.clear()?;
         } else {
-            part.len = add_to_sum(&mut part.file, &mut part.hash, path, watch)?;
+            part.len = hash_rest(&mut part.file, &mut part.hash, path, watch)?;
         }
         Ok(part)
     }
@@ -250,13 +249,13 @@ impl Part {
         Ok(())
     }
 
-    /// Nobody should go on from this.
+    /// Deletes the part, so that no download continues from it.
     fn discard(&self) {
-        // Then it is found wrong again, and cleared.
+        // If this fails, the next download finds the wrong SHA-256 and starts over.
         let _ = fs::remove_file(&self.path);
     }
 
-    fn sum(&self) -> String {
+    fn sha256(&self) -> String {
         hex(&self.hash)
     }
 

@@ -10,7 +10,7 @@ use super::load::{Entry, Method, Run};
 use super::paired::Paired;
 use super::stats::{mean, median, sample_deviation};
 
-/// All questions together.
+/// The row for all questions.
 pub const OVERALL: &str = "overall";
 
 /// The figures of one method in one category.
@@ -18,26 +18,25 @@ pub const OVERALL: &str = "overall";
 pub struct CategoryReport {
     /// `mt_bench`, the name of any other category, or [`OVERALL`].
     pub category: String,
-    /// How many questions the method answered.
+    /// Number of questions that the method answered.
     pub questions: usize,
-    /// How many the base answered.
+    /// Number of questions that the base answered.
     pub base_questions: usize,
-    /// The mean of all accept lengths.
+    /// Mean of all accept lengths.
     pub mean_accepted_tokens: Option<f64>,
-    /// The mean over questions of new tokens per second.
+    /// Mean over questions of new tokens per second.
     pub tokens_per_second: Option<f64>,
-    /// The same of the base, its tokens counted as the report's options say.
+    /// The same for the base, with its tokens counted as the report's options say.
     pub base_tokens_per_second: Option<f64>,
     /// The ratio of the two means.
     pub speedup: Option<f64>,
-    /// The sample standard deviations over repeated runs of the figures above; `None` of a single
-    /// run.
+    /// Sample standard deviations over repeated runs of the figures above; `None` for a single run.
     pub deviation: Option<Deviation>,
-    /// The median over questions of new tokens per second.
+    /// Median over questions of new tokens per second.
     pub median_tokens_per_second: Option<f64>,
-    /// The same of the base.
+    /// The same for the base.
     pub base_median_tokens_per_second: Option<f64>,
-    /// The speedup over the questions that both answered; `None` where there are none.
+    /// The speedup over the questions that both answered; `None` if there are none.
     pub paired: Option<Paired>,
 }
 
@@ -54,7 +53,7 @@ pub struct Deviation {
     pub speedup: Option<f64>,
 }
 
-/// The rows of a report on `method`, in order: only those that hold a question.
+/// The rows of a report on `method`, in order. Rows without a question are left out.
 pub(super) fn reports(method: &Method, base: Option<&Method>) -> Vec<CategoryReport> {
     let categories = [method]
         .into_iter()
@@ -106,7 +105,7 @@ impl CategoryReport {
             category: row.to_string(),
             questions: questions(method),
             base_questions: base.map_or(0, questions),
-            // Over the lengths of all runs, as a run that took more steps says more.
+            // Over the accept lengths of all runs: a run with more steps has more weight.
             mean_accepted_tokens: mean(&accept_lengths(method.entries(), within)),
             tokens_per_second: mean(&of(|run| run.ours)),
             base_tokens_per_second: mean(&of(|run| run.theirs)),
@@ -125,7 +124,7 @@ impl CategoryReport {
     }
 }
 
-/// The figures of one run, as the original evaluation prints them.
+/// The figures of one run, as in the original evaluation.
 struct RunFigures {
     accepted: Option<f64>,
     ours: Option<f64>,

@@ -1,11 +1,11 @@
-//! Whether a method and the base can be set beside each other, and what to know when they are.
+//! Whether a method and the base can be compared, and notices about what differs.
 
 use std::collections::BTreeMap;
 
 use super::ReportError;
 use super::load::{Entry, Method};
 
-/// Settings that a method has of its own, so that it differs from the base's by its nature.
+/// Settings that differ between a method and the base by their nature.
 const OWN: [&str; 17] = [
     "method",
     "calibration",
@@ -22,13 +22,13 @@ const OWN: [&str; 17] = [
     "num-pred-tokens",
     "pool-file",
     "pool-max-tokens",
-    // What is said of this one is a refusal, not a notice.
+    // A difference in this one is an error, not a notice.
     "questions-sha256",
     "tree-spec",
 ];
 
-/// Says where a method's figures and the base's are not of the same thing.
-pub(super) fn sets(
+/// Checks that a method and the base can be compared, and adds notices about what differs.
+pub(super) fn check(
     method: &Method,
     base: &Method,
     notices: &mut Vec<String>,
@@ -42,57 +42,72 @@ pub(super) fn sets(
         });
     }
     same_questions(method, base)?;
-    let (ours, theirs) = (method.question_ids(), base.question_ids());
-    let mut differ = |questions: Vec<&i64>, who: &str, whose: &str| {
-        if let [first, ..] = questions[..] {
-            let count = questions.len();
-            notices.push(format!(
-                "{who} has no answer to {count} of {whose}'s questions, the first being {first}: the paired figures \
-                 leave them out, the means do not"
-            ));
-        }
-    };
-    differ(ours.difference(&theirs).collect(), &base.name, &method.name);
-    differ(theirs.difference(&ours).collect(), &method.name, &base.name);
-    for (index, run) in method.runs.iter().enumerate() {
-        if runs > 1 && run.len() != ours.len() {
-            notices.push(format!(
-                "run {} of {} has {} of its {} questions: the runs are not of the same questions",
-                index + 1,
-                method.name,
-                run.len(),
-                ours.len()
-            ));
-        }
-    }
-    let spread = |entry: &Entry| {
-        let extra = &entry.choice().extra;
-        extra.get("accept_lengths_spread") == Some(&true.into())
-    };
-    if method.entries().any(spread) {
+    notices.extend(missing_answers(method, base));
+    notices.extend(missing_answers(base, method));
+    notices.extend(unequal_runs(method));
+    if method.entries().any(has_spread_lengths) {
         notices.push(format!(
-            "{} recorded the mean of its accept lengths only: their histogram shows even shares",
+            "{} recorded only the mean of its accept lengths: their histogram shows even shares",
             method.name
         ));
     }
     for side in [method, base] {
-        let untimed = side
-            .entries()
-            .filter(|entry| entry.speed().is_none())
-            .count();
-        let notice = format!(
-            "{untimed} answers of {} have no wall_time: they do not count in speeds",
-            side.name
-        );
-        if untimed > 0 && !notices.contains(&notice) {
-            notices.push(notice);
-        }
+        let notice = without_time(side).filter(|notice| !notices.contains(notice));
+        notices.extend(notice);
     }
     notices.extend(settings(method, base));
     Ok(())
 }
 
-/// Where the settings of the two differ, those left out that only some methods have.
+/// A notice if `other` lacks answers to questions that `method` answered.
+fn missing_answers(method: &Method, other: &Method) -> Option<String> {
+    let (ours, theirs) = (method.question_ids(), other.question_ids());
+    let missing: Vec<&i64> = ours.difference(&theirs).collect();
+    let first = missing.first()?;
+    Some(format!(
+        "{} has no answer to {} of {}'s questions, the first being {first}: the paired figures \
+         leave them out, the means do not",
+        other.name,
+        missing.len(),
+        method.name
+    ))
+}
+
+/// A notice for each run that lacks questions of the other runs.
+fn unequal_runs(method: &Method) -> Vec<String> {
+    let all = method.question_ids().len();
+    let runs = method.runs.iter().enumerate();
+    runs.filter(|(_, run)| run.len() != all)
+        .map(|(index, run)| {
+            format!(
+                "run {} of {} has {} of its {all} questions: the runs are over different questions",
+                index + 1,
+                method.name,
+                run.len(),
+            )
+        })
+        .collect()
+}
+
+/// Whether only the mean of an answer's accept lengths was recorded.
+fn has_spread_lengths(entry: &Entry) -> bool {
+    let extra = &entry.choice().extra;
+    extra.get("accept_lengths_spread") == Some(&true.into())
+}
+
+/// A notice if answers have no time.
+fn without_time(method: &Method) -> Option<String> {
+    let entries = method.entries();
+    let count = entries.filter(|entry| entry.speed().is_none()).count();
+    (count > 0).then(|| {
+        format!(
+            "{count} answers of {} have no wall_time: they do not count in speeds",
+            method.name
+        )
+    })
+}
+
+/// Notices about settings that differ, except those that only some methods have.
 fn settings(method: &Method, base: &Method) -> Vec<String> {
     let (Some(ours), Some(theirs)) = (method.manifest(), base.manifest()) else {
         return Vec::new();
@@ -103,14 +118,14 @@ fn settings(method: &Method, base: &Method) -> Vec<String> {
         .filter(|difference| !OWN.contains(&difference.setting.as_str()))
         .map(|difference| {
             format!(
-                "{} was not made like {}: {difference}",
+                "{} has other settings than {}: {difference}",
                 method.name, base.name
             )
         })
         .collect()
 }
 
-/// Refuses answers to other questions than the base's: their figures say nothing about each other.
+/// Refuses answers to other questions than the base's: their figures cannot be compared.
 fn same_questions(method: &Method, base: &Method) -> Result<(), ReportError> {
     let theirs: BTreeMap<i64, &Entry> = by_question(base);
     for (question_id, ours) in by_question(method) {
@@ -140,8 +155,8 @@ fn same_questions(method: &Method, base: &Method) -> Result<(), ReportError> {
             });
         }
     }
-    // Sets without a question in common. Those of several files may stand in another order on the
-    // other side.
+    // Question files without a common question. The files of the two sides may be in different
+    // orders.
     let sets: Option<Vec<&str>> = (0..base.files.len())
         .map(|file| base.question_set(file))
         .collect();
@@ -159,7 +174,7 @@ fn same_questions(method: &Method, base: &Method) -> Result<(), ReportError> {
     }
 }
 
-/// An answer to each question, of whichever run.
+/// An answer to each question, from any run.
 fn by_question(method: &Method) -> BTreeMap<i64, &Entry> {
     let entries = method.entries();
     entries

@@ -1,4 +1,4 @@
-//! The report's figures as CSV: one row for each method and category, at full precision.
+//! The report as CSV: one row per method and category, at full precision.
 
 use super::category::CategoryReport;
 use super::{MethodReport, Report};
@@ -30,7 +30,7 @@ const HEAD: [&str; 22] = [
 
 /// Renders the figures per category.
 ///
-/// A text that a spreadsheet would take for a formula has a `'` put before it.
+/// A text that a spreadsheet would read as a formula gets a leading `'`.
 pub fn render(report: &Report) -> String {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
     let rows = report.methods.iter().flat_map(|method| {

@@ -1,12 +1,12 @@
-//! What can be wrong with a report's input.
+//! What can be wrong with the input of a report.
 
 use std::path::PathBuf;
 
 use crate::bench::run::RunError;
 use crate::bench::{AnswerError, ManifestError};
 
-/// Why no report could be made. Each message is one line that names the file and the mend; all are
-/// for whoever chose the files to put right.
+/// Why no report could be made. Each message is one line that names the file. All are errors of the
+/// input.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// An answer file cannot be read.
@@ -15,31 +15,34 @@ pub enum ReportError {
     /// A manifest beside an answer file cannot be read.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A list of questions left out, beside an answer file, cannot be read.
+    /// A list of skipped questions beside an answer file cannot be read.
     #[error(transparent)]
     Skips(#[from] RunError),
-    /// No files given.
+    /// No files were given.
     #[error("no {0} given; name at least one answer file")]
     NoFiles(&'static str),
     /// A file without a record.
-    #[error("{}: no answers in it; leave it out, or run its benchmark first", path.display())]
+    #[error("{}: holds no answers; leave it out, or run its benchmark first", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
     /// A file with records of two methods.
-    #[error("{}: holds answers of both {first} and {second}; give each method a file of its own", path.display())]
+    #[error(
+        "{}: holds answers of both {first} and {second}; give each method its own file",
+        path.display()
+    )]
     MixedFile {
         /// The file.
         path: PathBuf,
-        /// One method.
+        /// The first method.
         first: String,
-        /// Another.
+        /// The other method.
         second: String,
     },
     /// Two files of one method answer the same question.
     #[error(
-        "{}: question {question_id} of {method} is in {} too; give --mean-report if these are repeated runs, else one of the two files",
+        "{}: question {question_id} of {method} is in {} too",
         path.display(),
         other.display()
     )]
@@ -54,18 +57,19 @@ pub enum ReportError {
         method: String,
     },
     /// The base's files are of more than one method.
-    #[error("{}: is of {second}, but the base is {first}; give --base the files of one method", path.display())]
+    #[error("{}: holds answers of {second}, but the base is {first}", path.display())]
     TwoBases {
         /// The file.
         path: PathBuf,
         /// The base's name.
         first: String,
-        /// The other.
+        /// The other method.
         second: String,
     },
     /// The question files of a method and of the base are not the same.
     #[error(
-        "{}: answers another question file than {} does (their manifests give different questions-sha256); give --base the answers to the same questions",
+        "{}: answers another question file than {} does (their manifests have different \
+         questions-sha256)",
         path.display(),
         other.display()
     )]
@@ -75,9 +79,9 @@ pub enum ReportError {
         /// The base's.
         other: PathBuf,
     },
-    /// A question is not the same on both sides.
+    /// A question has different categories on the two sides.
     #[error(
-        "{}: question {question_id} is of category {category:?}, in {} of {other_category:?}; give --base the answers to the same questions",
+        "{}: question {question_id} has category {category:?}, but {other_category:?} in {}",
         path.display(),
         other.display()
     )]
@@ -93,20 +97,24 @@ pub enum ReportError {
         /// Its category in the base's.
         other_category: String,
     },
-    /// Runs cannot be paired.
+    /// The runs cannot be paired.
     #[error(
-        "{method} has {runs} runs and the base {base_runs}; give one base run for each, or just one for all"
+        "{method} has {runs} runs, but the base has {base_runs}; give one base run for each, or \
+         one for all"
     )]
     RunCount {
         /// The method.
         method: String,
-        /// Its runs.
+        /// Number of its runs.
         runs: usize,
         /// The base's.
         base_runs: usize,
     },
     /// The tokenizer cannot be used.
-    #[error("{}: not a usable tokenizer: {reason}; give the tokenizer.json of the model", path.display())]
+    #[error(
+        "{}: cannot use this tokenizer: {reason}; give the tokenizer.json of the model",
+        path.display()
+    )]
     Tokenizer {
         /// The file.
         path: PathBuf,

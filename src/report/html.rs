@@ -1,4 +1,4 @@
-//! The report as one page: tables and plots, nothing loaded from anywhere.
+//! The report as one HTML page with tables and plots. It loads nothing from elsewhere.
 
 use minijinja::Environment;
 use minijinja::value::Serde;
@@ -10,8 +10,8 @@ use super::sections::Section;
 use super::table::printable;
 use super::{MethodReport, Report, plot};
 
-/// The page asks for nothing from outside, and its policy forbids it even where a text from a file
-/// got loose.
+/// The page loads nothing. Its content security policy forbids it, even if a text from a file were
+/// not escaped.
 const TEMPLATE: &str = include_str!("report.html");
 
 /// Renders the report as a self-contained HTML page.
@@ -19,10 +19,10 @@ const TEMPLATE: &str = include_str!("report.html");
 /// All text from the files is escaped.
 pub fn render(report: &Report) -> String {
     let mut environment = Environment::new();
-    // The name's ending turns escaping on.
+    // The file extension turns escaping on.
     environment
         .add_template("report.html", TEMPLATE)
-        .expect("the template is sound");
+        .expect("the template is valid");
     let template = environment.get_template("report.html").expect("just added");
     let methods: Vec<String> = report
         .methods
@@ -43,14 +43,14 @@ pub fn render(report: &Report) -> String {
             .map(|notice| printable(notice))
             .collect(),
         parts: sections(report),
-        files: report.everyone().map(files).collect(),
+        files: report.all_methods().map(files).collect(),
     };
     template
         .render(Serde(&page))
-        .expect("the template asks for what is there")
+        .expect("the page has all that the template uses")
 }
 
-/// What the template shows.
+/// The data of the template.
 #[derive(Serialize)]
 struct Page {
     title: String,
@@ -61,7 +61,7 @@ struct Page {
     files: Vec<Files>,
 }
 
-/// The figures that a reader looks for first, of one method.
+/// The main figures of one method.
 #[derive(Serialize)]
 struct Card {
     method: String,
@@ -105,8 +105,8 @@ struct Part {
     rows: Vec<Vec<String>>,
 }
 
-/// One plot, drawn for a wide window and again for a phone, as a scaled drawing would be too small
-/// to read there.
+/// One plot, drawn once for a wide window and once for a phone. A scaled drawing would be too small
+/// to read on a phone.
 #[derive(Serialize)]
 struct Plot {
     label: String,
@@ -114,7 +114,7 @@ struct Plot {
     narrow: String,
 }
 
-/// A line of a legend: a name and the style sheet variable of its colour.
+/// An entry of a legend: a name and the style sheet variable of its colour.
 #[derive(Serialize)]
 struct Key {
     name: String,
@@ -123,98 +123,107 @@ struct Key {
 
 const WIDE: u32 = 940;
 const NARROW: u32 = 358;
-/// Three of these stand side by side in a wide window, and one fits a phone.
+/// Three histograms fit side by side in a wide window, and one on a phone.
 const HISTOGRAM: u32 = 330;
 
 fn sections(report: &Report) -> Vec<Part> {
-    let everyone = || {
-        report
-            .everyone()
-            .enumerate()
-            .map(|(index, method)| (plot::series(index), &method.name))
-    };
-    let key = |(series, name): (usize, &String)| Key {
-        name: printable(name),
-        color: format!("series-{series}"),
-    };
-    let methods = || everyone().skip(1).map(key).collect::<Vec<_>>();
-    let parts_of_a_step = || {
-        let keys = plot::PARTS.iter().enumerate();
-        keys.map(|(index, name)| Key {
-            name: name.to_string(),
-            color: format!("part-{index}"),
-        })
-        .collect()
-    };
-    let drawn = |label: &str, draw: fn(&Report, u32) -> String| {
-        let (wide, narrow) = (draw(report, WIDE), draw(report, NARROW));
-        let plot = Plot {
-            label: label.into(),
-            wide,
-            narrow,
-        };
-        if plot.wide.is_empty() {
-            Vec::new()
-        } else {
-            vec![plot]
-        }
-    };
-    let speedups = Section {
-        title: "Speedup per category".into(),
-        note: format!(
-            "Geometric mean over the questions that both the method and {} answered, with a 95 % bootstrap interval.",
-            report.base.name
-        ),
-        rows: Vec::new(),
-    };
-    let histograms = report.methods.iter().enumerate().map(|(index, method)| {
-        let narrow = plot::accept_lengths(method, index + 1, HISTOGRAM);
-        Plot {
-            label: method.name.clone(),
-            wide: narrow.clone(),
-            narrow,
-        }
-    });
-
+    let methods = || all_keys(report).into_iter().skip(1).collect();
     let mut parts = vec![Part::new(
-        speedups,
-        drawn("Speedup per category", plot::speedups),
+        speedups(report),
+        plots(report, "Speedup per category", plot::speedups),
         methods(),
     )];
-    for method in &report.methods {
-        parts.push(Part::new(
-            report.category_section(method),
-            Vec::new(),
-            Vec::new(),
-        ));
-    }
-    for section in [report.identity_section(), report.difference_section()] {
-        parts.push(Part::new(section, Vec::new(), Vec::new()));
-    }
+    let categories = report.methods.iter();
+    parts.extend(categories.map(|method| Part::table(report.category_section(method))));
+    parts.push(Part::table(report.identity_section()));
+    parts.push(Part::table(report.difference_section()));
     parts.push(Part::new(
         report.accept_length_section(),
-        histograms.collect(),
+        histograms(report),
         Vec::new(),
     ));
-    let steps = drawn("Time of a decode step", plot::steps);
-    parts.push(Part::new(report.source_section(), Vec::new(), Vec::new()));
-    parts.push(Part::new(report.time_section(), steps, parts_of_a_step()));
-    let context = drawn("Speed over context length", plot::context);
+    parts.push(Part::table(report.source_section()));
+    parts.push(Part::new(
+        report.time_section(),
+        plots(report, "Time of a decode step", plot::steps),
+        step_keys(),
+    ));
     parts.push(Part::new(
         report.context_section(),
-        context,
-        everyone().map(key).collect(),
+        plots(report, "Speed over context length", plot::context),
+        all_keys(report),
     ));
-    parts.push(Part::new(
-        made_with::section(report),
-        Vec::new(),
-        Vec::new(),
-    ));
+    parts.push(Part::table(made_with::section(report)));
     parts.retain(|part| !(part.rows.is_empty() && part.plots.is_empty()));
     parts
 }
 
+/// The section above the plot of speedups. Its figures are in the sections of the methods.
+fn speedups(report: &Report) -> Section {
+    Section {
+        title: "Speedup per category".into(),
+        note: format!(
+            "Geometric mean over the questions that both the method and {} answered, with a 95 % \
+             bootstrap interval.",
+            report.base.name
+        ),
+        rows: Vec::new(),
+    }
+}
+
+/// A plot in both widths; nothing if it is empty.
+fn plots(report: &Report, label: &str, draw: fn(&Report, u32) -> String) -> Vec<Plot> {
+    let plot = Plot {
+        label: label.into(),
+        wide: draw(report, WIDE),
+        narrow: draw(report, NARROW),
+    };
+    [plot]
+        .into_iter()
+        .filter(|plot| !plot.wide.is_empty())
+        .collect()
+}
+
+/// A histogram of accept lengths for each method.
+fn histograms(report: &Report) -> Vec<Plot> {
+    let methods = report.methods.iter().enumerate();
+    let histogram = |(index, method): (usize, &MethodReport)| {
+        let drawing = plot::accept_lengths(method, index + 1, HISTOGRAM);
+        Plot {
+            label: method.name.clone(),
+            wide: drawing.clone(),
+            narrow: drawing,
+        }
+    };
+    methods.map(histogram).collect()
+}
+
+/// The colours of the base and all methods.
+fn all_keys(report: &Report) -> Vec<Key> {
+    let methods = report.all_methods().enumerate();
+    let key = |(index, method): (usize, &MethodReport)| Key {
+        name: printable(&method.name),
+        color: format!("series-{}", plot::series(index)),
+    };
+    methods.map(key).collect()
+}
+
+/// The colours of the parts of a step.
+fn step_keys() -> Vec<Key> {
+    let parts = plot::PARTS.iter().enumerate();
+    let key = |(index, name): (usize, &&str)| Key {
+        name: name.to_string(),
+        color: format!("part-{index}"),
+    };
+    parts.map(key).collect()
+}
+
 impl Part {
+    /// A part without plots.
+    fn table(section: Section) -> Self {
+        Self::new(section, Vec::new(), Vec::new())
+    }
+
     fn new(section: Section, plots: Vec<Plot>, legend: Vec<Key>) -> Self {
         let cells = |row: Vec<String>| row.iter().map(|cell| printable(cell)).collect::<Vec<_>>();
         let mut rows = section.rows.into_iter().map(cells);
@@ -236,7 +245,7 @@ impl Part {
     }
 }
 
-/// What a method's figures are from.
+/// The answer files of a method.
 #[derive(Serialize)]
 struct Files {
     method: String,

@@ -1,4 +1,4 @@
-//! Whether a method said word for word what the plain decoder said.
+//! Compares the answers of a method with those of plain decoding.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,21 +8,21 @@ use crate::bench::{Answer, Choice};
 
 use super::load::Method;
 
-/// How many answers are equal, and where each other one first differs.
+/// The number of identical answers, and the first difference of each other one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Identity {
-    /// Questions that both answered.
+    /// Number of questions that both answered.
     pub compared: usize,
-    /// Questions of which every choice, turn and run is equal.
+    /// Number of questions whose choices, turns and runs are all identical.
     pub identical: usize,
-    /// Of those compared, how many were compared token by token. The others were compared as text,
-    /// since a side has no `token_ids`: equal texts can be of different tokens.
+    /// Number of questions that were compared token by token. The others were compared as text,
+    /// because one side has no `token_ids`; different tokens can make the same text.
     pub compared_as_tokens: usize,
-    /// The first difference of each question that has one.
+    /// The first difference of each question, if there is one.
     pub differences: Vec<Difference>,
 }
 
-/// Where an answer first leaves the base's.
+/// The first difference between an answer and the base's.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// The question.
@@ -35,18 +35,18 @@ pub struct Difference {
     pub choice: usize,
     /// The turn, from 0.
     pub turn: usize,
-    /// What was compared.
+    /// The unit of comparison.
     pub unit: Unit,
-    /// How many units are equal before the difference.
+    /// Number of equal units before the difference.
     pub position: usize,
-    /// What the base has there: a token id, the next few characters, or nothing where its answer
-    /// ends.
+    /// What the base has there: a token id, the next few characters, or nothing if its answer ends
+    /// there.
     pub base: Option<String>,
     /// What the method has there.
     pub method: Option<String>,
 }
 
-/// What two answers were compared by.
+/// The unit of comparison of two answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
@@ -54,9 +54,9 @@ pub enum Unit {
     Token,
     /// Characters of the text.
     Character,
-    /// Turns: one side has more of them.
+    /// Turns: one side has more than the other.
     Turn,
-    /// Choices: one side has more of them.
+    /// Choices: one side has more than the other.
     Choice,
 }
 
@@ -199,7 +199,7 @@ impl Pair<'_> {
     }
 }
 
-/// The first index at which two lists differ, one ending before the other included.
+/// The first index at which two lists differ. The end of the shorter one counts as a difference.
 fn first_difference<T: PartialEq>(a: &[T], b: &[T]) -> Option<usize> {
     let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     (common < a.len().max(b.len())).then_some(common)

@@ -1,4 +1,4 @@
-//! From answer files to methods and their runs.
+//! Reads answer files into methods and runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,27 +10,27 @@ use super::ReportError;
 
 /// The answers of one method.
 pub(super) struct Method {
-    /// What the report calls it; see `names`.
+    /// Its name in the report; see `names`.
     pub name: String,
     pub model_id: String,
     /// The `method` key of its records.
     pub method: Option<String>,
     pub files: Vec<PathBuf>,
-    /// One run, or several over the same questions.
+    /// One run, or repeated runs over the same questions.
     pub runs: Vec<Run>,
-    /// What each of its files was made with, where that is known.
+    /// The manifest of each file, if it has one.
     pub manifests: Vec<Option<Manifest>>,
 }
 
-/// The answers of one run by question.
+/// The answers of one run, by question.
 pub(super) type Run = BTreeMap<i64, Entry>;
 
 /// One answer in a run.
 pub(super) struct Entry {
     pub answer: Answer,
-    /// Which of the method's files it is from.
+    /// The index of its file.
     pub file: usize,
-    /// Its tokens as the original evaluation counts them.
+    /// Its number of tokens, as the original evaluation counts them.
     pub counted_tokens: u64,
 }
 
@@ -40,7 +40,7 @@ impl Entry {
         &self.answer.choices[0]
     }
 
-    /// Tokens per second by the original's count; `None` where no time was recorded.
+    /// Tokens per second by the original's count; `None` if no time was recorded.
     pub fn speed(&self) -> Option<f64> {
         let seconds = self.choice().total_wall_time();
         (seconds > 0.0).then(|| self.counted_tokens as f64 / seconds)
@@ -53,12 +53,12 @@ impl Method {
         self.runs.iter().flat_map(BTreeMap::keys).copied().collect()
     }
 
-    /// What its first file was made with.
+    /// The manifest of its first file.
     pub fn manifest(&self) -> Option<&Manifest> {
         self.manifests.first()?.as_ref()
     }
 
-    /// The SHA-256 of the questions that one of its files answers, where that is known.
+    /// The SHA-256 of the question file that one of its files answers, if known.
     pub fn question_set(&self, file: usize) -> Option<&str> {
         let flags = &self.manifests[file].as_ref()?.flags;
         flags.get("questions-sha256")?.as_str()
@@ -69,20 +69,20 @@ impl Method {
         self.runs.iter().flat_map(BTreeMap::values)
     }
 
-    /// The run to set beside another method's run `index`: a single run stands beside all.
+    /// The run to compare with another method's run `index`. A single run is compared with all.
     pub fn run_beside(&self, index: usize) -> &Run {
         &self.runs[if self.runs.len() == 1 { 0 } else { index }]
     }
 }
 
-/// Reads the files of any number of methods; files of the same method are brought together.
+/// Reads the files of any number of methods, and groups them by method.
 pub(super) fn methods(
     paths: &[PathBuf],
     mean_report: bool,
     notices: &mut Vec<String>,
 ) -> Result<Vec<Method>, ReportError> {
     let mut methods: Vec<Method> = Vec::new();
-    // Whoever writes `answers/*` names these, too.
+    // A pattern such as `answers/*` also matches the files beside the answers.
     let mut files: Vec<&PathBuf> = paths.iter().filter(|path| !lies_beside(path)).collect();
     if files.is_empty() {
         files = paths.iter().collect();
@@ -132,7 +132,7 @@ pub(super) fn methods(
     Ok(methods)
 }
 
-/// Whether a run wrote the file beside an answer file: a manifest, or a list of questions left out.
+/// Whether a run wrote the file beside an answer file: a manifest, or a list of skipped questions.
 fn lies_beside(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     [".manifest.json", ".skipped.json"]
@@ -140,7 +140,7 @@ fn lies_beside(path: &Path) -> bool {
         .any(|end| name.ends_with(end))
 }
 
-/// Says which questions a run left out, and why; the first few, as there may be many.
+/// A notice about the skipped questions of a run. It lists only the first few.
 fn left_out(path: &Path, skips: &[Skip]) -> Option<String> {
     const SHOWN: usize = 3;
     let said = |skip: &Skip| format!("question {}: {}", skip.question_id, skip.reason);
@@ -152,7 +152,7 @@ fn left_out(path: &Path, skips: &[Skip]) -> Option<String> {
     (count > 0).then(|| format!("{}: {count} left out: {}", path.display(), all.join("; ")))
 }
 
-/// Reads the files of the method that all others are compared with.
+/// Reads the files of the base, which all methods are compared with.
 pub(super) fn base(
     paths: &[PathBuf],
     mean_report: bool,
@@ -170,14 +170,14 @@ pub(super) fn base(
 }
 
 impl Method {
-    /// Says in what the settings of another of its files differ from those of the first. Where a
-    /// file has no manifest, there is nothing to say.
+    /// A notice if the settings of another file differ from those of the first one. `None` also if
+    /// one of them has no manifest.
     fn made_otherwise(&self, path: &Path, manifest: Option<&Manifest>) -> Option<String> {
         let differences = self.manifest()?.differences(manifest?);
         let said: Vec<String> = differences.iter().map(ToString::to_string).collect();
         (!said.is_empty()).then(|| {
             format!(
-                "{} was not made like {}, though both are {}: {}",
+                "{} has other settings than {}, though both are of {}: {}",
                 path.display(),
                 self.files[0].display(),
                 self.name,
@@ -186,11 +186,10 @@ impl Method {
         })
     }
 
-    /// Adds a file to the run that it belongs to.
+    /// Adds a file to its run.
     ///
-    /// A record may say which repeat it is from. Where it does not, the file is a slice of the
-    /// first run that has none of its questions yet, so that `a1 b1 a2 b2` and `a1 a2 b1 b2` both
-    /// make two runs of `a` and `b`.
+    /// The records may name their repeat. If they do not, the file joins the first run that has none
+    /// of its questions, so that `a1 b1 a2 b2` and `a1 a2 b1 b2` both make two runs of `a` and `b`.
     fn add(
         &mut self,
         path: &Path,
@@ -206,8 +205,7 @@ impl Method {
         let index = if !mean_report {
             0
         } else if let Some(repeat) = repeat {
-            // Never more runs than files, whatever number a record gives: the runs are numbered
-            // anew.
+            // Runs get new numbers, so that a large number in a record makes no empty runs.
             let same = |run: &Run| {
                 run.values()
                     .next()

@@ -1,4 +1,4 @@
-//! What the figures were made with, for the page.
+//! The settings of each method, for the HTML page.
 
 use jiff::Timestamp;
 
@@ -7,13 +7,13 @@ use crate::bench::Manifest;
 use super::sections::Section;
 use super::{MethodReport, Report};
 
-/// Enough of a hash to tell files apart.
+/// Digits of a hash that are enough to tell files apart.
 const SHORT: usize = 12;
 
-/// A column for everyone who has a manifest; without rows where nobody has.
+/// One column per method that has a manifest; no rows if none has.
 pub(super) fn section(report: &Report) -> Section {
     let known: Vec<(&MethodReport, &Manifest)> = report
-        .everyone()
+        .all_methods()
         .filter_map(|method| Some((method, method.manifest.as_ref()?)))
         .collect();
     let mut rows = Vec::new();
@@ -27,19 +27,17 @@ pub(super) fn section(report: &Report) -> Section {
     }
     Section {
         title: "Made with".into(),
-        note:
-            "As the manifests beside the answer files say, for each method that of its first file."
-                .into(),
+        note: "From the manifest of each method's first answer file.".into(),
         rows,
     }
 }
 
-/// What a manifest says of one thing.
+/// Reads one setting from a manifest.
 type Value = fn(&Manifest) -> String;
 
 const SETTINGS: [(&str, Value); 8] = [
     ("model file", |it| {
-        // Its folder is nobody else's business.
+        // The folder may be private.
         let name = it.model.path.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }),

@@ -30,8 +30,8 @@ pub fn render(report: &Report) -> String {
     out
 }
 
-/// Text that Markdown shows as it is. All of Markdown's marks are ASCII punctuation, and a
-/// backslash before one makes it plain; line ends would end a table's row.
+/// Escapes text for Markdown. All special characters are ASCII punctuation, which a backslash makes
+/// plain. Control characters are replaced, because a line end would end a table row.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,18 +1,17 @@
-//! What answer files say: speed, accepted tokens, equal answers and where the time went.
+//! Statistics of answer files: speed, accepted tokens, identical answers and time.
 //!
-//! [`Report::new`] reads the answer files of some methods and of the plain decoder (the *base*),
-//! and computes everything. The other functions render a report: [`table`] for a terminal,
-//! [`markdown`], [`csv`], and [`html`] for one page that needs nothing else. The report itself is
-//! `serde::Serialize`, which is its JSON.
+//! [`Report::new`] reads the answer files of some methods and of plain decoding (the *base*), and
+//! computes all figures. The other modules render a report: [`table`] for a terminal, [`markdown`],
+//! [`csv`], and [`html`] for a self-contained page. The JSON of a report comes from
+//! `serde::Serialize`.
 //!
-//! Two kinds of figures stand side by side:
+//! There are two kinds of figures:
 //!
-//! * Those that Spec-Bench's own evaluation prints, so that they can be set beside published ones:
-//!   the mean of all accept lengths, the mean over questions of tokens per second, and the ratio of
-//!   two such means.
-//! * Those that a noisy machine asks for: the speedup over questions that both methods answered,
-//!   with a 95 % interval from a bootstrap over questions, and medians. They use the recorded token
-//!   counts of both sides.
+//! * The figures of Spec-Bench's own evaluation, to compare with published ones: the mean of all
+//!   accept lengths, the mean over questions of tokens per second, and the ratio of two such means.
+//! * Figures for noisy machines: the speedup over questions that both methods answered, with a 95 %
+//!   bootstrap interval over questions, and medians. They use the recorded token counts of both
+//!   sides.
 //!
 //! ```
 //! use logitspec::report::{Options, Report, table};
@@ -22,11 +21,13 @@
 //! #     let path = folder.path().join(name);
 //! #     let mut file = AnswerFile::create(&path)?;
 //! #     let choice = Choice {
-//! #         turns: vec!["Hello.".into()], decoding_steps: vec![2], new_tokens: vec![4], wall_time: vec![seconds],
-//! #         accept_lengths: vec![3, 1], ..Choice::default()
+//! #         turns: vec!["Hello.".into()], decoding_steps: vec![2], new_tokens: vec![4],
+//! #         wall_time: vec![seconds], accept_lengths: vec![3, 1], ..Choice::default()
 //! #     };
 //! #     let model_id = name.into();
-//! #     file.append(&Answer { category: "qa".into(), model_id, choices: vec![choice], ..Answer::default() })?;
+//! #     let category = "qa".into();
+//! #     let choices = vec![choice];
+//! #     file.append(&Answer { category, model_id, choices, ..Answer::default() })?;
 //! #     Ok(path)
 //! # };
 //! # let (logitspec, baseline) = (file("logitspec", 0.5)?, file("baseline", 1.0)?);
@@ -72,34 +73,33 @@ use identity::Identity;
 use load::Method;
 use timing::{AcceptLength, ContextSpeed, TimeReport};
 
-/// What to compute a report with.
+/// The options of a report.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// A `tokenizer.json`: the base's tokens are counted by tokenizing its answers again, less the
-    /// begin-of-sequence token of each turn, as the original evaluation does. Without it its
-    /// recorded counts serve.
+    /// A `tokenizer.json` to count the base's tokens with, without the beginning-of-sequence token
+    /// of each turn, as the original evaluation does. If `None`, the recorded counts are used.
     pub tokenizer: Option<PathBuf>,
-    /// Whether files over the same questions are repeated runs, to be reported as mean and sample
-    /// standard deviation.
+    /// Whether files over the same questions are repeated runs, reported as mean and sample standard
+    /// deviation.
     pub mean_report: bool,
 }
 
-/// Everything that some answer files say.
+/// All figures of some answer files.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The tokenizer that counted the base's tokens; `None` where the recorded counts serve.
+    /// The tokenizer that counted the base's tokens; `None` if the recorded counts are used.
     pub tokenizer: Option<PathBuf>,
     /// Whether the figures are means over repeated runs.
     pub mean_report: bool,
-    /// The plain decoder.
+    /// Plain decoding, which the methods are compared with.
     pub base: MethodReport,
     /// The methods, in the order of their files.
     pub methods: Vec<MethodReport>,
-    /// What the reader should know about the files, one line each.
+    /// Notices about the files, one line each.
     pub notices: Vec<String>,
 }
 
-/// What the files of one method say.
+/// All figures of one method.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MethodReport {
     /// Its name.
@@ -108,36 +108,35 @@ pub struct MethodReport {
     pub model_id: String,
     /// Its files.
     pub files: Vec<PathBuf>,
-    /// What the first of its files was made with; `None` where it has no manifest.
+    /// The manifest of its first file; `None` if there is none.
     pub manifest: Option<Manifest>,
-    /// How many repeated runs they hold.
+    /// Number of repeated runs.
     pub runs: usize,
-    /// How many questions it answered.
+    /// Number of answered questions.
     pub questions: usize,
-    /// Its figures per category, those of the base's categories that hold no question left out;
-    /// `overall` is last.
+    /// Its figures per category. Categories without a question are left out; `overall` is last.
     pub categories: Vec<CategoryReport>,
-    /// Whether its answers are the base's; `None` for the base itself.
+    /// The comparison of its answers with the base's; `None` for the base itself.
     pub identity: Option<Identity>,
-    /// How many decode steps had which accept length.
+    /// Histogram of accept lengths over decode steps.
     pub accept_lengths: Vec<AcceptLength>,
-    /// What each source of drafts gave; empty where no record says, or nothing was drafted.
+    /// Drafted and accepted tokens by source; empty if not recorded or if nothing was drafted.
     pub sources: BTreeMap<String, SourceTokens>,
-    /// Where the time went; `None` where no record says.
+    /// The parts of the time; `None` if not recorded.
     pub time: Option<TimeReport>,
-    /// The speed of decoding at growing context lengths; empty where no record says.
+    /// Decoding speed by context length; empty if not recorded.
     pub context: Vec<ContextSpeed>,
 }
 
 impl Report {
-    /// Reads answer files and computes everything.
+    /// Reads answer files and computes all figures.
     ///
-    /// Several files of one method are taken as slices of one run, or with [`Options::mean_report`]
-    /// as repeated runs where they hold the same questions. Figures are of each answer's first
-    /// choice, as the original's are.
+    /// Several files of one method count as parts of one run, or with [`Options::mean_report`] as
+    /// repeated runs if they hold the same questions. As in the original evaluation, figures cover
+    /// the first choice of each answer.
     ///
     /// # Errors
-    /// A file that cannot be read or is no answer file, or files that do not belong together.
+    /// A file that cannot be read or is not an answer file, or files that do not belong together.
     pub fn new(
         answers: &[PathBuf],
         base: &[PathBuf],
@@ -149,15 +148,16 @@ impl Report {
         let mut notices = Vec::new();
         let mut methods = load::methods(answers, options.mean_report, &mut notices)?;
         let mut base = load::base(base, options.mean_report, &mut notices)?;
-        names::give(&mut methods, &mut base);
+        names::assign(&mut methods, &mut base);
         if let Some(path) = &options.tokenizer {
             tokens::count_again(&mut base, path, &mut notices)?;
         }
         for method in &methods {
-            compare::sets(method, &base, &mut notices)?;
+            compare::check(method, &base, &mut notices)?;
             if options.mean_report && method.runs.len() == 1 {
                 notices.push(format!(
-                    "{} has one run: there is no deviation, which takes files of several runs over the same questions",
+                    "{} has one run: there is no deviation, which needs files of several runs over \
+                     the same questions",
                     method.name
                 ));
             }

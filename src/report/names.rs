@@ -1,13 +1,13 @@
-//! What a report calls its methods.
+//! The names of methods in a report.
 
 use super::load::Method;
 
-/// Names every method by what tells it from the others.
+/// Gives each method a name that distinguishes it from the others.
 ///
-/// That is its `method` key where all records are of one model; else the model's name, of which the
-/// parts that all names share are left out: of `vicuna-7b-baseline-temp-0.0` and
-/// `vicuna-7b-logitspec-temp-0.0` remain `baseline` and `logitspec`.
-pub(super) fn give(methods: &mut [Method], base: &mut Method) {
+/// This is its `method` key if all records are of one model. Otherwise it is the model's name
+/// without the parts that all names share: `vicuna-7b-baseline-temp-0.0` and
+/// `vicuna-7b-logitspec-temp-0.0` become `baseline` and `logitspec`.
+pub(super) fn assign(methods: &mut [Method], base: &mut Method) {
     let mut all: Vec<&mut Method> = methods.iter_mut().chain([&mut *base]).collect();
     let one_model = all.iter().all(|method| method.model_id == all[0].model_id);
     let keyed = all.iter().all(|method| method.method.is_some());
@@ -22,7 +22,7 @@ pub(super) fn give(methods: &mut [Method], base: &mut Method) {
     }
 }
 
-/// The model and the method, which many files have in `model_id` already.
+/// The model and the method. In many files, `model_id` already includes the method.
 fn full_name(method: &Method) -> String {
     match &method.method {
         Some(kind) if !method.model_id.contains(kind.as_str()) => {
@@ -32,8 +32,8 @@ fn full_name(method: &Method) -> String {
     }
 }
 
-/// The names without the parts between dashes that all of them begin or end with; as they are where
-/// that would leave nothing of one.
+/// The names without the dash-separated parts that all of them start or end with. They stay as they
+/// are if one of them would become empty.
 fn without_shared_parts(names: &[String]) -> Vec<String> {
     let mut parts: Vec<Vec<&str>> = names.iter().map(|name| name.split('-').collect()).collect();
     let front = shared_start(&parts);

@@ -1,9 +1,9 @@
 //! The speedup over questions that two methods both answered.
 //!
-//! A question's own length and difficulty move both methods alike, so the ratio on each question is
-//! steadier than the ratio of two means, and a mean of such ratios has an honest interval. The mean
-//! is the geometric one: it is the one that says 1 of two methods that are each as often twice as
-//! fast as the other, and it turns into its inverse when the two change places.
+//! A question's length and difficulty affect both methods alike. The ratio of each question is
+//! therefore steadier than the ratio of two means, and the mean of such ratios has a meaningful
+//! interval. The mean is geometric: it is 1 if each method is twice as fast on half of the
+//! questions, and it turns into its inverse if the methods change places.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,29 +12,29 @@ use serde::Serialize;
 use super::load::{Entry, Method};
 use super::stats::{mean, mean_interval, median};
 
-/// A speedup from paired questions.
+/// A speedup over paired questions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Paired {
-    /// How many questions both answered.
+    /// Number of questions that both answered.
     pub questions: usize,
-    /// The geometric mean over them of the ratio of tokens per second.
+    /// Geometric mean over these questions of the ratio of tokens per second.
     pub speedup: f64,
-    /// Lower end of the 95 % interval (percentile bootstrap over questions); `None` of a single
+    /// Lower end of the 95 % interval (percentile bootstrap over questions); `None` for a single
     /// question.
     pub low: Option<f64>,
-    /// Its upper end.
+    /// Upper end of the interval.
     pub high: Option<f64>,
-    /// The median of the ratios.
+    /// Median of the ratios.
     pub median: f64,
 }
 
 impl Paired {
-    /// The speedup of `method` over `base` on the questions of a category; `None` where they share
+    /// The speedup of `method` over `base` on the questions of a category; `None` if they share
     /// none.
     ///
-    /// Repeated runs of a question are added up first. Tokens are those that both sides recorded,
-    /// whatever the report counts otherwise: counting one side by another rule would show as a
-    /// speedup that is none.
+    /// Repeated runs of a question are added up first. Both sides use their recorded token counts,
+    /// even if the report counts the base's tokens again: two rules of counting would look like a
+    /// difference in speed.
     pub(super) fn new(
         method: &Method,
         base: &Method,
@@ -55,7 +55,7 @@ impl Paired {
     }
 }
 
-/// Tokens per second of each question, all runs together; those without a time or a token left out.
+/// Tokens per second of each question over all runs. Questions without time or tokens are left out.
 fn speeds(method: &Method, within: impl Fn(&Entry) -> bool) -> BTreeMap<i64, f64> {
     let mut totals: BTreeMap<i64, (u64, f64)> = BTreeMap::new();
     for entry in method.entries().filter(|entry| within(entry)) {

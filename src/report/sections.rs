@@ -1,4 +1,4 @@
-//! A report as titled tables of text, which every rendering but the CSV shows in its own way.
+//! A report as titled tables of text. Every format but CSV renders them in its own way.
 
 use super::category::CategoryReport;
 use super::identity::{Difference, Identity, Unit};
@@ -9,16 +9,16 @@ pub(super) struct Section {
     pub title: String,
     /// One or two sentences under the title.
     pub note: String,
-    /// The first row is the head, the first column names the rows. Empty where there is nothing to
+    /// The first row is the head, and the first column names the rows. Empty if there is nothing to
     /// show.
     pub rows: Vec<Vec<String>>,
 }
 
-/// What stands in a cell without a value.
+/// The text of a cell without a value.
 const NOTHING: &str = "–";
 
 impl Report {
-    /// How the base's tokens were counted, in words.
+    /// How the base's tokens were counted.
     fn counting(&self) -> String {
         match &self.tokenizer {
             Some(path) => format!(
@@ -77,8 +77,8 @@ impl Report {
         Section {
             title: format!("{} against {}", method.name, self.base.name),
             note: format!(
-                "Speedup is the ratio of the two means, the base's tokens {}; paired speedup is the geometric mean over \
-                 questions that both answered, by recorded tokens.{runs}",
+                "Speedup is the ratio of the two means, with the base's tokens {}; paired speedup \
+                 is the geometric mean over questions that both answered, by recorded tokens.{runs}",
                 self.counting()
             ),
             rows: with_head(&head, rows),
@@ -95,7 +95,7 @@ impl Report {
         };
         Section {
             title: format!("Answers equal to those of {}", self.base.name),
-            note: "Compared token by token where both sides recorded their tokens, else as text."
+            note: "Compared token by token if both sides recorded their tokens, otherwise as text."
                 .into(),
             rows: with_head(
                 &["method", "identical", "compared by tokens"],
@@ -127,7 +127,7 @@ impl Report {
         ];
         Section {
             title: "First differences".into(),
-            note: "Every answer that is not equal, and where it first leaves the base's.".into(),
+            note: "Every answer that differs from the base's, and its first difference.".into(),
             rows: with_head(&head, rows),
         }
     }
@@ -139,7 +139,7 @@ impl Report {
     }
 
     pub(super) fn accept_length_section(&self) -> Section {
-        /// Longer ones share the last column.
+        /// Longer accept lengths share the last column.
         const COLUMNS: u64 = 12;
         let longest = self
             .methods
@@ -177,7 +177,7 @@ impl Report {
         let rows: Vec<Vec<String>> = rows.collect();
         Section {
             title: "Accept lengths".into(),
-            note: "Share of the decode steps that committed so many tokens.".into(),
+            note: "Share of the decode steps by the number of tokens that they committed.".into(),
             rows: if least.is_some() {
                 [vec![head], rows].concat()
             } else {
@@ -210,9 +210,7 @@ impl Report {
         ];
         Section {
             title: "Where drafts came from".into(),
-            note:
-                "Drafted tokens by source, and how many of them the model would have said itself."
-                    .into(),
+            note: "Drafted tokens by source, and how many of them were accepted.".into(),
             rows: with_head(&head, rows),
         }
     }
@@ -232,7 +230,7 @@ impl Report {
             .time
             .as_ref()
             .and_then(|time| time.decode_tokens_per_second);
-        let rows = self.everyone().filter_map(|method| {
+        let rows = self.all_methods().filter_map(|method| {
             let time = method.time.as_ref()?;
             let all: f64 = time.parts().iter().map(|(_, seconds)| seconds).sum();
             let mut row = vec![method.name.clone()];
@@ -256,8 +254,8 @@ impl Report {
         });
         Section {
             title: "Where the time goes".into(),
-            note: "Shares of the wall time. A step's time and the decode speed leave prefill out; they are of all tokens \
-                   together, not a mean over questions."
+            note: "Shares of the wall time. The time of a step and the decode speed leave prefill \
+                   out. They are totals over all tokens, not means over questions."
                 .into(),
             rows: with_head(&[&head[..], &speeds[..]].concat(), rows),
         }
@@ -265,7 +263,7 @@ impl Report {
 
     pub(super) fn context_section(&self) -> Section {
         let shown: Vec<&MethodReport> = self
-            .everyone()
+            .all_methods()
             .filter(|method| !method.context.is_empty())
             .collect();
         let mut ranges: Vec<(u64, u64)> = shown
@@ -287,14 +285,13 @@ impl Report {
         });
         Section {
             title: "Speed over context length".into(),
-            note: "New tokens per second, prefill left out, at so many tokens in the context."
-                .into(),
+            note: "New tokens per second by context length, without prefill.".into(),
             rows: with_head(&head, rows),
         }
     }
 
     /// The base, then the methods.
-    pub(super) fn everyone(&self) -> impl Iterator<Item = &MethodReport> {
+    pub(super) fn all_methods(&self) -> impl Iterator<Item = &MethodReport> {
         [&self.base].into_iter().chain(&self.methods)
     }
 
@@ -318,7 +315,7 @@ impl Report {
     }
 }
 
-/// The rows under their head; nothing at all where there are none.
+/// The rows under their head; nothing if there are no rows.
 fn with_head(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<Vec<String>> {
     let rows: Vec<Vec<String>> = rows.collect();
     if rows.is_empty() {
@@ -332,7 +329,7 @@ fn number(value: Option<f64>) -> String {
     value.map_or(NOTHING.into(), |value| format!("{value:.2}"))
 }
 
-/// A value and, for repeated runs, its deviation.
+/// A value with its deviation over repeated runs, if any.
 fn figure(value: Option<f64>, deviation: Option<Option<f64>>) -> String {
     match deviation.flatten() {
         Some(deviation) => format!("{} ± {deviation:.2}", number(value)),
@@ -340,7 +337,7 @@ fn figure(value: Option<f64>, deviation: Option<Option<f64>>) -> String {
     }
 }
 
-/// With three decimals: of 1.00 nobody could tell on which side of 1 it is.
+/// With three decimals: 1.00 would not show on which side of 1 a speedup is.
 fn paired(row: &CategoryReport) -> String {
     let Some(paired) = &row.paired else {
         return NOTHING.into();
@@ -377,7 +374,7 @@ fn place(method: &MethodReport, difference: &Difference) -> String {
     }
 }
 
-/// A side of a difference: text in quotes, with its line ends visible.
+/// One side of a difference. Text is in quotes, with visible line ends.
 fn shown(difference: &Difference, side: Option<&str>) -> String {
     match (side, difference.unit) {
         (None, _) => "(its end)".into(),

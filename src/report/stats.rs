@@ -1,30 +1,29 @@
 //! Means, medians and a bootstrap.
 
-/// Fixed, so that the same files give the same interval on every machine.
+/// A fixed seed: the same files give the same interval on every machine.
 const SEED: u64 = 250_701_449;
 const RESAMPLES: usize = 10_000;
 
-/// The arithmetic mean; `None` of nothing.
+/// The arithmetic mean; `None` without values.
 pub(super) fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// The sample standard deviation (that of n - 1); `None` of fewer than two values.
+/// The sample standard deviation (with n - 1); `None` for fewer than two values.
 pub(super) fn sample_deviation(values: &[f64]) -> Option<f64> {
     let mean = mean(values).filter(|_| values.len() > 1)?;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     Some((squares / (values.len() - 1) as f64).sqrt())
 }
 
-/// The median; the mean of the middle two where there is no middle one.
+/// The median; for an even number of values, the mean of the middle two.
 pub(super) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     (!sorted.is_empty()).then(|| quantile(&sorted, 0.5))
 }
 
-/// The mean's 95 % percentile bootstrap interval; `None` of fewer than two values, which have no
-/// spread.
+/// The 95 % percentile bootstrap interval of the mean; `None` for fewer than two values.
 pub(super) fn mean_interval(values: &[f64]) -> Option<(f64, f64)> {
     if values.len() < 2 {
         return None;
@@ -42,7 +41,7 @@ pub(super) fn mean_interval(values: &[f64]) -> Option<(f64, f64)> {
     Some((quantile(&means, 0.025), quantile(&means, 0.975)))
 }
 
-/// The quantile of sorted values, between two of them in proportion.
+/// The quantile of sorted values, interpolated linearly.
 fn quantile(sorted: &[f64], at: f64) -> f64 {
     let place = at * (sorted.len() - 1) as f64;
     let below = place.floor() as usize;
@@ -88,7 +87,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
-        fn the_interval_lies_within_the_values(values in proptest::collection::vec(-5.0_f64..5.0, 2..20)) {
+        fn the_interval_lies_within_the_values(
+            values in proptest::collection::vec(-5.0_f64..5.0, 2..20)
+        ) {
             let (low, high) = mean_interval(&values).unwrap();
             let least = values.iter().copied().fold(f64::INFINITY, f64::min);
             let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -4,19 +4,20 @@ use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
 use super::Report;
 
-/// Renders the report as text with drawn tables, every line end included.
+/// Renders the report as text with drawn tables.
 ///
-/// Control characters from the files are shown as a replacement character, so that no file can
-/// steer the terminal.
+/// Control characters from the files become a replacement character, so that no file can control
+/// the terminal.
 pub fn render(report: &Report) -> String {
     let mut out = String::new();
     for section in report.sections() {
         let mut table = Table::new();
-        table.load_style(TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─')));
+        let line = LineStyle::new('─', '─', '─', '─');
+        table.load_style(TableStyle::new().header_separator(line));
         for (index, row) in section.rows.iter().enumerate() {
             let row = row.iter().map(|cell| printable(cell));
             if index == 0 {
-                // Only the head is wide enough to need more than one line.
+                // Long words in the head would make the columns too wide.
                 table.set_header(row.map(|cell| cell.replace(' ', "\n")));
             } else {
                 table.add_row(row);
@@ -31,7 +32,7 @@ pub fn render(report: &Report) -> String {
     out
 }
 
-/// The text without its control characters.
+/// The text with control characters replaced.
 pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| {

@@ -1,4 +1,4 @@
-//! Where the time went, how much a step brought, and how the speed falls with the context length.
+//! The parts of the time, the accept lengths, and the speed by context length.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,19 @@ use crate::bench::{Choice, SourceTokens};
 
 use super::load::Method;
 
-/// How many decode steps committed so many tokens.
+/// Number of decode steps with one accept length.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AcceptLength {
-    /// Tokens committed by a step.
+    /// Tokens committed by each step.
     pub length: u64,
-    /// Steps that committed so many.
+    /// Number of such steps.
     pub steps: u64,
 }
 
-/// Where a method's time went, over the answers that say so.
+/// The parts of a method's time, over the answers that record them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TimeReport {
-    /// Answers that have timings, in all runs.
+    /// Number of answers with timings, in all runs.
     pub answers: usize,
     /// Their decode steps.
     pub steps: u64,
@@ -38,16 +38,15 @@ pub struct TimeReport {
     pub verify_seconds: f64,
     /// Seconds of committing.
     pub commit_seconds: f64,
-    /// What is left of the wall time.
+    /// The rest of the wall time.
     pub other_seconds: f64,
-    /// Prompt tokens computed per second of prefill; `None` where the records do not say how many
-    /// there were.
+    /// Prompt tokens computed per second of prefill; `None` if their number is not recorded.
     pub prefill_tokens_per_second: Option<f64>,
-    /// New tokens per second of everything but prefill.
+    /// New tokens per second, without prefill.
     pub decode_tokens_per_second: Option<f64>,
 }
 
-/// What each source of drafts gave, over the answers that say so.
+/// Drafted and accepted tokens by source, over the answers that record them.
 pub(super) fn sources(method: &Method) -> BTreeMap<String, SourceTokens> {
     let mut sums: BTreeMap<String, SourceTokens> = BTreeMap::new();
     let recorded = choices(method).filter_map(|choice| choice.sources.as_ref());
@@ -101,7 +100,7 @@ impl TimeReport {
         (this.answers > 0).then_some(this)
     }
 
-    /// The parts that make up the wall time, by name.
+    /// The parts of the wall time, by name.
     pub fn parts(&self) -> [(&'static str, f64); 6] {
         [
             ("prefill", self.prefill_seconds),
@@ -113,7 +112,7 @@ impl TimeReport {
         ]
     }
 
-    /// Milliseconds that a decode step spends in each part; empty where there was no step.
+    /// Milliseconds of a decode step by part; empty if there was no step.
     pub fn step_milliseconds(&self) -> Vec<(&'static str, f64)> {
         if self.steps == 0 {
             return Vec::new();
@@ -128,23 +127,23 @@ impl TimeReport {
     }
 }
 
-/// Decoding's speed within a range of context lengths.
+/// Decoding speed within a range of context lengths.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ContextSpeed {
     /// The shortest context of the range, in tokens.
     pub from: u64,
-    /// The first length past it.
+    /// The end of the range, exclusive.
     pub to: u64,
     /// New tokens.
     pub new_tokens: u64,
-    /// Seconds, prefill left out.
+    /// Seconds, without prefill.
     pub seconds: f64,
     /// New tokens per second.
     pub tokens_per_second: f64,
 }
 
-/// A width for the ranges of [`context`] that suits all methods of a report: a power of two that
-/// makes about a dozen ranges.
+/// The width of the ranges of [`context`] for all methods of a report: a power of two that makes
+/// about a dozen ranges.
 pub(super) fn context_width<'a>(methods: impl Iterator<Item = &'a Method>) -> u64 {
     const RANGES: u64 = 12;
     const NARROWEST: u64 = 64;
@@ -158,7 +157,7 @@ pub(super) fn context_width<'a>(methods: impl Iterator<Item = &'a Method>) -> u6
         .unwrap_or(1 << 63)
 }
 
-/// The speed of decoding at growing context lengths.
+/// Decoding speed by context length.
 pub(super) fn context(method: &Method, width: u64) -> Vec<ContextSpeed> {
     let mut ranges: BTreeMap<u64, (u64, f64)> = BTreeMap::new();
     for choice in choices(method) {
@@ -182,9 +181,9 @@ pub(super) fn context(method: &Method, width: u64) -> Vec<ContextSpeed> {
         .collect()
 }
 
-/// Calls `see(context length, new tokens, seconds)` for each decode step, where the steps are
-/// recorded one by one; else for each turn as a whole, at the middle of its context; else not at
-/// all.
+/// Calls `see(context length, new tokens, seconds)` for each decode step if the steps are recorded,
+/// and otherwise for each turn, at the middle of its context. Without recorded prompt lengths, it
+/// does nothing.
 fn each_step(choice: &Choice, mut see: impl FnMut(u64, u64, f64)) {
     let Some(prompt_tokens) = &choice.prompt_tokens else {
         return;
@@ -216,7 +215,7 @@ fn each_step(choice: &Choice, mut see: impl FnMut(u64, u64, f64)) {
     }
 }
 
-/// How many steps had which accept length.
+/// Histogram of accept lengths.
 pub(super) fn accept_lengths(method: &Method) -> Vec<AcceptLength> {
     let mut steps: BTreeMap<u64, u64> = BTreeMap::new();
     for &length in choices(method).flat_map(|choice| &choice.accept_lengths) {

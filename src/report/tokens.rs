@@ -1,4 +1,4 @@
-//! Counting tokens by tokenizing texts again.
+//! Counts tokens by tokenizing the texts again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -8,15 +8,15 @@ use tokenizers::Tokenizer;
 use super::ReportError;
 use super::load::Method;
 
-/// Counts every answer of `method` as the original evaluation counts the plain decoder's: each turn
-/// tokenized, less the begin-of-sequence token.
+/// Counts the tokens of every answer of `method` as the original evaluation counts those of plain
+/// decoding: it tokenizes each turn and subtracts the beginning-of-sequence token.
 ///
-/// The original takes one off because its tokenizer, Llama's, always puts that token first. Some
-/// `tokenizer.json` of the same tokenizer leave that to the program that loads them; then there is
-/// nothing to take off, and the count comes out the same.
+/// The original subtracts one because Llama's tokenizer always adds that token. Some
+/// `tokenizer.json` files of the same tokenizer do not add it. Then nothing is subtracted, and the
+/// count is the same.
 ///
-/// Texts that occur more than once, as the answers of repeated runs do, are tokenized once; all
-/// cores take part.
+/// Texts that occur more than once, such as the answers of repeated runs, are tokenized once. All
+/// cores are used.
 pub(super) fn count_again(
     method: &mut Method,
     path: &Path,
@@ -24,7 +24,7 @@ pub(super) fn count_again(
 ) -> Result<(), ReportError> {
     let unusable = |error: tokenizers::Error| ReportError::Tokenizer {
         path: path.into(),
-        // Errors from deep in a tokenizer can be many lines long; the first says what it is about.
+        // Errors from deep in a tokenizer can be many lines long. The first line is enough.
         reason: error
             .to_string()
             .lines()
@@ -33,14 +33,14 @@ pub(super) fn count_again(
             .to_string(),
     };
     let mut tokenizer = Tokenizer::from_file(path).map_err(unusable)?;
-    // A tokenizer.json can ask for both. They serve training, and would falsify a count.
+    // A tokenizer.json can ask for both. They are meant for training and would falsify the count.
     tokenizer.with_truncation(None).map_err(unusable)?;
     tokenizer.with_padding(None);
     let begins = tokenizer.encode_fast("", true).map_err(unusable)?.len();
     if begins != 1 {
         notices.push(format!(
-            "{}: this tokenizer puts {begins} special tokens around a text instead of one first; as many are left \
-             out of the base's count",
+            "{}: this tokenizer puts {begins} special tokens around a text instead of one before \
+             it; as many are subtracted from the base's count",
             path.display()
         ));
     }

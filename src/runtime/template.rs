@@ -46,7 +46,7 @@ impl Message {
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// It is not valid Jinja, or it cannot render this conversation.
-    #[error("the chat template {name} fails: {cause}; force another one with --template")]
+    #[error("the chat template {name} fails: {cause}")]
     Jinja {
         /// The name of the template.
         name: String,
@@ -55,8 +55,7 @@ pub enum TemplateError {
     },
     /// It leaves out earlier answers, so a conversation cannot have a second turn.
     #[error(
-        "the chat template {name} does not show earlier answers, so a conversation cannot go on; \
-         force another one with --template"
+        "the chat template {name} leaves out earlier answers, so the conversation cannot continue"
     )]
     HidesAnswers {
         /// The name of the template.

@@ -1,4 +1,4 @@
-//! What replays add up to.
+//! Statistics over replayed requests.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub struct Tally {
     drafted: usize,
     drafted_from: PerSource,
     accepted_from: PerSource,
-    /// How many passes were over trees of that many nodes.
+    /// The number of passes by the size of their tree.
     passes: BTreeMap<usize, usize>,
     draft_ns: Vec<u64>,
 }
@@ -42,7 +42,7 @@ impl Tally {
         }
     }
 
-    /// The figures of what was added. `cost` is what a pass costs, if that is known.
+    /// The figures of all added requests. `cost` is the cost of a pass, if known.
     pub fn figures(&self, cost: Option<&PassCost>) -> Figures {
         let per_step = |count: usize| count as f64 / self.steps.max(1) as f64;
         let sources = self.drafted_from.iter().map(|(source, drafted)| {
@@ -70,8 +70,8 @@ impl Tally {
         }
     }
 
-    /// Time of the passes that plain decoding takes, by the time of those that were taken here.
-    /// Neither has one for the last token of an answer, which is known before it.
+    /// Time of the passes of plain decoding, divided by the time of the passes taken here. Neither
+    /// side has a pass for the last token of an answer: the pass before it yields that token.
     fn speedup(&self, cost: &PassCost) -> Option<f64> {
         let plain = (self.tokens - self.answers.min(self.tokens)) as f64 * cost.of(1);
         let passes = self.passes.iter();
@@ -82,36 +82,35 @@ impl Tally {
     }
 }
 
-/// What one source gave.
+/// The figures of one draft source.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SourceFigures {
-    /// Nodes it put into trees.
+    /// Tokens that it drafted.
     pub drafted: usize,
     /// How many of them were accepted.
     pub accepted: usize,
-    /// The share of those.
+    /// Acceptance rate: accepted by drafted tokens.
     pub rate: f64,
 }
 
 /// The figures of one method over some requests.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figures {
-    /// Requests.
+    /// Number of requests.
     pub requests: usize,
-    /// Tokens of their answers.
+    /// Number of answer tokens.
     pub tokens: usize,
-    /// Decode steps.
+    /// Number of decode steps.
     pub steps: usize,
-    /// Mean over steps of the tokens committed, the root counted.
+    /// Mean number of tokens committed per step, the root included.
     pub mean_accepted_tokens: f64,
-    /// Mean over steps of the nodes drafted, the root not counted.
+    /// Mean number of tokens drafted per step, the root not included.
     pub drafted_per_step: f64,
-    /// By source, those without a node left out.
+    /// By source; sources that drafted nothing are left out.
     pub sources: BTreeMap<&'static str, SourceFigures>,
-    /// How many times faster than plain decoding, if passes cost what they are said to and nothing
-    /// else takes time.
+    /// Speedup over plain decoding if passes cost what `cost` says and nothing else takes time.
     pub expected_speedup: Option<f64>,
-    /// Median time to draft a tree, in microseconds: the only figure that differs from run to run.
+    /// Median time to draft a tree, in microseconds. Only this figure differs from run to run.
     pub draft_us: Option<f64>,
 }
 

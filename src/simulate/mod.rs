@@ -1,14 +1,13 @@
-//! How much would speculation help? Recorded text, replayed through a drafter, without a model.
+//! Measures drafters on recorded text, without a model.
 //!
-//! Under greedy decoding a draft is accepted exactly as far as it says what the model said. If what
-//! the model said is on record, no model is needed to know how far that is: [`replay()`] takes the
-//! recorded tokens of a [`Request`] step by step, as a [`Session`](crate::engine::Session) with
-//! that model would have, and notes what was drafted and what of it was accepted. [`Figures`] sums
-//! that up.
+//! Under greedy decoding, a draft is accepted exactly as far as it agrees with the model's answer.
+//! If the answer is recorded, no model is needed to know how far that is. [`replay()`] takes the
+//! recorded tokens of a [`Request`] step by step, as a [`Session`](crate::engine::Session) with the
+//! model would, and records the drafted and the accepted tokens. [`Figures`] sums them up.
 //!
-//! What a record does not have, a replay cannot know: drafters that look at the runners-up of the
-//! logits get those that a [trace](read_trace) holds, and none from bare text. Figures of such
-//! drafters on bare text are what the text alone gives them.
+//! A replay knows only what was recorded. Drafters that use the logits get the candidates that a
+//! [trace](read_trace) holds, and none from plain text. On plain text, their figures show what the
+//! text alone gives them.
 
 mod figures;
 mod input;
@@ -21,8 +20,9 @@ mod vocabulary;
 
 pub use figures::{Figures, SourceFigures, Tally};
 pub use input::{
-    Fields, InputError, Reading, RecordedAnswer, RecordedChoice, TextTokens, TokenizeError,
-    read_jsonl, read_recorded_answers, requests_of,
+    Fields, InputError, LinePart, RecordKind, RecordedAnswer, RecordedChoice, RequestEncoder,
+    SpecialToken, TextTokenizer, TokenizeError, read_jsonl, read_recorded_answers,
+    requests_from_answers,
 };
 pub use replay::{Record, Replay, Request, Settings, Turn, replay};
 #[cfg(feature = "report")]

@@ -1,18 +1,17 @@
-//! `tokenizer.json` as what makes tokens.
+//! Tokenizes text with a `tokenizer.json`.
 
 use std::path::Path;
 
 use tokenizers::Tokenizer;
 
 use crate::TokenId;
-use crate::simulate::{InputError, TextTokens, TokenizeError};
+use crate::simulate::{InputError, RecordKind, SpecialToken, TextTokenizer, TokenizeError};
 
-/// Tokens that begin texts, where no one says which does. A tokenizer.json may leave that to the
-/// program.
-const BEGINNINGS: [&str; 3] = ["<s>", "<|begin_of_text|>", "<bos>"];
+/// The usual beginning-of-sequence tokens. A `tokenizer.json` need not name its own.
+const BOS_TOKENS: [&str; 3] = ["<s>", "<|begin_of_text|>", "<bos>"];
 
-/// Tokens that end answers, likewise; those that end a turn come before those that end a text.
-const ENDS: [&str; 6] = [
+/// The usual end-of-sequence tokens. Tokens that end a turn come before tokens that end a text.
+const EOS_TOKENS: [&str; 6] = [
     "<|im_end|>",
     "<|eot_id|>",
     "<end_of_turn>",
@@ -24,22 +23,22 @@ const ENDS: [&str; 6] = [
 /// The tokenizer of a `tokenizer.json`.
 pub struct JsonTokenizer {
     tokenizer: Tokenizer,
-    begin: Option<(String, TokenId)>,
-    end: Option<(String, TokenId)>,
-    /// Special tokens that the tokenizer itself puts before a text.
-    puts: Vec<TokenId>,
+    bos: Option<(String, TokenId)>,
+    eos: Option<(String, TokenId)>,
+    /// The special tokens that the tokenizer itself adds to a text.
+    added: Vec<TokenId>,
 }
 
 impl JsonTokenizer {
-    /// Reads a `tokenizer.json`. `begin` and `end` are the tokens that begin texts and end answers,
-    /// as written; `none` for no token, `None` for what the vocabulary suggests.
+    /// Reads a `tokenizer.json`. `bos` and `eos` are the texts of the tokens that begin texts and
+    /// end answers: `"none"` for no token, `None` for the vocabulary's usual one.
     ///
     /// # Errors
-    /// If there is no such file, it is no tokenizer, or it has no such tokens.
+    /// If the file does not exist, is not a tokenizer, or has no such tokens.
     pub fn from_file(
         path: &Path,
-        begin: Option<&str>,
-        end: Option<&str>,
+        bos: Option<&str>,
+        eos: Option<&str>,
     ) -> Result<Self, InputError> {
         let unusable = |error: tokenizers::Error| InputError::Tokenizer {
             path: path.into(),
@@ -47,45 +46,45 @@ impl JsonTokenizer {
         };
         std::fs::metadata(path).map_err(|error| InputError::Read {
             path: path.into(),
-            what: "the tokenizer",
+            kind: RecordKind::Tokenizer,
             error,
         })?;
         let mut tokenizer = Tokenizer::from_file(path).map_err(unusable)?;
         tokenizer.with_truncation(None).map_err(unusable)?;
         tokenizer.with_padding(None);
-        let puts = tokenizer.encode_fast("", true).map_err(unusable)?;
-        let puts = puts.get_ids().to_vec();
-        let named = |flag, name: Option<&str>, known: &[&str]| match name {
+        let added = tokenizer.encode_fast("", true).map_err(unusable)?;
+        let added = added.get_ids().to_vec();
+        let special = |role, name: Option<&str>, usual: &[&str]| match name {
             Some("none") => Ok(None),
             Some(name) => match tokenizer.token_to_id(name) {
                 Some(id) => Ok(Some((name.to_owned(), id))),
                 None => Err(InputError::NoSuchToken {
-                    flag,
+                    role,
                     token: name.into(),
                 }),
             },
-            None => Ok(known
+            None => Ok(usual
                 .iter()
                 .find_map(|name| Some(((*name).to_owned(), tokenizer.token_to_id(name)?)))),
         };
-        let begin = named("--bos", begin, &BEGINNINGS)?;
-        let end = named("--eos", end, &ENDS)?;
+        let bos = special(SpecialToken::Bos, bos, &BOS_TOKENS)?;
+        let eos = special(SpecialToken::Eos, eos, &EOS_TOKENS)?;
         Ok(Self {
             tokenizer,
-            begin,
-            end,
-            puts,
+            bos,
+            eos,
+            added,
         })
     }
 
-    /// The token that begins texts as written, or nothing.
+    /// The text of the token that begins texts; empty if there is none.
     pub fn bos(&self) -> &str {
-        self.begin.as_ref().map_or("", |(text, _)| text)
+        self.bos.as_ref().map_or("", |(text, _)| text)
     }
 
-    /// The token that ends answers as written, or nothing.
+    /// The text of the token that ends answers; empty if there is none.
     pub fn eos(&self) -> &str {
-        self.end.as_ref().map_or("", |(text, _)| text)
+        self.eos.as_ref().map_or("", |(text, _)| text)
     }
 
     fn raw(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
@@ -100,28 +99,27 @@ fn failure(text: &str, error: &tokenizers::Error) -> TokenizeError {
     }
 }
 
-/// Errors from deep in a tokenizer can be many lines long; the first says what it is about.
+/// The first line of an error. Errors from deep in a tokenizer can be many lines long.
 pub(crate) fn first_line(error: &tokenizers::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().into()
 }
 
-/// The tokens of a text, with what the tokenizer puts before one and nothing else.
+/// The tokens of a text, without special tokens.
 pub(crate) fn raw(tokenizer: &Tokenizer, text: &str) -> tokenizers::Result<Vec<TokenId>> {
     Ok(tokenizer.encode_fast(text, false)?.get_ids().to_vec())
 }
 
-/// The tokens of a text in mid-text: nothing is put before it. Fails only on what is no text at
-/// all.
+/// The tokens of a text that continues another one: no leading space is added to it.
 pub(crate) fn continuation(tokenizer: &Tokenizer, text: &str) -> tokenizers::Result<Vec<TokenId>> {
-    // As with llama.cpp: a byte that never joins with its neighbours takes upon itself the space
-    // that some tokenizers put before a text.
+    // The same trick as for llama.cpp: some tokenizers put a space before a text. Here it goes
+    // before a guard byte, which never joins with its neighbours.
     const GUARD: &str = "\u{1}";
-    // Enough to see how the text begins, since a text may be long.
+    // A text may be long. Its start shows how it begins.
     let start: String = text.chars().take(64).collect();
     let special = tokenizer.get_added_tokens_decoder();
     let first = raw(tokenizer, &start)?.first().copied();
     let guarded = tokenizer.encode(format!("{GUARD}{start}"), false)?;
-    // Where words are whole, the byte is part of the first one.
+    // In a vocabulary of whole words, the guard byte becomes a part of the first word.
     let joins = |&(from, to): &(usize, usize)| from < GUARD.len() && to > GUARD.len();
     if first.is_some_and(|id| special.contains_key(&id)) || guarded.get_offsets().iter().any(joins)
     {
@@ -134,13 +132,13 @@ pub(crate) fn continuation(tokenizer: &Tokenizer, text: &str) -> tokenizers::Res
     }
 }
 
-impl TextTokens for JsonTokenizer {
+impl TextTokenizer for JsonTokenizer {
     fn start(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
-        let mut tokens = self.puts.clone();
-        // Only what stands before the text: some tokenizers put an end after it.
+        let mut tokens = self.added.clone();
+        // Some tokenizers also add an end token.
         tokens.retain(|&token| !self.is_end(token));
-        if let (true, Some((_, begin))) = (tokens.is_empty(), &self.begin) {
-            tokens.push(*begin);
+        if let (true, Some((_, bos))) = (tokens.is_empty(), &self.bos) {
+            tokens.push(*bos);
         }
         tokens.extend(self.raw(text)?);
         Ok(tokens)
@@ -164,7 +162,7 @@ impl TextTokens for JsonTokenizer {
 
     fn answer(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
         let mut tokens = self.raw(text)?;
-        // What a model writes of special tokens ends its answer, or is left out of its text.
+        // A special token that a model writes ends its answer or is left out of its text.
         if let Some(end) = tokens.iter().position(|&token| self.is_end(token)) {
             tokens.truncate(end);
         }
@@ -172,7 +170,7 @@ impl TextTokens for JsonTokenizer {
     }
 
     fn end(&self) -> Option<TokenId> {
-        self.end.as_ref().map(|(_, id)| *id)
+        self.eos.as_ref().map(|(_, id)| *id)
     }
 
     fn is_end(&self, token: TokenId) -> bool {

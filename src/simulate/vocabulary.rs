@@ -1,10 +1,10 @@
-//! A GGUF's vocabulary as what makes tokens.
+//! Tokenizes text with the vocabulary of a GGUF file.
 
 use crate::TokenId;
 use crate::runtime::llama::Vocabulary;
-use crate::simulate::{TextTokens, TokenizeError};
+use crate::simulate::{TextTokenizer, TokenizeError};
 
-impl TextTokens for Vocabulary<'_> {
+impl TextTokenizer for Vocabulary<'_> {
     fn start(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
         Ok(self.tokenize(text))
     }

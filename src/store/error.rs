@@ -20,7 +20,7 @@ impl Kind {
     fn fix(self) -> &'static str {
         match self {
             Self::Pool => "delete it, or name another file, to start an empty pool",
-            Self::Corpus => "build it again with logitspec corpus build",
+            Self::Corpus => "build it again",
         }
     }
 }

@@ -90,7 +90,7 @@ fn interrupt(child: Child) -> Output {
 fn a_run_that_began_afresh_goes_on_without_that_flag() {
     let set = Set::of(8);
     let output = interrupt(begin(&set, &["--overwrite"], 4));
-    let advice = "the same command without --overwrite goes on where it stopped";
+    let advice = "the same command without --overwrite continues where it stopped";
     assert!(stderr(&output).contains(advice), "{}", stderr(&output));
 }
 
@@ -98,7 +98,7 @@ fn a_run_that_began_afresh_goes_on_without_that_flag() {
 fn ctrl_c_finishes_the_answer_in_progress_and_keeps_all() {
     let set = Set::of(8);
     let output = interrupt(run_until(&set, 4));
-    assert!(stderr(&output).contains("the same command goes on where it stopped"));
+    assert!(stderr(&output).contains("the same command continues where it stopped"));
     assert!(
         stdout(&output).contains("logitspec"),
         "the figures so far are shown"
@@ -112,7 +112,7 @@ fn ctrl_c_finishes_the_answer_in_progress_and_keeps_all() {
     assert_eq!(kept_records, kept, "nothing is half");
 
     let output = set.done(&LONG);
-    assert!(stderr(&output).contains(&format!("{kept} of 24 answers are there already")));
+    assert!(stderr(&output).contains(&format!("{kept} of 24 answers already exist")));
     assert_eq!(lines(&set), 24);
 }
 
@@ -127,7 +127,7 @@ fn a_foreign_line_is_refused_and_a_double_one_told() {
     let foreign = [all[0], r#"{"note": "mine"}"#, all[1]].join("\n") + "\n";
     std::fs::write(&path, &foreign).unwrap();
     let place = "tiny-logitspec-temp-0.0.jsonl:2: not an answer record";
-    assert_refused(&set.bench(&[]), &[place, "mend or remove that line"]);
+    assert_refused(&set.bench(&[]), &[place, "correct or remove that line"]);
     assert_eq!(
         std::fs::read_to_string(&path).unwrap(),
         foreign,

@@ -49,7 +49,7 @@ fn one_command_goes_from_questions_to_the_report() {
     assert!(std::fs::read_to_string(page).unwrap().contains("<svg"));
     let again = eval(&set, &args);
     assert!(
-        stderr(&again).contains("6 of 6 answers are there already"),
+        stderr(&again).contains("6 of 6 answers already exist"),
         "{}",
         stderr(&again)
     );

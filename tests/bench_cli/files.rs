@@ -203,7 +203,7 @@ fn a_second_run_has_nothing_to_do() {
     let before = std::fs::read(set.answers("logitspec")).unwrap();
     let output = set.done(&[]);
     assert!(
-        stderr(&output).contains("6 of 6 answers are there already"),
+        stderr(&output).contains("6 of 6 answers already exist"),
         "{}",
         stderr(&output)
     );

@@ -82,7 +82,7 @@ fn questions_that_cannot_be_asked_are_left_out_and_listed() {
     let again = set.done(&["-c", "2000", "--json"]);
     assert_eq!(object(&again)["methods"][1]["skipped"], 5);
     assert!(
-        stderr(&again).contains("6 of 6 answers are there already"),
+        stderr(&again).contains("6 of 6 answers already exist"),
         "{}",
         stderr(&again)
     );
@@ -97,7 +97,8 @@ fn a_turn_of_a_hundred_thousand_characters_stops_nothing() {
     // The context grows with the longest question, up to what the model was trained on: 2,048
     // tokens.
     let output = set.done(&[]);
-    let note = "question 2 left out for baseline: turn 1 of 1: the text has 50002 tokens, the context holds 2048";
+    let note = "question 2 left out for baseline: turn 1 of 1: the text has 50002 tokens, but the \
+                context holds 2048";
     assert!(stderr(&output).contains(note), "{}", stderr(&output));
     assert_eq!(timeless(&set.answers("logitspec")).len(), 1);
 }
@@ -200,7 +201,7 @@ fn places_for_answers_that_are_none_are_refused() {
             name,
             "--overwrite",
         ]),
-        &[name, "no answer file", "another file"],
+        &[name, "not an answer file", "another file"],
     );
     assert_eq!(std::fs::read(&diary).unwrap(), b"Dear diary,");
 }
@@ -240,6 +241,6 @@ fn no_answers_are_lost_if_another_file_cannot_be_started_afresh() {
     let [base, ours] = ["baseline", "logitspec"].map(|method| set.answers(method));
     let kept = std::fs::read(&base).unwrap();
     std::fs::write(&ours, "Dear diary,").unwrap();
-    assert_refused(&set.bench(&["--overwrite"]), &["no answer file"]);
+    assert_refused(&set.bench(&["--overwrite"]), &["not an answer file"]);
     assert_eq!(std::fs::read(&base).unwrap(), kept);
 }

@@ -133,7 +133,7 @@ fn a_server_is_asked_what_we_are_asked_and_its_own_timings_count() {
         theirs.to_str().unwrap(),
         "--json",
     ]);
-    assert!(stderr(&report).contains("recorded the mean of its accept lengths only"));
+    assert!(stderr(&report).contains("recorded only the mean of its accept lengths"));
     let report: Value = serde_json::from_str(&stdout(&report)).unwrap();
     assert_eq!(report["methods"][0]["name"], METHOD);
 
@@ -209,6 +209,10 @@ fn what_a_server_refuses_is_left_out_and_what_breaks_it_ends_the_run() {
         "{error}"
     );
     assert!(last.contains("it failed on demand"), "{error}");
+    assert!(
+        last.contains("the same command without --overwrite"),
+        "{error}"
+    );
     // What the other method said is kept.
     assert_eq!(
         timeless(&set.path("b/tiny-baseline-temp-0.0.jsonl")).len(),

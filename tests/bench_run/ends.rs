@@ -33,15 +33,8 @@ fn a_stop_finishes_the_answer_in_progress_and_asks_nothing_more() {
         warmup: 0,
         ..Plan::new("model", &bench.methods, &bench.questions)
     };
-    let make = |method| -> Result<Box<dyn Answerer + '_>, BoxError> {
-        Ok(Box::new(Scripted {
-            method,
-            does: &*bench.does,
-            asked: &bench.asked,
-        }))
-    };
-    let lanes = bench.lanes().unwrap();
-    let finished = run(&plan, lanes, &|| Box::new(&make), &stop, &mut |_| {}).unwrap();
+    let logs = bench.logs().unwrap();
+    let finished = run(&plan, logs, &bench.script(), &stop, &mut |_| {}).unwrap();
     assert!(finished.interrupted);
     assert_eq!(bench.take_asked().len(), 3);
     assert_eq!(count(&bench), 3);
@@ -57,16 +50,9 @@ fn a_stop_finishes_the_answer_in_progress_and_asks_nothing_more() {
         warmup: 0,
         ..Plan::new("model", &bench.methods[..1], &bench.questions)
     };
-    let make = |method| -> Result<Box<dyn Answerer + '_>, BoxError> {
-        Ok(Box::new(Scripted {
-            method,
-            does: &*bench.does,
-            asked: &bench.asked,
-        }))
-    };
-    let mut lanes = bench.lanes().unwrap();
-    lanes.truncate(1);
-    let finished = run(&plan, lanes, &|| Box::new(&make), &stop, &mut |_| {}).unwrap();
+    let mut logs = bench.logs().unwrap();
+    logs.truncate(1);
+    let finished = run(&plan, logs, &bench.script(), &stop, &mut |_| {}).unwrap();
     assert!(stop.load(Ordering::Relaxed) && !finished.interrupted);
 }
 
@@ -87,8 +73,7 @@ fn a_failure_keeps_what_was_answered_and_names_the_question() {
         _ => Ok(()),
     });
     let error = bench.run().unwrap_err();
-    let said = "question 82, a: no answer (all earlier ones are kept; the same command, without --overwrite, resumes): \
-                the machine is on fire";
+    let said = "question 82, a: no answer: the machine is on fire";
     assert_eq!(chain(&error), said);
     assert!(!error.is_input_error());
     // q0 by a and b, q1 by b; nothing after the failure.
@@ -105,22 +90,51 @@ fn a_failure_while_warming_up_is_the_methods() {
         _ => Ok(()),
     });
     let error = bench.run().unwrap_err();
-    assert_eq!(chain(&error), "b cannot begin: the machine is on fire");
+    assert_eq!(chain(&error), "b cannot start: the machine is on fire");
     assert_eq!(count(&bench), 0);
 }
 
 #[test]
 fn an_answerer_that_cannot_be_made_ends_the_run() {
+    struct Failing;
+    impl AnswererFactory for Failing {
+        type Shared = ();
+
+        fn answerer(&self, _: usize, _: &mut ()) -> Result<Box<dyn Answerer + '_>, BoxError> {
+            Err("no memory".into())
+        }
+    }
     let bench = Bench::new(&["a"], 2);
     let plan = Plan::new("model", &bench.methods, &bench.questions);
-    let make = |_| -> Result<Box<dyn Answerer>, BoxError> { Err("no memory".into()) };
-    let lanes = bench.lanes().unwrap();
-    let error = run(&plan, lanes, &|| Box::new(&make), &bench.stop, &mut |_| {}).unwrap_err();
-    assert_eq!(chain(&error), "a cannot begin: no memory");
+    let logs = bench.logs().unwrap();
+    let error = run(&plan, logs, &Failing, &bench.stop, &mut |_| {}).unwrap_err();
+    assert_eq!(chain(&error), "a cannot start: no memory");
+}
+
+/// Counts the threads and the answerers that it makes.
+struct Counting<'a> {
+    script: Script<'a>,
+    made: Mutex<(usize, usize)>,
+}
+
+impl AnswererFactory for Counting<'_> {
+    /// Whether the thread was counted.
+    type Shared = bool;
+
+    fn answerer(
+        &self,
+        method: usize,
+        counted: &mut bool,
+    ) -> Result<Box<dyn Answerer + '_>, BoxError> {
+        let mut made = self.made.lock().unwrap();
+        made.0 += usize::from(!std::mem::replace(counted, true));
+        made.1 += 1;
+        Ok(Box::new(self.script.scripted(method)))
+    }
 }
 
 #[test]
-fn what_a_thread_shares_is_made_once() {
+fn the_answerers_of_a_thread_share_one_state() {
     let mut bench = Bench::new(&["a", "b", "c"], 4);
     bench.overwrite = true;
     for jobs in [1, 2] {
@@ -129,24 +143,16 @@ fn what_a_thread_shares_is_made_once() {
             warmup: 0,
             ..Plan::new("model", &bench.methods, &bench.questions)
         };
-        let made = Mutex::new((0, 0));
-        let makers = || -> Maker<'_> {
-            made.lock().unwrap().0 += 1;
-            Box::new(|method| {
-                made.lock().unwrap().1 += 1;
-                Ok(Box::new(Scripted {
-                    method,
-                    does: &*bench.does,
-                    asked: &bench.asked,
-                }))
-            })
+        let factory = Counting {
+            script: bench.script(),
+            made: Mutex::new((0, 0)),
         };
-        let lanes = bench.lanes().unwrap();
-        run(&plan, lanes, &makers, &bench.stop, &mut |_| {}).unwrap();
-        let (threads, answerers) = *made.lock().unwrap();
-        assert_eq!(threads, jobs);
-        // A thread that found no round left makes none.
-        assert!((3..=3 * jobs).contains(&answerers), "{answerers}");
+        let logs = bench.logs().unwrap();
+        run(&plan, logs, &factory, &bench.stop, &mut |_| {}).unwrap();
+        let (threads, answerers) = *factory.made.lock().unwrap();
+        // A thread that finds no round left makes none.
+        assert!((1..=jobs).contains(&threads), "{threads}");
+        assert_eq!(answerers, 3 * threads);
     }
 }
 
@@ -163,15 +169,23 @@ fn a_record_that_cannot_be_kept_ends_the_run_at_once() {
             })
         }
     }
+    struct BrokenFactory<'a>(&'a Mutex<u32>);
+    impl AnswererFactory for BrokenFactory<'_> {
+        type Shared = ();
+
+        fn answerer(&self, _: usize, _: &mut ()) -> Result<Box<dyn Answerer + '_>, BoxError> {
+            Ok(Box::new(Broken(self.0)))
+        }
+    }
     let bench = Bench::new(&["a"], 200);
     let asked = Mutex::new(0);
     let plan = Plan {
         warmup: 0,
         ..Plan::new("model", &bench.methods, &bench.questions)
     };
-    let make = |_| -> Result<Box<dyn Answerer + '_>, BoxError> { Ok(Box::new(Broken(&asked))) };
-    let lanes = bench.lanes().unwrap();
-    let error = run(&plan, lanes, &|| Box::new(&make), &bench.stop, &mut |_| {}).unwrap_err();
+    let logs = bench.logs().unwrap();
+    let factory = BrokenFactory(&asked);
+    let error = run(&plan, logs, &factory, &bench.stop, &mut |_| {}).unwrap_err();
     assert!(chain(&error).contains("the record of question 81 cannot be written"));
     assert_eq!(*asked.lock().unwrap(), 1);
 }

@@ -11,7 +11,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use logitspec::bench::run::{
-    Answerer, AskError, BoxError, Event, Finished, Lane, Maker, Order, Plan, RunError, Task, run,
+    AnswerLog, Answerer, AnswererFactory, AskError, BoxError, Event, Finished, Order, Plan,
+    RunError, Task, run,
 };
 use logitspec::bench::{Answer, Choice, Manifest, Question, read_answers};
 use tempfile::TempDir;
@@ -71,19 +72,19 @@ impl<'a> Bench<'a> {
         self.folder.path().join(name)
     }
 
-    fn lanes(&self) -> Result<Vec<Lane>, RunError> {
+    fn logs(&self) -> Result<Vec<AnswerLog>, RunError> {
         let repeats = 0..self.repeats;
         let all = repeats.flat_map(|repeat| (0..self.methods.len()).map(move |at| (at, repeat)));
         all.map(|(at, repeat)| {
             let path = self.path(at, repeat);
-            Lane::open(&path, &self.manifest, self.overwrite, at, repeat)
+            AnswerLog::open(&path, &self.manifest, self.overwrite, at, repeat)
         })
         .collect()
     }
 
     /// Runs once.
     fn run(&mut self) -> Result<Finished, RunError> {
-        let lanes = self.lanes()?;
+        let logs = self.logs()?;
         let plan = Plan {
             repeats: self.repeats,
             num_choices: self.num_choices,
@@ -92,23 +93,21 @@ impl<'a> Bench<'a> {
             jobs: self.jobs,
             ..Plan::new("model", &self.methods, &self.questions)
         };
-        let make = |method: usize| -> Result<Box<dyn Answerer + '_>, BoxError> {
-            Ok(Box::new(Scripted {
-                method,
-                does: &*self.does,
-                asked: &self.asked,
-            }))
+        let script = Script {
+            does: &*self.does,
+            asked: &self.asked,
         };
         let told = &mut self.told;
-        run(
-            &plan,
-            lanes,
-            &|| Box::new(&make),
-            &self.stop,
-            &mut |event| {
-                told.push(words(event));
-            },
-        )
+        run(&plan, logs, &script, &self.stop, &mut |event| {
+            told.push(words(event));
+        })
+    }
+
+    fn script(&self) -> Script<'_> {
+        Script {
+            does: &*self.does,
+            asked: &self.asked,
+        }
     }
 
     /// What was asked since the last call, warming up included.
@@ -137,6 +136,30 @@ impl<'a> Bench<'a> {
             }
         }
         all
+    }
+}
+
+/// Makes answerers that do as the bench says.
+struct Script<'a> {
+    does: &'a Does<'a>,
+    asked: &'a Mutex<Vec<Asked>>,
+}
+
+impl<'a> Script<'a> {
+    fn scripted(&self, method: usize) -> Scripted<'a> {
+        Scripted {
+            method,
+            does: self.does,
+            asked: self.asked,
+        }
+    }
+}
+
+impl AnswererFactory for Script<'_> {
+    type Shared = ();
+
+    fn answerer(&self, method: usize, _: &mut ()) -> Result<Box<dyn Answerer + '_>, BoxError> {
+        Ok(Box::new(self.scripted(method)))
     }
 }
 

@@ -130,7 +130,7 @@ fn jobs_answer_at_the_same_time() {
         Ok(())
     });
     let finished = bench.run().unwrap();
-    assert_eq!(finished.lanes[0].answers.len(), 6);
+    assert_eq!(finished.logs[0].answers.len(), 6);
     assert_eq!(bench.answers().len(), 6);
 }
 

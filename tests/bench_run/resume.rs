@@ -66,7 +66,7 @@ fn a_slice_can_be_added_to_a_file() {
     bench.questions = all[2..].to_vec();
     let finished = bench.run().unwrap();
     assert_eq!(bench.told.last().unwrap(), "answered q1 m0 r0");
-    assert_eq!(finished.lanes[0].answers.len(), 4);
+    assert_eq!(finished.logs[0].answers.len(), 4);
 }
 
 #[test]
@@ -109,10 +109,10 @@ fn another_version_of_the_program_goes_on_and_says_so() {
     bench.manifest.commit = "0.1.0 abc".into();
     bench.run().unwrap();
     bench.manifest.commit = "0.1.0 def".into();
-    let lane = bench.lanes().unwrap().remove(0);
-    let difference = lane.other_commit.as_ref().unwrap().to_string();
+    let log = bench.logs().unwrap().remove(0);
+    let difference = log.other_commit.as_ref().unwrap().to_string();
     assert_eq!(difference, "commit was 0.1.0 abc, is 0.1.0 def");
-    assert!(lane.is_done(81) && !lane.is_done(83));
+    assert!(log.is_done(81) && !log.is_done(83));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn answers_without_a_manifest_are_refused() {
 fn an_empty_file_has_no_settings_to_differ_in() {
     let mut bench = Bench::new(&["a"], 1);
     std::fs::write(bench.path(0, 0), "").unwrap();
-    assert_eq!(bench.run().unwrap().lanes[0].answers.len(), 1);
+    assert_eq!(bench.run().unwrap().logs[0].answers.len(), 1);
 }
 
 #[test]
@@ -154,13 +154,13 @@ fn a_broken_list_of_questions_left_out_is_named() {
 #[test]
 fn a_file_that_another_run_writes_is_left_alone() {
     let mut bench = Bench::new(&["a"], 1);
-    let lanes = bench.lanes().unwrap();
+    let logs = bench.logs().unwrap();
     let error = bench.run().unwrap_err();
     assert!(
         matches!(&error, RunError::Answers(AnswerError::InUse { .. })),
         "{error}"
     );
     assert!(error.is_input_error());
-    drop(lanes);
+    drop(logs);
     bench.run().unwrap();
 }

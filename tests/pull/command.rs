@@ -117,7 +117,7 @@ fn ctrl_c_stops_a_pull_and_keeps_what_there_is() {
     assert!(kill.unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
-    assert!(text(&output.stderr).contains("goes on where it stopped"));
+    assert!(text(&output.stderr).contains("continues where it stopped"));
     assert_eq!(server.file_requests().len(), 1);
     let output = run(&server, cache.path(), &["pull", REPO]);
     assert_eq!(output.status.code(), Some(0));

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use logitspec::hub::{Event, Fetched, Hub, HubError, Patience, Settings};
+use logitspec::hub::{Event, Fetched, Hub, HubError, RetryPolicy, Settings};
 use server::{Behaviour, COMMIT, Fault, REPO, Server, sha256};
 
 /// Bytes without a pattern that a mistake could fit by chance; not a multiple of any buffer.
@@ -50,9 +50,9 @@ impl Client {
             token: None,
             cache: cache.path().into(),
             offline: false,
-            patience: Patience {
-                first_wait: Duration::from_millis(1),
-                ..Patience::default()
+            retry: RetryPolicy {
+                initial_backoff: Duration::from_millis(1),
+                ..RetryPolicy::default()
             },
         };
         Self {
@@ -147,7 +147,7 @@ fn transfers_that_are_cut_go_on_where_they_were() {
         assert_eq!(starts[1], (1_234_567.0 * cut) as usize, "{cut}");
         assert!(client.has_said("Retrying"));
     }
-    // Patience is for failures in a row: each of these brings something.
+    // Only failures in a row count: each of these brings something.
     let cuts = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.99].map(Fault::Cut);
     let server = Server::start(with_faults(&cuts));
     let mut client = Client::of(&server);
@@ -156,7 +156,7 @@ fn transfers_that_are_cut_go_on_where_they_were() {
 }
 
 #[test]
-fn patience_ends_and_the_next_run_goes_on() {
+fn retries_end_and_the_next_run_goes_on() {
     let mut faults = vec![Fault::Cut(0.5)];
     faults.extend(vec![Fault::Status(503); 5]);
     faults.extend([
@@ -192,7 +192,7 @@ fn patience_ends_and_the_next_run_goes_on() {
 fn a_silent_server_is_asked_again() {
     let server = Server::start(with_faults(&[Fault::Stall(0.3)]));
     let mut client = Client::of(&server);
-    client.settings.patience.silence = Duration::from_millis(300);
+    client.settings.retry.read_timeout = Duration::from_millis(300);
     let fetched = client.fetch(REPO).unwrap();
     assert_is(fetched.model(), &content(1));
     assert_eq!(server.starts()[1], 370_370);
@@ -222,7 +222,7 @@ fn wrong_bytes_are_thrown_away() {
     let mut client = Client::of(&server);
     let error = client.fetch(REPO).unwrap_err();
     assert!(error.to_string().contains(&sha256(&content(1))), "{error}");
-    assert!(matches!(error, HubError::Sum { .. }));
+    assert!(matches!(error, HubError::Checksum { .. }));
     assert!(!error.is_input_error());
     assert!(!client.part(&content(1)).exists());
     assert!(!client.folder().join("snapshots").exists());

@@ -324,7 +324,7 @@ fn files_that_do_not_belong_together_are_refused() {
         (
             vec![good.clone(), good.clone()],
             vec![good.clone()],
-            "give --mean-report",
+            "good.jsonl: question 1 of good is in",
         ),
         (
             vec![mixed],
@@ -334,12 +334,12 @@ fn files_that_do_not_belong_together_are_refused() {
         (
             vec![good.clone()],
             vec![good.clone(), files.answers("third", &[two])],
-            "third.jsonl: is of third, but",
+            "third.jsonl: holds answers of third, but",
         ),
         (
             vec![files.text("empty.jsonl", "\n")],
             vec![good.clone()],
-            "empty.jsonl: no answers in it",
+            "empty.jsonl: holds no answers",
         ),
         (
             vec![files.path("absent.jsonl")],

@@ -305,7 +305,7 @@ fn bad_input_is_one_line_and_exit_code_2() {
         questions,
         &stray,
         tokenizer,
-        &["question 9", "has no question in", "question.jsonl"],
+        &["question 9", "which is not in", "question.jsonl"],
     );
     let long = folder.write(
         "long.jsonl",
@@ -320,16 +320,16 @@ fn bad_input_is_one_line_and_exit_code_2() {
         questions,
         &ranked,
         tokenizer,
-        &["ranked.jsonl:1", "ranked one a token"],
+        &["ranked.jsonl:1", "ranked one per token"],
     );
     let none = folder.write("none.jsonl", "\n");
-    with(questions, &none, tokenizer, &["no answer in it"]);
+    with(questions, &none, tokenizer, &["holds no answer"]);
 
     let log = folder.write("log.jsonl", r#"{"prompt": "a", "answer": "b"}"#);
     let log = ["--jsonl", &log, "--tokenizer-path", tokenizer.as_str()];
     assert_refused(&log, &["log.jsonl:1", "\"response\"", "--response-field"]);
     let no_token = [&log[..], &["--response-field", "answer", "--eos", "<end>"]].concat();
-    assert_refused(&no_token, &["--eos <end>"]);
+    assert_refused(&no_token, &["no token <end>", "--eos"]);
     assert_refused(
         &["--questions", questions, "--answers", answers],
         &["no tokenizer", "--tokenizer-path"],

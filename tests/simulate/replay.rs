@@ -158,10 +158,10 @@ fn what_is_no_trace_is_refused_with_its_line() {
     };
     let header = r#"{"prompt": [1, 2]}"#;
     assert!(refused(&["{}"]).contains("trace.jsonl:1: not the header"));
-    assert!(refused(&[header]).contains("no step in it"));
+    assert!(refused(&[header]).contains("holds no step"));
     assert!(refused(&[header, "{}"]).contains("trace.jsonl:2: not a step"));
     let gap = r#"{"n_past": 7, "ranked": [], "accepted": [3]}"#;
-    assert!(refused(&[header, gap]).contains("does not go on"));
+    assert!(refused(&[header, gap]).contains("does not continue"));
 }
 
 /// Methods that look at nothing a record does not have.

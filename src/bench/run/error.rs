@@ -1,27 +1,27 @@
 //! What can go wrong in a run.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::bench::answer_file::AnswerError;
 use crate::bench::manifest::{Difference, ManifestError};
 
-/// Any error of what answers.
+/// Any error of an answerer.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// It cannot be asked of this model (it is too long): it is left out, and that is recorded.
+    /// This model cannot be asked the question, because it is too long. The run skips the question
+    /// and records the reason.
     #[error("{0}")]
     Unaskable(String),
-    /// The machine failed: the run ends.
+    /// The machine failed. The run ends.
     #[error(transparent)]
     Failed(#[from] BoxError),
 }
 
-/// Why a run could not begin or go on. Each message is one line that names the file or question and
-/// the mend.
+/// Why a run could not start or continue. Each message is one line that names the file or question.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// An answer file.
@@ -30,61 +30,59 @@ pub enum RunError {
     /// A manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The file holds answers that were made otherwise.
+    /// The file holds answers that were made with other settings.
     #[error(
-        "{}: holds answers made with other settings: {}; run with the same settings to resume, or give --overwrite to start afresh",
+        "{}: holds answers made with other settings: {}",
         path.display(),
-        said(differences)
+        list(differences)
     )]
     Settings {
         /// The answer file.
         path: PathBuf,
-        /// What differs.
+        /// The settings that differ.
         differences: Vec<Difference>,
     },
-    /// The file holds answers, and nothing says how they were made.
+    /// The file holds answers without a manifest that says how they were made.
     #[error(
-        "{}: holds answers but has no manifest beside it, so whether they were made with these settings is unknown; give --overwrite to start afresh, or another --answer-file",
+        "{}: holds answers but has no manifest beside it, so their settings are unknown",
         path.display()
     )]
     NoManifest {
         /// The answer file.
         path: PathBuf,
     },
-    /// The list of questions left out cannot be read or written.
-    #[error("{}: cannot read or write the list of questions left out: {reason}", path.display())]
+    /// The list of skipped questions cannot be read or written.
+    #[error("{}: cannot read or write the list of skipped questions: {reason}", path.display())]
     Skips {
         /// The list.
         path: PathBuf,
         /// What is wrong.
         reason: String,
     },
-    /// What answers could not be made.
-    #[error("{method} cannot begin")]
-    Make {
+    /// A method could not start.
+    #[error("{method} cannot start")]
+    Start {
         /// The method.
         method: String,
-        /// Why not.
+        /// The reason.
         #[source]
         source: BoxError,
     },
-    /// A question could not be answered although it could be asked.
-    #[error(
-        "question {question_id}, {method}: no answer (all earlier ones are kept; the same command, without --overwrite, resumes)"
-    )]
+    /// The machine failed on a question.
+    #[error("question {question_id}, {method}: no answer")]
     Ask {
         /// The question's number.
         question_id: i64,
         /// The method.
         method: String,
-        /// Why not.
+        /// The reason.
         #[source]
         source: BoxError,
     },
 }
 
 impl RunError {
-    /// Whether other input would have helped (as against a failure of the machine).
+    /// Whether other input would have helped, as opposed to a failure of the machine.
     pub fn is_input_error(&self) -> bool {
         match self {
             Self::Settings { .. } | Self::NoManifest { .. } => true,
@@ -99,11 +97,11 @@ impl RunError {
                         | AnswerError::NotAFile { .. }
                 )
             }
-            Self::Manifest(_) | Self::Skips { .. } | Self::Make { .. } | Self::Ask { .. } => false,
+            Self::Manifest(_) | Self::Skips { .. } | Self::Start { .. } | Self::Ask { .. } => false,
         }
     }
 
-    pub(super) fn skips(path: &std::path::Path, error: &io::Error) -> Self {
+    pub(super) fn skips(path: &Path, error: &io::Error) -> Self {
         Self::Skips {
             path: path.into(),
             reason: error.to_string(),
@@ -111,7 +109,7 @@ impl RunError {
     }
 }
 
-fn said(differences: &[Difference]) -> String {
+fn list(differences: &[Difference]) -> String {
     let all: Vec<String> = differences.iter().map(ToString::to_string).collect();
     all.join(", ")
 }

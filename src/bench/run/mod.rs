@@ -1,14 +1,16 @@
-//! Running a question set: every question to every method, fairly, with nothing lost.
+//! Runs a question set: every method answers every question, and no answer is lost.
 //!
-//! What answers is behind the trait [`Answerer`]: the engine on llama.cpp, a `llama-server` over
-//! HTTP, or a scripted one in tests. Each method has one answer file for each repeat, a [`Lane`];
-//! [`run()`] asks what the lanes lack, in the order of the [`schedule()`], and appends each answer
-//! before the next question is asked.
+//! Answers come from an [`Answerer`]: the engine on llama.cpp, a `llama-server` over HTTP, or a
+//! script in tests. An [`AnswererFactory`] makes the answerers. Each method has one [`AnswerLog`]
+//! per repeat. [`run()`] asks the questions that the logs lack, in the order of the [`schedule()`],
+//! and writes each answer before it asks the next question.
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;
 //! use logitspec::bench::{Choice, Manifest, Question};
-//! use logitspec::bench::run::{Answerer, AskError, Lane, Order, Plan, run};
+//! use logitspec::bench::run::{
+//!     AnswerLog, Answerer, AnswererFactory, AskError, BoxError, Plan, run,
+//! };
 //!
 //! struct Parrot;
 //! impl Answerer for Parrot {
@@ -25,65 +27,81 @@
 //!     }
 //! }
 //!
+//! struct Aviary;
+//! impl AnswererFactory for Aviary {
+//!     type Shared = ();
+//!     fn answerer(&self, _method: usize, _: &mut ()) -> Result<Box<dyn Answerer + '_>, BoxError> {
+//!         Ok(Box::new(Parrot))
+//!     }
+//! }
+//!
 //! # let folder = tempfile::tempdir()?;
 //! let questions = [r#"{"question_id": 81, "category": "writing", "turns": ["Hello"]}"#]
 //!     .map(|line| serde_json::from_str::<Question>(line).unwrap());
 //! let methods = ["parrot".to_string()];
 //! let plan = Plan { warmup: 0, ..Plan::new("bird", &methods, &questions) };
-//! let lane = Lane::open(&folder.path().join("bird-parrot.jsonl"), &Manifest::default(), false, 0, 0)?;
-//! let done = run(
-//!     &plan,
-//!     vec![lane],
-//!     &|| Box::new(|_method| Ok(Box::new(Parrot) as Box<dyn Answerer>)),
-//!     &AtomicBool::new(false),
-//!     &mut |_event| {},
-//! )?;
-//! assert_eq!(done.lanes[0].answers[0].choices[0].turns, ["Hello"]);
+//! let path = folder.path().join("bird-parrot.jsonl");
+//! let log = AnswerLog::open(&path, &Manifest::default(), false, 0, 0)?;
+//! let stop = AtomicBool::new(false);
+//! let done = run(&plan, vec![log], &Aviary, &stop, &mut |_event| {})?;
+//! assert_eq!(done.logs[0].answers[0].choices[0].turns, ["Hello"]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod answer_log;
+mod collect;
 mod error;
-mod lane;
 mod schedule;
 mod summary;
 mod worker;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use crossbeam::channel::{Receiver, unbounded};
-use sha2::{Digest, Sha256};
+use crossbeam::channel::unbounded;
 
+pub use answer_log::{AnswerLog, Skip, skips_beside};
 pub use error::{AskError, BoxError, RunError};
-pub use lane::{Lane, Skip, skips_beside};
 pub use schedule::{Order, Task, schedule};
 pub use summary::MethodSummary;
 
 use super::answer::{Answer, Choice};
 use super::question::Question;
-use worker::{Job, Report, work};
+use collect::Collector;
+use worker::{Job, work};
 
-/// What answers questions: one method of decoding with a model.
+/// Answers questions with one method.
 pub trait Answerer {
-    /// Holds one conversation: says each turn and takes the answer. `choice` is its number among
-    /// the answers to the same question; where answers are drawn at random, each draws its own.
+    /// Holds one conversation: sends each turn and takes the answer. `choice` numbers the answers
+    /// to the same question, so that each can be sampled with another seed.
     ///
     /// # Errors
-    /// [`AskError::Unaskable`] for a question that cannot be asked of this model,
+    /// [`AskError::Unaskable`] for a question that this model cannot be asked,
     /// [`AskError::Failed`] for a failure of the machine.
     fn answer(&mut self, turns: &[String], choice: u32) -> Result<Choice, AskError>;
 
-    /// Forgets what it remembers of earlier conversations, if it does: it was warming up, or
-    /// another repeat begins.
+    /// Forgets earlier conversations. Called after the warm-up and before each new repeat.
     fn forget(&mut self) {}
 }
 
-/// Makes the answerers of one thread, each by its method's number. What they share there, such as a
-/// context of the model, lives in it.
-pub type Maker<'e> = Box<dyn FnMut(usize) -> Result<Box<dyn Answerer + 'e>, BoxError> + 'e>;
+/// Makes the answerers of a run. All worker threads use the same factory.
+pub trait AnswererFactory: Sync {
+    /// What the answerers of one thread share, for example a context of the model. Each thread
+    /// starts with the default.
+    type Shared: Default;
 
-/// What to run.
+    /// Makes the answerer of a method, given by its index in [`Plan::methods`].
+    ///
+    /// # Errors
+    /// If the method cannot start.
+    fn answerer(
+        &self,
+        method: usize,
+        shared: &mut Self::Shared,
+    ) -> Result<Box<dyn Answerer + '_>, BoxError>;
+}
+
+/// A run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
     /// The model's name in the records.
@@ -92,20 +110,20 @@ pub struct Plan<'a> {
     pub methods: &'a [String],
     /// The questions.
     pub questions: &'a [Question],
-    /// How often the whole set is run.
+    /// Number of runs over the whole set.
     pub repeats: u32,
-    /// Answers to each question.
+    /// Number of answers to each question.
     pub num_choices: u32,
-    /// How often each method answers the last question before anything is measured.
+    /// Warm-up: how often each method answers the last question before the measurements.
     pub warmup: u32,
-    /// Which method comes when.
+    /// The order of methods and questions.
     pub order: Order,
-    /// How many answer at the same time, each with an instance of its own.
+    /// Number of worker threads, each with answerers of its own.
     pub jobs: usize,
 }
 
 impl<'a> Plan<'a> {
-    /// One run over the questions, methods interleaved, as the original warms up.
+    /// One run over the questions, methods interleaved, with the original project's warm-up.
     pub fn new(model_id: &'a str, methods: &'a [String], questions: &'a [Question]) -> Self {
         Self {
             model_id,
@@ -120,87 +138,98 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// What happens during a run.
+/// An event during a run.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// It begins: so many answers of so many are there from earlier runs.
+    /// The run starts.
     Begun {
-        /// Answers, and recorded skips, that are there.
+        /// Answered and skipped questions of earlier runs.
         done: usize,
-        /// All there will be.
+        /// Number of all questions, times methods and repeats.
         total: usize,
     },
     /// A method warms up.
     WarmingUp {
-        /// Its number.
+        /// The method's index.
         method: usize,
     },
-    /// An answer is on the disk.
+    /// An answer is on disk.
     Answered {
-        /// What was asked.
+        /// The task.
         task: Task,
         /// The record.
         answer: &'a Answer,
     },
-    /// A question was left out, which is on the disk too.
+    /// A question is skipped, and that is on disk.
     Skipped {
-        /// What was asked.
+        /// The task.
         task: Task,
-        /// Why it is left out.
+        /// The record of it, with the reason.
         skip: &'a Skip,
     },
 }
 
-/// How a run ended that did not fail.
+/// The result of a run that did not fail.
 #[derive(Debug)]
 pub struct Finished {
-    /// The files in the order of the lanes.
-    pub lanes: Vec<FinishedLane>,
-    /// Whether it was stopped before everything was asked.
+    /// The answer logs, in the order in which they were given.
+    pub logs: Vec<FinishedLog>,
+    /// Whether the run was stopped early.
     pub interrupted: bool,
 }
 
-/// One answer file after a run.
+/// An answer log after a run.
 #[derive(Debug)]
-pub struct FinishedLane {
-    /// The method's number.
+pub struct FinishedLog {
+    /// The method's index.
     pub method: usize,
-    /// Which repeat, from 0.
+    /// The repeat, from 0.
     pub repeat: u32,
-    /// The file.
+    /// The answer file.
     pub path: PathBuf,
     /// Its records, those of earlier runs included.
     pub answers: Vec<Answer>,
-    /// The questions left out.
+    /// The skipped questions.
     pub skips: Vec<Skip>,
 }
 
-/// Asks everything that the lanes lack.
+/// Asks every question that the logs lack.
 ///
-/// `makers` is called once in each thread, [`Plan::jobs`] of them if there is enough to do, and
-/// what it gives there makes the answerer of each method. When `stop` is raised, the answers in
-/// progress are finished and kept, and the run ends. In the end, and also after a stop or a
-/// failure, every file is ordered and has one record a question.
+/// [`Plan::jobs`] threads ask, or fewer if there is too little to do. When `stop` is raised, the
+/// run finishes and keeps the answers in progress, and ends. At the end, also after a stop or a
+/// failure, every answer file is ordered and has one record per question.
 ///
 /// # Errors
-/// The first failure; whatever was answered before it is in the files.
-pub fn run<'e>(
+/// The first failure. All answers before it are in the files.
+pub fn run<F: AnswererFactory>(
     plan: &Plan<'_>,
-    mut lanes: Vec<Lane>,
-    makers: &(dyn Fn() -> Maker<'e> + Sync),
+    mut logs: Vec<AnswerLog>,
+    factory: &F,
     stop: &AtomicBool,
     on_event: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Finished, RunError> {
-    let rounds = open_rounds(plan, &lanes);
-    let total = plan.questions.len() * lanes.len();
+    let rounds = open_rounds(plan, &logs);
+    let total = plan.questions.len() * logs.len();
     let open: usize = rounds.iter().map(Vec::len).sum();
     on_event(&Event::Begun {
         done: total - open,
         total,
     });
-    let mut asked = 0;
-    let mut failure = None;
     let halt = AtomicBool::new(false);
+    let mut collector = Collector {
+        plan,
+        logs: &mut logs,
+        halt: &halt,
+        on_event,
+        asked: 0,
+        failure: None,
+    };
+    let job = Job {
+        plan,
+        factory,
+        stop,
+        halt: &halt,
+    };
     std::thread::scope(|scope| {
         let (round_sender, round_receiver) = unbounded();
         let (sender, reports) = unbounded();
@@ -210,30 +239,25 @@ pub fn run<'e>(
         }
         drop(round_sender);
         for _ in 0..jobs {
-            let (rounds, sender) = (round_receiver.clone(), sender.clone());
-            let job = Job {
-                plan,
-                makers,
-                stop,
-                halt: &halt,
-            };
-            scope.spawn(move || work(&job, &rounds, &sender));
+            let (job, rounds, sender) = (&job, round_receiver.clone(), sender.clone());
+            scope.spawn(move || work(job, &rounds, &sender));
         }
         drop(sender);
-        asked = collect(plan, &mut lanes, &reports, &halt, on_event, &mut failure);
+        collector.collect(&reports);
     });
-    let finished: Result<Vec<_>, _> = lanes.into_iter().map(Lane::finish).collect();
+    let Collector { asked, failure, .. } = collector;
+    let finished: Result<Vec<_>, _> = logs.into_iter().map(AnswerLog::finish).collect();
     match failure {
         Some(error) => Err(error),
         None => Ok(Finished {
-            lanes: finished?,
+            logs: finished?,
             interrupted: asked < open && stop.load(Ordering::Relaxed),
         }),
     }
 }
 
-/// The schedule without what the lanes have already.
-fn open_rounds(plan: &Plan<'_>, lanes: &[Lane]) -> Vec<Vec<Task>> {
+/// The schedule without the questions that the logs already have.
+fn open_rounds(plan: &Plan<'_>, logs: &[AnswerLog]) -> Vec<Vec<Task>> {
     let all = schedule(
         plan.order,
         plan.questions.len(),
@@ -242,7 +266,7 @@ fn open_rounds(plan: &Plan<'_>, lanes: &[Lane]) -> Vec<Vec<Task>> {
     );
     let is_open = |task: &Task| {
         let id = plan.questions[task.question].question_id;
-        lane_of(lanes, *task).is_some_and(|at| !lanes[at].is_done(id))
+        index_of(logs, *task).is_some_and(|index| !logs[index].is_done(id))
     };
     all.into_iter()
         .map(|round| round.into_iter().filter(is_open).collect::<Vec<_>>())
@@ -250,135 +274,8 @@ fn open_rounds(plan: &Plan<'_>, lanes: &[Lane]) -> Vec<Vec<Task>> {
         .collect()
 }
 
-fn lane_of(lanes: &[Lane], task: Task) -> Option<usize> {
-    lanes
-        .iter()
-        .position(|lane| (lane.method, lane.repeat) == (task.method, task.repeat))
-}
-
-/// Puts what the workers report into the files, in this one thread. A worker waits until its report
-/// is on the disk, so that the writing does not disturb its next measurement. Returns how many
-/// reports there were.
-fn collect(
-    plan: &Plan<'_>,
-    lanes: &mut [Lane],
-    reports: &Receiver<Report>,
-    halt: &AtomicBool,
-    on_event: &mut dyn FnMut(&Event<'_>),
-    failure: &mut Option<RunError>,
-) -> usize {
-    let mut asked = 0;
-    for report in reports {
-        let mut waiting = None;
-        let kept = match report {
-            Report::WarmingUp { method } => {
-                on_event(&Event::WarmingUp { method });
-                Ok(())
-            }
-            Report::Failed { error } => Err(error),
-            Report::Asked { task, result, kept } => {
-                asked += 1;
-                let at = lane_of(lanes, task).expect("only tasks of lanes are asked");
-                let done = keep(plan, &mut lanes[at], task, result, on_event);
-                waiting = Some(kept);
-                done
-            }
-        };
-        if let Err(error) = kept {
-            halt.store(true, Ordering::Relaxed);
-            failure.get_or_insert(error);
-        }
-        if let Some(worker) = waiting {
-            // After `halt`, or the worker would ask on. One that is gone needs no word.
-            let _ = worker.send(());
-        }
-    }
-    asked
-}
-
-fn keep(
-    plan: &Plan<'_>,
-    lane: &mut Lane,
-    task: Task,
-    result: Result<Vec<Choice>, AskError>,
-    on_event: &mut dyn FnMut(&Event<'_>),
-) -> Result<(), RunError> {
-    let question = &plan.questions[task.question];
-    let method = &plan.methods[task.method];
-    match result {
-        Ok(choices) => {
-            let answer = record(plan, question, method, task.repeat, choices);
-            lane.append(&answer)?;
-            on_event(&Event::Answered {
-                task,
-                answer: &answer,
-            });
-        }
-        Err(AskError::Unaskable(reason)) => {
-            let skip = Skip {
-                question_id: question.question_id,
-                line: None,
-                reason,
-            };
-            lane.skip(skip.clone())?;
-            on_event(&Event::Skipped { task, skip: &skip });
-        }
-        Err(AskError::Failed(source)) => {
-            return Err(RunError::Ask {
-                question_id: question.question_id,
-                method: method.clone(),
-                source,
-            });
-        }
-    }
-    Ok(())
-}
-
-fn record(
-    plan: &Plan<'_>,
-    question: &Question,
-    method: &str,
-    repeat: u32,
-    choices: Vec<Choice>,
-) -> Answer {
-    Answer {
-        question_id: question.question_id,
-        category: question.category.clone(),
-        answer_id: answer_id(plan.model_id, method, repeat, question, &choices),
-        model_id: plan.model_id.into(),
-        choices,
-        tstamp: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0.0, |since| since.as_secs_f64()),
-        method: Some(method.into()),
-        repeat: Some(repeat),
-        ..Answer::default()
-    }
-}
-
-/// A name that follows from what was asked and said, so that a run that was taken up again gives
-/// the file that an undisturbed one gives.
-fn answer_id(
-    model_id: &str,
-    method: &str,
-    repeat: u32,
-    question: &Question,
-    choices: &[Choice],
-) -> String {
-    let mut hash = Sha256::new();
-    let said = choices.iter().flat_map(|choice| &choice.turns);
-    let id = [question.question_id.to_string(), repeat.to_string()];
-    for part in [model_id, method]
-        .into_iter()
-        .chain(id.iter().map(String::as_str))
-        .chain(said.map(String::as_str))
-    {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    let digits = hash.finalize();
-    digits[..11]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+/// The index of the log that a task's answer goes to.
+fn index_of(logs: &[AnswerLog], task: Task) -> Option<usize> {
+    logs.iter()
+        .position(|log| (log.method, log.repeat) == (task.method, task.repeat))
 }

@@ -1,32 +1,31 @@
-//! Which method answers which question when.
+//! The order in which methods answer questions.
 
 use serde::{Deserialize, Serialize};
 
-/// Which method comes when.
+/// The order in which methods answer questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// Question by question, all methods one after the other, another one first each time: a
-    /// machine that grows slower, or is disturbed for a while, is so for all of them alike.
+    /// Question by question: all methods one after the other, each time with another one first. If
+    /// the machine becomes slower for a while, this affects all methods alike.
     #[default]
     Rotating,
-    /// Method by method, all questions one after the other, as the original does.
+    /// Method by method, each with all questions, as the original project does.
     Sequential,
 }
 
-/// One question to one method.
+/// One question for one method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Task {
-    /// The question's place in the set, from 0.
+    /// The question's index in the set.
     pub question: usize,
-    /// The method's number, from 0.
+    /// The method's index.
     pub method: usize,
-    /// Which repeat, from 0.
+    /// The repeat, from 0.
     pub repeat: u32,
 }
 
-/// All tasks, in rounds that one worker does in one go. A repeat begins when the one before is
-/// through.
+/// All tasks, in rounds. One worker does all tasks of a round. Repeats follow one another.
 ///
 /// ```
 /// use logitspec::bench::run::{Order, schedule};
@@ -46,8 +45,7 @@ pub fn schedule(order: Order, questions: usize, methods: usize, repeats: u32) ->
             repeat,
         };
         match order {
-            // A repeat begins with another method than the one before, or a method would always be
-            // first to a question.
+            // Each repeat shifts the order, so that no method is always the first at a question.
             Order::Rotating => rounds.extend((0..questions).map(|question| {
                 let first = question + repeat as usize;
                 (0..methods)

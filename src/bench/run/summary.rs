@@ -1,42 +1,41 @@
-//! The figures of a run in a few lines; `logitspec report` has them all.
+//! A summary of a run. `crate::report` has all figures.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Finished, FinishedLane};
+use super::{Finished, FinishedLog};
 use crate::bench::answer::Choice;
 
-/// What came of one method, over all its answers (of earlier runs too) and repeats.
+/// The summary of one method over all its answers and repeats, earlier runs included.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MethodSummary {
-    /// Its name.
+    /// The method's name.
     pub method: String,
-    /// Answers that the figures are of.
+    /// Number of answers.
     pub answers: usize,
-    /// Questions left out.
+    /// Number of skipped questions.
     pub skipped: usize,
-    /// The mean of all accept lengths; `None` without answers.
+    /// Mean of all accept lengths; `None` without answers.
     pub mean_accepted_tokens: Option<f64>,
-    /// The mean over answers of new tokens per second of prefill and decode; `None` without
-    /// answers.
+    /// Mean over answers of new tokens per second, prefill included; `None` without answers.
     pub tokens_per_second: Option<f64>,
-    /// That speed over the one of the method named `baseline`; `None` if that did not run.
+    /// That speed divided by the speed of the method named `baseline`; `None` if it did not run.
     pub ratio_to_baseline: Option<f64>,
-    /// The answer files, one a repeat.
+    /// The answer files, one per repeat.
     pub files: Vec<PathBuf>,
 }
 
 impl Finished {
-    /// The figures of the methods, whose names are given. Like the original's, they are of each
-    /// answer's first choice.
+    /// A summary for each of the named methods. As in the original project, it covers the first
+    /// choice of each answer.
     pub fn summaries(&self, methods: &[String]) -> Vec<MethodSummary> {
         let mut all: Vec<MethodSummary> = methods
             .iter()
             .enumerate()
             .map(|(number, name)| {
-                let lanes: Vec<_> = self.lanes.iter().filter(|it| it.method == number).collect();
-                summary(name, &lanes)
+                let logs: Vec<_> = self.logs.iter().filter(|it| it.method == number).collect();
+                summary(name, &logs)
             })
             .collect();
         let baseline = all
@@ -53,10 +52,10 @@ impl Finished {
     }
 }
 
-fn summary(name: &str, lanes: &[&FinishedLane]) -> MethodSummary {
-    let choices: Vec<&Choice> = lanes
+fn summary(name: &str, logs: &[&FinishedLog]) -> MethodSummary {
+    let choices: Vec<&Choice> = logs
         .iter()
-        .flat_map(|lane| &lane.answers)
+        .flat_map(|log| &log.answers)
         .filter_map(|answer| answer.choices.first())
         .collect();
     let accepted = choices
@@ -71,11 +70,11 @@ fn summary(name: &str, lanes: &[&FinishedLane]) -> MethodSummary {
     MethodSummary {
         method: name.into(),
         answers: choices.len(),
-        skipped: lanes.iter().map(|lane| lane.skips.len()).sum(),
+        skipped: logs.iter().map(|log| log.skips.len()).sum(),
         mean_accepted_tokens: mean(accepted),
         tokens_per_second: mean(speeds),
         ratio_to_baseline: None,
-        files: lanes.iter().map(|lane| lane.path.clone()).collect(),
+        files: logs.iter().map(|log| log.path.clone()).collect(),
     }
 }
 

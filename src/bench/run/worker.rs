@@ -1,23 +1,23 @@
-//! One thread that asks.
+//! One worker thread, which asks the questions.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
-use super::{Answerer, AskError, Maker, Order, Plan, RunError, Task};
+use super::{Answerer, AnswererFactory, AskError, Order, Plan, RunError, Task};
 use crate::bench::answer::Choice;
 
-/// What a worker works on.
-pub(super) struct Job<'j, 'p, 'e> {
-    pub plan: &'j Plan<'p>,
-    pub makers: &'j (dyn Fn() -> Maker<'e> + Sync),
-    /// The user wants an end.
+/// What all workers share.
+pub(super) struct Job<'j, F> {
+    pub plan: &'j Plan<'j>,
+    pub factory: &'j F,
+    /// Raised when the user stops the run.
     pub stop: &'j AtomicBool,
-    /// Something failed.
+    /// Raised when something failed.
     pub halt: &'j AtomicBool,
 }
 
-/// What a worker tells.
+/// A worker's report to the thread that writes the files.
 pub(super) enum Report {
     WarmingUp {
         method: usize,
@@ -25,7 +25,7 @@ pub(super) enum Report {
     Asked {
         task: Task,
         result: Result<Vec<Choice>, AskError>,
-        /// The worker waits for a word here until the result is on the disk.
+        /// The worker waits for a message here: the result is on disk.
         kept: Sender<()>,
     },
     Failed {
@@ -33,16 +33,20 @@ pub(super) enum Report {
     },
 }
 
-/// Why a worker ends early: it was told to, or nobody listens any more. A failure was reported
-/// already.
+/// The worker ends early: the run was stopped, or the receiver of the reports is gone. A failure has
+/// already been reported.
 struct Ended;
 
-/// Does rounds until there are none.
-pub(super) fn work(job: &Job<'_, '_, '_>, rounds: &Receiver<Vec<Task>>, reports: &Sender<Report>) {
+/// Does rounds until there are none left.
+pub(super) fn work<F: AnswererFactory>(
+    job: &Job<'_, F>,
+    rounds: &Receiver<Vec<Task>>,
+    reports: &Sender<Report>,
+) {
     let mut worker = Worker {
         job,
         reports,
-        make: (job.makers)(),
+        shared: F::Shared::default(),
         answerers: (0..job.plan.methods.len()).map(|_| None).collect(),
         repeats: vec![0; job.plan.methods.len()],
     };
@@ -53,19 +57,20 @@ pub(super) fn work(job: &Job<'_, '_, '_>, rounds: &Receiver<Vec<Task>>, reports:
     }
 }
 
-struct Worker<'w, 'j, 'p, 'e> {
-    job: &'w Job<'j, 'p, 'e>,
+struct Worker<'w, 'j, F: AnswererFactory> {
+    job: &'w Job<'j, F>,
     reports: &'w Sender<Report>,
-    make: Maker<'e>,
-    /// One for each method, once it is warm.
-    answerers: Vec<Option<Box<dyn Answerer + 'e>>>,
-    /// The repeat that each is in.
+    /// What the answerers of this thread share.
+    shared: F::Shared,
+    /// One for each method, after its warm-up.
+    answerers: Vec<Option<Box<dyn Answerer + 'j>>>,
+    /// The current repeat of each.
     repeats: Vec<u32>,
 }
 
-impl Worker<'_, '_, '_, '_> {
+impl<F: AnswererFactory> Worker<'_, '_, F> {
     fn round(&mut self, round: &[Task]) -> Result<(), Ended> {
-        // All methods of a round warm up before the first is measured.
+        // All methods of a round warm up before the first one is measured.
         for task in round {
             self.warm(task.method)?;
         }
@@ -78,25 +83,25 @@ impl Worker<'_, '_, '_, '_> {
         }
         let plan = self.job.plan;
         if plan.order == Order::Sequential {
-            // The method before is through.
+            // The previous method is done: free its memory.
             self.answerers.fill_with(|| None);
         }
         let failed = |source| Report::Failed {
-            error: RunError::Make {
+            error: RunError::Start {
                 method: plan.methods[method].clone(),
                 source,
             },
         };
-        let mut answerer = match (self.make)(method) {
+        let mut answerer = match self.job.factory.answerer(method, &mut self.shared) {
             Ok(answerer) => answerer,
             Err(source) => return self.fail(failed(source)),
         };
         if let (Some(last), 1..) = (plan.questions.last(), plan.warmup) {
-            self.tell(Report::WarmingUp { method })?;
+            self.send(Report::WarmingUp { method })?;
             for _ in 0..plan.warmup {
-                self.may_go_on()?;
+                self.check_stop()?;
                 match answerer.answer(&last.turns, 0) {
-                    // One that cannot be asked is recorded when its turn comes.
+                    // A question that cannot be asked is recorded in its turn.
                     Ok(_) | Err(AskError::Unaskable(_)) => {}
                     Err(AskError::Failed(source)) => return self.fail(failed(source)),
                 }
@@ -108,12 +113,12 @@ impl Worker<'_, '_, '_, '_> {
     }
 
     fn ask(&mut self, task: Task) -> Result<(), Ended> {
-        self.may_go_on()?;
+        self.check_stop()?;
         let plan = self.job.plan;
         let turns = &plan.questions[task.question].turns;
         let answerer = self.answerers[task.method]
             .as_mut()
-            .expect("its round warmed it");
+            .expect("its round has warmed it up");
         if self.repeats[task.method] != task.repeat {
             self.repeats[task.method] = task.repeat;
             answerer.forget();
@@ -124,21 +129,21 @@ impl Worker<'_, '_, '_, '_> {
         });
         let result = choices.collect();
         let (kept, wait) = bounded(1);
-        self.tell(Report::Asked { task, result, kept })?;
+        self.send(Report::Asked { task, result, kept })?;
         wait.recv().map_err(|_| Ended)
     }
 
-    fn may_go_on(&self) -> Result<(), Ended> {
+    fn check_stop(&self) -> Result<(), Ended> {
         let ended = self.job.stop.load(Ordering::Relaxed) || self.job.halt.load(Ordering::Relaxed);
         if ended { Err(Ended) } else { Ok(()) }
     }
 
-    fn tell(&self, report: Report) -> Result<(), Ended> {
+    fn send(&self, report: Report) -> Result<(), Ended> {
         self.reports.send(report).map_err(|_| Ended)
     }
 
     fn fail(&self, report: Report) -> Result<(), Ended> {
-        self.tell(report)?;
+        self.send(report)?;
         Err(Ended)
     }
 }

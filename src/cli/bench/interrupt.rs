@@ -1,11 +1,12 @@
-//! Ctrl-C: once for an orderly end, twice for a quick one.
+//! Ctrl-C during a benchmark: the first one ends the run in order, the second one at once.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bench::server::{LlamaServer, ServerHandle};
+use crate::cli::interrupt::INTERRUPTED;
 
-/// The server that a second Ctrl-C has to stop before it ends the process.
+/// The server that a second Ctrl-C stops before it ends the process.
 static SERVER: Mutex<Option<ServerHandle>> = Mutex::new(None);
 
 pub(super) fn remember_server(server: &LlamaServer) {
@@ -14,23 +15,23 @@ pub(super) fn remember_server(server: &LlamaServer) {
         .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(server.handle());
 }
 
-/// A flag that Ctrl-C raises; a second Ctrl-C ends everything at once.
+/// A flag that Ctrl-C raises. A second Ctrl-C stops the server and ends the process at once.
 pub(super) fn watch_for_ctrl_c() -> &'static AtomicBool {
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-    // Fails only if a handler is there already, and there is none.
+    static RAISED: AtomicBool = AtomicBool::new(false);
+    // Fails only if a handler is already installed, and there is none.
     let _ = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            // Waiting for it could take as long as the start of a server.
+        if RAISED.swap(true, Ordering::Relaxed) {
+            // Do not wait for the lock: a server that is starting holds it for long.
             if let Ok(server) = SERVER.try_lock()
                 && let Some(server) = &*server
             {
                 server.stop();
             }
-            std::process::exit(130);
+            std::process::exit(INTERRUPTED.into());
         }
         tell_line!(
-            "stopping after the answers in progress; Ctrl-C again ends at once, and then loses those"
+            "stopping after the answers in progress; press Ctrl-C again to stop now and lose them"
         );
     });
-    &INTERRUPTED
+    &RAISED
 }

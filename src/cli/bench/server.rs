@@ -1,21 +1,21 @@
-//! Starting the user's `llama-server` with what our own engine has.
+//! Starts the user's `llama-server` with the settings of our own engine.
 
 use std::ffi::OsString;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::bench::server::LlamaServer;
-use crate::cli::args::When;
 use crate::cli::bench::BenchArgs;
 use crate::cli::bench::interrupt::remember_server;
 use crate::cli::exit::user_error;
+use crate::cli::model_args::When;
 use crate::runtime::llama::{ContextOptions, Model};
 
-/// Large models on slow disks take a while.
+/// The limit for loading a model: large models on slow disks take a while.
 const LOAD_LIMIT: Duration = Duration::from_secs(900);
 
-/// What the server is called in the answer file: `llama-server`, and the kind of speculation if
-/// there is one.
+/// The server's name in the answer files: `llama-server`, with the kind of speculation if there is
+/// one.
 pub(super) fn server_name(flags: &str) -> String {
     let words: Vec<&str> = flags.split_whitespace().collect();
     let value = |flag: &str| {
@@ -66,8 +66,8 @@ pub(super) fn start(
     if args.model.no_mmap {
         flags.push("--no-mmap".into());
     }
-    let own = args.llama_server_args.as_deref().unwrap_or_default();
-    flags.extend(split(own)?.into_iter().map(OsString::from));
+    let more = args.llama_server_args.as_deref().unwrap_or_default();
+    flags.extend(split(more)?.into_iter().map(OsString::from));
 
     tell_line!("starting {}", program.display());
     let mut server = LlamaServer::start(program, &flags)?;
@@ -76,7 +76,7 @@ pub(super) fn start(
     Ok(Some(server))
 }
 
-/// Splits flags as a shell would: white space parts them, quotes hold them together.
+/// Splits flags as a shell does: at white space, except in quotes.
 fn split(text: &str) -> anyhow::Result<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -95,7 +95,7 @@ fn split(text: &str) -> anyhow::Result<Vec<String>> {
     }
     if let Some(open) = quote {
         return Err(user_error(format!(
-            "--llama-server-args: a {open} is not closed"
+            "--llama-server-args: the quote {open} is not closed"
         )));
     }
     words.extend(word);

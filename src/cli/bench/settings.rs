@@ -1,4 +1,4 @@
-//! What a run is made with, for its manifests.
+//! The settings of a run, for its manifests.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,22 +10,22 @@ use serde_json::{Value, json};
 use crate::bench::server::LlamaServer;
 use crate::bench::{Manifest, ModelFile, sha256_of_file};
 use crate::cli::bench::BenchArgs;
-use crate::cli::bench::methods::Bencher;
-use crate::cli::calibrate::kept;
+use crate::cli::bench::contestants::Contestant;
+use crate::cli::cost;
 use crate::engine::SessionOptions;
 use crate::runtime::llama::{ContextOptions, Model, build, devices};
 use crate::store::checksum_of;
 
-/// Models from this size on take a while to hash.
+/// Models of this size or more take a while to hash.
 const LARGE: u64 = 4 << 30;
 
-/// What all methods have in common, and what some have of their own.
+/// The settings that all methods share, and those that only some methods have.
 pub(super) struct Settings {
     common: Manifest,
     drafting: BTreeMap<String, Value>,
-    /// This crate's kernels for passes of two tokens and more, where the model has use for them.
+    /// This crate's kernels for passes of two or more tokens, if the model uses them.
     kernels: Option<String>,
-    /// What those start from that learn what a pass costs.
+    /// The checksum of the cost measurements that methods start from.
     calibration: String,
     server: BTreeMap<String, Value>,
     server_build: String,
@@ -37,64 +37,14 @@ impl Settings {
         model: &Model,
         context: &ContextOptions,
         questions: &Path,
-        server: &Option<LlamaServer>,
+        server: Option<&LlamaServer>,
     ) -> anyhow::Result<Self> {
         let path = model.path();
         let info = model.info();
         if info.size >= LARGE {
             tell_line!("computing the SHA-256 of {}", path.display());
         }
-        let sha256 = |path: &Path| {
-            sha256_of_file(path).with_context(|| format!("cannot read {}", path.display()))
-        };
-        let sampling = &args.sampling;
-        let flags = json!({
-            "batch-size": args.model.batch_size,
-            "cache-type-k": context.cache_type_k.to_string(),
-            "cache-type-v": context.cache_type_v.to_string(),
-            "ctx-size": context.n_ctx,
-            // What it came to, since that depends on more than the flag.
-            "flash-attn": format!("{:?}", model.flash_attention(context)).to_lowercase(),
-            "jobs": args.jobs,
-            "max-new-tokens": args.max_new_tokens,
-            "min-p": sampling.min_p,
-            "n-gpu-layers": args.model.n_gpu_layers,
-            "no-mmap": args.model.no_mmap,
-            "no-swa-full": args.model.no_swa_full,
-            "num-choices": args.num_choices,
-            "ranked": args.ranked,
-            "questions-sha256": sha256(questions)?,
-            "repeat-penalty": sampling.repeat_penalty,
-            "seed": sampling.seed,
-            "sequential": args.sequential,
-            "system": args.template.system,
-            "temperature": sampling.temperature,
-            "template": args.template.template,
-            "top-k": sampling.top_k,
-            "top-p": sampling.top_p,
-            // Its default is the device's.
-            "ubatch-size": model.n_ubatch(context),
-            "warmup": args.warmup,
-        });
-        let suffix = args.tree.method_params().suffix;
-        let drafting = json!({
-            // What is in them, not what they are called.
-            "corpus": args.earlier.texts.corpus().and_then(checksum_of),
-            "draft-tree-capacity": args.tree.draft_tree_capacity,
-            "fill-tree": args.size.fill_tree,
-            "history": args.earlier.history,
-            "leave-out": args.tree.method_params().leave_out.iter().collect::<Vec<_>>(),
-            "max-ngram-size": args.tree.max_ngram_size,
-            "max-spec-factor": suffix.max_spec_factor,
-            "max-spec-offset": suffix.max_spec_offset,
-            "min-token-prob": suffix.min_token_prob,
-            "tree-spec": suffix.tree,
-            "num-pred-tokens": args.tree.num_pred_tokens,
-            "pool-file": args.earlier.pool_file().and_then(checksum_of),
-            "pool-max-tokens": args.earlier.texts.pool_max_tokens(),
-        });
-        let server_flags = json!({ "llama-server-args": args.llama_server_args });
-        let server_build = server.as_ref().and_then(LlamaServer::build);
+        let server_build = server.and_then(LlamaServer::build);
         Ok(Self {
             common: Manifest {
                 method: String::new(),
@@ -107,25 +57,25 @@ impl Settings {
                 commit: commit(),
                 devices: devices(),
                 threads: args.threads(),
-                flags: entries(flags),
+                flags: common_flags(args, model, context, questions)?,
                 time: SystemTime::now()
                     .duration_since(UNIX_EPOCH)
                     .map_or(0.0, |since| since.as_secs_f64()),
             },
-            drafting: entries(drafting),
+            drafting: drafting_flags(args),
             kernels: model.few_token_kernels(),
-            calibration: kept(model, context).unwrap_or_else(|| "none".into()),
-            server: entries(server_flags),
+            calibration: cost::checksum(model, context).unwrap_or_else(|| "none".into()),
+            server: entries(json!({ "llama-server-args": args.llama_server_args })),
             server_build: server_build.unwrap_or_else(|| "unknown".into()),
         })
     }
 
-    pub(super) fn manifest(&self, bencher: &Bencher, options: SessionOptions) -> Manifest {
-        let options = bencher.session_options(options);
+    pub(super) fn manifest(&self, contestant: &Contestant, options: SessionOptions) -> Manifest {
+        let options = contestant.session_options(options);
         let mut manifest = self.common.clone();
-        manifest.method = bencher.name();
-        match bencher {
-            Bencher::Engine(named) => {
+        manifest.method = contestant.name();
+        match contestant {
+            Contestant::Engine(named) => {
                 if named.name != named.method.name() {
                     manifest
                         .flags
@@ -136,7 +86,7 @@ impl Settings {
                         .flags
                         .insert("few-token-kernels".into(), kernels.as_str().into());
                 }
-                if bencher.drafts() {
+                if contestant.drafts() {
                     manifest.flags.extend(self.drafting.clone());
                     if options.weighs_cost() {
                         let flags = &mut manifest.flags;
@@ -144,13 +94,76 @@ impl Settings {
                     }
                 }
             }
-            Bencher::Server(_) => {
+            Contestant::Server(_) => {
                 manifest.llama_cpp.clone_from(&self.server_build);
                 manifest.flags.extend(self.server.clone());
             }
         }
         manifest
     }
+}
+
+/// The flags that concern every method.
+fn common_flags(
+    args: &BenchArgs,
+    model: &Model,
+    context: &ContextOptions,
+    questions: &Path,
+) -> anyhow::Result<BTreeMap<String, Value>> {
+    let sampling = &args.sampling;
+    Ok(entries(json!({
+        "batch-size": args.model.batch_size,
+        "cache-type-k": context.cache_type_k.to_string(),
+        "cache-type-v": context.cache_type_v.to_string(),
+        "ctx-size": context.n_ctx,
+        // The result, because it depends on more than the flag.
+        "flash-attn": format!("{:?}", model.flash_attention(context)).to_lowercase(),
+        "jobs": args.jobs,
+        "max-new-tokens": args.max_new_tokens,
+        "min-p": sampling.min_p,
+        "n-gpu-layers": args.model.n_gpu_layers,
+        "no-mmap": args.model.no_mmap,
+        "no-swa-full": args.model.no_swa_full,
+        "num-choices": args.num_choices,
+        "ranked": args.ranked,
+        "questions-sha256": sha256(questions)?,
+        "repeat-penalty": sampling.repeat_penalty,
+        "seed": sampling.seed,
+        "sequential": args.sequential,
+        "system": args.template.system,
+        "temperature": sampling.temperature,
+        "template": args.template.template,
+        "top-k": sampling.top_k,
+        "top-p": sampling.top_p,
+        // The result, because the default depends on the device.
+        "ubatch-size": model.n_ubatch(context),
+        "warmup": args.warmup,
+    })))
+}
+
+/// The flags that concern methods that draft.
+fn drafting_flags(args: &BenchArgs) -> BTreeMap<String, Value> {
+    let suffix = args.tree.method_params().suffix;
+    entries(json!({
+        // The checksums of the files, not their names.
+        "corpus": args.history.common.corpus().and_then(checksum_of),
+        "draft-tree-capacity": args.tree.draft_tree_capacity,
+        "fill-tree": args.size.fill_tree,
+        "history": args.history.history,
+        "leave-out": args.tree.method_params().leave_out.iter().collect::<Vec<_>>(),
+        "max-ngram-size": args.tree.max_ngram_size,
+        "max-spec-factor": suffix.max_spec_factor,
+        "max-spec-offset": suffix.max_spec_offset,
+        "min-token-prob": suffix.min_token_prob,
+        "tree-spec": suffix.tree,
+        "num-pred-tokens": args.tree.num_pred_tokens,
+        "pool-file": args.history.pool_file().and_then(checksum_of),
+        "pool-max-tokens": args.history.common.pool_max_tokens(),
+    }))
+}
+
+fn sha256(path: &Path) -> anyhow::Result<String> {
+    sha256_of_file(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 fn entries(flags: Value) -> BTreeMap<String, Value> {
@@ -160,7 +173,7 @@ fn entries(flags: Value) -> BTreeMap<String, Value> {
     }
 }
 
-/// This program's version, and the commit it was built from where it was built in a checkout.
+/// This program's version, with the commit if it was built in a git checkout.
 fn commit() -> String {
     let commit = env!("LOGITSPEC_COMMIT");
     format!("{} {commit}", env!("CARGO_PKG_VERSION"))

@@ -1,4 +1,4 @@
-//! The texts of a corpus, read piece by piece.
+//! Reads the texts of a corpus piece by piece.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::cli::exit::user_error;
 
-/// Longer texts are tokenized in pieces of about this many bytes, cut after a line.
+/// Longer texts are tokenized in pieces of about this many bytes, cut at a line end.
 const PIECE_BYTES: usize = 1 << 18;
 
-/// About as much is read before it is tokenized.
+/// About this many bytes are read before they are tokenized.
 const BATCH_BYTES: usize = 1 << 24;
 
 /// A document, or a part of a long one.
@@ -26,14 +26,14 @@ pub(super) struct Piece {
 struct Source {
     path: PathBuf,
     is_jsonl: bool,
-    /// Named by the user, not found in a folder: then everything in it has to be right.
+    /// Named by the user, not found in a folder: then any fault is an error.
     is_named: bool,
 }
 
-/// Everything that goes into a corpus, in order.
+/// All texts of a corpus, in order.
 #[derive(Debug)]
 pub(super) struct Texts {
-    /// In reverse.
+    /// The files still to read, in reverse.
     sources: Vec<Source>,
     current: Option<Reader>,
     field: String,
@@ -43,7 +43,7 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// Finds all files. `output` is left out where it lies among them.
+    /// Finds all files, except `output`.
     pub(super) fn gather(paths: &[PathBuf], field: &str, output: &Path) -> anyhow::Result<Self> {
         let output = output.canonicalize().ok();
         let is_output = |path: &Path| output.is_some() && path.canonicalize().ok() == output;
@@ -108,12 +108,12 @@ impl Texts {
         self.done
     }
 
-    /// Files in folders that could not be read to their end, and why.
+    /// Files in folders that could not be read to their end, with the reason.
     pub(super) fn left_out(self) -> Vec<(PathBuf, String)> {
         self.left_out
     }
 
-    /// Puts the next pieces into `batch`; `false` if there were none left.
+    /// Reads the next pieces into `batch`; `false` if there are none left.
     pub(super) fn next_batch(&mut self, batch: &mut Vec<Piece>) -> anyhow::Result<bool> {
         batch.clear();
         let mut bytes = 0;
@@ -143,7 +143,7 @@ impl Texts {
                 .sum::<usize>();
             if !more {
                 let reader = self.current.take();
-                let wrong = reader.and_then(|it| Some((it.source.path, it.wrong?)));
+                let wrong = reader.and_then(|it| Some((it.source.path, it.fault?)));
                 self.left_out.extend(wrong);
             }
         }
@@ -166,10 +166,10 @@ struct Reader {
     /// Bytes read so far.
     read: u64,
     line: usize,
-    /// The first bytes of a character whose rest was not read yet.
-    carried: Vec<u8>,
-    /// Why the rest was left out.
-    wrong: Option<String>,
+    /// The first bytes of a character whose rest is not read yet.
+    incomplete: Vec<u8>,
+    /// Why the rest of the file is left out.
+    fault: Option<String>,
 }
 
 impl Reader {
@@ -186,12 +186,12 @@ impl Reader {
             file: BufReader::new(file),
             read: 0,
             line: 0,
-            carried: Vec::new(),
-            wrong: None,
+            incomplete: Vec::new(),
+            fault: None,
         }
     }
 
-    /// Adds what comes next to `batch`; `false` at the end of the file.
+    /// Reads on and adds pieces to `batch`; `false` at the end of the file.
     fn next(&mut self, field: &str, batch: &mut Vec<Piece>) -> anyhow::Result<bool> {
         if self.source.is_jsonl {
             self.next_line(field, batch)
@@ -202,7 +202,7 @@ impl Reader {
 
     fn next_piece(&mut self, batch: &mut Vec<Piece>) -> anyhow::Result<bool> {
         let starts_document = self.read == 0;
-        let mut bytes = std::mem::take(&mut self.carried);
+        let mut bytes = std::mem::take(&mut self.incomplete);
         let read = |file: &mut BufReader<File>, bytes: &mut Vec<u8>| {
             let limit = PIECE_BYTES as u64;
             let first = file.by_ref().take(limit).read_to_end(bytes)?;
@@ -217,21 +217,21 @@ impl Reader {
         }
         let wrong = match std::str::from_utf8(&bytes) {
             Ok(text) => text.contains('\0'),
-            // Cut within a character.
+            // The piece ends within a character.
             Err(error) if error.error_len().is_none() && count > 0 => {
-                self.carried = bytes.split_off(error.valid_up_to());
+                self.incomplete = bytes.split_off(error.valid_up_to());
                 false
             }
             Err(_) => true,
         };
         if wrong && self.source.is_named {
             return Err(user_error(format!(
-                "{}: is no text in UTF-8; convert it first, or leave it out",
+                "{}: not UTF-8 text; convert it first, or leave it out",
                 self.source.path.display()
             )));
         }
         if wrong && starts_document {
-            self.wrong = Some("it is no text in UTF-8".into());
+            self.fault = Some("it is not UTF-8 text".into());
             return Ok(false);
         }
         let text = String::from_utf8(bytes)
@@ -258,8 +258,8 @@ impl Reader {
         let object: Value = match serde_json::from_slice(&line) {
             Ok(object) => object,
             Err(error) => {
-                let wrong = format!("is no JSON (column {})", error.column());
-                return self.wrong_line(&wrong, "mend it or leave it out");
+                let fault = format!("is not JSON (column {})", error.column());
+                return self.bad_line(&fault, "correct it or leave it out");
             }
         };
         let mut push = |text: &str| {
@@ -279,24 +279,24 @@ impl Reader {
             _ => None,
         };
         let Some(strings) = strings else {
-            let wrong = format!("has no text in {field:?}");
-            return self.wrong_line(&wrong, "name the field that has it with --field");
+            let fault = format!("has no text in {field:?}");
+            return self.bad_line(&fault, "name the key of the text with --field");
         };
         strings.into_iter().for_each(push);
         Ok(true)
     }
 
-    /// Refuses a file that was named, and leaves out the rest of one that was found.
-    fn wrong_line(&mut self, wrong: &str, mend: &str) -> anyhow::Result<bool> {
+    /// Refuses a file that the user named. Leaves out the rest of a file that was found in a folder.
+    fn bad_line(&mut self, fault: &str, hint: &str) -> anyhow::Result<bool> {
         if self.source.is_named {
             let path = self.source.path.display();
             return Err(user_error(format!(
-                "{path}: line {} {wrong}; {mend}",
+                "{path}: line {} {fault}; {hint}",
                 self.line
             )));
         }
-        self.wrong = Some(format!(
-            "all from line {} on, which {wrong}; {mend}",
+        self.fault = Some(format!(
+            "everything from line {} on, which {fault}; {hint}",
             self.line
         ));
         Ok(false)

@@ -1,27 +1,27 @@
-//! Which record is replayed.
+//! The record to replay, and its tokenizer.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::bench::{Manifest, read_questions};
 use crate::cli::conversation::{TemplateArgs, opening};
-use crate::cli::corpus::Tokens;
 use crate::cli::exit::user_error;
 use crate::cli::model::VocabularySource;
+use crate::cli::progress::spinner;
+use crate::cli::tokenizer::AnyTokenizer;
 use crate::runtime::ChatTemplate;
 use crate::runtime::llama::{Model, ModelOptions};
 use crate::simulate::{
-    Fields, JsonTokenizer, Reading, Request, TextTokens, read_jsonl, read_recorded_answers,
-    read_trace, requests_of,
+    Fields, JsonTokenizer, Request, RequestEncoder, TextTokenizer, read_jsonl,
+    read_recorded_answers, read_trace, requests_from_answers,
 };
 use crate::store::VocabFingerprint;
 
-/// What is replayed, and how its text becomes tokens.
+/// The flags for the record and its tokenizer.
 #[derive(Debug, Args)]
 pub(super) struct InputArgs {
-    /// Questions that --answers answers: the file question.jsonl of a question set
+    /// The questions of --answers: the file question.jsonl of a question set
     #[arg(
         long,
         value_name = "FILE",
@@ -39,8 +39,13 @@ pub(super) struct InputArgs {
     )]
     answers: Option<PathBuf>,
 
-    /// A record of prompts and responses, one JSON object a line
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["answers", "trace"], help_heading = "Record")]
+    /// A record of prompts and responses, one JSON object per line
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["answers", "trace"],
+        help_heading = "Record"
+    )]
     jsonl: Option<PathBuf>,
 
     /// The key of the prompt in --jsonl: a text or token ids
@@ -71,10 +76,16 @@ pub(super) struct InputArgs {
     category_field: String,
 
     /// Traces that `logitspec generate --trace` wrote
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "answers", help_heading = "Record")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 1..,
+        conflicts_with = "answers",
+        help_heading = "Record"
+    )]
     trace: Vec<PathBuf>,
 
-    /// Responses of so many tokens were cut off there, all others ended by the model
+    /// The limit of new tokens in the record: the model ended all responses that are shorter
     #[arg(
         short = 'n',
         long,
@@ -97,8 +108,8 @@ pub(super) struct InputArgs {
     #[command(flatten, next_help_heading = "Tokens")]
     model: VocabularySource,
 
-    /// With --tokenizer-path: the token that begins texts, or none [default: the vocabulary's usual
-    /// one]
+    /// With --tokenizer-path: the beginning-of-sequence token, or none [default: the vocabulary's
+    /// usual one]
     #[arg(
         long,
         value_name = "TOKEN",
@@ -130,14 +141,15 @@ impl InputArgs {
         }
         if self.answers.is_none() && self.jsonl.is_none() {
             return Err(user_error(
-                "nothing to replay: give --questions FILE with --answers FILE, or --jsonl FILE, or --trace FILE",
+                "nothing to replay: give --questions FILE with --answers FILE, or --jsonl FILE, or \
+                 --trace FILE",
             ));
         }
         // The flag outranks a model that the environment names.
         if let Some(path) = &self.tokenizer_path {
             let tokenizer =
                 JsonTokenizer::from_file(path, self.bos.as_deref(), self.eos.as_deref())?;
-            // A JSON Lines record holds prompts as the model got them, a question file does not.
+            // A JSON Lines record holds prompts as the model got them; a question file does not.
             let usual = if self.jsonl.is_some() {
                 "none"
             } else {
@@ -151,7 +163,8 @@ impl InputArgs {
         }
         let Some(path) = self.model.locate()? else {
             return Err(user_error(
-                "no tokenizer: give --tokenizer-path FILE (a tokenizer.json), -m FILE (a GGUF) or -hf of the model that answered",
+                "no tokenizer: give --tokenizer-path FILE (a tokenizer.json), or the model that \
+                 answered with -m FILE (a GGUF) or -hf",
             ));
         };
         let options = ModelOptions {
@@ -167,9 +180,9 @@ impl InputArgs {
         self.requests(&vocabulary, Some(path), template.as_ref())
     }
 
-    /// Notes where the answers were made with another model or template than they are read with, as
-    /// far as the manifest of `logitspec bench` tells: their tokens would be others. `model` is
-    /// what they are read with, if that is a model.
+    /// Prints a note if the answers were made with another model or template, according to the
+    /// manifest of `logitspec bench`: their tokens could differ. `model` is the model that they are
+    /// read with, if any.
     fn compare_with_manifest(&self, answers: &Path, model: Option<&Path>) {
         let Ok(Some(manifest)) = Manifest::read(Manifest::path_beside(answers)) else {
             return;
@@ -201,27 +214,25 @@ impl InputArgs {
         }
     }
 
-    /// Whose tokens these are.
+    /// The fingerprint of the vocabulary.
     pub(super) fn vocabulary(&self) -> anyhow::Result<VocabFingerprint> {
-        let tokens = Tokens::of(self.tokenizer_path.as_deref(), &self.model)?;
-        Ok(tokens.fingerprint())
+        let tokenizer = AnyTokenizer::from_path(self.tokenizer_path.as_deref(), &self.model)?;
+        Ok(tokenizer.fingerprint())
     }
 
     fn requests(
         &self,
-        tokens: &dyn TextTokens,
+        tokenizer: &dyn TextTokenizer,
         model: Option<&Path>,
         template: Option<&ChatTemplate>,
     ) -> anyhow::Result<Vec<Request>> {
-        let reading = Reading {
-            tokens,
+        let encoder = RequestEncoder {
+            tokenizer,
             template,
             opening: opening(self.template.system.as_deref()),
             max_new_tokens: self.max_new_tokens,
         };
-        let style = ProgressStyle::with_template("{spinner} {pos} requests tokenized");
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar = ProgressBar::no_length().with_style(style);
+        let bar = spinner("{spinner} {pos} requests tokenized");
         let mut progress = || bar.inc(1);
         let requests = match (&self.questions, &self.answers, &self.jsonl) {
             (Some(questions), Some(answers), _) => {
@@ -238,11 +249,11 @@ impl InputArgs {
                     .collect();
                 let recorded = read_recorded_answers(answers)?;
                 self.compare_with_manifest(answers, model);
-                requests_of(
+                requests_from_answers(
                     &set.questions,
                     (&all, questions),
                     (&recorded, answers),
-                    &reading,
+                    &encoder,
                     &mut progress,
                 )
             }
@@ -252,7 +263,7 @@ impl InputArgs {
                     response: self.response_field.clone(),
                     category: self.category_field.clone(),
                 };
-                read_jsonl(path, &fields, &reading, &mut progress)
+                read_jsonl(path, &fields, &encoder, &mut progress)
             }
             _ => Ok(Vec::new()),
         };

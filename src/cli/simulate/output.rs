@@ -1,4 +1,4 @@
-//! How the figures are shown.
+//! The figures as JSON and as tables.
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use crate::draft::PassCost;
 use crate::engine::Method;
 use crate::simulate::{Figures, Tally};
 
-/// Name of the row that holds all requests.
+/// The name of the row for all requests.
 pub(super) const OVERALL: &str = "overall";
 
 /// The figures of one method.
@@ -37,21 +37,33 @@ impl MethodFigures {
     }
 }
 
-/// The figures for a terminal: mean accepted tokens by category, then all else overall.
+/// The figures for a terminal: mean accepted tokens by category, then all figures overall.
 pub(super) fn table(methods: &[MethodFigures]) -> String {
-    let mut accepted = plain_table();
+    let lines = format!("{}\n\n{}", by_category(methods), overall(methods));
+    let trimmed: Vec<&str> = lines.lines().map(str::trim_end).collect();
+    trimmed.join("\n") + "\n"
+}
+
+fn by_category(methods: &[MethodFigures]) -> Table {
+    let mut table = plain_table();
     let names = methods.iter().map(|it| it.method.name());
     let head = ["mean accepted tokens"].into_iter().chain(names);
-    accepted.set_header(head.collect::<Vec<_>>());
+    table.set_header(head.collect::<Vec<_>>());
     let rows = methods.first().map_or(&[][..], |it| &it.categories);
     for (number, row) in rows.iter().enumerate() {
         let figures = methods
             .iter()
             .map(|it| format!("{:.3}", it.categories[number].figures.mean_accepted_tokens));
-        accepted.add_row([row.category.clone()].into_iter().chain(figures));
+        table.add_row([row.category.clone()].into_iter().chain(figures));
     }
-    let mut overall = plain_table();
-    overall.set_header([
+    align(&mut table);
+    table
+}
+
+fn overall(methods: &[MethodFigures]) -> Table {
+    const SOURCES: usize = 7;
+    let mut table = plain_table();
+    table.set_header([
         "overall",
         "tokens",
         "steps",
@@ -68,15 +80,11 @@ pub(super) fn table(methods: &[MethodFigures]) -> String {
         let Some(CategoryFigures { figures, .. }) = it.categories.last() else {
             continue;
         };
-        let sources: Vec<String> = figures
-            .sources
-            .iter()
-            .map(|(name, of)| {
-                let percent = 100.0 * of.rate;
-                format!("{name} {} of {} ({percent:.1} %)", of.accepted, of.drafted)
-            })
-            .collect();
-        overall.add_row([
+        let sources = figures.sources.iter().map(|(name, of)| {
+            let percent = 100.0 * of.rate;
+            format!("{name} {} of {} ({percent:.1} %)", of.accepted, of.drafted)
+        });
+        table.add_row([
             it.method.name().to_owned(),
             figures.tokens.to_string(),
             figures.steps.to_string(),
@@ -84,25 +92,26 @@ pub(super) fn table(methods: &[MethodFigures]) -> String {
             format!("{:.2}", figures.drafted_per_step),
             figure(figures.draft_us, 1),
             figure(figures.expected_speedup, 3),
-            sources.join(", "),
+            sources.collect::<Vec<_>>().join(", "),
         ]);
     }
-    for table in [&mut accepted, &mut overall] {
-        for column in table.column_iter_mut() {
-            let left = column.index == 0;
-            column.set_padding((0, 2));
-            column.set_cell_alignment(match left {
-                true => CellAlignment::Left,
-                false => CellAlignment::Right,
-            });
-        }
-    }
-    if let Some(column) = overall.column_mut(7) {
+    align(&mut table);
+    if let Some(column) = table.column_mut(SOURCES) {
         column.set_cell_alignment(CellAlignment::Left);
     }
-    let lines = format!("{accepted}\n\n{overall}");
-    let trimmed: Vec<&str> = lines.lines().map(str::trim_end).collect();
-    trimmed.join("\n") + "\n"
+    table
+}
+
+/// Aligns all columns but the first to the right.
+fn align(table: &mut Table) {
+    for column in table.column_iter_mut() {
+        let left = column.index == 0;
+        column.set_padding((0, 2));
+        column.set_cell_alignment(match left {
+            true => CellAlignment::Left,
+            false => CellAlignment::Right,
+        });
+    }
 }
 
 fn plain_table() -> Table {

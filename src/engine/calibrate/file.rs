@@ -28,7 +28,7 @@ pub struct Calibration {
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrationError {
     /// A file that cannot be read, or is not a calibration of this model on this machine.
-    #[error("{}: {reason}; calibrate again, or remove the file", path.display())]
+    #[error("{}: {reason}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum CalibrationError {
         reason: String,
     },
     /// A file that cannot be written.
-    #[error("{}: cannot be written, so nothing is kept: {error}", path.display())]
+    #[error("{}: cannot write the measurements: {error}", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,

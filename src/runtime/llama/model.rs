@@ -20,11 +20,11 @@ use crate::runtime::llama::products;
 use crate::runtime::llama::target::LlamaTarget;
 use crate::runtime::llama::vocab::Vocabulary;
 
-/// Why a model or a context is not there.
+/// Why a model or a context could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// No such file, or not readable.
-    #[error("cannot read the model {path:?}: {error}; check -m/--model-path")]
+    #[error("cannot read the model {path:?}: {error}")]
     Unreadable {
         /// The path.
         path: PathBuf,
@@ -33,7 +33,8 @@ pub enum LoadError {
     },
     /// Some other kind of file.
     #[error(
-        "{path:?} is not a GGUF file; convert the model with llama.cpp's convert_hf_to_gguf.py or download a .gguf"
+        "{path:?} is not a GGUF file; convert the model with llama.cpp's convert_hf_to_gguf.py or \
+         download a .gguf"
     )]
     NotGguf {
         /// The path.
@@ -41,7 +42,8 @@ pub enum LoadError {
     },
     /// A GGUF that llama.cpp cannot load.
     #[error(
-        "llama.cpp cannot load {path:?}: {cause}; if the file is damaged or cut off, download it again"
+        "llama.cpp cannot load {path:?}: {cause}; if the file is damaged or truncated, download it \
+         again"
     )]
     Model {
         /// The path.
@@ -49,8 +51,8 @@ pub enum LoadError {
         /// What llama.cpp logged.
         cause: String,
     },
-    /// A model that does not write text.
-    #[error("{path:?} is no language model that continues text: {reason}")]
+    /// A model that does not generate text.
+    #[error("{path:?} is not a generative language model: {reason}")]
     NotALanguageModel {
         /// The path.
         path: PathBuf,
@@ -59,16 +61,15 @@ pub enum LoadError {
     },
     /// Another model of this process wants other kernels.
     #[error(
-        "{path:?} cannot be loaded beside a model with other kernels: give all models of a process the same `llama_kernels`"
+        "{path:?} cannot be loaded beside a model with other kernels: give all models of a process \
+         the same `llama_kernels`"
     )]
     Kernels {
         /// The path.
         path: PathBuf,
     },
     /// No context could be made.
-    #[error(
-        "llama.cpp cannot make a context of {n_ctx} tokens: {cause}; try a smaller -c/--ctx-size, or fewer GPU layers with -ngl"
-    )]
+    #[error("llama.cpp cannot make a context of {n_ctx} tokens: {cause}")]
     Context {
         /// Tokens asked for.
         n_ctx: u32,

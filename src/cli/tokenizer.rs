@@ -1,4 +1,4 @@
-//! Text to tokens, by a GGUF or by a `tokenizer.json`.
+//! A tokenizer from a GGUF file or from a `tokenizer.json`.
 
 use std::path::{Path, PathBuf};
 
@@ -12,30 +12,30 @@ use crate::runtime::llama::{Model, ModelOptions};
 use crate::simulate::{continuation, first_line, raw};
 use crate::store::VocabFingerprint;
 
-/// Whose tokens.
+/// The flags for the tokenizer.
 #[derive(Debug, Args)]
-pub(super) struct TokensArgs {
+pub(super) struct TokenizerArgs {
     #[command(flatten)]
     model: VocabularySource,
 
-    /// Tokenize with this tokenizer.json instead
+    /// Tokenize with this tokenizer.json instead of a GGUF file
     #[arg(long, alias = "tokenizer_path", value_name = "FILE")]
     tokenizer_path: Option<PathBuf>,
 }
 
-/// A tokenizer and its vocabulary.
-pub(in crate::cli) enum Tokens {
+/// A tokenizer with its vocabulary.
+pub(super) enum AnyTokenizer {
     Gguf(Box<Model>),
     Json(Box<Tokenizer>),
 }
 
-impl Tokens {
-    pub(super) fn open(args: &TokensArgs) -> anyhow::Result<Self> {
-        Self::of(args.tokenizer_path.as_deref(), &args.model)
+impl AnyTokenizer {
+    pub(super) fn open(args: &TokenizerArgs) -> anyhow::Result<Self> {
+        Self::from_path(args.tokenizer_path.as_deref(), &args.model)
     }
 
-    /// The tokens of a `tokenizer.json`, or of a GGUF.
-    pub(in crate::cli) fn of(
+    /// Opens a `tokenizer.json` or a GGUF file; the former outranks the latter.
+    pub(super) fn from_path(
         tokenizer_path: Option<&Path>,
         model: &VocabularySource,
     ) -> anyhow::Result<Self> {
@@ -51,27 +51,28 @@ impl Tokens {
                 let model = Model::load(path, &options)?;
                 if model.vocabulary().is_empty() {
                     return Err(user_error(format!(
-                        "{}: this model has no vocabulary; name another with -m/--model-path, or a tokenizer with \
-                         --tokenizer-path",
+                        "{}: this model has no vocabulary; name another with -m/--model-path, or a \
+                         tokenizer with --tokenizer-path",
                         path.display()
                     )));
                 }
                 Ok(Self::Gguf(Box::new(model)))
             }
             None => Err(user_error(
-                "no vocabulary: name a model with -m/--model-path or -hf, or a tokenizer.json with --tokenizer-path",
+                "no vocabulary: name a model with -m/--model-path or -hf, or a tokenizer.json with \
+                 --tokenizer-path",
             )),
         }
     }
 
-    pub(in crate::cli) fn fingerprint(&self) -> VocabFingerprint {
+    pub(super) fn fingerprint(&self) -> VocabFingerprint {
         match self {
             Self::Gguf(model) => model.vocabulary().fingerprint(),
             Self::Json(tokenizer) => fingerprint_of(tokenizer),
         }
     }
 
-    /// The tokens of a document, or of a piece that goes on in mid-document.
+    /// The tokens of a document, or of a piece that continues one.
     pub(super) fn tokenize(
         &self,
         text: &str,
@@ -103,14 +104,14 @@ fn open_json(path: &Path) -> anyhow::Result<Tokenizer> {
         ))
     };
     let mut tokenizer = Tokenizer::from_file(path).map_err(unusable)?;
-    // A tokenizer.json can ask for both. They serve training, and would spoil a text.
+    // A tokenizer.json can ask for both. They are meant for training and would alter a text.
     tokenizer.with_truncation(None).map_err(unusable)?;
     tokenizer.with_padding(None);
     Ok(tokenizer)
 }
 
-/// Numbers without a token are named as llama.cpp's converters name them, so that the GGUF has the
-/// same fingerprint.
+/// Ids without a token get the names that llama.cpp's converters give them, so that the GGUF file
+/// has the same fingerprint.
 fn fingerprint_of(tokenizer: &Tokenizer) -> VocabFingerprint {
     let vocabulary = tokenizer.get_vocab(true);
     let end = vocabulary.values().max().map_or(0, |&last| last + 1);

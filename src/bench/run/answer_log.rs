@@ -1,26 +1,26 @@
-//! One answer file of a run, with what lies beside it.
+//! The answer log of one method: its answer file, its manifest and its list of skipped questions.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{FinishedLane, RunError};
+use super::{FinishedLog, RunError};
 use crate::bench::answer::Answer;
 use crate::bench::answer_file::{AnswerFile, AnswerNotice};
 use crate::bench::manifest::{Difference, Manifest};
 use crate::bench::question::SkippedQuestion;
 use crate::files::write_atomically;
 
-/// A question left out of a run, as it stands in `<answer file>.skipped.json`.
+/// A skipped question, as written to `<answer file>.skipped.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skip {
     /// The question's number.
     pub question_id: i64,
-    /// Its line in the question file, where it was left out on reading that.
+    /// Its line in the question file, if it was skipped when that file was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -34,28 +34,29 @@ impl From<&SkippedQuestion> for Skip {
     }
 }
 
-/// The answer file of one method and repeat, its manifest, and its list of questions left out.
+/// The answer file of one method and repeat, with its manifest and its list of skipped questions.
 #[derive(Debug)]
-pub struct Lane {
-    /// The method's number in the plan.
+pub struct AnswerLog {
+    /// The method's index in the plan.
     pub method: usize,
-    /// Which repeat, from 0.
+    /// The repeat, from 0.
     pub repeat: u32,
-    /// What the user should know about the file.
+    /// Notices about the file for the user.
     pub notices: Vec<AnswerNotice>,
-    /// The program's version, where the earlier part of the file was made with another one.
+    /// How the program's version differs from that of the earlier answers in the file, if it does.
     pub other_commit: Option<Difference>,
     file: AnswerFile,
     skips: Vec<Skip>,
 }
 
-impl Lane {
-    /// Takes a file up where an earlier run stopped, or starts it; with `overwrite` always afresh.
+impl AnswerLog {
+    /// Opens a file where an earlier run stopped, or creates it. With `overwrite`, always starts a
+    /// new one.
     ///
     /// # Errors
     /// A file that was made with other settings, that cannot be read or written, that another run
-    /// is writing, or that holds foreign lines. A version of this program that differs is a notice,
-    /// [`Lane::other_commit`].
+    /// is writing, or that holds lines that are not records. Another version of this program is not
+    /// an error but a notice, [`AnswerLog::other_commit`].
     pub fn open(
         path: &Path,
         manifest: &Manifest,
@@ -64,7 +65,7 @@ impl Lane {
         repeat: u32,
     ) -> Result<Self, RunError> {
         let manifest_path = Manifest::path_beside(path);
-        let mut lane = Self {
+        let mut this = Self {
             method,
             repeat,
             notices: Vec::new(),
@@ -72,13 +73,13 @@ impl Lane {
             file: if overwrite {
                 AnswerFile::create(path)?
             } else {
-                let (file, log) = AnswerFile::resume(path)?;
+                let (file, before) = AnswerFile::resume(path)?;
                 if file.answered() > 0 {
                     let other_commit = check_settings(path, &manifest_path, manifest)?;
                     return Ok(Self {
                         method,
                         repeat,
-                        notices: log.notices,
+                        notices: before.notices,
                         other_commit,
                         file,
                         skips: skips_beside(path)?,
@@ -88,39 +89,40 @@ impl Lane {
             },
             skips: Vec::new(),
         };
-        lane.write_skips()?;
+        this.write_skips()?;
         manifest.write(&manifest_path)?;
-        Ok(lane)
+        Ok(this)
     }
 
-    /// Where the answers are.
+    /// The answer file's path.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// Number of questions that have their answers.
+    /// The number of answered questions.
     pub fn answered(&self) -> usize {
         self.file.answered()
     }
 
-    /// Whether the question has its answer, or is known to be left out.
+    /// Whether the question is answered or skipped.
     pub fn is_done(&self, question_id: i64) -> bool {
         let skipped = |skip: &Skip| skip.line.is_none() && skip.question_id == question_id;
         self.file.has(question_id) || self.skips.iter().any(skipped)
     }
 
-    /// Adds an answer; on return it is on the disk.
+    /// Appends an answer. When this returns, the answer is on disk.
     ///
     /// # Errors
-    /// A disk that does not take it.
+    /// A failed write.
     pub fn append(&mut self, answer: &Answer) -> Result<(), RunError> {
         Ok(self.file.append(answer)?)
     }
 
-    /// Records that a question is left out; on return that is on the disk. Once is enough.
+    /// Records that a question is skipped. When this returns, that is on disk. Recording it again
+    /// changes nothing.
     ///
     /// # Errors
-    /// A disk that does not take it.
+    /// A failed write.
     pub fn skip(&mut self, skip: Skip) -> Result<(), RunError> {
         if self.skips.contains(&skip) {
             return Ok(());
@@ -131,22 +133,22 @@ impl Lane {
         self.write_skips()
     }
 
-    /// Orders the file and ends the run of this lane.
+    /// Ends the run: orders the answer file.
     ///
     /// # Errors
     /// A file that can no longer be read or written.
-    pub fn finish(self) -> Result<FinishedLane, RunError> {
-        let log = self.file.finish()?;
-        Ok(FinishedLane {
+    pub fn finish(self) -> Result<FinishedLog, RunError> {
+        let records = self.file.finish()?;
+        Ok(FinishedLog {
             method: self.method,
             repeat: self.repeat,
-            path: log.path,
-            answers: log.answers,
+            path: records.path,
+            answers: records.answers,
             skips: self.skips,
         })
     }
 
-    /// An empty list has no file.
+    /// Writes the list, or removes the file if the list is empty.
     fn write_skips(&mut self) -> Result<(), RunError> {
         let path = path_beside(self.path());
         let written = if self.skips.is_empty() {
@@ -166,7 +168,7 @@ impl Lane {
     }
 }
 
-/// Where the list of questions left out lies: `a/b.jsonl` has `a/b.skipped.json`.
+/// The list of skipped questions beside an answer file: `a/b.jsonl` has `a/b.skipped.json`.
 fn path_beside(answer_file: &Path) -> PathBuf {
     let manifest = Manifest::path_beside(answer_file);
     let name = manifest.file_name().unwrap_or_default().to_string_lossy();
@@ -174,8 +176,7 @@ fn path_beside(answer_file: &Path) -> PathBuf {
     answer_file.with_file_name(format!("{stem}.skipped.json"))
 }
 
-/// The questions left out of a run, as they are listed beside its answer file. None where there is
-/// no list.
+/// The skipped questions listed beside an answer file. Empty if there is no list.
 ///
 /// # Errors
 /// A list that cannot be read.
@@ -184,14 +185,14 @@ pub fn skips_beside(answer_file: impl AsRef<Path>) -> Result<Vec<Skip>, RunError
     match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| RunError::Skips {
             path,
-            reason: format!("{error}; remove it to have those questions tried again"),
+            reason: format!("{error}; remove it to ask those questions again"),
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(RunError::skips(&path, &error)),
     }
 }
 
-/// Refuses other settings; gives the program's version where only that differs.
+/// Refuses other settings. If only the program's version differs, returns that difference.
 fn check_settings(
     path: &Path,
     manifest_path: &Path,

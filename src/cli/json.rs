@@ -1,6 +1,5 @@
 //! An answer as a JSON object.
 
-use std::fmt::Display;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,22 +8,22 @@ use crate::cli::args::{NO_LIMIT, SamplingArgs};
 use crate::engine::{FinishReason, Generation, SessionOptions, StepTimes};
 use crate::tree::Source;
 
-/// What `--json` tells of answers that were made with the same flags.
+/// Makes the JSON objects of answers that were generated with the same flags.
 #[derive(Debug)]
-pub(super) struct Reporter<'a> {
+pub(super) struct AnswerJson<'a> {
     pub options: &'a SessionOptions,
     pub sampling: &'a SamplingArgs,
-    /// Most tokens of an answer.
+    /// The limit of new tokens.
     pub max_new_tokens: usize,
 }
 
-impl Reporter<'_> {
+impl AnswerJson<'_> {
     /// The flags that shape an answer.
     pub(super) fn parameters(&self) -> Value {
         let Self {
             options, sampling, ..
         } = self;
-        // Written as it is given.
+        // -1 as on the command line.
         let max_new_tokens = match self.max_new_tokens {
             NO_LIMIT => json!(-1),
             limit => json!(limit),
@@ -50,9 +49,9 @@ impl Reporter<'_> {
         })
     }
 
-    /// An answer to a prompt of so many tokens.
+    /// The object of an answer to a prompt of `prompt_tokens` tokens.
     pub(super) fn answer(&self, answer: &Generation, text: &str, prompt_tokens: usize) -> Value {
-        // The contract knows three reasons; an interrupted answer says so in `error`.
+        // The format has three reasons. The `error` of an interrupted answer says so.
         let (finish_reason, error) = match &answer.finish {
             FinishReason::Stop => ("stop", None),
             FinishReason::Length => ("length", None),
@@ -88,16 +87,16 @@ impl Reporter<'_> {
         })
     }
 
-    /// The same object for a prompt that was not answered: no token, and why.
-    pub(super) fn refusal(&self, error: &dyn Display, prompt_tokens: usize) -> Value {
+    /// The object of a prompt that was refused: no tokens, and the reason.
+    pub(super) fn refusal(&self, error: &str, prompt_tokens: usize) -> Value {
         let nothing = Generation::empty(FinishReason::Cancelled);
         let mut object = self.answer(&nothing, "", prompt_tokens);
-        object["error"] = json!(error.to_string());
+        object["error"] = json!(error);
         object
     }
 }
 
-/// Nodes drafted and accepted, by where they came from.
+/// Drafted and accepted tokens by source.
 fn sources(answer: &Generation) -> Value {
     let of = |(source, drafted): (Source, usize)| {
         let accepted = answer.sources.accepted.of(source);
@@ -107,7 +106,7 @@ fn sources(answer: &Generation) -> Value {
     Value::Object(answer.sources.drafted.iter().map(of).collect())
 }
 
-/// Median of a part of the steps, in microseconds; nothing for an empty answer.
+/// The median over steps of a part of their time, in microseconds; `None` for an empty answer.
 fn median_us(answer: &Generation, part: impl Fn(&StepTimes) -> Duration) -> Option<f64> {
     let mut times: Vec<Duration> = answer.step_times.iter().map(part).collect();
     times.sort_unstable();

@@ -1,4 +1,4 @@
-//! Which methods run, and under which names.
+//! The contestants of a benchmark and their names.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use crate::cli::bench::server::server_name;
 use crate::cli::exit::user_error;
 use crate::engine::{Method, SessionOptions};
 
-/// `METHOD`, or `NAME=METHOD`.
+/// A method, given as `METHOD` or `NAME=METHOD`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NamedMethod {
     pub name: String,
@@ -26,7 +26,8 @@ impl FromStr for NamedMethod {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || !name.chars().all(plain) {
             return Err(format!(
-                "{name:?} is no name: use letters, digits, - _ and ., for it becomes part of a file name"
+                "{name:?} cannot be a name: use letters, digits, - _ and ., because it becomes part \
+                 of a file name"
             ));
         }
         Ok(Self {
@@ -36,16 +37,16 @@ impl FromStr for NamedMethod {
     }
 }
 
-/// Who answers.
+/// One that answers the questions.
 #[derive(Clone, Debug)]
-pub(super) enum Bencher {
+pub(super) enum Contestant {
     /// Our engine.
     Engine(NamedMethod),
-    /// A `llama-server`, by the name it gets.
+    /// A `llama-server`, with its name in the answer files.
     Server(String),
 }
 
-impl Bencher {
+impl Contestant {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Engine(named) => named.name.clone(),
@@ -53,12 +54,12 @@ impl Bencher {
         }
     }
 
-    /// Whether it grows draft trees: the drafting flags are of no meaning to the others.
+    /// Whether it grows draft trees. The drafting flags concern no others.
     pub(super) fn drafts(&self) -> bool {
         matches!(self, Self::Engine(named) if named.method != Method::Baseline)
     }
 
-    /// The method that drafts, if one does.
+    /// The drafting method, if it drafts.
     pub(super) fn method(&self) -> Option<Method> {
         match self {
             Self::Engine(named) if self.drafts() => Some(named.method),
@@ -66,7 +67,7 @@ impl Bencher {
         }
     }
 
-    /// The session of this method; plain decoding needs no room for a tree.
+    /// The session options of this contestant. Plain decoding needs no draft tree.
     pub(super) fn session_options(&self, common: SessionOptions) -> SessionOptions {
         SessionOptions {
             method: match self {
@@ -82,9 +83,10 @@ impl Bencher {
     }
 }
 
-/// The methods that the flags ask for.
-pub(super) fn all(args: &BenchArgs) -> anyhow::Result<Vec<Bencher>> {
-    let mut all: Vec<Bencher> = args.methods.iter().cloned().map(Bencher::Engine).collect();
+/// The contestants that the flags ask for.
+pub(super) fn all(args: &BenchArgs) -> anyhow::Result<Vec<Contestant>> {
+    let engines = args.methods.iter().cloned().map(Contestant::Engine);
+    let mut all: Vec<Contestant> = engines.collect();
     if args.llama_server.is_some() {
         if args.jobs > 1 {
             return Err(user_error(
@@ -92,19 +94,21 @@ pub(super) fn all(args: &BenchArgs) -> anyhow::Result<Vec<Bencher>> {
             ));
         }
         let flags = args.llama_server_args.as_deref().unwrap_or_default();
-        all.push(Bencher::Server(server_name(flags)));
+        all.push(Contestant::Server(server_name(flags)));
     }
-    for (number, bencher) in all.iter().enumerate() {
-        let name = bencher.name();
+    for (number, contestant) in all.iter().enumerate() {
+        let name = contestant.name();
         if all[..number].iter().any(|earlier| earlier.name() == name) {
             return Err(user_error(format!(
-                "--methods has {name} twice: give one of them a name of its own, for example again={name}"
+                "--methods has {name} twice: give one of them another name, for example \
+                 again={name}"
             )));
         }
     }
     if args.answer_file.is_some() && all.len() > 1 {
         return Err(user_error(format!(
-            "--answer-file names one file, but there are {} methods: use --answer-dir, or --methods with one",
+            "--answer-file names one file, but there are {} methods: use --answer-dir, or only one \
+             method",
             all.len()
         )));
     }

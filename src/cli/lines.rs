@@ -1,4 +1,4 @@
-//! Questions from a pipe, one a line.
+//! Lines of standard input, read so that Ctrl-C can stop the wait.
 
 use std::io::{self, BufRead};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,29 +6,29 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-/// How long Ctrl-C may go unseen while nothing comes.
-const LOOK_UP: Duration = Duration::from_millis(100);
+/// How often to check for Ctrl-C while no line comes.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
-/// What came of waiting for a line.
+/// The result of waiting for a line.
 pub(super) enum Waited {
-    /// A line, with its end.
+    /// A line, with its line end.
     Line(Vec<u8>),
-    /// There are no more.
+    /// There are no more lines.
     End,
-    /// Ctrl-C.
+    /// Ctrl-C was pressed.
     Interrupted,
 }
 
 /// The lines of standard input.
 ///
-/// Another thread waits for them: a read goes on after a signal, and nobody could tell it to stop.
-pub(super) struct Questions {
+/// Another thread reads them, because a blocking read continues after a signal.
+pub(super) struct InputLines {
     lines: Receiver<io::Result<Vec<u8>>>,
 }
 
-impl Questions {
+impl InputLines {
     pub(super) fn from_stdin() -> Self {
-        // Without room: no line is read before the one before it was taken.
+        // No buffer: the next line is read only after the previous one was taken.
         let (sender, lines) = sync_channel(0);
         thread::spawn(move || {
             let mut stdin = io::stdin().lock();
@@ -57,7 +57,7 @@ impl Questions {
             if interrupted.load(Ordering::Relaxed) {
                 return Ok(Waited::Interrupted);
             }
-            match self.lines.recv_timeout(LOOK_UP) {
+            match self.lines.recv_timeout(CHECK_EVERY) {
                 Ok(line) => return line.map(Waited::Line),
                 Err(RecvTimeoutError::Disconnected) => return Ok(Waited::End),
                 Err(RecvTimeoutError::Timeout) => {}

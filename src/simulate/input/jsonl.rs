@@ -1,0 +1,112 @@
+//! Requests of one turn, one JSON object per line.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    InputError, LineError, LinePart, RecordKind, RecordedChoice, RequestEncoder, for_each_line,
+    single_turn,
+};
+use crate::TokenId;
+use crate::files::json_reason;
+use crate::simulate::Request;
+
+/// The keys of a JSON line.
+#[derive(Clone, Debug)]
+pub struct Fields {
+    /// The prompt: a text, or an array of token ids.
+    pub prompt: String,
+    /// The response, likewise.
+    pub response: String,
+    /// The category, if lines have one.
+    pub category: String,
+}
+
+/// Reads one request of one turn from each line of a JSON Lines file.
+///
+/// # Errors
+/// A file that cannot be read, a line without the fields, a template that fails, or no request at
+/// all.
+pub fn read_jsonl(
+    path: &Path,
+    fields: &Fields,
+    encoder: &RequestEncoder<'_>,
+    progress: &mut dyn FnMut(),
+) -> Result<Vec<Request>, InputError> {
+    let mut requests = Vec::new();
+    for_each_line(path, RecordKind::Requests, |text| {
+        let line: Value = serde_json::from_slice(text)
+            .map_err(|error| format!("not JSON: {}", json_reason(&error)))?;
+        let category = line.get(&fields.category).and_then(Value::as_str);
+        let prompt = text_or_tokens(&line, &fields.prompt, LinePart::Prompt)?;
+        let response = text_or_tokens(&line, &fields.response, LinePart::Response)?;
+        requests.push(request(
+            encoder,
+            category.unwrap_or("requests"),
+            prompt,
+            response,
+        )?);
+        progress();
+        Ok(())
+    })?;
+    match requests.is_empty() {
+        true => Err(InputError::Empty {
+            path: path.into(),
+            kind: RecordKind::Requests,
+            reason: "holds no request; give a file with one JSON object per line",
+        }),
+        false => Ok(requests),
+    }
+}
+
+fn request(
+    encoder: &RequestEncoder<'_>,
+    category: &str,
+    prompt: Field,
+    response: Field,
+) -> Result<Request, InputError> {
+    match (prompt, response) {
+        (Field::Tokens(prompt), Field::Tokens(ids)) => Ok(single_turn(
+            category,
+            encoder.turn_from_tokens(prompt, &ids, &[]),
+        )),
+        (Field::Tokens(prompt), Field::Text(answer)) => Ok(single_turn(
+            category,
+            encoder.turn_from_text(prompt, &answer)?,
+        )),
+        (Field::Text(said), response) => {
+            let (text, token_ids) = match response {
+                Field::Text(answer) => (answer, None),
+                Field::Tokens(ids) => (String::new(), Some(vec![ids])),
+            };
+            let choice = RecordedChoice {
+                turns: vec![text],
+                token_ids,
+                ranked: None,
+            };
+            encoder.request(category, &[said], &choice)
+        }
+    }
+}
+
+/// The value of a prompt or response.
+enum Field {
+    Text(String),
+    Tokens(Vec<TokenId>),
+}
+
+fn text_or_tokens(line: &Value, key: &str, part: LinePart) -> Result<Field, LineError> {
+    let refused = |reason| Err(LineError { part, reason });
+    match line.get(key) {
+        Some(Value::String(text)) => Ok(Field::Text(text.clone())),
+        Some(value @ Value::Array(_)) => Vec::deserialize(value).map(Field::Tokens).or_else(|_| {
+            refused(format!(
+                "{key:?} is an array, but not of token ids; it must be a text or token ids"
+            ))
+        }),
+        Some(_) => refused(format!("{key:?} is neither a text nor token ids")),
+        None => refused(format!("there is no {key:?}")),
+    }
+}
