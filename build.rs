@@ -4,19 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What of this checkout goes into the program: whether these were changed is what counts.
-const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
-
-/// llama.cpp's functions that this crate stands in for, by the names that the linker knows: those
-/// that compute products, and the one that copies their results. The last is C++'s
-/// `ggml_backend_amx_mul_mat`, and there only where llama.cpp is built for a processor with AMX.
-const LED_HERE: [&str; 3] = [
-    "llamafile_sgemm",
-    "ggml_cpu_extra_compute_forward",
-    "_Z24ggml_backend_amx_mul_matPK19ggml_compute_paramsP11ggml_tensor",
-];
+const SOURCES: [&str; 5] = ["src", "crates", "build.rs", "Cargo.toml", "Cargo.lock"];
 
 fn main() {
-    lead_products_here();
+    link_few_token_kernels();
     let root = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let root = root.unwrap_or_default();
     let commit = commit(&root).unwrap_or_default();
@@ -29,34 +20,14 @@ fn main() {
     }
 }
 
-/// Has the linker lead llama.cpp's calls of [`LED_HERE`] to `src/runtime/llama/products`, where that can be: through a C compiler that links as GNU's do, with
-/// kernels for the processor, and with a llama.cpp that has the first of them and is linked in, not
-/// loaded.
-fn lead_products_here() {
+/// Links ggml-few-token's hook into this package's programs and tests. Where that crate has no
+/// kernels, it names no argument.
+fn link_few_token_kernels() {
     println!("cargo::rustc-check-cfg=cfg(few_token_kernels)");
-    for name in ["GGML_LLAMAFILE", "LLAMA_BUILD_SHARED_LIBS"] {
-        println!("cargo::rerun-if-env-changed={name}");
-    }
-    let var = |name: &str| std::env::var(name).ok();
-    let has = |feature: &str| var(&format!("CARGO_FEATURE_{feature}")).is_some();
-    let shared = var("LLAMA_BUILD_SHARED_LIBS").is_some_and(|value| !is_off(&value));
-    let loaded = has("DYNAMIC_LINK") || has("DYNAMIC_BACKENDS") || shared;
-    let lacks = var("GGML_LLAMAFILE").is_some_and(|value| is_off(&value));
-    let target = ["CARGO_CFG_TARGET_OS", "CARGO_CFG_TARGET_ARCH"].map(var);
-    let target = target == [Some("linux".into()), Some("x86_64".into())];
-    if has("KERNELS") && target && !loaded && !lacks {
+    if let Ok(argument) = std::env::var("DEP_GGML_FEW_TOKEN_LINK_ARG") {
         println!("cargo::rustc-cfg=few_token_kernels");
-        for function in LED_HERE {
-            println!("cargo::rustc-link-arg=-Wl,--wrap={function}");
-        }
+        println!("cargo::rustc-link-arg={argument}");
     }
-}
-
-/// Whether CMake takes a value for no.
-fn is_off(value: &str) -> bool {
-    let value = value.to_ascii_uppercase();
-    let words = ["", "0", "OFF", "NO", "FALSE", "N", "IGNORE", "NOTFOUND"];
-    words.contains(&value.as_str()) || value.ends_with("-NOTFOUND")
 }
 
 /// The commit that `root` is at, with `-dirty` behind it if the sources are not as they are there.

@@ -38,7 +38,7 @@ step "formatting"
 cargo fmt --all --check
 
 step "lints"
-cargo clippy --release --all-targets --locked -- -D warnings
+cargo clippy --release --workspace --all-targets --locked -- -D warnings
 
 step "the pure core alone"
 cargo clippy --release --lib --no-default-features --locked -- -D warnings
@@ -46,7 +46,7 @@ cargo clippy --release --lib --no-default-features --locked -- -D warnings
 cargo clippy --release --lib --no-default-features --features llama --locked -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --locked --document-private-items
+RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --locked --document-private-items
 
 if [ -f fuzz/Cargo.toml ]; then
     step "fuzz targets build"
@@ -57,4 +57,5 @@ step "tests of the pure core, with debug assertions"
 cargo test --no-default-features --locked --no-fail-fast
 
 step "tests"
-cargo test --release --locked --no-fail-fast
+# All of them, so that one run tells all that is wrong.
+cargo test --release --workspace --locked --no-fail-fast

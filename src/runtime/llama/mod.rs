@@ -6,8 +6,6 @@ mod kernels;
 mod log;
 mod model;
 mod options;
-#[cfg_attr(not(few_token_kernels), path = "no_products.rs")]
-mod products;
 mod quantize;
 mod target;
 mod vocab;

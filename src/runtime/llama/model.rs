@@ -13,10 +13,9 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_sys_2 as sys;
 
 use crate::runtime::llama::info::ModelInfo;
-use crate::runtime::llama::kernels::Kernels;
+use crate::runtime::llama::kernels::{self, Kernels};
 use crate::runtime::llama::log;
 use crate::runtime::llama::options::{CacheType, ContextOptions, FlashAttention, ModelOptions};
-use crate::runtime::llama::products;
 use crate::runtime::llama::target::LlamaTarget;
 use crate::runtime::llama::vocab::Vocabulary;
 
@@ -152,7 +151,7 @@ impl Model {
             }),
             None if options.info_only => Ok(engine),
             // Last, so that only a model that is there has a say.
-            _ => match products::are_left_to_llama(options.llama_kernels) {
+            _ => match kernels::llama_only_or_init(options.llama_kernels) {
                 settled if settled == options.llama_kernels => Ok(engine),
                 _ => Err(LoadError::Kernels { path: path.into() }),
             },
@@ -317,7 +316,7 @@ impl Model {
             return None;
         }
         let info = self.info();
-        products::in_use(&info.quantization, info.embedding_length)
+        kernels::in_use(&info.quantization, info.embedding_length)
     }
 
     /// Whether most weights are stored in fewer than 16 bits.
