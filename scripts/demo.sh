@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Shows speculative decoding at work: installs what building needs and is missing, builds, and lets
-# the demo model answer one question twice, by plain decoding and by LogitSpec.
+# Compares LogitSpec with plain decoding: installs missing build tools, builds, and answers one
+# question with both methods.
 #
-#   scripts/demo.sh asks before it installs anything, if there is a terminal to ask on
-#   scripts/demo.sh --yes does not ask scripts/demo.sh --model FILE.gguf with another model
+#   scripts/demo.sh                       asks before it installs anything, if there is a terminal
+#   scripts/demo.sh --yes                 does not ask
+#   scripts/demo.sh --model FILE.gguf     uses another model
 #
-# The first run compiles llama.cpp: about 8 minutes on two cores. Later runs only answer.
+# The first run compiles llama.cpp: about 8 minutes on two cores.
 set -euo pipefail
 cd_from=$PWD
 cd "$(dirname "$0")/.."
@@ -32,26 +33,28 @@ while [ $# -gt 0 ]; do
 done
 if [ ! -r "$model" ]; then
     if [ "$model" = "$demo_model" ]; then
-        mend="it comes with the repository: git checkout -- data/models"
+        fix="it is part of the repository: run git checkout -- data/models"
     else
-        mend="check --model"
+        fix="check --model"
     fi
-    echo "demo: $model is missing; $mend" >&2
+    echo "demo: $model is missing; $fix" >&2
     exit 2
 fi
 
 scripts/setup.sh ${setup[@]+"${setup[@]}"}
 command -v cargo >/dev/null || . "$HOME/.cargo/env"
 logitspec=${CARGO_TARGET_DIR:-target}/release/logitspec
-[ -x "$logitspec" ] || echo "demo: building llama.cpp and logitspec, about 8 minutes on two cores" >&2
+[ -x "$logitspec" ] ||
+    echo "demo: building llama.cpp and logitspec, about 8 minutes on two cores" >&2
 cargo build --release --locked
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Answers the question with a method; the statistics go to a file.
+# Answers the question with a method. Writes the statistics to a file.
 answer() {
-    "$logitspec" generate -m "$model" --method "$1" --chat -n 400 -f scripts/demo_prompt.txt 2>"$scratch/$1.log" ||
+    "$logitspec" generate -m "$model" --method "$1" --chat -n 400 -f scripts/demo_prompt.txt \
+        2>"$scratch/$1.log" ||
         {
             cat "$scratch/$1.log" >&2
             exit 1
@@ -66,7 +69,7 @@ show() {
     grep -E '^(decode|accepted)' "$scratch/$1.log"
 }
 
-# The middle of an odd number of speeds.
+# The median of an odd number of speeds.
 median() {
     sort -n "$1" | awk '{ speed[NR] = $1 } END { print speed[(NR + 1) / 2] }'
 }
@@ -77,7 +80,7 @@ cat scripts/demo_prompt.txt
 show baseline "plain decoding"
 show logitspec "LogitSpec"
 
-# One answer takes a moment and a machine has moods: five each, in turn.
+# Take five answers of each method, in turn, because the speed of a machine varies.
 for _ in 1 2 3 4; do
     answer baseline >/dev/null
     answer logitspec >/dev/null
@@ -85,15 +88,19 @@ done
 if cmp -s "$scratch/baseline.txt" "$scratch/logitspec.txt"; then
     same="the answers are the same"
 else
-    same="the answers differ, which happens where two tokens are all but equally probable: docs/decisions.md, \"Rounding ties\""
+    same="the answers differ at a rounding tie: see docs/decisions/002-rounding-ties.md"
 fi
 echo
 bundled=0
 [ "$model" != "$demo_model" ] || bundled=1
-awk -v bundled=$bundled -v plain="$(median "$scratch/baseline.speeds")" -v fast="$(median "$scratch/logitspec.speeds")" -v same="$same" 'BEGIN {
+plain=$(median "$scratch/baseline.speeds")
+fast=$(median "$scratch/logitspec.speeds")
+awk -v bundled=$bundled -v plain="$plain" -v fast="$fast" -v same="$same" 'BEGIN {
     printf "plain decoding  %8.1f tokens/s\n", plain
     printf "LogitSpec       %8.1f tokens/s\n", fast
     printf "ratio           %8.2f  (medians of five answers each; %s)\n", fast / plain, same
-    if (bundled && fast < 1.1 * plain)
-        print "\nThe bundled model is so small that a pass costs next to nothing: there is little to save. What larger models gain\nis in docs/benchmarks.md."
+    if (bundled && fast < 1.1 * plain) {
+        print "\nOn the bundled model speculation gains little, because a pass takes so little time."
+        print "docs/benchmarks.md has the results of larger models."
+    }
 }'

@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# The turn-key evaluation: plain decoding and LogitSpec on question sets, and the report that sets
-# them side by side.
+# Evaluates a model: runs plain decoding and LogitSpec on question sets and writes a report.
 #
 #   scripts/eval.sh MODEL.gguf                        on spec_bench
 #   scripts/eval.sh MODEL.gguf gsm8k humaneval        on other sets: data/SET/question.jsonl
-#   scripts/eval.sh MODEL.gguf spec_bench -- FLAGS    with more flags for `logitspec bench`:
-#                                                     --template vicuna, --methods baseline,logitspec,prompt-lookup
+#   scripts/eval.sh MODEL.gguf spec_bench -- FLAGS    with more flags for `logitspec bench`, such as
+#                                                     --template vicuna
 #
-# Answers go to data/SET/model_answer/ of this checkout, unless FLAGS say otherwise, and the report
-# with its plots beside them to MODEL-report.html. The same command goes on where an earlier one
-# stopped, unless it has --overwrite. Environment: LOGITSPEC, a program to use instead of building
-# one; DATA_DIR, the folder of the question sets instead of data. Exit codes: those of logitspec; 2
-# for bad usage or a set that is not there.
+# Answers go to data/SET/model_answer/ of this checkout, unless FLAGS say otherwise. The report with
+# its plots goes to MODEL-report.html in the same folder. The same command resumes a run that was
+# stopped, unless it has --overwrite.
+#
+# Environment variables:
+#
+#   LOGITSPEC    a program to use instead of building one
+#   DATA_DIR     the folder of the question sets, instead of data
+#
+# The exit code is that of logitspec, or 2 for bad usage or a missing question set.
 set -euo pipefail
 
 usage() {
@@ -37,7 +41,8 @@ done
 [ ${#sets[@]} -gt 0 ] || sets=(spec_bench)
 for flag in "$@"; do
     [ "$flag" != --json ] || {
-        echo "eval: --json leaves out what the report is made by; use logitspec bench --json, then logitspec report --json" >&2
+        echo "eval: the report cannot be made with --json;" \
+            "use logitspec bench --json, then logitspec report --json" >&2
         exit 2
     }
 done
@@ -52,13 +57,14 @@ data=${data:-$root/data}
 
 for set in "${sets[@]}"; do
     [ -f "$data/$set/question.jsonl" ] && continue
-    echo "eval: there is no $data/$set/question.jsonl; scripts/fetch_data.sh $set fetches the public sets" >&2
+    echo "eval: $data/$set/question.jsonl is missing;" \
+        "scripts/fetch_data.sh $set fetches the public sets" >&2
     exit 2
 done
 if [ -z "$logitspec" ]; then
     "$root/scripts/setup.sh"
     command -v cargo >/dev/null || . "$HOME/.cargo/env"
-    # In a shell of its own: files that FLAGS name are beside whoever called this.
+    # In a subshell, because FLAGS may name files relative to the current folder.
     (cd "$root" && cargo build --release --locked)
     logitspec=$(cd "$root" && absolute "${CARGO_TARGET_DIR:-target}/release/logitspec")
 fi
@@ -71,10 +77,10 @@ for set in "${sets[@]}"; do
     "$logitspec" bench -m "$model" --data-dir "$data" --bench-name "$set" "$@" >"$figures" || code=$?
     cat "$figures"
     [ $code -eq 0 ] || exit $code
-    # Its last line is the command that reports on the files, quoted for a shell.
+    # The last line is the command for the report, quoted for a shell.
     report=$(sed -n 's/^all figures: logitspec //p' "$figures")
     if [ -z "$report" ]; then
-        echo "eval: no report, which takes the method baseline and another one" >&2
+        echo "eval: no report, because it needs the method baseline and another one" >&2
         continue
     fi
     eval "set_report=($report)"

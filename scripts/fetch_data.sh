@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Fetches the public question sets that papers on speculative decoding measure with:
+# Fetches the public question sets of papers on speculative decoding:
 #
 #   scripts/fetch_data.sh                      all: spec_bench, cnndm, gsm8k, humaneval
 #   scripts/fetch_data.sh spec_bench gsm8k     some
 #   scripts/fetch_data.sh --from DIR [SET…]    from a local copy: DIR/SET/question.jsonl
 #
-# Each becomes data/SET/question.jsonl, which `logitspec bench --bench-name SET` reads. They come
-# from the repository of LogitSpec's authors and are checked against scripts/data.sha256, so that a
-# set that they change is refused; what is there already is only checked. Exit codes: 0 all sets are
-# there; 2 one could not be fetched or is not what it should be.
+# Each set becomes data/SET/question.jsonl, which `logitspec bench --bench-name SET` reads. The sets
+# come from the repository of LogitSpec's authors. scripts/data.sha256 has their checksums; another
+# file is refused. Existing sets are only checked.
+#
+# The exit code is 0 if all sets are there, and 2 if a set cannot be fetched or has a wrong
+# checksum.
 set -euo pipefail
 cd_from=$PWD
 cd "$(dirname "$0")/.."
@@ -16,7 +18,7 @@ cd "$(dirname "$0")/.."
 home=https://raw.githubusercontent.com/smart-lty/LogitSpec/HEAD/data
 sets=(spec_bench cnndm gsm8k humaneval)
 
-# The sum that a set should have; nothing for what is no set.
+# The checksum of a set. Empty if there is no such set.
 expected_sum() {
     awk -v name="$1/question.jsonl" '$2 == name { print $1 }' scripts/data.sha256
 }
@@ -57,7 +59,7 @@ case $from in
 *) from=$cd_from/$from ;;
 esac
 
-# Copies a set from where it comes from; says why not.
+# Fetches or copies a set.
 get() {
     local set=$1 to=$2
     if [ -n "$from" ]; then
@@ -66,10 +68,12 @@ get() {
     elif command -v curl >/dev/null; then
         curl --fail --location --silent --show-error --retry 3 --connect-timeout 15 \
             --output "$to" "$home/$set/question.jsonl" 2>"$to.log" ||
-            die "cannot fetch $home/$set/question.jsonl ($(tail -n 1 "$to.log")); check the network, or copy it from elsewhere with --from DIR"
+            die "cannot fetch $home/$set/question.jsonl ($(tail -n 1 "$to.log"));" \
+                "check the network, or copy it from elsewhere with --from DIR"
     elif command -v wget >/dev/null; then
         wget --quiet --tries=3 --timeout=15 --output-document="$to" "$home/$set/question.jsonl" ||
-            die "cannot fetch $home/$set/question.jsonl; check the network, or copy it from elsewhere with --from DIR"
+            die "cannot fetch $home/$set/question.jsonl;" \
+                "check the network, or copy it from elsewhere with --from DIR"
     else
         die "needs curl or wget; or copy the sets from elsewhere with --from DIR"
     fi
@@ -84,12 +88,13 @@ for set in "${wanted[@]}"; do
         continue
     fi
     mkdir -p "data/$set"
-    # Beside its place, so that the last step is a rename: the file is whole or not there.
+    # Use a temporary folder next to the file, and rename at the end, so that the file is complete.
     scratch=$(mktemp -d "data/$set/.fetch.XXXXXX")
     get "$set" "$scratch/question.jsonl"
     sum=$(sum_of "$scratch/question.jsonl")
     [ "$sum" = "$(expected_sum "$set")" ] ||
-        die "$set is not the file it should be (sha256 $sum, expected $(expected_sum "$set")); nothing was changed"
+        die "$set has a wrong checksum (sha256 $sum, expected $(expected_sum "$set"));" \
+            "nothing was changed"
     chmod 644 "$scratch/question.jsonl"
     mv -f "$scratch/question.jsonl" "$file"
     rm -rf "$scratch"

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets and runs each for some seconds:
+# Builds the fuzz targets and runs each for a number of seconds:
 #
 #   scripts/fuzz.sh SECONDS [TARGET…]      all targets, or those named
 #
-# Stops at the first finding and says how to replay it; exits 0 only if there was none. Needs a C++
-# compiler (libFuzzer is compiled) and installs cargo-fuzz if it is missing. Any toolchain will do:
-# without sanitizers, which code without `unsafe` has little use for, nothing needs a nightly one.
+# Stops at the first finding and prints how to replay it. The exit code is 0 if there is none. Needs
+# a
+# C++ compiler for libFuzzer, and installs cargo-fuzz if it is missing. A stable toolchain is
+# enough,
+# because there are no sanitizers: the code under test has no `unsafe`.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -26,14 +28,14 @@ mapfile -t all < <(cargo fuzz list)
 targets=("${@:-${all[@]}}")
 for target in "${targets[@]}"; do
     if [[ ! " ${all[*]} " == *" $target "* ]]; then
-        echo "fuzz.sh: no target is called $target; there are: ${all[*]}" >&2
+        echo "fuzz.sh: there is no target $target; the targets are: ${all[*]}" >&2
         exit 2
     fi
 done
 
 for target in "${targets[@]}"; do
     echo "fuzz.sh: $target for $seconds s" >&2
-    # -max_len: long inputs add time, not situations.
+    # -max_len: longer inputs only take more time.
     cargo fuzz run --sanitizer none "$target" -- \
         -max_total_time="$seconds" -max_len=1024 -timeout=20 -print_final_stats=1
 done

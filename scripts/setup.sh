@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs what building logitspec needs and is missing: a C++ compiler, cmake, libclang.
+# Installs missing build tools: a C++ compiler, cmake, make and libclang.
 #
-#   scripts/setup.sh says what it will install and asks first, if there is a terminal to ask on
-#   scripts/setup.sh --yes does not ask
+#   scripts/setup.sh          asks before it installs anything, if there is a terminal
+#   scripts/setup.sh --yes    does not ask
 #
-# Run again at no cost: what is there is not touched.
+# It does nothing if all tools are installed.
 set -euo pipefail
 
 yes=false
@@ -23,41 +23,43 @@ say() { echo "setup: $*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 have_compiler() {
-    # On a Mac the commands are there before the tools are.
+    # On a Mac the commands exist even if the tools are not installed.
     [ "$(uname)" != Darwin ] || xcode-select -p >/dev/null 2>&1 || return 1
     { have cc || have gcc || have clang; } && { have c++ || have g++ || have clang++; }
 }
 
-# Where the system's folders are; tests have some of their own.
+# The root of the system's folders. Tests use another one.
 root=${LOGITSPEC_SETUP_ROOT:-}
 
-# Whether a folder has the library that bindgen loads: not libclang-cpp, which some systems have
-# without it.
+# Whether a folder has libclang, which bindgen loads. libclang-cpp is another library.
 holds_libclang() {
     compgen -G "$1/libclang.so*" >/dev/null || compgen -G "$1/libclang-[0-9]*.so*" >/dev/null ||
         compgen -G "$1/libclang.dylib" >/dev/null
 }
 
-# The library that bindgen loads, and the headers that it needs with it.
+# Whether libclang and its headers are installed.
 have_libclang() {
-    # Whoever sets it knows where the headers are, too.
+    # The user has set the path.
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
     local dir found=false
-    # The places where bindgen looks: the loader's cache, and the folders of installed LLVMs.
+    local xcode="$root"/Applications/Xcode.app/Contents/Developer
+    # bindgen searches the cache of the loader and the folders of LLVM.
     { ldconfig -p 2>/dev/null || "$root/sbin/ldconfig" -p 2>/dev/null || true; } |
         grep -q 'libclang\(-[0-9.]*\)\?\.so' && found=true
     for dir in "$root"/opt/homebrew/opt/llvm/lib "$root"/usr/local/opt/llvm/lib \
         "$root"/Library/Developer/CommandLineTools/usr/lib \
-        "$root"/Applications/Xcode.app/Contents/Developer/Toolchains/XcodeDefault.xctoolchain/usr/lib; do
+        "$xcode"/Toolchains/XcodeDefault.xctoolchain/usr/lib; do
         holds_libclang "$dir" && return 0
     done
-    for dir in "$root"/usr/lib "$root"/usr/lib64 "$root"/usr/lib/llvm*/lib "$root"/usr/lib64/llvm*/lib "$root"/usr/lib/*-linux-gnu; do
+    for dir in "$root"/usr/lib "$root"/usr/lib64 "$root"/usr/lib/llvm*/lib \
+        "$root"/usr/lib64/llvm*/lib "$root"/usr/lib/*-linux-gnu; do
         holds_libclang "$dir" && found=true
     done
     $found || return 1
-    # A compiler knows where its headers are.
+    # clang comes with the headers.
     have clang && return 0
-    for dir in "$root"/usr/lib "$root"/usr/lib64 "$root"/usr/local/lib "$root"/usr/lib/llvm*/lib "$root"/usr/lib64/llvm*/lib; do
+    for dir in "$root"/usr/lib "$root"/usr/lib64 "$root"/usr/local/lib \
+        "$root"/usr/lib/llvm*/lib "$root"/usr/lib64/llvm*/lib; do
         compgen -G "$dir/clang/*/include/stddef.h" >/dev/null && return 0
     done
     return 1
@@ -81,12 +83,14 @@ fi
 needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
 version=$(rustc --version | sed 's/^rustc \([0-9]*\.[0-9]*\).*/\1/')
 if [ "$(printf '%s\n' "$needed" "$version" | sort -V | head -n 1)" != "$needed" ]; then
-    say "rustc is $version, $needed or later is needed: run 'rustup update', or install Rust with rustup (https://rustup.rs)"
+    say "rustc is $version, $needed or later is needed:" \
+        "run 'rustup update', or install Rust with rustup (https://rustup.rs)"
     exit 2
 fi
 
 if [ -n "${LIBCLANG_PATH:-}" ] && [ ! -f "$LIBCLANG_PATH" ] && ! holds_libclang "$LIBCLANG_PATH"; then
-    say "LIBCLANG_PATH is $LIBCLANG_PATH, where no libclang is: unset it, or set it to the folder that holds libclang.so (libclang.dylib on a Mac)"
+    say "LIBCLANG_PATH is $LIBCLANG_PATH, which has no libclang:" \
+        "unset it, or set it to the folder of libclang.so (libclang.dylib on a Mac)"
     exit 2
 fi
 find_missing
@@ -99,7 +103,7 @@ if [ "$(uname)" = Darwin ] && ! have_compiler; then
     exit 2
 fi
 
-# What each thing is called here.
+# The name of a package.
 package() {
     case $1:$2 in
     apt:compiler) echo g++ ;;
@@ -122,7 +126,8 @@ elif have pacman; then
 elif have brew; then
     manager=brew
 else
-    say "missing: ${missing[*]}; no apt, dnf, pacman or brew was found, so please install them by hand"
+    say "missing: ${missing[*]};" \
+        "no apt, dnf, pacman or brew was found, so please install them by hand"
     exit 2
 fi
 
@@ -134,7 +139,8 @@ done
 sudo=()
 if [ "$manager" != brew ] && [ "$(id -u)" -ne 0 ]; then
     have sudo || {
-        say "missing: ${packages[*]}; installing them needs root: run 'scripts/setup.sh' as root, or install them by hand"
+        say "missing: ${packages[*]}; installing them needs root:" \
+            "run 'scripts/setup.sh' as root, or install them by hand"
         exit 2
     }
     sudo=(sudo)
@@ -142,7 +148,7 @@ fi
 
 say "will install with $manager: ${packages[*]}"
 if ! $yes && [ -t 0 ]; then
-    read -r -p "setup: go on? [Y/n] " answer
+    read -r -p "setup: continue? [Y/n] " answer
     case $answer in
     "" | [Yy]*) ;;
     *)
@@ -159,8 +165,8 @@ apt)
     ;;
 dnf) "${sudo[@]}" dnf install -y -q "${packages[@]}" ;;
 pacman)
-    # A container's list of packages is empty; elsewhere a new list with old packages is a partial
-    # upgrade.
+    # Fetch the package list only if there is none, as in a container. A new list with old packages
+    # is a partial upgrade, which pacman does not support.
     compgen -G "/var/lib/pacman/sync/*.db" >/dev/null || "${sudo[@]}" pacman -Sy --noconfirm
     "${sudo[@]}" pacman -S --needed --noconfirm "${packages[@]}"
     ;;
@@ -168,7 +174,8 @@ brew) brew install "${packages[@]}" ;;
 esac
 find_missing
 if [ ${#missing[@]} -gt 0 ]; then
-    say "$manager was content, but these are still missing: ${missing[*]}; please install them by hand"
+    say "$manager succeeded, but these are still missing: ${missing[*]};" \
+        "please install them by hand"
     exit 2
 fi
 say "done"

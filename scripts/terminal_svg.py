@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Draws what a program printed on a terminal as an SVG, for documents.
+"""Draws the terminal output of a program as an SVG, for documents.
 
     script -qec 'COMMAND' /dev/null | scripts/terminal_svg.py '$ COMMAND' > picture.svg
 
-The README's picture, docs/demo.svg, has the COMMAND
+The picture of the README, docs/demo.svg, has this COMMAND, in one line:
 
-    target/release/logitspec generate -m data/models/logitspec-demo.gguf --chat -n 400 -f scripts/demo_prompt.txt --color-drafts
+    target/release/logitspec generate -m data/models/logitspec-demo.gguf --chat -n 400
+        -f scripts/demo_prompt.txt --color-drafts
 
-(with -m, since a note would otherwise name the folder of this machine).
-Knows the colours that logitspec prints (one for each source of drafts, and none); other escape sequences are left out. Long lines are wrapped.
+With -m, no note names a folder of this machine. Only the colors of logitspec are drawn. Other escape
+sequences are left out. Long lines are wrapped.
 """
 
 import html
@@ -19,11 +20,18 @@ import textwrap
 COLUMNS = 100
 CHAR, LINE, MARGIN = 8.4, 19, 16
 PLAIN, PROMPT = "#d4d4d4", "#9cdcfe"
-COLOURS = {"0": PLAIN, "32": "#4ec96f", "33": "#e5c07b", "34": "#61afef", "35": "#d787d7", "36": "#56c8d8"}
+COLOURS = {
+    "0": PLAIN,
+    "32": "#4ec96f",
+    "33": "#e5c07b",
+    "34": "#61afef",
+    "35": "#d787d7",
+    "36": "#56c8d8",
+}
 
 
 def pieces(text: str, colour: str = PLAIN) -> list[tuple[str, str]]:
-    """Characters with their colours."""
+    """The characters with their colors."""
     found = []
     for part in re.split(r"(\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07)", text):
         if part.startswith("\x1b[") and part[2:-1] in COLOURS and part.endswith("m"):
@@ -34,7 +42,7 @@ def pieces(text: str, colour: str = PLAIN) -> list[tuple[str, str]]:
 
 
 def lines(chars: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
-    """Lines of at most COLUMNS characters, broken at spaces."""
+    """Lines of at most COLUMNS characters, wrapped at spaces."""
     result = []
     start = 0
     text = "".join(char for char, _ in chars)
@@ -42,7 +50,7 @@ def lines(chars: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
         wrapped = textwrap.wrap(line, COLUMNS, drop_whitespace=False, break_long_words=True) or [""]
         at = start
         for number, part in enumerate(wrapped):
-            # The space at which a line was broken.
+            # Skip the space at which a line was wrapped.
             skip = number > 0 and part.startswith(" ")
             result.append(chars[at + skip : at + len(part)])
             at += len(part)
@@ -53,20 +61,28 @@ def lines(chars: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
 
 
 def unbroken(text: str) -> str:
-    """Text as XML; not every viewer keeps runs of common spaces."""
+    """Text as XML, with non-breaking spaces, because some viewers collapse spaces."""
     return html.escape(text, quote=False).replace(" ", "\u00a0")
 
 
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    # A progress bar returns to the start of its line and is written over.
-    printed = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in sys.stdin.read().split("\n"))
+    # A progress bar overwrites its line. Keep the last version.
+    printed = "\n".join(
+        line.rstrip("\r").rpartition("\r")[2] for line in sys.stdin.read().split("\n")
+    )
     screen = lines(pieces(sys.argv[1] + "\n", PROMPT)) + [[]] + lines(pieces(printed))
     width, height = COLUMNS * CHAR + 2 * MARGIN, len(screen) * LINE + 2 * MARGIN
-    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}">')
+    print(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}"'
+        f' width="{width:.0f}" height="{height}">'
+    )
     print('<rect width="100%" height="100%" rx="8" fill="#1e1e1e"/>')
-    print('<g font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" font-size="14">')
+    print(
+        "<g font-family=\"ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace\""
+        ' font-size="14">'
+    )
     for number, line in enumerate(screen):
         spans = []
         for char, colour in line:

@@ -1,23 +1,23 @@
 #!/usr/bin/env python3
-"""Write the tiny GGUF models of the tests: real files for llama.cpp, random weights.
+"""Write the tiny GGUF models for the tests, with random weights.
 
-Four files come out, all with the same small SentencePiece-style vocabulary:
+It writes four files with the same small SentencePiece-style vocabulary:
 
-  tiny-llama.gguf  a plain transformer (llama): the model most tests run on
-  tiny-mamba.gguf  a recurrent model (mamba): its memory cannot be cut back
-  tiny-swa.gguf    a sliding-window model (gemma3): two caches, a short window
-  tiny-bert.gguf   an encoder (bert): loads, but is no language model
+  tiny-llama.gguf  a transformer (llama), for most tests
+  tiny-mamba.gguf  a recurrent model (mamba), whose memory cannot be truncated
+  tiny-swa.gguf    a sliding-window model (gemma3), with two caches and a short window
+  tiny-bert.gguf   an encoder (bert), which is not a language model
 
-Their text makes no sense; it only has to be varied, to repeat itself now and then (so that
-drafts are found) and to be chosen clearly (so that rounding does not flip a greedy choice).
+Their output makes no sense. It must be varied, and it must repeat itself sometimes, so that drafts
+are found. The gaps between logits must be large, so that rounding does not change a greedy choice.
 
 Needs numpy and gguf:
 
   python3 -m venv venv && venv/bin/pip install numpy gguf
   venv/bin/python scripts/tiny_models.py --out tests/models
 
-The files are the same bytes on every run: the weights come from a seeded generator whose stream
-numpy has frozen, through nothing but exact IEEE arithmetic, and no date is written.
+The files are the same on every run. The weights come from a seeded generator that numpy does not
+change any more, and from exact IEEE arithmetic. No date is written.
 """
 
 import argparse
@@ -33,10 +33,10 @@ N_EMBD = 64
 N_CTX = 2048
 EPS = 1e-5
 EOS = 2
-FIRST_TEXT_TOKEN = 3 + 256  # the specials and the bytes come first
+FIRST_TEXT_TOKEN = 3 + 256  # special tokens and bytes come first
 
-# What the vocabulary's pieces are learned from: some prose, the words of the chat template, some
-# code, since prompts of all three kinds are tokenized in the tests.
+# The training text of the vocabulary: prose, the words of the chat template, and code. The tests
+# tokenize all three.
 CORPUS = """
 The quick brown fox jumps over the lazy dog, and the dog does not mind it at all. There was once a
 small town by the sea where the people would tell the same story every night. In the story, a
@@ -81,10 +81,10 @@ CHAT_TEMPLATE = (
 def learn_merges(text: str, count: int) -> list[str]:
     """The pieces of the `count` most frequent merges (byte pair encoding), best first.
 
-    llama.cpp builds a token by merging two tokens at a time, so every piece has to be the sum of
-    two others: learned merges are, a mere list of words would not be.
+    llama.cpp builds a token by merging two tokens, so each piece must consist of two others. A list
+    of words would not have this property.
     """
-    # A word takes its leading space along, as in SentencePiece; digits stay alone.
+    # A word includes its leading space, like in SentencePiece. Digits are separate.
     found = re.findall(r" ?[A-Za-z]+| ?[0-9]| ?[^\sA-Za-z0-9]+", text.replace("\n", " "))
     words = {tuple(word.replace(" ", "▁")): n for word, n in Counter(found).items()}
     pieces: list[str] = []
@@ -93,7 +93,7 @@ def learn_merges(text: str, count: int) -> list[str]:
         for word, n in words.items():
             for pair in zip(word, word[1:]):
                 pairs[pair] += n
-        # The pair itself breaks ties: the result must not depend on any order of a dict.
+        # The pair breaks ties, so that the result does not depend on the order of the dict.
         left, right = max(pairs, key=lambda pair: (pairs[pair], pair))
         if left + right not in pieces:
             pieces.append(left + right)
@@ -111,9 +111,9 @@ def learn_merges(text: str, count: int) -> list[str]:
 
 
 def vocabulary() -> list[tuple[str, float, gguf.TokenType]]:
-    """Every token with its score and type; a higher score is merged earlier."""
+    """All tokens with score and type. A higher score is merged earlier."""
     chars = ["▁"] + [chr(code) for code in range(0x21, 0x7F)] + ["é", "ü", "’", "…"]
-    spaces = ["▁▁", "▁▁▁▁"]  # after all words, or a word would lose its leading space to them
+    spaces = ["▁▁", "▁▁▁▁"]  # after all words, so that words keep their leading space
     merges = learn_merges(CORPUS, N_VOCAB - FIRST_TEXT_TOKEN - len(spaces) - len(chars)) + spaces
     tokens = [
         ("<unk>", 0.0, gguf.TokenType.UNKNOWN),
@@ -131,38 +131,38 @@ def vocabulary() -> list[tuple[str, float, gguf.TokenType]]:
 
 
 class Weights:
-    """Random weights. Uniform, not normal: that needs no logarithm, which may differ per libc."""
+    """Random weights, uniform. A normal distribution needs a logarithm, which depends on the libc."""
 
     def __init__(self, seed: int) -> None:
         self.random = np.random.RandomState(seed)
 
     def uniform(self, low: float, high: float, *shape: int) -> np.ndarray:
-        """Evenly between the two bounds."""
+        """Uniform values between the two bounds."""
         return (low + (high - low) * self.random.random_sample(shape)).astype(np.float32)
 
     def matrix(self, rows: int, columns: int, gain: float = 1.0) -> np.ndarray:
-        """Maps inputs of size 1 to outputs of about the size `gain`."""
-        bound = gain * (3.0 / columns) ** 0.5  # a uniform value's deviation is bound / sqrt(3)
+        """A matrix that maps inputs of size 1 to outputs of about the size `gain`."""
+        bound = gain * (3.0 / columns) ** 0.5  # the standard deviation is bound / sqrt(3)
         return self.uniform(-bound, bound, rows, columns)
 
     def embedding(self, n_embd: int = N_EMBD, rows: int = N_VOCAB) -> np.ndarray:
-        """One vector of elements of about the size 1 per row."""
+        """One vector a row, with elements of about the size 1."""
         return self.matrix(rows, n_embd, n_embd**0.5)
 
     def norm(self, size: int) -> np.ndarray:
-        """The factors of a normalisation, near 1."""
+        """The weights of a norm, near 1."""
         return self.uniform(0.8, 1.2, size)
 
     def signs(self, size: int) -> np.ndarray:
-        """+1 or -1 each."""
+        """Random values of +1 and -1."""
         return np.where(self.random.random_sample(size) < 0.5, -1.0, 1.0).astype(np.float32)
 
 
 def quiet_specials(rows: np.ndarray) -> np.ndarray:
-    """Shrinks the rows of output weights (or tied embeddings) of tokens that are no text.
+    """Shrinks the output weights (or tied embeddings) of tokens that are not text.
 
-    Bytes stay possible, but rare: random bytes are seldom UTF-8, and a text of them shows little.
-    <unk>, <s> and </s> never come: a text would end at a random place.
+    Bytes get rare, because random bytes are seldom UTF-8. <unk>, <s> and </s> never occur, so that no
+    text ends at random.
     """
     rows[3:FIRST_TEXT_TOKEN] *= np.float32(0.6)
     rows[:3] *= np.float32(0.01)
@@ -173,7 +173,7 @@ def quiet_specials(rows: np.ndarray) -> np.ndarray:
 
 
 def start(path: Path, arch: str, n_layer: int, n_ctx: int = N_CTX) -> gguf.GGUFWriter:
-    """A file with what all models share."""
+    """A file with the metadata of all models."""
     out = gguf.GGUFWriter(path, arch)
     out.add_name(path.stem)
     out.add_file_type(gguf.LlamaFileType.ALL_F32)
@@ -205,7 +205,7 @@ def finish(out: gguf.GGUFWriter, tensors: dict[str, np.ndarray]) -> None:
 
 
 def attention(out: gguf.GGUFWriter, heads: int, kv_heads: int, head_size: int) -> None:
-    """The sizes of the attention."""
+    """The metadata of attention."""
     out.add_head_count(heads)
     out.add_head_count_kv(kv_heads)
     out.add_key_length(head_size)
@@ -214,8 +214,9 @@ def attention(out: gguf.GGUFWriter, heads: int, kv_heads: int, head_size: int) -
 
 
 def write_llama(path: Path) -> None:
-    # Head size 64 though 32 would do: flash attention on a GPU has no smaller one, and the tests
-    # should take the path that real models take. One KV head for two keeps it small.
+    # Head size 64 is the smallest for flash attention on a GPU, and the tests should use the
+    # kernels
+    # of real models. Two heads share one KV head to keep the file small.
     n_layer, n_ff, heads, kv_heads, head = 2, 128, 2, 1, 64
     out = start(path, "llama", n_layer)
     out.add_chat_template(CHAT_TEMPLATE)
@@ -224,7 +225,7 @@ def write_llama(path: Path) -> None:
     attention(out, heads, kv_heads, head)
     out.add_layer_norm_rms_eps(EPS)
     w = Weights(1)
-    # Output weights of their own: with tied ones the last token would score best again, for ever.
+    # The output weights are not tied. Otherwise the last token would repeat forever.
     tensors = {
         "token_embd.weight": w.embedding(),
         "output_norm.weight": w.norm(N_EMBD),
@@ -234,10 +235,9 @@ def write_llama(path: Path) -> None:
         blk = f"blk.{layer}"
         tensors |= {
             f"{blk}.attn_norm.weight": w.norm(N_EMBD),
-            # Larger queries and keys: attention picks out some tokens instead of averaging all.
-            # What the layers add is kept small: the next token then hangs mostly on the last one,
-            # so pairs come again, but the rest of the text still decides often enough that it
-            # does not end in a loop.
+            # With large queries and keys, attention selects some tokens instead of averaging all.
+            # The outputs of the layers are small, so the next token depends mostly on the last
+            # one, and pairs repeat. The rest of the text matters enough to avoid loops.
             f"{blk}.attn_q.weight": w.matrix(heads * head, N_EMBD, 1.5),
             f"{blk}.attn_k.weight": w.matrix(kv_heads * head, N_EMBD, 1.5),
             f"{blk}.attn_v.weight": w.matrix(kv_heads * head, N_EMBD),
@@ -267,7 +267,7 @@ def write_mamba(path: Path) -> None:
         "output_norm.weight": w.norm(N_EMBD),
         "output.weight": quiet_specials(w.matrix(N_VOCAB, N_EMBD, 4.0)),
     }
-    # The state's decay rates of the Mamba paper: -1, -2, ..., the same for every channel.
+    # The decay rates of the Mamba paper: -1, -2, ..., the same for all channels.
     decay = -np.arange(1, n_state + 1, dtype=np.float32)
     for layer in range(n_layer):
         blk = f"blk.{layer}"
@@ -278,7 +278,7 @@ def write_mamba(path: Path) -> None:
             f"{blk}.ssm_conv1d.bias": np.zeros(n_inner, np.float32),
             f"{blk}.ssm_x.weight": w.matrix(dt_rank + 2 * n_state, n_inner),
             f"{blk}.ssm_dt.weight": w.matrix(n_inner, dt_rank),
-            # Softplus of this is the time step, about 0.02 to 0.3: some channels remember long.
+            # Softplus gives the time step, about 0.02 to 0.3. Some channels have a long memory.
             f"{blk}.ssm_dt.bias": w.uniform(-4.0, -1.0, n_inner),
             f"{blk}.ssm_a": np.tile(decay, (n_inner, 1)),
             f"{blk}.ssm_d": np.ones(n_inner, np.float32),
@@ -294,11 +294,13 @@ def write_swa(path: Path) -> None:
     out.add_feed_forward_length(n_ff)
     attention(out, heads, kv_heads, head)
     out.add_sliding_window(16)
-    out.add_sliding_window_pattern(2)  # every second layer sees all: the first one has the window
+    out.add_sliding_window_pattern(
+        2
+    )  # the first layer has the window, the second has full attention
     out.add_layer_norm_rms_eps(EPS)
     w = Weights(3)
-    # Gemma's output weights are its embeddings. Random signs in the last normalisation keep the
-    # last token from scoring best again; the sizes there make up for those of the embeddings.
+    # Gemma's output weights are its embeddings. Random signs in the last norm keep the last token
+    # from repeating. Its sizes compensate those of the embeddings.
     tensors = {
         "token_embd.weight": quiet_specials(w.embedding()),
         "output_norm.weight": w.signs(N_EMBD) * np.float32(0.5),
@@ -313,7 +315,7 @@ def write_swa(path: Path) -> None:
             f"{blk}.attn_output.weight": w.matrix(N_EMBD, heads * head),
             f"{blk}.attn_q_norm.weight": w.norm(head) * np.float32(2.0),
             f"{blk}.attn_k_norm.weight": w.norm(head) * np.float32(2.0),
-            # The embeddings enter scaled by sqrt(N_EMBD) = 8: what a layer adds must keep up.
+            # Gemma scales embeddings by sqrt(N_EMBD) = 8, so the layers need large outputs.
             f"{blk}.post_attention_norm.weight": w.norm(N_EMBD) * np.float32(3.0),
             f"{blk}.ffn_norm.weight": w.norm(N_EMBD),
             f"{blk}.ffn_gate.weight": w.matrix(n_ff, N_EMBD),

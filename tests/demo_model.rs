@@ -1,8 +1,8 @@
-//! The demo model that comes with the repository, on the questions of data/demo_bench, which it has
-//! not seen.
+//! The demo model of this repository on the questions of data/demo_bench.
 //!
-//! Both are made by scripts/demo_model, whose check.py asks and judges the same way without
-//! llama.cpp.
+//! scripts/demo_model makes both. The questions are not part of the training data. Its check.py
+//! does
+//! the same as this test without llama.cpp.
 #![cfg(feature = "cli")]
 
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ fn context() -> ContextOptions {
     }
 }
 
-/// More than the longest answer of the corpus has.
-const MOST_TOKENS: usize = 400;
+/// More tokens than the longest answer of the corpus.
+const MAX_TOKENS: usize = 400;
 
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -46,7 +46,7 @@ fn questions() -> Vec<Question> {
     set.questions
 }
 
-/// Writes prompts with the template that the file itself holds.
+/// A prompter with the template of the model file.
 fn prompter(model: &Model) -> Prompter<'_> {
     let vocabulary = model.vocabulary();
     let source = model.chat_template().unwrap();
@@ -58,7 +58,7 @@ fn references(question: &Question) -> Vec<String> {
     serde_json::from_value(question.extra["reference"].clone()).unwrap()
 }
 
-/// The words of a text: case, punctuation and white space never count.
+/// The words of a text, in lower case, without punctuation.
 fn words(text: &str) -> String {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower
@@ -73,21 +73,24 @@ fn last_number(text: &str) -> Option<&str> {
         .rfind(|number| !number.is_empty())
 }
 
-/// Math: the last number is the reference's. Stories and roles, where wording is free: every item
-/// of the reference stands there, word for word. All else: the answer is the reference.
-fn right(category: &str, answer: &str, reference: &str) -> bool {
+/// Whether an answer is correct.
+///
+/// - Math: the last number equals the reference.
+/// - Writing and roleplay: the answer contains every item of the reference, word for word.
+/// - All others: the answer equals the reference.
+fn is_correct(category: &str, answer: &str, reference: &str) -> bool {
     match category {
         "math_reasoning" => last_number(answer) == Some(reference),
         "writing" | "roleplay" => {
-            let said = format!(" {} ", words(answer));
-            let stands = |item| said.contains(&format!(" {} ", words(item)));
-            reference.split("; ").all(stands)
+            let answer = format!(" {} ", words(answer));
+            let contained = |item| answer.contains(&format!(" {} ", words(item)));
+            reference.split("; ").all(contained)
         }
         _ => words(answer) == words(reference),
     }
 }
 
-/// Whether the same eight tokens come three times in a row.
+/// Whether eight tokens occur three times in a row.
 fn loops(tokens: &[TokenId]) -> bool {
     tokens
         .windows(24)
@@ -115,7 +118,7 @@ fn ask(
             .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
             .unwrap();
         let answer = session
-            .generate(MOST_TOKENS, &mut |_| ControlFlow::Continue(()))
+            .generate(MAX_TOKENS, &mut |_| ControlFlow::Continue(()))
             .unwrap();
         answers.push(Turn {
             text: prompter.text(&answer.tokens),
@@ -131,11 +134,11 @@ fn session(model: &Model, method: Method) -> Session<LlamaTarget<'_>> {
         method,
         ..SessionOptions::default()
     };
-    Session::open(&model, &context(), options).unwrap()
+    Session::open(model, &context(), options).unwrap()
 }
 
 #[test]
-fn nine_of_ten_unseen_questions_are_answered_right() {
+fn nine_of_ten_questions_are_answered_correctly() {
     let model = load();
     let prompter = prompter(&model);
     let mut session = session(&model, Method::Logitspec);
@@ -146,7 +149,7 @@ fn nine_of_ten_unseen_questions_are_answered_right() {
     for question in &questions {
         let references = references(question);
         assert_eq!(references.len(), question.turns.len());
-        let mut all_right = true;
+        let mut all_correct = true;
         for (answer, reference) in ask(&mut session, &prompter, question)
             .iter()
             .zip(&references)
@@ -159,32 +162,32 @@ fn nine_of_ten_unseen_questions_are_answered_right() {
             if loops(&answer.tokens) {
                 faults.push(format!("a loop: {what}"));
             }
-            if !right(&question.category, text, reference) {
-                all_right = false;
-                wrong.push(format!("{what}\n  not: {reference}"));
+            if !is_correct(&question.category, text, reference) {
+                all_correct = false;
+                wrong.push(format!("{what}\n  expected: {reference}"));
             }
         }
         let (good, asked) = kinds.entry(&question.category).or_default();
-        *good += usize::from(all_right);
+        *good += usize::from(all_correct);
         *asked += 1;
     }
     let good: usize = kinds.values().map(|(good, _)| good).sum();
     println!(
-        "{good} of {} right; right and asked by category: {kinds:?}",
+        "{good} of {} correct; correct and asked by category: {kinds:?}",
         questions.len()
     );
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(
         good * 10 >= questions.len() * 9,
-        "only {good} of {} right: {kinds:?}\n{}",
+        "only {good} of {} correct: {kinds:?}\n{}",
         questions.len(),
         wrong.join("\n")
     );
 }
 
-/// Whatever the tokenizer of the training does otherwise, the model has never seen.
+/// Training and llama.cpp must tokenize in the same way.
 #[test]
-fn prompts_have_the_tokens_of_the_training() {
+fn prompts_have_the_tokens_of_training() {
     #[derive(serde::Deserialize)]
     struct Prompts {
         question_id: i64,
@@ -211,18 +214,34 @@ fn prompts_have_the_tokens_of_the_training() {
 }
 
 #[test]
-fn right_is_not_everything() {
-    assert!(right("qa", "The Museum\nis  old", "the museum is old."));
-    assert!(!right("qa", "The museum is older.", "The museum is old."));
-    assert!(right("math_reasoning", "3 + 4 = 7. The answer is 7.", "7"));
-    assert!(!right(
+fn wrong_answers_and_loops_are_detected() {
+    assert!(is_correct(
+        "qa",
+        "The Museum\nis  old",
+        "the museum is old."
+    ));
+    assert!(!is_correct(
+        "qa",
+        "The museum is older.",
+        "The museum is old."
+    ));
+    assert!(is_correct(
+        "math_reasoning",
+        "3 + 4 = 7. The answer is 7.",
+        "7"
+    ));
+    assert!(!is_correct(
         "math_reasoning",
         "3 + 4 = 7. The answer is 17.",
         "7"
     ));
-    assert!(!right("math_reasoning", "The answer is seven.", "7"));
-    assert!(right("writing", "A brave baker, a lamp.", "a lamp; brave"));
-    assert!(!right(
+    assert!(!is_correct("math_reasoning", "The answer is seven.", "7"));
+    assert!(is_correct(
+        "writing",
+        "A brave baker, a lamp.",
+        "a lamp; brave"
+    ));
+    assert!(!is_correct(
         "writing",
         "A brave baker, a lampshade.",
         "a lamp; brave"

@@ -1,6 +1,5 @@
-//! The scripts that a newcomer runs, where they can be tried without a network and without
-//! installing anything: each in a folder of its own that has a copy of `scripts/` and nothing else
-//! of this repository.
+//! The shell scripts, without a network and without installing anything. Each test runs in its own
+//! folder with a copy of `scripts/` and `Cargo.toml`.
 #![cfg(unix)]
 
 use std::fs;
@@ -43,7 +42,7 @@ impl Copy {
         fs::write(path, text).unwrap();
     }
 
-    /// Writes a program.
+    /// Writes an executable file.
     fn program(&self, name: &str, text: &str) {
         self.write(name, text);
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
@@ -79,7 +78,7 @@ fn assert_refused(output: &Output, words: &[&str]) {
 
 const QUESTIONS: &str = "{\"question_id\": 1, \"category\": \"qa\", \"turns\": [\"Who?\"]}\n";
 
-/// The scripts, and sums by which `QUESTIONS` is both GSM8K and HumanEval.
+/// The scripts, with checksums that accept `QUESTIONS` as GSM8K and HumanEval.
 fn with_sums() -> Copy {
     let copy = Copy::new();
     let sum = Sha256::digest(QUESTIONS);
@@ -90,7 +89,7 @@ fn with_sums() -> Copy {
 }
 
 #[test]
-fn question_sets_come_from_a_local_copy() {
+fn question_sets_are_copied_from_a_folder() {
     let copy = with_sums();
     copy.write("from/gsm8k/question.jsonl", QUESTIONS);
     copy.write("from/humaneval/question.jsonl", QUESTIONS);
@@ -101,9 +100,9 @@ fn question_sets_come_from_a_local_copy() {
         let file = copy.path("data").join(set).join("question.jsonl");
         assert_eq!(fs::read_to_string(file).unwrap(), QUESTIONS);
         let left = fs::read_dir(copy.path("data").join(set)).unwrap().count();
-        assert_eq!(left, 1, "something is left beside the file");
+        assert_eq!(left, 1, "there is another file in the folder");
     }
-    // What is there is not asked for again.
+    // Existing sets are not fetched again.
     let again = copy.run(
         "fetch_data.sh",
         &["--from", "nowhere", "gsm8k", "humaneval"],
@@ -118,7 +117,7 @@ fn a_wrong_question_set_changes_nothing() {
     let output = copy.run("fetch_data.sh", &["--from", "from", "gsm8k"]);
     assert_refused(&output, &["gsm8k", "sha256", "nothing was changed"]);
     assert!(!copy.path("data/gsm8k").exists());
-    // Not even what a user has put there.
+    // A user's own file is not changed either.
     copy.write("data/gsm8k/question.jsonl", "my own\n");
     let output = copy.run("fetch_data.sh", &["--from", "from", "gsm8k"]);
     assert_refused(&output, &["sha256"]);
@@ -127,7 +126,7 @@ fn a_wrong_question_set_changes_nothing() {
 }
 
 #[test]
-fn question_sets_that_are_not_there_are_named() {
+fn missing_question_sets_are_named() {
     let copy = with_sums();
     let missing = copy.run("fetch_data.sh", &["--from", "from", "gsm8k"]);
     assert_refused(&missing, &["from/gsm8k/question.jsonl", "--from"]);
@@ -137,8 +136,8 @@ fn question_sets_that_are_not_there_are_named() {
     assert_refused(&copy.run("fetch_data.sh", &["--form", "x"]), &["--form"]);
 }
 
-/// Lets the script fetch from this machine instead of from the sets' home.
-fn at_home(copy: &Copy, port: u16) {
+/// Makes the script fetch from a server on this machine.
+fn use_local_server(copy: &Copy, port: u16) {
     let path = copy.path("scripts/fetch_data.sh");
     let text = fs::read_to_string(&path).unwrap();
     let home = text.lines().find(|it| it.starts_with("home=https://"));
@@ -146,7 +145,7 @@ fn at_home(copy: &Copy, port: u16) {
     fs::write(&path, text.replace(home.unwrap(), &here)).unwrap();
 }
 
-fn fetch_from_here(copy: &Copy, set: &str) -> Output {
+fn fetch(copy: &Copy, set: &str) -> Output {
     let mut command = copy.command("fetch_data.sh", &[set]);
     command.env("no_proxy", "127.0.0.1").output().unwrap()
 }
@@ -155,7 +154,7 @@ fn fetch_from_here(copy: &Copy, set: &str) -> Output {
 fn question_sets_are_fetched() {
     let copy = with_sums();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    at_home(&copy, listener.local_addr().unwrap().port());
+    use_local_server(&copy, listener.local_addr().unwrap().port());
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; 2000];
@@ -166,7 +165,7 @@ fn question_sets_are_fetched() {
         stream.write_all((head + QUESTIONS).as_bytes()).unwrap();
         String::from_utf8_lossy(&request[..count]).into_owned()
     });
-    let output = fetch_from_here(&copy, "gsm8k");
+    let output = fetch(&copy, "gsm8k");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let request = server.join().unwrap();
     assert!(
@@ -178,20 +177,16 @@ fn question_sets_are_fetched() {
 }
 
 #[test]
-fn offline_is_one_line() {
+fn without_a_network_there_is_a_one_line_error() {
     let copy = with_sums();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    at_home(&copy, listener.local_addr().unwrap().port());
+    use_local_server(&copy, listener.local_addr().unwrap().port());
     drop(listener);
-    assert_refused(
-        &fetch_from_here(&copy, "gsm8k"),
-        &["cannot fetch", "--from DIR"],
-    );
+    assert_refused(&fetch(&copy, "gsm8k"), &["cannot fetch", "--from DIR"]);
     assert!(!copy.path("data/gsm8k").exists());
 }
 
-/// A system on which little is installed: a copy of the scripts, and a folder `bin` that is all of
-/// `PATH`.
+/// A system with few programs: a copy of the scripts, and a folder `bin` as the `PATH`.
 fn bare_system(manager: &str) -> Copy {
     let copy = Copy::new();
     fs::create_dir(copy.path("bin")).unwrap();
@@ -207,10 +202,13 @@ fn bare_system(manager: &str) -> Copy {
     );
     copy.program("bin/id", "#!/bin/sh\necho 0\n");
     copy.program("bin/uname", "#!/bin/sh\necho Linux\n");
-    // Notes what it was asked, and installs it.
+    // A package manager that logs its arguments and "installs" all tools.
     copy.program(
         &format!("bin/{manager}"),
-        "#!/bin/sh\ncd \"${0%/*}\"\necho \"$@\" >>../asked\nfor it in cc c++ cmake make; do ln -sf cargo $it; done\n",
+        "#!/bin/sh\n\
+         cd \"${0%/*}\"\n\
+         echo \"$@\" >>../asked\n\
+         for it in cc c++ cmake make; do ln -sf cargo $it; done\n",
     );
     copy
 }
@@ -221,11 +219,11 @@ fn which(tool: &str) -> PathBuf {
 
 fn find(tool: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap();
-    let mut places = std::env::split_paths(&path).map(|folder| folder.join(tool));
-    places.find(|place| place.is_file())
+    let mut paths = std::env::split_paths(&path).map(|folder| folder.join(tool));
+    paths.find(|path| path.is_file())
 }
 
-/// Lets a command see nothing but the bare system, which has libclang where `LIBCLANG_PATH` says.
+/// Runs a command on the bare system. `LIBCLANG_PATH` names a folder with libclang.
 fn on_bare_system<'c>(command: &'c mut Command, copy: &Copy) -> &'c mut Command {
     copy.write("lib/libclang.so.1", "");
     command
@@ -241,7 +239,7 @@ fn set_up(copy: &Copy) -> Output {
     on_bare_system(&mut command, copy).output().unwrap()
 }
 
-/// Sets up at a terminal, which the program `terminal` makes, where somebody answers.
+/// Runs setup.sh on a terminal and types `answer`. The program `terminal` makes the terminal.
 fn set_up_at_terminal(terminal: &Path, copy: &Copy, answer: &str) -> Output {
     let script = copy.path("scripts/setup.sh");
     let mut command = Command::new(terminal);
@@ -259,17 +257,17 @@ fn set_up_at_terminal(terminal: &Path, copy: &Copy, answer: &str) -> Output {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(answer.as_bytes()).unwrap();
-    // It stays open until the end: nobody hangs up.
+    // Keep the terminal open until the script ends.
     let output = child.wait_with_output().unwrap();
     drop(stdin);
     output
 }
 
 #[test]
-fn whoever_has_a_terminal_is_asked() {
-    // Some minimal systems lack it.
+fn setup_asks_on_a_terminal() {
+    // Some minimal systems do not have it.
     let Some(terminal) = find("script") else {
-        eprintln!("not tried: there is no program `script` to make a terminal");
+        eprintln!("skipped: the program `script` is missing");
         return;
     };
     let copy = bare_system("apt-get");
@@ -277,7 +275,7 @@ fn whoever_has_a_terminal_is_asked() {
     let said = String::from_utf8_lossy(&no.stdout);
     assert_eq!(no.status.code(), Some(2), "{said}");
     assert!(said.contains("g++ cmake make"), "{said}");
-    assert!(said.contains("go on? [Y/n]"), "{said}");
+    assert!(said.contains("continue? [Y/n]"), "{said}");
     assert!(said.contains("nothing was installed"), "{said}");
     assert!(!copy.path("asked").exists());
     let yes = set_up_at_terminal(&terminal, &copy, "y\n");
@@ -287,7 +285,7 @@ fn whoever_has_a_terminal_is_asked() {
 }
 
 #[test]
-fn without_a_terminal_nobody_is_asked() {
+fn setup_does_not_ask_without_a_terminal() {
     let copy = bare_system("apt-get");
     let mut command = copy.command("setup.sh", &[]);
     let output = on_bare_system(&mut command, &copy).output().unwrap();
@@ -299,7 +297,7 @@ fn without_a_terminal_nobody_is_asked() {
 }
 
 #[test]
-fn libclang_is_looked_for_and_has_its_own_names() {
+fn libclang_is_found_and_its_package_is_named() {
     let missing = |copy: &Copy| {
         let mut command = copy.command("setup.sh", &["--yes"]);
         let command = on_bare_system(&mut command, copy);
@@ -321,13 +319,13 @@ fn libclang_is_looked_for_and_has_its_own_names() {
             }
             copy
         };
-        // Its C++ twin does not count, nor does the library without its headers.
+        // libclang-cpp is another library. libclang needs its headers.
         let library = "x86_64-linux-gnu/libclang-14.so.14";
         for files in [&["llvm-14/lib/libclang-cpp.so.14", headers][..], &[library]] {
             let output = missing(&system(files));
             let said = stderr(&output);
             assert!(said.contains(&format!(": {package}\n")), "{said}");
-            // The manager was content, and installed nothing.
+            // The package manager succeeds but installs nothing.
             assert_eq!(output.status.code(), Some(2), "{said}");
             assert!(said.contains("still missing: libclang"), "{said}");
         }
@@ -340,7 +338,7 @@ fn libclang_is_looked_for_and_has_its_own_names() {
 }
 
 #[test]
-fn a_wrong_place_for_libclang_is_named() {
+fn a_wrong_libclang_path_is_named() {
     let copy = bare_system("apt-get");
     let mut command = copy.command("setup.sh", &["--yes"]);
     let output = on_bare_system(&mut command, &copy)
@@ -352,7 +350,7 @@ fn a_wrong_place_for_libclang_is_named() {
 }
 
 #[test]
-fn every_package_manager_is_asked_for_its_own_names() {
+fn every_package_manager_gets_its_own_package_names() {
     for (manager, packages) in [
         ("apt-get", "g++ cmake make"),
         ("dnf", "gcc-c++ cmake make"),
@@ -367,7 +365,7 @@ fn every_package_manager_is_asked_for_its_own_names() {
         let last = asked.lines().last().unwrap();
         assert!(last.contains("install") || last.contains("-S "), "{asked}");
         assert!(last.ends_with(packages), "{asked}");
-        // All is there now: nobody is asked again, and nothing is said.
+        // All is installed now, so a second run does nothing.
         fs::remove_file(copy.path("asked")).unwrap();
         let again = set_up(&copy);
         assert_eq!(
@@ -379,7 +377,7 @@ fn every_package_manager_is_asked_for_its_own_names() {
 }
 
 #[test]
-fn a_mac_without_its_tools_is_told_how_to_get_them() {
+fn a_mac_without_command_line_tools_gets_instructions() {
     let copy = bare_system("brew");
     copy.program("bin/uname", "#!/bin/sh\necho Darwin\n");
     copy.program("bin/xcode-select", "#!/bin/sh\nexit 1\n");
@@ -394,7 +392,7 @@ fn a_mac_without_its_tools_is_told_how_to_get_them() {
 }
 
 #[test]
-fn what_cannot_be_installed_is_said_in_one_line() {
+fn failures_are_reported_in_one_line() {
     let copy = bare_system("zypper");
     assert_refused(&set_up(&copy), &["compiler cmake make", "by hand"]);
     let copy = bare_system("dnf");
@@ -408,7 +406,7 @@ fn what_cannot_be_installed_is_said_in_one_line() {
 }
 
 #[test]
-fn tests_need_rustfmt_and_clippy_and_say_so() {
+fn test_sh_needs_rustfmt_and_clippy() {
     for tool in ["fmt", "clippy"] {
         let copy = bare_system("apt-get");
         set_up(&copy);
@@ -428,11 +426,15 @@ fn the_demo_answers_twice_and_prints_the_ratio() {
     copy.write("data/models/logitspec-demo.gguf", "");
     copy.program("scripts/setup.sh", "#!/bin/sh\n");
     copy.program("bin/cargo", "#!/bin/sh\necho \"$@\" >>built\n");
-    // Says the same with every method, and that LogitSpec is twice as fast.
+    // Gives the same answer with every method. LogitSpec is twice as fast.
     copy.program(
         "target/release/logitspec",
-        "#!/bin/sh\nspeed=100.0\ncase \"$*\" in *'--method logitspec'*) speed=200.0 ;; esac\necho \"$@\" >>asked\n\
-         echo 'Once upon a time.'\necho \"decode 5 tokens in 1.0 ms, $speed tokens/s\" >&2\n",
+        "#!/bin/sh\n\
+         speed=100.0\n\
+         case \"$*\" in *'--method logitspec'*) speed=200.0 ;; esac\n\
+         echo \"$@\" >>asked\n\
+         echo 'Once upon a time.'\n\
+         echo \"decode 5 tokens in 1.0 ms, $speed tokens/s\" >&2\n",
     );
     let path = std::env::var("PATH").unwrap();
     let path = format!("{}:{path}", copy.path("bin").display());
@@ -460,7 +462,7 @@ fn the_demo_answers_twice_and_prints_the_ratio() {
 }
 
 #[test]
-fn the_demo_says_what_is_missing() {
+fn the_demo_names_a_missing_model() {
     let copy = Copy::new();
     assert_refused(
         &copy.run("demo.sh", &[]),

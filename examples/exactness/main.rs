@@ -213,7 +213,7 @@ fn session<'a>(
         fill_tree: !args.sized_trees,
         ..SessionOptions::default()
     };
-    Ok(Session::open(&model, &context, options)?)
+    Ok(Session::open(model, &context, options)?)
 }
 
 /// Progress of a prefill. Never stops it.

@@ -19,8 +19,6 @@ pub struct Question {
 
 /// One turn, answered by plain decoding.
 pub struct Turn {
-    /// Number of tokens before the prompt.
-    pub start: usize,
     pub prompt: Vec<TokenId>,
     pub answer: Vec<TokenId>,
 }
@@ -82,7 +80,6 @@ pub fn answer(
         session.prefill(&prompt, &mut go_on)?;
         let answer = session.generate(args.max_new_tokens, &mut |_| ControlFlow::Continue(()))?;
         turns.push(Turn {
-            start,
             prompt,
             answer: answer.tokens,
         });

@@ -1,4 +1,4 @@
-//! A corpus against a comparison of everything with everything.
+//! A corpus against brute-force search.
 #![no_main]
 
 #[path = "../../tests/properties/checks/mod.rs"]

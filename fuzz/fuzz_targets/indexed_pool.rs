@@ -1,5 +1,4 @@
-//! The indexed pool, with documents and eviction, against a comparison of everything with
-//! everything.
+//! The indexed pool, with documents and eviction, against brute-force search.
 #![no_main]
 
 #[path = "../../tests/properties/checks/mod.rs"]

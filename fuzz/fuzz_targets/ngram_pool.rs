@@ -1,4 +1,4 @@
-//! The published n-gram pool against a literal dictionary.
+//! The published n-gram pool against a simple dictionary.
 #![no_main]
 
 #[path = "../../tests/properties/checks/mod.rs"]

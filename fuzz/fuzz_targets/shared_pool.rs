@@ -1,4 +1,4 @@
-//! The shared pool against a comparison of everything with everything.
+//! The shared pool against brute-force search.
 #![no_main]
 
 #[path = "../../tests/properties/checks/mod.rs"]

@@ -1,4 +1,4 @@
-//! The suffix pool against a comparison of everything with everything.
+//! The suffix pool against brute-force search.
 #![no_main]
 
 #[path = "../../tests/properties/checks/mod.rs"]

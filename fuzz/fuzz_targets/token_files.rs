@@ -1,4 +1,4 @@
-//! Pool files and corpora, changed and given the right checksum: refused, or harmless.
+//! Changed pool files and corpora with the right checksum are refused or harmless.
 #![no_main]
 
 #[path = "../../tests/properties/checks/mod.rs"]

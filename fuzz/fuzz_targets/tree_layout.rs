@@ -1,4 +1,5 @@
-//! Tree builder, layout and KV ledger: against a naive tree, the ancestor relation and a simulated
+//! The tree, its layout and the KV ledger, against a naive tree, the ancestor relation and a
+//! simulated
 //! cache.
 #![no_main]
 

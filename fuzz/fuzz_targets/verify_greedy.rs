@@ -1,4 +1,4 @@
-//! The greedy walk against what a table model says itself.
+//! The greedy walk against the greedy continuation of a model.
 #![no_main]
 
 #[path = "../../tests/properties/checks/mod.rs"]

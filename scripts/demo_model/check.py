@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Ask the model questions that it has not seen, and count what it gets right.
+"""Ask the model held-out questions and count the correct answers.
 
   check.py --work WORK [--questions FILE] [--each N] [--show N]
 
-Decodes greedily with PyTorch, without llama.cpp; tests/demo_model.rs does the same with the committed model.
-Exit code 1 if fewer than 90 % are right, or an answer does not end or loops.
+Decodes greedily with PyTorch, without llama.cpp. tests/demo_model.rs does the same with the
+committed model and llama.cpp. The exit code is 1 if fewer than 90 % are correct, or if an answer does
+not end or loops.
 """
 
 import argparse
@@ -27,10 +28,10 @@ MT_BENCH = {"writing", "roleplay", "reasoning", "extraction", "stem"}
 
 @torch.inference_mode()
 def answer(model: Llama, caches: list, start: int, prompt: list[int]) -> tuple[list[int], bool]:
-    """The tokens after the prompt, and whether they ended by themselves."""
+    """The tokens of the answer, and whether it has an end token."""
     said: list[int] = []
     fresh = prompt
-    if start:  # one by one: a cache is there already
+    if start:  # with a cache, one token at a time
         for token in prompt[:-1]:
             model.hidden(torch.tensor([[token]]), start, caches)
             start += 1
@@ -41,7 +42,7 @@ def answer(model: Llama, caches: list, start: int, prompt: list[int]) -> tuple[l
         token = int(model.logits(hidden[0, -1]).argmax())
         said.append(token)
         if token == EOS:
-            # The next turn goes on after it.
+            # The next turn continues after the end token.
             model.hidden(torch.tensor([[EOS]]), start, caches)
             return said, True
         fresh = [token]
@@ -51,7 +52,11 @@ def answer(model: Llama, caches: list, start: int, prompt: list[int]) -> tuple[l
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder of the training")
-    parser.add_argument("--questions", type=Path, help="question.jsonl with references [default: WORK/held_out.jsonl]")
+    parser.add_argument(
+        "--questions",
+        type=Path,
+        help="question.jsonl with references [default: WORK/held_out.jsonl]",
+    )
     parser.add_argument("--each", type=int, default=10**9, help="questions of each kind")
     parser.add_argument("--show", type=int, default=3, help="wrong answers to show of each kind")
     args = parser.parse_args()
@@ -83,14 +88,20 @@ def main() -> None:
                 ok = False
                 if shown[kind] < args.show:
                     shown[kind] += 1
-                    print(f"--- {category} {question['question_id']}: {turn}\n  says {text!r}\n  not  {reference!r}")
+                    print(
+                        f"--- {category} {question['question_id']}: {turn}\n  says {text!r}\n  not "
+                        f" {reference!r}"
+                    )
             if not ended:
                 break
         good[kind] += ok
         fine[category][0] += ok
         fine[category][1] += 1
     for kind in asked:
-        print(f"{kind:16} {good[kind]:4} of {asked[kind]:4} right, {endless[kind]} without end, {looping[kind]} looping")
+        print(
+            f"{kind:16} {good[kind]:4} of {asked[kind]:4} right, {endless[kind]} without end,"
+            f" {looping[kind]} looping"
+        )
     print("conversations:", {c: f"{n}/{m}" for c, (n, m) in fine.items() if c in MT_BENCH})
     share = sum(good.values()) / sum(asked.values())
     print(f"overall {share:.1%} right at step {state['step']}")

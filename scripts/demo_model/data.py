@@ -3,8 +3,11 @@
 
   data.py --out WORK [--items N] [--seed S]
 
-WORK gets tokenizer.json, train.npz (tokens, which of them are answers, where each text starts) and
-held_out.jsonl (questions of every kind that training never sees).
+Writes to WORK:
+
+  tokenizer.json    the tokenizer
+  train.npz         tokens, which of them are answers, and where each text starts
+  held_out.jsonl    questions of each kind that are not in the training texts
 """
 
 import argparse
@@ -21,7 +24,9 @@ from tokenizer import Tokenizer
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, metavar="WORK", help="folder to write to")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="WORK", help="folder to write to"
+    )
     parser.add_argument("--items", type=int, default=80_000, help="training conversations")
     parser.add_argument("--vocab", type=int, default=2560, help="size of the vocabulary")
     parser.add_argument("--held-out", type=int, default=100, help="held-out questions of each kind")
@@ -51,31 +56,38 @@ def main() -> None:
         tokens += t
         own += o
         starts.append(len(tokens))
-    arrays = {"tokens": np.array(tokens, np.uint16), "own": np.array(own, bool), "starts": np.array(starts, np.int64)}
+    arrays = {
+        "tokens": np.array(tokens, np.uint16),
+        "own": np.array(own, bool),
+        "starts": np.array(starts, np.int64),
+    }
     np.savez(args.out / "train.npz", **arrays)
 
     seen = {body(question) for item in items for question, _ in item.turns}
     r = random.Random(args.seed + 1_000_003)
     held = {kind: held_out_items(r, kind, args.held_out, seen) for kind in corpus.KINDS}
-    write_questions(args.out / "held_out.jsonl", [item for kind in corpus.KINDS for item in held[kind]])
+    write_questions(
+        args.out / "held_out.jsonl", [item for kind in corpus.KINDS for item in held[kind]]
+    )
     share = sum(own) / len(own)
-    print(f"{len(items)} conversations, {len(tokens)} tokens, {share:.0%} of them answers; {tokenizer.n_vocab} in the "
-          f"vocabulary; the longest has {max(np.diff(starts))}")  # fmt: skip
+    print(
+        f"{len(items)} conversations, {len(tokens)} tokens, {share:.0%} of them answers;"
+        f" {tokenizer.n_vocab} in the vocabulary; the longest has {max(np.diff(starts))}"
+    )
 
 
 def body(question: str) -> str:
-    """A question without the words that ask for a translation: a short sentence is not new behind other words."""
+    """A question without the words that ask for a translation, to compare sentences."""
     opening = next((text for text in corpus.TRANSLATE if question.startswith(text)), "")
     return question.removeprefix(opening)
 
 
 def held_out_items(r: random.Random, kind: str, count: int, seen: set[str]) -> list[corpus.Item]:
-    """So many held-out items of a kind. None of their questions is in `seen`, where they are put."""
+    """`count` held-out items of a kind whose questions are not in `seen`. Adds them to `seen`."""
     items = []
     while len(items) < count:
         item = corpus.ask_kind(r, kind)
-        # Later turns may be as short as "And who is the oldest?"; the first holds all that is asked
-        # about.
+        # Later turns may be short, such as "And who is the oldest?". So compare the first turn.
         if corpus.held_out(item) and body(item.turns[0][0]) not in seen:
             seen.add(body(item.turns[0][0]))
             items.append(item)
@@ -87,12 +99,17 @@ def write_questions(path: Path, items: list[corpus.Item]) -> None:
     with open(path, "w", encoding="utf-8") as out:
         for number, item in enumerate(items, 1):
             turns = [question for question, _ in item.turns]
-            line = {"question_id": number, "category": item.category, "turns": turns, "reference": item.reference}
+            line = {
+                "question_id": number,
+                "category": item.category,
+                "turns": turns,
+                "reference": item.reference,
+            }
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def corpus_frame() -> str:
-    """The words that stand around every question, for the tokenizer."""
+    """The words around every question, for the tokenizer."""
     return f"{SYSTEM} USER: Hello ASSISTANT: Hello"
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the trained model as GGUF.
 
-  export.py --work WORK --out logitspec-demo.gguf [--type f16|q8_0|f32]
+export.py --work WORK --out logitspec-demo.gguf [--type f16|q8_0|f32]
 """
 
 import argparse
@@ -23,7 +23,7 @@ TYPES = {
 
 
 def load(work: Path) -> tuple[Llama, dict]:
-    """The model of the last checkpoint, and the checkpoint's figures."""
+    """The model of the last checkpoint, and the checkpoint."""
     state = torch.load(work / "checkpoint.pt", map_location="cpu", weights_only=True)
     model = Llama(Shape(**state["shape"]))
     model.load_state_dict(state["model"])
@@ -31,7 +31,7 @@ def load(work: Path) -> tuple[Llama, dict]:
 
 
 def tensors(model: Llama) -> dict[str, np.ndarray]:
-    """The weights by GGUF's names."""
+    """The weights with their names in GGUF."""
     n, ff = model.shape.n_embd, model.shape.n_ff
     named = {"token_embd.weight": model.embed.weight, "output_norm.weight": model.norm.weight}
     for i, layer in enumerate(model.layers):
@@ -48,7 +48,10 @@ def tensors(model: Llama) -> dict[str, np.ndarray]:
             f"blk.{i}.ffn_up.weight": up,
             f"blk.{i}.ffn_down.weight": layer.down.weight,
         }
-    return {name: np.ascontiguousarray(weight.detach().float().numpy()) for name, weight in named.items()}
+    return {
+        name: np.ascontiguousarray(weight.detach().float().numpy())
+        for name, weight in named.items()
+    }
 
 
 def write(model: Llama, tokenizer: Tokenizer, path: Path, kind: str) -> None:
@@ -56,7 +59,9 @@ def write(model: Llama, tokenizer: Tokenizer, path: Path, kind: str) -> None:
     quant, file_type = TYPES[kind]
     out = gguf.GGUFWriter(path, "llama")
     out.add_name("logitspec demo")
-    out.add_description("A small chat model on a closed world of generated tasks, for showing and testing logitspec")
+    out.add_description(
+        "A small chat model on a closed world of generated tasks, for showing and testing logitspec"
+    )
     out.add_license("MIT OR Apache-2.0")
     out.add_file_type(file_type)
     out.add_context_length(shape.n_ctx)
@@ -91,7 +96,7 @@ def write(model: Llama, tokenizer: Tokenizer, path: Path, kind: str) -> None:
 
     for name, weight in tensors(model).items():
         if weight.ndim == 1:
-            out.add_tensor(name, weight)  # normalisations stay in 32 bits
+            out.add_tensor(name, weight)  # norms stay in 32 bits
         else:
             out.add_tensor(name, gguf.quantize(weight, quant), raw_dtype=quant)
     out.write_header_to_file()
@@ -109,7 +114,10 @@ def main() -> None:
     model, state = load(args.work)
     write(model, Tokenizer.load(args.work / "tokenizer.json"), args.out, args.type)
     weights = sum(p.numel() for p in model.parameters())
-    print(f"{args.out}: {args.out.stat().st_size} bytes, {weights} weights, step {state['step']}, {state['seen']} tokens")
+    print(
+        f"{args.out}: {args.out.stat().st_size} bytes, {weights} weights, step {state['step']},"
+        f" {state['seen']} tokens"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""When an answer is right. tests/demo_model.rs says the same in Rust.
+"""Whether an answer is correct. tests/demo_model.rs has the same rules in Rust.
 
-math_reasoning: the last number of the answer is that of the reference. writing and roleplay, where wording is free:
-every item of the reference (they are separated by "; ") stands in the answer, word for word. All else: the answer is
-the reference. Case, punctuation and white space never count.
+  math_reasoning       the last number of the answer equals the reference
+  writing, roleplay    the answer contains every item of the reference (separated by "; ")
+  all others           the answer equals the reference
+
+Case, punctuation and white space do not count.
 """
 
 import re
@@ -26,8 +28,9 @@ def right(category: str, answer: str, reference: str) -> bool:
 
 
 def loops(tokens: list[int], length: int = 8, times: int = 3) -> bool:
-    """Whether the answer says the same `length` tokens `times` times in a row."""
+    """Whether `length` tokens occur `times` times in a row."""
     span = length * times
     return any(
-        tokens[i : i + length] * times == tokens[i : i + span] for i in range(len(tokens) - span + 1)
+        tokens[i : i + length] * times == tokens[i : i + span]
+        for i in range(len(tokens) - span + 1)
     )

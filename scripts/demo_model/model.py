@@ -1,6 +1,6 @@
-"""The network: a small Llama (RMSNorm, rotary positions, SwiGLU, tied embeddings) in PyTorch.
+"""A small Llama in PyTorch: RMSNorm, rotary positions, SwiGLU, tied embeddings.
 
-Names of the parameters are Hugging Face's for Llama without the "model." prefix; export.py maps them to GGUF's.
+export.py maps the names of the parameters to those of GGUF.
 """
 
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ class Shape:
     n_layer: int = 4
     n_head: int = 4  # of n_embd / n_head elements each
     n_ff: int = 704
-    n_ctx: int = 2048  # positions that the GGUF announces; training texts are shorter
+    n_ctx: int = 2048  # context length of the GGUF file; training texts are shorter
     rope_base: float = 10000.0
     eps: float = 1e-5
 
@@ -31,7 +31,7 @@ class Shape:
         return asdict(self)
 
 
-CONSTANT = 4.0  # the first element of every fresh embedding
+CONSTANT = 4.0  # the first element of every initial embedding
 
 
 class RmsNorm(nn.Module):
@@ -45,9 +45,9 @@ class RmsNorm(nn.Module):
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Rotary positions on neighbouring pairs, as llama.cpp rotates for the llama architecture.
+    """Rotary positions on adjacent pairs, like llama.cpp for the llama architecture.
 
-    A pair is a complex number, and `turns` the unit numbers to multiply by, [time, head size / 2].
+    A pair is a complex number. `turns` has the rotations: [time, head size / 2].
     """
     return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * turns).flatten(-2)
 
@@ -58,16 +58,22 @@ class Layer(nn.Module):
         n, ff = shape.n_embd, shape.n_ff
         self.n_head, self.head_size = shape.n_head, shape.head_size
         self.attn_norm = RmsNorm(n, shape.eps)
-        # One matrix each for what reads the same input: fewer, larger products. Rows: queries,
-        # keys, values.
+        # One matrix for queries, keys and values, which have the same input: one large product
+        # instead of three.
         self.qkv = nn.Linear(n, 3 * n, bias=False)
         self.o = nn.Linear(n, n, bias=False)
         self.ffn_norm = RmsNorm(n, shape.eps)
         self.gate_up = nn.Linear(n, 2 * ff, bias=False)
         self.down = nn.Linear(ff, n, bias=False)
 
-    def forward(self, x: Tensor, turns: Tensor, cache: list | None, only: Tensor | None = None) -> Tensor:
-        qkv = self.qkv(self.attn_norm(x)).unflatten(-1, (3 * self.n_head, self.head_size)).transpose(1, 2)
+    def forward(
+        self, x: Tensor, turns: Tensor, cache: list | None, only: Tensor | None = None
+    ) -> Tensor:
+        qkv = (
+            self.qkv(self.attn_norm(x))
+            .unflatten(-1, (3 * self.n_head, self.head_size))
+            .transpose(1, 2)
+        )
         q, k, v = qkv.split(self.n_head, 1)
         q, k = rotate(q, turns), rotate(k, turns)
         first = True
@@ -76,7 +82,7 @@ class Layer(nn.Module):
                 first = False
                 k, v = torch.cat((cache[0], k), 2), torch.cat((cache[1], v), 2)
             cache[:] = [k, v]
-        # With a cache, one new token at a time: it may see all.
+        # With a cache there is one new token at a time. It attends to all others.
         y = F.scaled_dot_product_attention(q, k, v, is_causal=first)
         y = y.transpose(1, 2).flatten(2)
         if only is not None:
@@ -95,35 +101,42 @@ class Llama(nn.Module):
         self.norm = RmsNorm(shape.n_embd, shape.eps)
         half = torch.arange(0, shape.head_size, 2, dtype=torch.float64) / shape.head_size
         angle = torch.arange(shape.n_ctx, dtype=torch.float64)[:, None] / shape.rope_base**half
-        self.register_buffer("turns", torch.polar(torch.ones_like(angle), angle).to(torch.complex64), persistent=False)
+        self.register_buffer(
+            "turns",
+            torch.polar(torch.ones_like(angle), angle).to(torch.complex64),
+            persistent=False,
+        )
         self.reset()
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Fresh weights.
+        """Initial weights.
 
-        Embeddings are as large as what layers will add: small ones would drown in what Muon's large steps make of
-        the layers, and with them the names that answers have to copy. The last normalisation starts small instead,
-        so that first logits are small.
+        Embeddings are as large as the outputs of the layers will be. Muon's large steps make these
+        large, and small embeddings would get lost, with the names that answers copy. The last norm
+        starts small instead, so that the first logits are small.
 
-        Copying is laid out from the start, since finding it takes most of a short training. Every head's output map
-        is the transpose of its value map, so that what a head looks at becomes likelier. The first head of layer 0
-        looks at the token before and notes it down; the first heads of later layers look for places where the
-        note says what the current token is, and so copy what followed it. Training may change all of it.
+        The initial weights can copy, because learning that takes most of a short training. The output
+        matrix of each head is the transpose of its value matrix: a token that a head attends to gets
+        more likely. The first heads form an induction circuit. That of layer 0 attends to the previous
+        token and writes it to a subspace (the note). Those of later layers attend to positions whose
+        note equals the current token, and copy the token there. Training can change all of this.
         """
         n, size = self.shape.n_embd, self.shape.head_size
         nn.init.normal_(self.embed.weight, std=1.0)
-        self.embed.weight.data[:, 0] = CONSTANT  # what positions alone can be read from
+        self.embed.weight.data[:, 0] = CONSTANT  # lets heads depend on positions only
         nn.init.constant_(self.norm.weight, n**-0.5)
-        note, read = nn.init.orthogonal_(torch.empty(2 * size, n)).split(size)  # where notes are put; what is noted
+        # The subspace of the note, and the part of a token that is noted.
+        note, read = nn.init.orthogonal_(torch.empty(2 * size, n)).split(size)
         note[:, 0] = read[:, 0] = 0
-        slow = slice(size // 2, size)  # the half of a head that turns slowly and so compares over long distances
+        # The half of a head that rotates slowly, to compare over long distances.
+        slow = slice(size // 2, size)
         for i, layer in enumerate(self.layers):
             nn.init.normal_(layer.qkv.weight, std=n**-0.5)
             nn.init.normal_(layer.gate_up.weight, std=n**-0.5)
             nn.init.zeros_(layer.down.weight)
             q, k, v = layer.qkv.weight.data.view(3, self.shape.n_head, size, n)
-            for head in range(1, self.shape.n_head):  # looks at what is like the current token
+            for head in range(1, self.shape.n_head):  # attends to similar tokens
                 k[head] = 0.5 * k[head] + 0.5 * q[head]
             if i == 0:
                 q[0], k[0], v[0] = 0, 0, read
@@ -146,7 +159,7 @@ class Llama(nn.Module):
     def hidden(
         self, tokens: Tensor, start: int = 0, caches: list | None = None, only: Tensor | None = None
     ) -> Tensor:
-        """The last layer's output, normalised: [batch, time, n_embd], or [n, n_embd] at the n places of `only`."""
+        """The normalized output: [batch, time, n_embd], or [n, n_embd] at the positions of `only`."""
         turns = self.turns[start : start + tokens.shape[1]]
         x = self.embed(tokens)
         last = len(self.layers) - 1

@@ -1,7 +1,7 @@
-"""A small SentencePiece-style tokenizer: what llama.cpp's "llama" tokenizer does, and how its pieces are learned.
+"""A small SentencePiece-style tokenizer, like llama.cpp's "llama" tokenizer, and its training.
 
-Pieces are merged within a word, which takes its leading space along; digits stay alone. The one exception is the
-system sentence of the chat format, the same in every text: its words are merged on, so that it costs a single token.
+Pieces are merged within a word and its leading space. Digits are not merged. The system sentence of
+the chat format is an exception: its words are merged, so that it is a single token.
 """
 
 import json
@@ -15,16 +15,18 @@ UNK, BOS, EOS = 0, 1, 2
 SPECIALS = ("<unk>", "<s>", "</s>")
 FIRST_TEXT = len(SPECIALS) + 256
 SPACE = "▁"
-# Words for learning: letters with their space, or single signs.
+# Words for training: letters with their leading space.
 LEARN = re.compile(rf"{SPACE}?[^\W\d_]+")
 EXTRA_CHARS = "äöüßÄÖÜéèáóñç’“”…–€"
 
 
 def pieces_of_word(word: str, ranks: dict[str, int]) -> list[str]:
-    """Merges neighbours, the best-ranked pair first and the leftmost among equals, as llama.cpp does."""
+    """Merges the best-ranked pair first, the leftmost among equals, like llama.cpp."""
     symbols = list(word)
     while len(symbols) > 1:
-        best = min(range(len(symbols) - 1), key=lambda i: ranks.get(symbols[i] + symbols[i + 1], 1 << 30))
+        best = min(
+            range(len(symbols) - 1), key=lambda i: ranks.get(symbols[i] + symbols[i + 1], 1 << 30)
+        )
         pair = symbols[best] + symbols[best + 1]
         if pair not in ranks:
             break
@@ -46,7 +48,7 @@ def learn_merges(texts: list[str], count: int) -> list[str]:
                 pairs[pair] += n
         if not pairs:
             break
-        # The pair itself breaks ties: the result must not depend on any order of a dict.
+        # The pair breaks ties, so that the result does not depend on the order of the dict.
         left, right = max(pairs, key=lambda pair: (pairs[pair], pair))
         pieces.append(left + right)
         merged: Counter[tuple[str, ...]] = Counter()
@@ -63,10 +65,10 @@ def learn_merges(texts: list[str], count: int) -> list[str]:
 
 
 class Tokenizer:
-    """Text to tokens and back."""
+    """Encodes and decodes text."""
 
     def __init__(self, texts: list[str]) -> None:
-        """`texts`: all tokens after the bytes, best-ranked first."""
+        """`texts` has all tokens after the bytes, best-ranked first."""
         self.texts = texts
         self.ranks = {text: rank for rank, text in enumerate(texts)}
         self.ids = {text: FIRST_TEXT + rank for rank, text in enumerate(texts)}
@@ -80,10 +82,9 @@ class Tokenizer:
 
     @classmethod
     def learn(cls, texts: list[str], n_vocab: int) -> "Tokenizer":
-        """From sample texts."""
+        """Learns a vocabulary from sample texts."""
         chars = [SPACE] + [chr(code) for code in range(0x21, 0x7F)] + list(EXTRA_CHARS)
-        # How many pieces the system sentence's chain takes hangs on the merges before it: at most
-        # one per sign.
+        # The merges of the system sentence need at most one piece for each word and sign.
         spare = len(re.findall(r"\w+|[^\w\s]", SYSTEM)) + 1
         merges = learn_merges(texts, n_vocab - FIRST_TEXT - len(chars) - spare)
         merges = [piece for piece in merges if len(piece) > 1]
@@ -114,14 +115,14 @@ class Tokenizer:
         return tokens
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text at the start or right after a special token: a space is put before it."""
+        """The tokens of a text at the start or after a special token. Adds a space before it."""
         tokens = self.plain_words(SPACE + text.replace(" ", SPACE))
         if self.chain and tokens[: len(self.chain)] == self.chain:
             tokens[: len(self.chain)] = [self.ids[SPACE + SYSTEM.replace(" ", SPACE)]]
         return tokens
 
     def decode(self, tokens: list[int]) -> str:
-        """The text of an answer, without the space that stands before it."""
+        """The text of an answer, without its leading space."""
         out = b""
         for token in tokens:
             if token >= FIRST_TEXT:
@@ -131,19 +132,20 @@ class Tokenizer:
         return out.decode(errors="replace").removeprefix(" ")
 
     def conversation(self, turns: list[tuple[str, str]]) -> tuple[list[int], list[bool]]:
-        """The tokens of a whole conversation, and which of them the model has to say itself."""
+        """The tokens of a conversation, and which of them belong to answers."""
         tokens, own = [BOS], [False]
         for i, (question, answer) in enumerate(turns):
             asked = self.encode(f"{SYSTEM + ' ' if i == 0 else ''}USER: {question} ASSISTANT:")
-            # An answer is encoded as it goes on from the colon: its words begin with a space of
-            # their own.
+            # An answer continues after the colon, so its first word has a leading space.
             said = self.encode(answer) + [EOS]
             tokens += asked + said
             own += [False] * len(asked) + [True] * len(said)
         return tokens, own
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(self.texts, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        path.write_text(
+            json.dumps(self.texts, ensure_ascii=False, indent=0) + "\n", encoding="utf-8"
+        )
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":

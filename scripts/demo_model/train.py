@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Train the model on what data.py wrote.
+"""Train the model on the files of data.py.
 
   train.py --work WORK [--tokens 12e6] [--workers 2] [--device cpu]
 
-Loss on the answers only. The matrices of the layers are trained by Muon, the rest by AdamW. The learning rate is
-steady after a short warm-up and falls to zero over the last part of the budget, so a run that was stopped in its
-steady part goes on with any other budget (--tokens). WORK/checkpoint.pt is written every few minutes and
-when the process group gets SIGTERM, and a run goes on from there.
+The loss counts only the answers. Muon trains the matrices of the layers, AdamW the rest. The learning
+rate is constant after a short warm-up and falls to zero over the last part of the budget. So a run
+that was stopped in its constant part can continue with another budget (--tokens).
 
-On a CPU every worker is a process of one thread, which works alone but for two exchanges a step: on a busy machine
-that loses far less than threads which wait for each other at every product.
+WORK/checkpoint.pt is written every few minutes and when the process group gets SIGTERM. The next run
+continues from it.
+
+On a CPU, each worker is a process with one thread. Workers exchange data only twice a step. On a busy
+machine that is faster than threads that wait for each other in every product.
 """
 
 import argparse
@@ -29,13 +31,13 @@ from torch.nn import functional as F
 
 from model import Llama, Shape
 
-WARMUP = 0.01  # shares of the budget
+WARMUP = 0.01  # fraction of the budget
 DECAY = 0.65
 WINDOW = 4096  # texts that are sorted by length together
 
 
 def orthogonal(g: Tensor) -> Tensor:
-    """About the nearest matrix with all singular values 1: Newton-Schulz iterations, tuned for speed."""
+    """Approximately the nearest orthogonal matrix, by Newton-Schulz iterations."""
     x = g / (g.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     if tall:
@@ -52,19 +54,28 @@ class Trainer:
         self.device = torch.device(args.device)
         torch.manual_seed(args.seed)
         n_vocab = len(json.loads((args.work / "tokenizer.json").read_text(encoding="utf-8"))) + 259
-        self.model = Llama(Shape(n_vocab, args.embd, args.layers, args.embd // 64, args.ff)).to(self.device)
+        self.model = Llama(Shape(n_vocab, args.embd, args.layers, args.embd // 64, args.ff)).to(
+            self.device
+        )
         self.params = list(self.model.parameters())
-        # Blocks to make orthogonal each on its own: queries, keys and values are separate maps, as
-        # are gate and up.
+        # Blocks that are orthogonalized separately: queries, keys and values, and gate and up.
         self.blocks: list[tuple[Tensor, slice]] = []
         for layer in self.model.layers:
-            for weight, parts in ((layer.qkv.weight, 3), (layer.o.weight, 1), (layer.gate_up.weight, 2), (layer.down.weight, 1)):
+            for weight, parts in (
+                (layer.qkv.weight, 3),
+                (layer.o.weight, 1),
+                (layer.gate_up.weight, 2),
+                (layer.down.weight, 1),
+            ):
                 rows = weight.shape[0] // parts
                 self.blocks += [(weight, slice(i * rows, (i + 1) * rows)) for i in range(parts)]
         matrices = {id(weight) for weight, _ in self.blocks}
         self.momentum = {id(p): torch.zeros_like(p) for p in self.params if id(p) in matrices}
         norms = [p for p in self.params if p.ndim == 1]
-        groups = [{"params": [self.model.embed.weight], "lr": args.lr}, {"params": norms, "lr": args.lr * 0.3}]
+        groups = [
+            {"params": [self.model.embed.weight], "lr": args.lr},
+            {"params": norms, "lr": args.lr * 0.3},
+        ]
         self.adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
         self.adam_rates = [group["lr"] for group in groups]
         self.step, self.seen, self.seconds = 0, 0, 0.0
@@ -82,7 +93,7 @@ class Trainer:
             self.step, self.seen, self.seconds = state["step"], state["seen"], state["seconds"]
 
     def stop(self, *_: object) -> None:
-        """At the end of the step, with a checkpoint."""
+        """Stops after the current step and writes a checkpoint."""
         self.told_to_stop = True
 
     def save(self) -> None:
@@ -100,7 +111,7 @@ class Trainer:
         os.replace(path.with_suffix(".new"), path)
 
     def batches(self):
-        """Endless batches of about `batch` tokens, one for each worker at a time, alike in length."""
+        """Endless batches of about `batch` tokens of texts of similar length, one for each worker."""
         order = np.random.default_rng(self.args.seed)
         lengths = np.diff(self.starts)
         while True:
@@ -115,7 +126,9 @@ class Trainer:
                         batch = []
                     batch.append(text)
                 batches.append(batch)
-                groups = [batches[i : i + self.n] for i in range(0, len(batches) - self.n + 1, self.n)]
+                groups = [
+                    batches[i : i + self.n] for i in range(0, len(batches) - self.n + 1, self.n)
+                ]
                 for i in order.permutation(len(groups)):
                     yield groups[i]
 
@@ -139,7 +152,7 @@ class Trainer:
         return flat
 
     def learn(self, group: list[list[int]]) -> float:
-        """One step; the loss per answer token before it."""
+        """Does one step. Returns the loss per answer token before it."""
         tokens, own = self.tensors(group[self.rank])
         mask = own[:, 1:]
         logits = self.model.logits(self.model.hidden(tokens[:, :-1], only=mask))
@@ -147,10 +160,12 @@ class Trainer:
         for p in self.params:
             p.grad = None
         loss.backward()
-        extra = torch.tensor([loss.item(), mask.sum().item(), self.told_to_stop], device=self.device)
+        extra = torch.tensor(
+            [loss.item(), mask.sum().item(), self.told_to_stop], device=self.device
+        )
         flat = self.sum_over_workers(torch.cat([p.grad.flatten() for p in self.params] + [extra]))
         total, count, stop = flat[-3:].tolist()
-        self.stopping = stop > 0  # all workers learn of it in the same step
+        self.stopping = stop > 0  # all workers stop in the same step
         at = 0
         for p in self.params:
             p.grad.copy_(flat[at : at + p.numel()].view_as(p)).div_(count)
@@ -160,7 +175,7 @@ class Trainer:
         for part, lr in zip(self.adam.param_groups, self.adam_rates):
             part["lr"] = lr * rate
         self.adam.step()
-        # Each worker does its share of the blocks.
+        # Each worker computes a part of the blocks.
         sizes = [weight[rows].numel() for weight, rows in self.blocks]
         update = torch.zeros(sum(sizes), device=self.device)
         for p in self.params:
@@ -170,7 +185,9 @@ class Trainer:
         for i, (weight, rows) in enumerate(self.blocks):
             if i % self.n == self.rank:
                 g = weight.grad[rows].lerp(self.momentum[id(weight)][rows], 0.95)
-                update[at : at + sizes[i]] = orthogonal(g).flatten() * max(1.0, g.shape[0] / g.shape[1]) ** 0.5
+                update[at : at + sizes[i]] = (
+                    orthogonal(g).flatten() * max(1.0, g.shape[0] / g.shape[1]) ** 0.5
+                )
             at += sizes[i]
         self.sum_over_workers(update)
         at = 0
@@ -188,7 +205,7 @@ class Trainer:
         begun = last = saved = time.monotonic()
         before = self.seconds
         batches = self.batches()
-        for _ in range(self.step):  # where a stopped run was
+        for _ in range(self.step):  # skip the steps of earlier runs
             next(batches)
         losses = []
         while self.seen < self.args.tokens and not self.stopping:
@@ -198,15 +215,23 @@ class Trainer:
             if self.rank > 0:
                 continue
             if now - last > 20:
-                print(f"step {self.step}  {self.seen / 1e6:.2f}M tokens  loss {np.mean(losses):.4f}  rate {self.rate():.2f}  "
-                      f"{self.seconds / 60:.1f} min  {sum(1 for _ in losses) / (now - last):.2f} steps/s", flush=True)  # fmt: skip
+                print(
+                    f"step {self.step}  {self.seen / 1e6:.2f}M tokens  loss {np.mean(losses):.4f} "
+                    f" rate {self.rate():.2f}  {self.seconds / 60:.1f} min "
+                    f" {sum(1 for _ in losses) / (now - last):.2f} steps/s",
+                    flush=True,
+                )
                 last, losses = now, []
             if now - saved > self.args.save_minutes * 60:
                 self.save()
                 saved = now
         if self.rank == 0:
             self.save()
-            print(f"{'stopped' if self.stopping else 'done'}: {self.step} steps, {self.seen / 1e6:.2f}M tokens, {self.seconds / 60:.1f} min", flush=True)
+            print(
+                f"{'stopped' if self.stopping else 'done'}: {self.step} steps,"
+                f" {self.seen / 1e6:.2f}M tokens, {self.seconds / 60:.1f} min",
+                flush=True,
+            )
 
 
 def work(rank: int, args: argparse.Namespace, meeting: str) -> None:
@@ -214,7 +239,13 @@ def work(rank: int, args: argparse.Namespace, meeting: str) -> None:
         torch.set_num_threads(1)
     if args.workers > 1:
         # A paused run must not time out.
-        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=args.workers, timeout=datetime.timedelta(days=7))
+        dist.init_process_group(
+            "gloo",
+            init_method=f"file://{meeting}",
+            rank=rank,
+            world_size=args.workers,
+            timeout=datetime.timedelta(days=7),
+        )
     Trainer(args, rank).run()
     if args.workers > 1:
         dist.destroy_process_group()
@@ -223,7 +254,9 @@ def work(rank: int, args: argparse.Namespace, meeting: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder with data.py's files")
-    parser.add_argument("--tokens", type=float, default=12e6, help="how many tokens to train on, in all")
+    parser.add_argument(
+        "--tokens", type=float, default=12e6, help="how many tokens to train on, in all"
+    )
     parser.add_argument("--batch", type=int, default=1024, help="tokens in a batch of one worker")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="cpu, or cuda with one worker")
@@ -236,10 +269,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-minutes", type=float, default=3)
     args = parser.parse_args()
-    # Freed memory is kept: mapping and clearing it anew for every tensor takes a fifth of the time.
-    keep = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "16000000000", "MALLOC_TOP_PAD_": "100000000"}
+    # Keep freed memory. Mapping and clearing it again for each tensor takes a fifth of the time.
+    keep = {
+        "MALLOC_MMAP_THRESHOLD_": "4000000000",
+        "MALLOC_TRIM_THRESHOLD_": "16000000000",
+        "MALLOC_TOP_PAD_": "100000000",
+    }
     os.environ.update(keep)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the workers heed it
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the workers handle it
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(work, (args, f"{folder}/meeting"), args.workers)
 

@@ -1,4 +1,4 @@
-//! Caches after failures, and memories that cannot be cut back.
+//! Caches after failures, and memories that cannot be truncated.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use logitspec::tree::{DraftTree, NodeId, ROOT, TreeLimits};
 
 use super::*;
 
-/// A tree whose root has `children` children, tokens of their own.
+/// A tree whose root has `children` children with different tokens.
 fn bush(children: usize, first: TokenId) -> DraftTree {
     let mut tree = DraftTree::new(first, TreeLimits::nodes(children + 1));
     for (token, _) in (first + 1..).zip(0..children) {
@@ -17,13 +17,13 @@ fn bush(children: usize, first: TokenId) -> DraftTree {
 }
 
 /// The largest difference between two rows.
-fn apart(a: &[f32], b: &[f32]) -> f32 {
-    let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs());
-    apart.fold(0.0, f32::max)
+fn max_difference(a: &[f32], b: &[f32]) -> f32 {
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, f32::max)
 }
 
-/// A model whose rows are computed on the processor.
-fn on_the_processor(name: &str) -> Model {
+/// A model that is computed on the CPU.
+fn on_cpu(name: &str) -> Model {
     let options = ModelOptions {
         n_gpu_layers: Some(0),
         ..ModelOptions::default()
@@ -38,8 +38,8 @@ fn rows(target: &LlamaTarget<'_>, nodes: Range<NodeId>) -> Vec<Vec<f32>> {
         .collect()
 }
 
-/// The row after `text` on a fresh cache must be that of one more token on `target`.
-fn assert_goes_on(
+/// Checks that `target` holds `text`: the next row must equal that of a fresh cache.
+fn assert_holds(
     model: &Model,
     target: &mut LlamaTarget<'_>,
     context: &ContextOptions,
@@ -50,12 +50,12 @@ fn assert_goes_on(
     let mut fresh = model.context(context).unwrap();
     fresh.append(text).unwrap();
     fresh.append(&[7]).unwrap();
-    let worst = apart(target.row(ROOT).logits(), fresh.row(ROOT).logits());
+    let worst = max_difference(target.row(ROOT).logits(), fresh.row(ROOT).logits());
     assert!(worst < 1e-3, "rows differ by {worst}");
 }
 
 #[test]
-fn a_tree_without_room_leaves_the_cache_as_it_was() {
+fn a_tree_without_room_does_not_change_the_cache() {
     let model = load("tiny-llama.gguf");
     let context = ContextOptions {
         n_ctx: Some(256),
@@ -69,11 +69,11 @@ fn a_tree_without_room_leaves_the_cache_as_it_was() {
         matches!(outcome, Err(DecodeError::NoRoom { batch: 21 })),
         "{outcome:?}"
     );
-    assert_goes_on(&model, &mut target, &context, &text);
+    assert_holds(&model, &mut target, &context, &text);
 }
 
 #[test]
-fn a_tree_that_llama_cpp_refuses_leaves_the_cache_as_it_was() {
+fn a_tree_that_llama_cpp_refuses_does_not_change_the_cache() {
     let model = load("tiny-llama.gguf");
     let mut target = model.context(&CONTEXT).unwrap();
     let text: Vec<TokenId> = (0..40).map(|at| 3 + at % 20).collect();
@@ -84,12 +84,12 @@ fn a_tree_that_llama_cpp_refuses_leaves_the_cache_as_it_was() {
         panic!("{outcome:?}");
     };
     assert!(*code < 0, "{code}");
-    assert_goes_on(&model, &mut target, &CONTEXT, &text);
+    assert_holds(&model, &mut target, &CONTEXT, &text);
 }
 
 #[test]
-fn each_node_has_its_own_row_through_redecoded_tokens_and_commits() {
-    let model = on_the_processor("tiny-llama.gguf");
+fn rows_are_right_after_commits_and_with_tokens_decoded_again() {
+    let model = on_cpu("tiny-llama.gguf");
     let mut target = model.context(&CONTEXT).unwrap();
     let mut text: Vec<TokenId> = (0..300).map(|at| 3 + at % 50).collect();
     target.append(&text).unwrap();
@@ -110,20 +110,20 @@ fn each_node_has_its_own_row_through_redecoded_tokens_and_commits() {
                 let mut fresh = model.context(&CONTEXT).unwrap();
                 let all: Vec<_> = text.iter().copied().chain(path).collect();
                 fresh.append(&all).unwrap();
-                let worst = apart(&before[node], fresh.row(ROOT).logits());
+                let worst = max_difference(&before[node], fresh.row(ROOT).logits());
                 assert!(worst < 1e-3, "round {round}, node {node}: {worst}");
             }
         }
-        let kept = if round % 4 == 1 { &[] } else { &path[..] };
-        target.commit(&tree, kept);
+        let committed = if round % 4 == 1 { &[] } else { &path[..] };
+        target.commit(&tree, committed);
         assert!(rows(&target, ROOT..tree.len()) == before, "round {round}");
         text.push(tree.token(ROOT));
         text.extend(path.iter().map(|&node| tree.token(node)));
-        // What was not kept is decoded with the next tree.
+        // Tokens that were not committed are decoded again with the next tree.
         redecode = text[target.n_past()..].to_vec();
         match round % 5 {
             0 if redecode.is_empty() => {
-                assert_goes_on(&model, &mut target, &CONTEXT, &text);
+                assert_holds(&model, &mut target, &CONTEXT, &text);
                 text.push(7);
             }
             1 => target.truncate(target.n_past()),
@@ -132,11 +132,11 @@ fn each_node_has_its_own_row_through_redecoded_tokens_and_commits() {
         }
     }
     target.append(&redecode).unwrap();
-    assert_goes_on(&model, &mut target, &CONTEXT, &text);
+    assert_holds(&model, &mut target, &CONTEXT, &text);
 }
 
 #[test]
-fn memories_that_cannot_be_cut_back_decode_plainly() {
+fn nothing_is_drafted_with_a_memory_that_cannot_be_truncated() {
     for (name, swa_full, drafts) in [
         ("tiny-mamba.gguf", true, false),
         ("tiny-swa.gguf", false, false),
@@ -162,7 +162,7 @@ fn memories_that_cannot_be_cut_back_decode_plainly() {
 }
 
 #[test]
-fn recurrent_models_take_a_second_turn() {
+fn recurrent_models_can_have_a_second_turn() {
     let model = load("tiny-mamba.gguf");
     let vocabulary = model.vocabulary();
     let mut session = Session::open(&model, &CONTEXT, options(Method::Logitspec, 32)).unwrap();
@@ -173,14 +173,14 @@ fn recurrent_models_take_a_second_turn() {
         10,
     );
     let text = session.text().to_vec();
-    // The same text afresh has the same next token.
+    // A fresh decode of the text gives the same next token.
     let next = answer(&mut session, &vocabulary.tokenize_continuation(" four"), 1);
     let all = [text, vocabulary.tokenize_continuation(" four")].concat();
     assert_eq!(plain_answer(&model, &all, 1), next);
 }
 
 #[test]
-fn recurrent_models_start_over_when_a_prompt_is_called_off() {
+fn recurrent_models_start_over_after_a_cancelled_prompt() {
     let model = load("tiny-mamba.gguf");
     let vocabulary = model.vocabulary();
     let context = ContextOptions {
@@ -191,8 +191,8 @@ fn recurrent_models_start_over_when_a_prompt_is_called_off() {
     let expected = plain_answer(&model, &prompt, 40);
     let mut session = Session::open(&model, &context, options(Method::Logitspec, 1)).unwrap();
     let first = answer(&mut session, &prompt, 20);
-    call_off(&mut session, &prompt);
-    // The state cannot be taken back, so it is computed anew.
+    cancel_prompt(&mut session, &prompt);
+    // The state cannot be truncated, so it is computed again.
     assert_eq!(session.model().n_past(), 0);
     let more = session
         .generate(20, &mut |_| ControlFlow::Continue(()))

@@ -1,4 +1,4 @@
-//! The engine on llama.cpp itself, with tiny random models (made by scripts/tiny_models.py).
+//! Sessions on llama.cpp, with tiny random models (made by scripts/tiny_models.py).
 #![cfg(feature = "llama")]
 
 mod cache;
@@ -29,10 +29,10 @@ fn load(name: &str) -> Model {
     Model::load(&model_path(name), &ModelOptions::default()).unwrap()
 }
 
-/// All models of a process have the same kernels: those of the first.
+/// All models of a process use the kernels of the first one.
 #[test]
 #[cfg(few_token_kernels)]
-fn a_model_that_wants_other_kernels_is_refused() {
+fn a_second_model_with_other_kernels_is_refused() {
     load("tiny-llama.gguf");
     let llama = ModelOptions {
         llama_kernels: true,
@@ -40,7 +40,7 @@ fn a_model_that_wants_other_kernels_is_refused() {
     };
     let refused = Model::load(&model_path("tiny-llama.gguf"), &llama);
     assert!(matches!(refused, Err(LoadError::Kernels { .. })));
-    // Neither what cannot be loaded nor what cannot compute has a say.
+    // This check does not apply to models that cannot be loaded or cannot compute.
     let missing = Model::load("no such model".as_ref(), &llama);
     assert!(matches!(missing, Err(LoadError::Unreadable { .. })));
     let info_only = ModelOptions {
@@ -50,8 +50,8 @@ fn a_model_that_wants_other_kernels_is_refused() {
     assert!(Model::load(&model_path("tiny-llama.gguf"), &info_only).is_ok());
 }
 
-/// One thread, so that tests side by side don't wait for each other; attention without fused
-/// kernels, whose rounding depends most on the batch, so that random weights give no ties.
+/// One thread, so that parallel tests do not wait for each other. No flash attention: with random
+/// weights, its rounding gives ties.
 const CONTEXT: ContextOptions = ContextOptions {
     n_ctx: Some(1024),
     n_batch: 2048,
@@ -91,12 +91,12 @@ fn generated(session: &mut Session<LlamaTarget<'_>>, prompt: &[TokenId], n: usiz
 }
 
 fn plain_answer(model: &Model, prompt: &[TokenId], n: usize) -> Vec<TokenId> {
-    let plain = Session::open(&model, &CONTEXT, options(Method::Baseline, 1));
+    let plain = Session::open(model, &CONTEXT, options(Method::Baseline, 1));
     answer(&mut plain.unwrap(), prompt, n)
 }
 
-/// Begins to decode a prompt and calls it off at the third report of progress.
-fn call_off(session: &mut Session<LlamaTarget<'_>>, prompt: &[TokenId]) {
+/// Starts to decode a prompt and cancels it at the third report of progress.
+fn cancel_prompt(session: &mut Session<LlamaTarget<'_>>, prompt: &[TokenId]) {
     let mut calls = 0;
     let outcome = session.prefill(prompt, &mut |_, _| {
         calls += 1;
@@ -113,19 +113,19 @@ fn options(method: Method, capacity: usize) -> SessionOptions {
     SessionOptions {
         method,
         draft_tree_capacity: capacity,
-        // Small trees would show little.
+        // Large trees test more.
         fill_tree: true,
         ..SessionOptions::default()
     }
 }
 
-/// Panics unless `ours` is what plain decoding says, or departs from it at a rounding tie.
+/// Panics unless `ours` equals the tokens of plain decoding, up to a rounding tie.
 fn assert_same(model: &Model, prompt: &[TokenId], ours: &[TokenId], plain: &[TokenId], what: &str) {
     let common = ours.iter().zip(plain).take_while(|(a, b)| a == b).count();
     if common == ours.len() && ours.len() == plain.len() {
         return;
     }
-    let mut referee = Session::open(&model, &CONTEXT, options(Method::Baseline, 1)).unwrap();
+    let mut referee = Session::open(model, &CONTEXT, options(Method::Baseline, 1)).unwrap();
     referee
         .prefill(&[prompt, &plain[..common]].concat(), &mut go_on)
         .unwrap();
@@ -138,9 +138,8 @@ fn assert_same(model: &Model, prompt: &[TokenId], ours: &[TokenId], plain: &[Tok
     );
 }
 
-/// Panics unless a session with these options says what is `expected`, the `n` tokens of plain
-/// decoding.
-fn assert_session_says(
+/// Panics unless a session with these options generates the `expected` tokens of plain decoding.
+fn assert_session_gives(
     model: &Model,
     context: &ContextOptions,
     options: SessionOptions,
@@ -149,13 +148,13 @@ fn assert_session_says(
     expected: &[TokenId],
     what: &str,
 ) {
-    let mut session = Session::open(&model, context, options).unwrap();
+    let mut session = Session::open(model, context, options).unwrap();
     let ours = answer(&mut session, prompt, n);
     assert_same(model, prompt, &ours, expected, what);
 }
 
 #[test]
-fn every_method_and_capacity_says_what_plain_decoding_says() {
+fn every_method_and_capacity_gives_the_tokens_of_plain_decoding() {
     let model = load("tiny-llama.gguf");
     for text in PROMPTS {
         let prompt = model.vocabulary().tokenize(text);
@@ -164,14 +163,14 @@ fn every_method_and_capacity_says_what_plain_decoding_says() {
             for capacity in [1, 2, 8, 64, 300] {
                 let what = format!("{method} at {capacity} on {text:?}");
                 let options = options(method, capacity);
-                assert_session_says(&model, &CONTEXT, options, &prompt, 120, &expected, &what);
+                assert_session_gives(&model, &CONTEXT, options, &prompt, 120, &expected, &what);
             }
         }
     }
 }
 
 #[test]
-fn trees_sized_by_cost_say_what_plain_decoding_says() {
+fn trees_sized_by_cost_give_the_tokens_of_plain_decoding() {
     let model = load("tiny-llama.gguf");
     let costs = [
         CostModel::cpu(false),
@@ -201,7 +200,7 @@ fn trees_sized_by_cost_say_what_plain_decoding_says() {
 }
 
 #[test]
-fn drafts_are_accepted_on_text_that_repeats_itself() {
+fn drafts_are_accepted_on_repetitive_text() {
     let model = load("tiny-llama.gguf");
     let prompt = model.vocabulary().tokenize(PROMPTS[0]);
     let mut session = Session::open(&model, &CONTEXT, options(Method::Logitspec, 64)).unwrap();
@@ -218,7 +217,7 @@ fn drafts_are_accepted_on_text_that_repeats_itself() {
 }
 
 #[test]
-fn after_any_step_the_last_row_is_that_of_a_fresh_decode() {
+fn the_last_row_equals_that_of_a_fresh_decode_after_every_step() {
     let model = load("tiny-llama.gguf");
     let prompt = model.vocabulary().tokenize(PROMPTS[2]);
     for method in Method::ALL {
@@ -227,8 +226,7 @@ fn after_any_step_the_last_row_is_that_of_a_fresh_decode() {
         session.prefill(&prompt, &mut go_on).unwrap();
         for _ in 0..40 {
             session.step(usize::MAX).unwrap().unwrap();
-            // All of it is in the cache, but for what is decoded again, of a pass one token in
-            // eight.
+            // Up to one eighth of the tokens of a pass may be missing, to be decoded again.
             let missing = session.text().len() - session.model().n_past();
             assert!(missing <= 24 / 8, "{missing}");
             fresh.reset();
@@ -239,14 +237,14 @@ fn after_any_step_the_last_row_is_that_of_a_fresh_decode() {
                 .iter()
                 .zip(theirs)
                 .fold(0f32, |worst, (a, b)| worst.max((a - b).abs() / scale));
-            // Measured: below 2e-3. A cell too many or too few changes logits by tenths.
+            // Measured: below 2e-3. A wrong cell changes logits by tenths.
             assert!(worst < 1e-2, "{method}: last rows differ by {worst}");
         }
     }
 }
 
 #[test]
-fn a_second_turn_continues_the_first_without_tokenizing_it_again() {
+fn a_second_turn_continues_the_first_one() {
     let model = load("tiny-llama.gguf");
     let vocabulary = model.vocabulary();
     let source = model.chat_template().unwrap();
@@ -264,8 +262,8 @@ fn a_second_turn_continues_the_first_without_tokenizing_it_again() {
         let mut session = Session::open(&model, &CONTEXT, options(method, 32)).unwrap();
         answer(&mut session, &opening, 25);
         let held = session.text().to_vec();
-        // Cut short, so the template's end is still to come; ended by the model, it is there
-        // already.
+        // The answer was cut short, so the end token of the template is needed. After an end token
+        // of the model, it is left out.
         let last = session.text().last().copied();
         let next = vocabulary.tokenize_next_turn(&between, last);
         let end = vocabulary.tokenize_continuation("</s>");
@@ -278,7 +276,7 @@ fn a_second_turn_continues_the_first_without_tokenizing_it_again() {
         assert_eq!(
             session.text()[..held.len()],
             held[..],
-            "the first turn is left alone"
+            "the first turn has changed"
         );
         whole.push(session.text().to_vec());
     }
@@ -294,7 +292,7 @@ fn a_second_turn_continues_the_first_without_tokenizing_it_again() {
 }
 
 #[test]
-fn continued_text_gets_no_space_of_its_own() {
+fn a_continuation_gets_no_extra_space() {
     let model = load("tiny-llama.gguf");
     let vocabulary = model.vocabulary();
     for tail in ["b c", ", y", "\nnext", " spaced", "é"] {
@@ -314,7 +312,7 @@ fn the_same_seed_gives_the_same_answer_with_every_method() {
         seed: 11,
         ..SamplingParams::default()
     };
-    let say = |method| {
+    let answer_with = |method| {
         let options = SessionOptions {
             sampling,
             ..options(method, 16)
@@ -325,14 +323,14 @@ fn the_same_seed_gives_the_same_answer_with_every_method() {
             60,
         )
     };
-    let expected = say(Method::Baseline);
+    let expected = answer_with(Method::Baseline);
     for method in Method::ALL {
-        assert_eq!(say(method), expected, "{method}");
+        assert_eq!(answer_with(method), expected, "{method}");
     }
 }
 
 #[test]
-fn the_context_is_used_to_its_end() {
+fn the_context_can_be_filled() {
     let model = load("tiny-llama.gguf");
     let prompt = model.vocabulary().tokenize(PROMPTS[0]);
     let context = ContextOptions {
@@ -341,7 +339,7 @@ fn the_context_is_used_to_its_end() {
     };
     let mut plain = Session::open(&model, &context, options(Method::Baseline, 1)).unwrap();
     let expected = answer(&mut plain, &prompt, 1000);
-    // The last token follows from the last row and needs no cell.
+    // The last token needs no cell.
     assert_eq!(prompt.len() + expected.len(), 101);
     for method in Method::ALL {
         let mut session = Session::open(&model, &context, options(method, 64)).unwrap();
@@ -361,7 +359,7 @@ fn the_context_is_used_to_its_end() {
 }
 
 #[test]
-fn small_batches_and_more_leaves_than_sequences_change_nothing() {
+fn small_batches_and_many_leaves_do_not_change_the_answer() {
     let model = load("tiny-llama.gguf");
     let prompt = model.vocabulary().tokenize(PROMPTS[0]);
     let expected = plain_answer(&model, &prompt, 60);
@@ -381,7 +379,7 @@ fn small_batches_and_more_leaves_than_sequences_change_nothing() {
 }
 
 #[test]
-fn bad_files_are_told_apart() {
+fn bad_files_have_different_errors() {
     let load = |path: &Path| Model::load(path, &ModelOptions::default()).err().unwrap();
     assert!(matches!(
         load(&model_path("none.gguf")),

@@ -1,9 +1,9 @@
-//! Prompts: computed in pieces, checked, called off.
+//! Prompts: physical batches, checks and cancellation.
 
 use super::*;
 
 #[test]
-fn a_physical_batch_suits_the_device_whatever_the_tree() {
+fn the_physical_batch_depends_on_the_device_and_not_on_the_tree() {
     let on_processor = ModelOptions {
         n_gpu_layers: Some(0),
         ..ModelOptions::default()
@@ -21,7 +21,7 @@ fn a_physical_batch_suits_the_device_whatever_the_tree() {
         target.prompt_piece()
     };
     assert_eq!(size(None, 2048, 64), 256);
-    // One calibration serves all trees, and all methods see the same prompts in the same pieces.
+    // So one calibration is right for all trees, and all methods split prompts in the same way.
     assert_eq!(size(None, 2048, 1000), 256);
     assert_eq!(size(None, 100, 64), 100);
     assert_eq!(size(Some(0), 2048, 64), 1);
@@ -29,7 +29,7 @@ fn a_physical_batch_suits_the_device_whatever_the_tree() {
 }
 
 #[test]
-fn prompts_and_trees_of_several_physical_batches_change_nothing() {
+fn several_physical_batches_do_not_change_the_answer() {
     let model = load("tiny-llama.gguf");
     let context = ContextOptions {
         n_ubatch: None,
@@ -40,12 +40,12 @@ fn prompts_and_trees_of_several_physical_batches_change_nothing() {
     for capacity in [1, 64, 300] {
         let options = options(Method::Logitspec, capacity);
         let what = format!("{capacity} tokens");
-        assert_session_says(&model, &context, options, &prompt, 60, &expected, &what);
+        assert_session_gives(&model, &context, options, &prompt, 60, &expected, &what);
     }
 }
 
 #[test]
-fn a_long_prompt_can_be_called_off_between_physical_batches() {
+fn a_long_prompt_can_be_cancelled_between_physical_batches() {
     let model = load("tiny-llama.gguf");
     let context = ContextOptions {
         n_ubatch: Some(64),
@@ -53,9 +53,9 @@ fn a_long_prompt_can_be_called_off_between_physical_batches() {
     };
     let prompt: Vec<TokenId> = (0..300).map(|at| 3 + at % 50).collect();
     let mut session = Session::open(&model, &context, options(Method::Baseline, 1)).unwrap();
-    let mut told = Vec::new();
+    let mut reports = Vec::new();
     let outcome = session.prefill(&prompt, &mut |done, _| {
-        told.push(done);
+        reports.push(done);
         if done < 128 {
             ControlFlow::Continue(())
         } else {
@@ -63,11 +63,11 @@ fn a_long_prompt_can_be_called_off_between_physical_batches() {
         }
     });
     assert!(matches!(outcome, Err(GenerateError::Cancelled)));
-    assert_eq!(told, [0, 64, 128]);
+    assert_eq!(reports, [0, 64, 128]);
 }
 
 #[test]
-fn prompts_are_checked_and_cancelled_prompts_leave_the_conversation_alone() {
+fn prompts_are_checked_and_a_cancelled_prompt_does_not_change_the_text() {
     let model = load("tiny-llama.gguf");
     let vocabulary = model.vocabulary();
     let context = ContextOptions {
@@ -79,9 +79,9 @@ fn prompts_are_checked_and_cancelled_prompts_leave_the_conversation_alone() {
         session.prefill(&[], &mut go_on),
         Err(GenerateError::EmptyPrompt)
     );
-    let stranger = session.prefill(&[1, 640], &mut go_on);
+    let unknown = session.prefill(&[1, 640], &mut go_on);
     assert!(matches!(
-        stranger,
+        unknown,
         Err(GenerateError::UnknownToken { token: 640, .. })
     ));
     let nothing = session.generate(5, &mut |_| ControlFlow::Continue(()));
@@ -90,9 +90,9 @@ fn prompts_are_checked_and_cancelled_prompts_leave_the_conversation_alone() {
     let prompt = vocabulary.tokenize(PROMPTS[0]);
     let first = answer(&mut session, &prompt, 30);
     let text = session.text().to_vec();
-    call_off(&mut session, &prompt);
+    cancel_prompt(&mut session, &prompt);
     assert_eq!(session.text(), text);
-    // And it can be gone on with, as if nothing had happened.
+    // The answer can be continued.
     let more = session
         .generate(30, &mut |_| ControlFlow::Continue(()))
         .unwrap();

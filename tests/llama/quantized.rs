@@ -1,5 +1,6 @@
-//! Quantized weights, for which llama.cpp has kernels of their own: other ones for a single token
-//! than for a tree, and other ones on each kind of processor.
+//! Quantized weights. llama.cpp has different kernels for them, for one token and for a tree, and
+//! for
+//! each type of processor.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -15,15 +16,15 @@ const KINDS: [(&str, llama::llama_ftype); 3] = [
     ("Q4_K_M", llama::LLAMA_FTYPE_MOSTLY_Q4_K_M),
 ];
 
-/// The demo model with its weights quantized: those of the tiny models are too narrow for it. (Some
-/// of its own are too narrow for Q4_K, and become another kind.)
+/// The demo model, quantized. The matrices of the tiny models are too narrow for that. Some of the
+/// demo model are too narrow for Q4_K, so llama.cpp uses another type for them.
 fn quantized(folder: &TempDir, name: &str, kind: llama::llama_ftype) -> Model {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/logitspec-demo.gguf");
     let path = folder.path().join(format!("{name}.gguf"));
     let c_string = |path: &Path| CString::new(path.to_str().unwrap()).unwrap();
     // Starts llama.cpp's backends.
     let _ = load("tiny-llama.gguf");
-    // SAFETY: the parameters are llama.cpp's own, and both names outlive the call.
+    // SAFETY: The parameters are llama.cpp's defaults, and both names outlive the call.
     let failed = unsafe {
         let mut params = llama::llama_model_quantize_default_params();
         params.ftype = kind;
@@ -41,7 +42,7 @@ fn quantized(folder: &TempDir, name: &str, kind: llama::llama_ftype) -> Model {
 }
 
 #[test]
-fn quantized_models_say_what_plain_decoding_says() {
+fn quantized_models_give_the_tokens_of_plain_decoding() {
     let folder = TempDir::new().unwrap();
     for (name, kind) in KINDS {
         let model = quantized(&folder, name, kind);
@@ -51,7 +52,7 @@ fn quantized_models_say_what_plain_decoding_says() {
             for capacity in [2, 8, 64] {
                 let options = options(Method::Logitspec, capacity);
                 let what = format!("{name}, {capacity} tokens, on {text:?}");
-                assert_session_says(&model, &CONTEXT, options, &prompt, 80, &expected, &what);
+                assert_session_gives(&model, &CONTEXT, options, &prompt, 80, &expected, &what);
             }
         }
     }

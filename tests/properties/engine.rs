@@ -1,5 +1,5 @@
-//! The decode loop on a scripted model: whatever is drafted, however it is interrupted, it says
-//! what plain decoding says.
+//! Sessions on a scripted model give the tokens of plain decoding, with any drafts and any
+//! interruptions.
 
 use std::ops::ControlFlow;
 
@@ -10,13 +10,14 @@ use logitspec::verify::SamplingParams;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::checks::engine::{Scenario, check};
+use crate::checks::engine::check;
+use crate::checks::scenario::Scenario;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn any_way_to_draft_says_what_plain_decoding_says(
+    fn any_drafter_gives_the_tokens_of_plain_decoding(
         setup in any::<[u8; 16]>(),
         actions in vec(any::<(u8, u8)>(), 0..10),
     ) {
@@ -24,7 +25,7 @@ proptest! {
     }
 
     #[test]
-    fn failures_of_the_model_change_nothing_that_is_said(
+    fn failures_do_not_change_the_tokens(
         setup in any::<[u8; 16]>(),
         actions in vec(any::<(u8, u8)>(), 0..14),
         failures in vec(any::<(u8, bool)>(), 1..8),
@@ -33,8 +34,8 @@ proptest! {
     }
 }
 
-/// A session on a model that draws its words, drafted for by prompt lookup or not at all.
-fn drawing(method: Method) -> Session<ScriptedModel> {
+/// A session with sampling.
+fn sampling_session(method: Method) -> Session<ScriptedModel> {
     let options = SessionOptions {
         method,
         sampling: SamplingParams {
@@ -47,24 +48,24 @@ fn drawing(method: Method) -> Session<ScriptedModel> {
     Session::new(ScriptedModel::new(6, 1, 9, 500, 64), options)
 }
 
-fn hear(session: &mut Session<ScriptedModel>, prompt: &[TokenId]) {
-    let patient = &mut |_, _| ControlFlow::Continue(());
-    session.prefill(prompt, patient).unwrap();
+fn prefill(session: &mut Session<ScriptedModel>, prompt: &[TokenId]) {
+    let go_on = &mut |_, _| ControlFlow::Continue(());
+    session.prefill(prompt, go_on).unwrap();
 }
 
-fn say(session: &mut Session<ScriptedModel>, count: usize) {
-    let patient = &mut |_: &StepView<'_>| ControlFlow::Continue(());
-    session.generate(count, patient).unwrap();
+fn generate(session: &mut Session<ScriptedModel>, count: usize) {
+    let go_on = &mut |_: &StepView<'_>| ControlFlow::Continue(());
+    session.generate(count, go_on).unwrap();
 }
 
 #[test]
-fn an_answer_cut_short_leaves_the_random_numbers_where_plain_decoding_leaves_them() {
+fn all_methods_use_the_same_random_numbers_when_answers_are_cut_short() {
     let texts = Method::ALL.map(|method| {
-        let mut session = drawing(method);
+        let mut session = sampling_session(method);
         for count in 1..20 {
-            hear(&mut session, &[1, 2, 3]);
-            say(&mut session, count);
-            say(&mut session, count);
+            prefill(&mut session, &[1, 2, 3]);
+            generate(&mut session, count);
+            generate(&mut session, count);
         }
         session.text().to_vec()
     });
@@ -72,14 +73,14 @@ fn an_answer_cut_short_leaves_the_random_numbers_where_plain_decoding_leaves_the
 }
 
 #[test]
-fn a_prompt_called_off_takes_no_random_number() {
-    let texts = [false, true].map(|calls_off| {
-        let mut session = drawing(Method::Logitspec);
-        hear(&mut session, &[1, 2, 3]);
+fn a_cancelled_prompt_uses_no_random_number() {
+    let texts = [false, true].map(|cancels| {
+        let mut session = sampling_session(Method::Logitspec);
+        prefill(&mut session, &[1, 2, 3]);
         for _ in 0..20 {
-            let impatient = &mut |_: &StepView<'_>| ControlFlow::Break(());
-            session.generate(50, impatient).unwrap();
-            if calls_off {
+            let stop = &mut |_: &StepView<'_>| ControlFlow::Break(());
+            session.generate(50, stop).unwrap();
+            if cancels {
                 let outcome = session.prefill(&[4], &mut |_, _| ControlFlow::Break(()));
                 assert_eq!(outcome, Err(GenerateError::Cancelled));
             }
@@ -90,21 +91,21 @@ fn a_prompt_called_off_takes_no_random_number() {
 }
 
 #[test]
-fn drafters_know_the_text_that_a_truncation_left() {
+fn drafters_know_the_text_after_a_truncation() {
     let model = ScriptedModel::new(6, 0, 9, 500, 64);
     let options = SessionOptions {
         method: Method::PromptLookup,
         ..SessionOptions::default()
     };
     let mut session = Session::new(model, options);
-    hear(&mut session, &[1; 10]);
-    say(&mut session, 20);
+    prefill(&mut session, &[1; 10]);
+    generate(&mut session, 20);
     session.truncate(15);
     let truncated = session.text().to_vec();
     let answer = session
         .generate(10, &mut |_| ControlFlow::Continue(()))
         .unwrap();
-    // The model says one word for ever, and the text that is left ends in it.
+    // The model repeats one token, and the truncated text ends with it.
     assert_eq!(truncated[14], answer.tokens[0]);
     assert_eq!(answer.accept_lengths, [10]);
 }

@@ -10,7 +10,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn after_anything_the_cache_holds_the_committed_tokens_and_nothing_else(
+    fn the_cache_holds_only_committed_tokens(
         sequences in 1usize..20,
         events in vec((any::<u8>(), any::<u8>(), growths(2..16)), 0..12),
     ) {

@@ -1,4 +1,4 @@
-//! The tree on sequence ids.
+//! The layout of trees on sequence ids.
 
 use logitspec::tree::TreeLimits;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_node_sees_its_ancestors_and_itself_and_nobody_else(
+    fn a_node_sees_only_its_ancestors_and_itself(
         growths in growths(0..16),
         at_least in 0_usize..20,
     ) {

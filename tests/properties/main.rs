@@ -1,5 +1,6 @@
-//! The invariants, as properties. One file for each subject; what is checked lies in [`checks`],
-//! which the fuzz targets share.
+//! Property tests of the invariants. There is one file for each subject. The checks themselves are
+//! in
+//! [`checks`], which the fuzz targets share.
 
 mod checks;
 mod engine;

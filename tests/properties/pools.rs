@@ -1,4 +1,4 @@
-//! What stood before, and what followed.
+//! Pools and corpora.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use crate::checks::documents::{self, Change};
 use crate::checks::{corpus, ngram, suffix};
 
-/// Text that repeats itself.
+/// A repetitive text.
 fn text(max: usize) -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         3 => vec(0u8..4, 0..max),
@@ -15,7 +15,7 @@ fn text(max: usize) -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What may happen to a pool of documents.
+/// A change of a pool of documents.
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         6 => vec(any::<u8>(), 0..40).prop_map(Change::Append),
@@ -28,7 +28,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 
     #[test]
-    fn the_ngram_pool_is_the_published_dictionary(
+    fn the_ngram_pool_equals_the_published_dictionary(
         max_ngram_size in 0usize..6,
         num_pred_tokens in 0usize..12,
         changes in vec((prop::bool::weighted(0.2), text(30)), 0..7),
@@ -38,7 +38,7 @@ proptest! {
     }
 
     #[test]
-    fn the_suffix_pool_finds_what_a_full_comparison_finds(
+    fn the_suffix_pool_equals_brute_force_search(
         pieces in vec(vec(any::<u8>(), 0..40), 0..6),
         tails in vec(vec(any::<u8>(), 0..12), 0..6),
         max_len in prop_oneof![0usize..12, Just(usize::MAX)],
@@ -48,7 +48,7 @@ proptest! {
     }
 
     #[test]
-    fn the_indexed_pool_finds_what_a_full_comparison_finds(
+    fn the_indexed_pool_equals_brute_force_search(
         changes in vec(change(), 0..12),
         tails in vec(vec(any::<u8>(), 0..40), 0..4),
         max_tokens in prop_oneof![1usize..80, Just(1 << 20)],
@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn the_shared_pool_finds_what_a_full_comparison_finds(
+    fn the_shared_pool_equals_brute_force_search(
         pieces in vec(vec(any::<u8>(), 0..50), 0..8),
         tails in vec(vec(any::<u8>(), 0..40), 0..4),
         max_tokens in prop_oneof![1usize..120, Just(1 << 20)],
@@ -70,7 +70,7 @@ proptest! {
     }
 
     #[test]
-    fn a_corpus_finds_what_a_full_comparison_finds(
+    fn a_corpus_equals_brute_force_search(
         documents in vec(text(60), 0..6),
         tails in vec(text(50), 0..6),
         max_len in prop_oneof![0usize..40, Just(usize::MAX)],

@@ -11,7 +11,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn every_step_drafts_and_accepts_what_was_published(
+    fn every_step_equals_the_published_algorithm(
         (n_vocab, memory, seed) in (1usize..70, 0usize..4, any::<u64>()),
         (max_ngram_size, num_pred_tokens) in (0usize..6, 0usize..25),
         draft_tree_capacity in 1usize..=80,

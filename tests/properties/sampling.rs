@@ -1,8 +1,9 @@
-//! Drawn text has exactly the model's distribution, whatever is drafted.
+//! Sampled text has exactly the model's distribution, with any drafts.
 //!
-//! Many short texts are drawn with trees beside them and counted; a chi-square test says whether
-//! the counts fit the product of the model's own probabilities. Wrong rules of acceptance are drawn
-//! and counted in the same way, to show that the test would tell.
+//! Many short texts are sampled with random draft trees and counted. A chi-square test compares the
+//! counts with the model's probabilities. Wrong acceptance rules are tested in the same way, to
+//! show
+//! that the test detects them.
 
 use std::collections::HashMap;
 
@@ -25,7 +26,7 @@ const OPEN: SamplingParams = SamplingParams {
     seed: 11,
 };
 
-/// A table model. Its best token is about half of the mass, its worst about a twentieth.
+/// The logits of a model. The best token has a probability of about 1/2, the worst of about 1/20.
 fn row(text: &[TokenId]) -> [f32; VOCABULARY] {
     let turn = text
         .iter()
@@ -33,7 +34,7 @@ fn row(text: &[TokenId]) -> [f32; VOCABULARY] {
     std::array::from_fn(|token| [1.0, 0.4, -0.3, -1.2][(token + turn) % VOCABULARY])
 }
 
-/// The probabilities of the next token by the definition of each filter, in llama.cpp's order.
+/// The probabilities of the next token, from the definitions of the filters, in llama.cpp's order.
 fn probabilities(params: SamplingParams, text: &[TokenId]) -> [f64; VOCABULARY] {
     let mut logits = row(text).map(f64::from);
     let recent = text.iter().rev().take(params.repeat_last_n);
@@ -81,7 +82,7 @@ fn probabilities(params: SamplingParams, text: &[TokenId]) -> [f64; VOCABULARY] 
     among(kept, f64::from(params.temperature))
 }
 
-/// Chi-square of the counted texts, in standard deviations above what chance gives.
+/// The chi-square statistic of sampled texts, in standard deviations from its expected value.
 fn surprise(
     params: SamplingParams,
     mut next_tokens: impl FnMut(&[TokenId]) -> Vec<TokenId>,
@@ -116,8 +117,7 @@ fn surprise(
     (chi_square - freedom) / (2.0 * freedom).sqrt()
 }
 
-/// A tree as a drafter would grow it that knows the model: likely tokens first, and now and then a
-/// twin.
+/// A random tree with many likely tokens and a few equal siblings.
 fn drafted(root: TokenId, text: &[TokenId], random: &mut fastrand::Rng) -> DraftTree {
     let mut tree = DraftTree::new(root, TreeLimits::nodes(random.usize(1..12)));
     while !tree.is_full() && random.u8(..16) > 0 {
@@ -143,7 +143,7 @@ fn drafted(root: TokenId, text: &[TokenId], random: &mut fastrand::Rng) -> Draft
     tree
 }
 
-/// What decode steps commit.
+/// Decode steps: each call returns the committed tokens.
 fn steps(params: SamplingParams) -> impl FnMut(&[TokenId]) -> Vec<TokenId> {
     let mut sampler = Sampler::new(params);
     let mut random = fastrand::Rng::with_seed(3);
@@ -166,7 +166,7 @@ fn steps(params: SamplingParams) -> impl FnMut(&[TokenId]) -> Vec<TokenId> {
 }
 
 #[test]
-fn drawn_text_has_the_distribution_of_the_model() {
+fn sampled_text_has_the_distribution_of_the_model() {
     let settings = [
         OPEN,
         SamplingParams {
@@ -178,7 +178,7 @@ fn drawn_text_has_the_distribution_of_the_model() {
             ..OPEN
         },
         SamplingParams { top_k: 3, ..OPEN },
-        // At this temperature either filter would keep one token more, were it applied after it.
+        // The filters come before the temperature. After it, they would keep one token more.
         SamplingParams {
             temperature: 1.7,
             top_p: 0.75,
@@ -211,29 +211,29 @@ fn drawn_text_has_the_distribution_of_the_model() {
     }
 }
 
-/// Steps by a rule of acceptance `accepts(probability of the drafted token, random number)`.
+/// Decode steps with an acceptance rule of the token's probability and a random number.
 fn wrong_steps(accepts: fn(f64, f64) -> bool) -> impl FnMut(&[TokenId]) -> Vec<TokenId> {
     let mut sampler = Sampler::new(OPEN);
     let mut random = fastrand::Rng::with_seed(3);
     move |text| {
         let root = sampler.select(Row::from(&row(text)), text, &[]);
         let tree = drafted(root, text, &mut random);
-        let mut said = vec![root];
+        let mut committed = vec![root];
         if let Some(first) = tree.children(ROOT).next() {
             let drafted = tree.token(first);
-            let probability = probabilities(OPEN, &[text, &said].concat())[drafted as usize];
+            let probability = probabilities(OPEN, &[text, &committed].concat())[drafted as usize];
             if accepts(probability, random.f64()) {
-                said.push(drafted);
+                committed.push(drafted);
             }
         }
-        said
+        committed
     }
 }
 
 #[test]
-fn the_test_tells_subtly_wrong_rules_of_acceptance() {
+fn the_test_detects_wrong_acceptance_rules() {
     let by_threshold = surprise(OPEN, wrong_steps(|probability, _| probability > 0.3));
-    // Half right: without the correction of what is drawn after a rejection.
+    // Without the correction of the distribution after a rejection.
     let uncorrected = surprise(
         OPEN,
         wrong_steps(|probability, random| random < probability),

@@ -1,4 +1,4 @@
-//! Many readers beside a writer.
+//! A shared pool with concurrent readers and a writer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,7 +9,7 @@ use logitspec::pool::{Retrieve, SharedPool, SuffixMatch};
 
 const LONGEST: u32 = 60;
 
-/// Every other token is the document's own, so that a text mixed from two shows.
+/// Every other token is unique to the document, to detect a mix of two documents.
 fn document(number: u32) -> Vec<TokenId> {
     let len = 2 + number % (LONGEST - 1);
     let token = |at: u32| {
@@ -22,11 +22,11 @@ fn document(number: u32) -> Vec<TokenId> {
     (0..len).map(token).collect()
 }
 
-/// What was found must be true of one whole document, whatever is written meanwhile.
-fn check_place(pool: &SharedPool, tail: &[TokenId], place: SuffixMatch, out: &mut Vec<TokenId>) {
+/// Checks that a match and its continuation are part of one document.
+fn check_match(pool: &SharedPool, tail: &[TokenId], found: SuffixMatch, out: &mut Vec<TokenId>) {
     out.clear();
-    pool.continuation_into(place, 60, out);
-    let matched = &tail[tail.len() - place.len..];
+    pool.continuation_into(found, 60, out);
+    let matched = &tail[tail.len() - found.len..];
     let text = [matched, out].concat();
     let owners: Vec<_> = text.iter().filter(|&&token| token >= 1_000).collect();
     assert!(owners.windows(2).all(|pair| pair[0] == pair[1]), "{text:?}");
@@ -42,18 +42,18 @@ fn check_place(pool: &SharedPool, tail: &[TokenId], place: SuffixMatch, out: &mu
 }
 
 #[test]
-fn readers_find_true_and_whole_documents_while_others_are_written() {
+fn readers_find_whole_documents_during_writes() {
     check(3_000, 20_000);
 }
 
 #[test]
-fn what_is_overwritten_while_it_is_read_is_not_used() {
-    // Hardly more than one document: every insertion overwrites what somebody may be reading.
+fn readers_drop_overwritten_text() {
+    // The pool holds about one document: every insertion overwrites text that may be read.
     check(70, 150_000);
 }
 
 fn check(max_tokens: usize, documents: u32) {
-    // As many of the newest documents are looked for; most of them are still there.
+    // Number of newest documents to look for. Most of them are still in the pool.
     let window = max_tokens as u32 / 50;
     let pool = Arc::new(SharedPool::new(max_tokens));
     let inserted = AtomicU32::new(0);
@@ -79,14 +79,14 @@ fn check(max_tokens: usize, documents: u32) {
                     let tail = &tail[..random.usize(1..tail.len())];
                     pool.matches_into(tail, 40, 8, &mut found);
                     let after = inserted.load(Ordering::SeqCst);
-                    // One more may be under way.
+                    // One more document may be being inserted.
                     let newer = (after + 1 - recent) * LONGEST;
                     if newer as usize <= max_tokens {
-                        let longest = found.first().map(|place| place.len);
+                        let longest = found.first().map(|it| it.len);
                         assert_eq!(longest, Some(tail.len().min(40)), "{tail:?}");
                     }
-                    for &place in &found {
-                        check_place(&pool, tail, place, &mut out);
+                    for &it in &found {
+                        check_match(&pool, tail, it, &mut out);
                     }
                     if after == documents {
                         break;
@@ -101,22 +101,22 @@ fn check(max_tokens: usize, documents: u32) {
 }
 
 #[test]
-fn what_is_said_again_is_not_kept_twice() {
+fn duplicates_are_not_inserted() {
     let pool = SharedPool::new(1_000);
-    let said: Vec<TokenId> = (0..60).collect();
-    pool.insert_new(&said);
-    pool.insert_new(&said);
-    pool.insert_new(&said[10..50]);
-    assert_eq!(pool.documents(), [&said[..]]);
-    // One token more, one other token, and a text that runs over a border are new.
-    let more = [&said[..], &[60]].concat();
-    let mut other = said.clone();
+    let text: Vec<TokenId> = (0..60).collect();
+    pool.insert_new(&text);
+    pool.insert_new(&text);
+    pool.insert_new(&text[10..50]);
+    assert_eq!(pool.documents(), [&text[..]]);
+    // These are new: one more token, another token, and a text across two documents.
+    let more = [&text[..], &[60]].concat();
+    let mut other = text.clone();
     other[30] = 99;
-    let across = [&said[50..], &more[..10]].concat();
+    let across = [&text[50..], &more[..10]].concat();
     for new in [&more, &other, &across] {
         pool.insert_new(new);
     }
-    assert_eq!(pool.documents(), [said, more, other, across]);
+    assert_eq!(pool.documents(), [text, more, other, across]);
     pool.insert_new(&[]);
     assert_eq!(pool.documents().len(), 4);
 }

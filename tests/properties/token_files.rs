@@ -1,4 +1,4 @@
-//! Pool files and corpora: read as they were written, or refused.
+//! Pool files and corpora are read as written or refused.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn as_tokens(documents: &[Vec<u8>]) -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn each_kind_is_read_by_its_own_reader_only() {
+fn each_kind_is_read_only_by_its_own_reader() {
     let [pool, corpus] = files(&some_documents());
     let expected = as_tokens(&some_documents());
     let [as_pool, as_corpus] = read(&pool);
@@ -37,7 +37,7 @@ fn each_kind_is_read_by_its_own_reader_only() {
 }
 
 #[test]
-fn no_changed_byte_and_no_missing_one_goes_unnoticed() {
+fn changed_and_missing_bytes_are_detected() {
     for file in files(&some_documents()) {
         let refused = |file: &[u8], what: &str| {
             for read in read(file) {
@@ -57,7 +57,7 @@ fn no_changed_byte_and_no_missing_one_goes_unnoticed() {
 }
 
 #[test]
-fn another_vocabulary_and_another_version_are_refused_with_a_word() {
+fn another_vocabulary_or_version_is_refused() {
     let other = VocabFingerprint::of(["a", "b"]);
     for mut file in files(&some_documents()) {
         let path = Path::new("some.file");
@@ -84,7 +84,7 @@ fn another_vocabulary_and_another_version_are_refused_with_a_word() {
 }
 
 #[test]
-fn files_are_written_and_read_where_they_are_named() {
+fn files_are_written_and_read() {
     let folder = tempfile::tempdir().unwrap();
     let (old, wanted) = (folder.path().join("pool"), vocabulary());
     let pool = SharedPool::load(&old, &wanted, 100).unwrap();
@@ -97,7 +97,7 @@ fn files_are_written_and_read_where_they_are_named() {
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(&old).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "requests are nobody else's business");
+        assert_eq!(mode & 0o777, 0o600, "others can read the requests");
     }
     let again = SharedPool::load(&old, &wanted, 100).unwrap();
     assert_eq!(again.documents(), [[0, 1, 2], [1, 2, 3], [2, 3, 4]]);
@@ -129,7 +129,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn whatever_a_sealed_file_says_it_is_refused_or_harmless(
+    fn a_sealed_file_is_refused_or_harmless(
         documents in vec(vec(0u8..5, 0..20), 0..4),
         changes in vec((any::<u16>(), prop_oneof![any::<u8>(), 0u8..6]), 0..4),
         tails in vec(vec(0u8..5, 1..6), 1..4),
@@ -139,9 +139,8 @@ proptest! {
 }
 
 #[test]
-fn a_corpus_with_tokens_that_only_a_larger_twin_of_the_vocabulary_has_is_refused() {
-    // Fillers at the end make no other vocabulary, but a model without them does not know their
-    // numbers.
+fn a_corpus_with_fillers_beyond_the_vocabulary_is_refused() {
+    // Fillers do not change the fingerprint, but a model without them does not have their ids.
     let small = VocabFingerprint::of(["a", "b"]);
     let large = VocabFingerprint::of(["a", "b", "[PAD2]", "[PAD3]"]);
     assert_eq!(small, large);

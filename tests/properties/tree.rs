@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::checks::tree::{Growth, assert_siblings_differ, assert_valid, grown, nodes};
 
-/// Limits of which each may be the one that binds.
+/// Limits. Any of them may be the tightest.
 pub fn limits() -> impl Strategy<Value = TreeLimits> {
     let often_none = |small: std::ops::Range<usize>| prop_oneof![2 => small, 1 => Just(usize::MAX)];
     (0usize..60, often_none(0..8), often_none(0..8)).prop_map(|(capacity, leaves, depth)| {
@@ -27,7 +27,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn any_growth_keeps_the_limits_and_equals_the_naive_tree(
+    fn a_tree_keeps_its_limits_and_equals_the_naive_tree(
         limits in limits(),
         growths in growths(0..16),
     ) {
@@ -35,7 +35,7 @@ proptest! {
     }
 
     #[test]
-    fn siblings_differ_in_a_tree_that_was_only_grown_and_merged(
+    fn siblings_differ_after_growing_and_merging(
         limits in limits(),
         mut growths in growths(5..16),
     ) {
@@ -44,7 +44,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_tree_is_the_first_nodes_of_the_whole(
+    fn a_truncated_tree_has_the_first_nodes(
         growths in growths(2..16),
         len in 0usize..40,
         leaves in 0usize..12,
@@ -68,7 +68,7 @@ proptest! {
         prop_assert!(narrow.leaf_count() <= leaves.max(1));
         prop_assert_eq!(&narrow, &first(narrow.len()));
         prop_assert!(nodes(&whole).starts_with(&nodes(&narrow)));
-        // Not a node less than need be.
+        // One more node would exceed the limit.
         if narrow.len() < whole.len() {
             prop_assert!(first(narrow.len() + 1).leaf_count() > leaves.max(1));
         }

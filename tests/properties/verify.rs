@@ -1,4 +1,4 @@
-//! The greedy walk. (That drawn tokens keep the model's distribution is in `sampling.rs`.)
+//! Greedy verification. Verification with sampling is tested in `sampling.rs`.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
-    fn the_walk_accepts_the_longest_prefix_of_what_the_model_says_itself(
+    fn the_walk_accepts_the_longest_greedy_path(
         seed in any::<u8>(),
         root in any::<u8>(),
         stop in any::<Option<u8>>(),

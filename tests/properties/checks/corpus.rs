@@ -1,4 +1,4 @@
-//! A corpus against a search that compares everything with everything.
+//! A corpus against brute-force search.
 
 use std::path::Path;
 
@@ -7,23 +7,23 @@ use logitspec::corpus::{Corpus, CorpusBuilder, DEPTH};
 use logitspec::pool::{Retrieve, SuffixMatch};
 use logitspec::store::VocabFingerprint;
 
-/// A vocabulary that has every byte's number.
+/// A vocabulary of 256 tokens.
 pub fn vocabulary() -> VocabFingerprint {
     VocabFingerprint::of((0..256).map(|token| format!("token {token}")))
 }
 
-/// Builds a corpus of `documents` and looks up `tails` and what stands in it.
+/// Builds a corpus of `documents`. Looks up `tails` and parts of the documents.
 pub fn check(documents: &[Vec<u8>], tails: &[Vec<u8>], max_len: usize, limit: usize) {
     let as_tokens = |bytes: &Vec<u8>| bytes.iter().map(|&b| b.into()).collect::<Vec<TokenId>>();
     let documents: Vec<_> = documents.iter().map(as_tokens).collect();
     let mut tails: Vec<_> = tails.iter().map(as_tokens).collect();
     let mut builder = CorpusBuilder::default();
-    // Each place of the text: its document, and what of it stands before.
-    let mut places = vec![None];
+    // The document and the index in it of each position.
+    let mut positions = vec![None];
     for document in documents.iter().filter(|document| !document.is_empty()) {
         builder.add(document);
-        places.extend((0..document.len()).map(|at| Some((document, at))));
-        places.push(None);
+        positions.extend((0..document.len()).map(|at| Some((document, at))));
+        positions.push(None);
         tails.push(document[..document.len() / 2].to_vec());
         tails.push(document.clone());
     }
@@ -44,8 +44,8 @@ pub fn check(documents: &[Vec<u8>], tails: &[Vec<u8>], max_len: usize, limit: us
     );
 
     for tail in &tails {
-        let agreeing = |next: usize| {
-            let (document, at) = places.get(next).copied().flatten()?;
+        let matching = |next: usize| {
+            let (document, at) = positions.get(next).copied().flatten()?;
             let before = document[..at].iter().rev().zip(tail.iter().rev());
             let len = before
                 .take(max_len.min(DEPTH))
@@ -53,26 +53,25 @@ pub fn check(documents: &[Vec<u8>], tails: &[Vec<u8>], max_len: usize, limit: us
                 .count();
             (len > 0).then_some(SuffixMatch { len, next })
         };
-        let mut all: Vec<_> = (0..places.len()).filter_map(agreeing).collect();
-        all.sort_by_key(|place| std::cmp::Reverse(place.len));
+        let mut all: Vec<_> = (0..positions.len()).filter_map(matching).collect();
+        all.sort_by_key(|it| std::cmp::Reverse(it.len));
         let mut found = vec![SuffixMatch { len: 9, next: 9 }]; // a used buffer
         corpus.matches_into(tail, max_len, limit, &mut found);
-        // As many of each length as there are; any of those that agree as far.
-        let lengths =
-            |found: &[SuffixMatch]| found.iter().map(|place| place.len).collect::<Vec<_>>();
+        // The lengths are those of the best matches. Which of equal matches are returned is open.
+        let lengths = |found: &[SuffixMatch]| found.iter().map(|it| it.len).collect::<Vec<_>>();
         assert_eq!(
             lengths(&found),
             lengths(&all[..limit.min(all.len())]),
             "{tail:?}"
         );
-        assert!(found.iter().all(|place| all.contains(place)));
-        let mut next: Vec<_> = found.iter().map(|place| place.next).collect();
+        assert!(found.iter().all(|it| all.contains(it)));
+        let mut next: Vec<_> = found.iter().map(|it| it.next).collect();
         next.sort_unstable();
         assert!(next.is_sorted_by(|a, b| a < b), "{found:?}");
-        for &place in &found {
-            let (document, at) = places[place.next].unwrap();
+        for &it in &found {
+            let (document, at) = positions[it.next].unwrap();
             let mut out = vec![7];
-            corpus.continuation_into(place, max_len, &mut out);
+            corpus.continuation_into(it, max_len, &mut out);
             assert_eq!(
                 out[1..],
                 document[at..document.len().min(at.saturating_add(max_len))]

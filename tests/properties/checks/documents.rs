@@ -1,4 +1,4 @@
-//! Pools of documents against a search that compares everything with everything.
+//! Pools of documents against brute-force search.
 
 use std::cmp::Reverse;
 
@@ -7,7 +7,7 @@ use logitspec::pool::{IndexedPool, Retrieve, SharedPool, SuffixMatch};
 
 use super::suffix::as_tokens;
 
-/// What may happen to a pool.
+/// A change of a pool.
 #[derive(Clone, Debug)]
 pub enum Change {
     Append(Vec<u8>),
@@ -25,13 +25,13 @@ impl From<(u8, Vec<u8>)> for Change {
     }
 }
 
-/// Documents as plainly as can be.
+/// A simple model of a pool: all text ever appended.
 #[derive(Default)]
 struct Naive {
     text: Vec<TokenId>,
-    /// Where documents start in `text`.
+    /// Positions in `text` where documents start.
     starts: Vec<usize>,
-    /// What lies below is forgotten.
+    /// Positions below are evicted.
     floor: usize,
     open: bool,
     max_tokens: usize,
@@ -63,25 +63,24 @@ impl Naive {
     }
 
     fn documents(&self) -> Vec<Vec<TokenId>> {
-        let mut borders: Vec<_> = self.starts.clone();
-        borders.retain(|&start| start > self.floor);
-        borders.insert(0, self.floor);
-        borders.push(self.text.len());
-        let pieces = borders
+        let mut bounds: Vec<_> = self.starts.clone();
+        bounds.retain(|&start| start > self.floor);
+        bounds.insert(0, self.floor);
+        bounds.push(self.text.len());
+        let pieces = bounds
             .windows(2)
             .map(|pair| self.text[pair[0]..pair[1]].to_vec());
         pieces.filter(|piece| !piece.is_empty()).collect()
     }
 
-    /// Where the document of the token before `next` starts.
+    /// The start of the document of the token before `next`.
     fn start_before(&self, next: usize) -> usize {
         let before = self.starts.iter().rev().find(|&&start| start < next);
         self.floor.max(*before.unwrap_or(&0))
     }
 
-    /// Every place where `tail`'s last token stands, with how far it agrees; whether something
-    /// follows or not.
-    fn places(&self, tail: &[TokenId], max_len: usize) -> Vec<SuffixMatch> {
+    /// All matches of at least one token, even at the end of a document.
+    fn candidates(&self, tail: &[TokenId], max_len: usize) -> Vec<SuffixMatch> {
         let mut found: Vec<_> = (self.floor + 1..=self.text.len())
             .filter_map(|next| {
                 let longest = (next - self.start_before(next))
@@ -92,7 +91,7 @@ impl Naive {
                 Some(SuffixMatch { len, next })
             })
             .collect();
-        found.sort_by_key(|place| Reverse((place.len, place.next)));
+        found.sort_by_key(|it| Reverse((it.len, it.next)));
         found
     }
 
@@ -102,32 +101,32 @@ impl Naive {
         &self.text[next..end.min(next.saturating_add(max))]
     }
 
-    fn is_followed(&self, place: &SuffixMatch) -> bool {
-        place.next < self.text.len() && !self.starts.contains(&place.next)
+    fn has_continuation(&self, found: &SuffixMatch) -> bool {
+        found.next < self.text.len() && !self.starts.contains(&found.next)
     }
 
-    /// Compares with what `pool` says after `tail`.
+    /// Compares with the matches and continuations of `pool`.
     fn check(&self, pool: &impl Retrieve, tail: &[TokenId], max_len: usize, limit: usize) {
         let mut found = vec![SuffixMatch { len: 9, next: 9 }]; // a used buffer
         pool.matches_into(tail, max_len, limit, &mut found);
-        let places = self.places(tail, max_len);
-        let mut all = places.clone();
-        all.retain(|place| self.is_followed(place));
-        // True, distinct, ranked and no more than asked for, whatever the text.
+        let candidates = self.candidates(tail, max_len);
+        let mut all = candidates.clone();
+        all.retain(|it| self.has_continuation(it));
+        // The matches are correct, distinct, sorted and not more than `limit`.
         assert!(found.len() <= limit);
         assert!(
-            found.iter().all(|place| all.contains(place)),
+            found.iter().all(|it| all.contains(it)),
             "{found:?} of {all:?}"
         );
-        let rank = |place: &SuffixMatch| Reverse((place.len, place.next));
+        let rank = |it: &SuffixMatch| Reverse((it.len, it.next));
         assert!(found.is_sorted_by(|a, b| rank(a) < rank(b)), "{found:?}");
-        // Complete down to the shortest context that few enough places share.
+        // They are complete for all context lengths with at most 64 candidates.
         for order in [1, 2, 3, 4, 8, 16, 32] {
-            let far = |place: &&SuffixMatch| place.len >= order;
-            if places.iter().filter(far).count() <= 64 && self.held() <= 256 {
-                let expected: Vec<_> = all.iter().filter(far).take(limit).collect();
+            let long = |it: &&SuffixMatch| it.len >= order;
+            if candidates.iter().filter(long).count() <= 64 && self.held() <= 256 {
+                let expected: Vec<_> = all.iter().filter(long).take(limit).collect();
                 assert_eq!(
-                    found.iter().filter(far).collect::<Vec<_>>(),
+                    found.iter().filter(long).collect::<Vec<_>>(),
                     expected,
                     "after {tail:?} in {:?} from {}, documents at {:?}",
                     self.text,
@@ -136,16 +135,16 @@ impl Naive {
                 );
             }
         }
-        for &place in &found {
+        for &it in &found {
             let mut out = vec![7];
-            pool.continuation_into(place, max_len, &mut out);
+            pool.continuation_into(it, max_len, &mut out);
             assert_eq!(out[0], 7);
-            assert_eq!(out[1..], *self.continuation(place.next, max_len));
+            assert_eq!(out[1..], *self.continuation(it.next, max_len));
         }
     }
 }
 
-/// Makes `changes` to a pool; after each, looks up `tails` and the text's own end.
+/// Makes `changes` to a pool. Looks up `tails` and the end of the text after each.
 pub fn check_indexed(
     changes: &[Change],
     tails: &[Vec<u8>],
@@ -190,7 +189,7 @@ pub fn check_indexed(
     }
 }
 
-/// Inserts `pieces` one by one; after each, looks up `tails` and the text's own end.
+/// Inserts `pieces` one by one. Looks up `tails` and the end of the text after each.
 pub fn check_shared(
     pieces: &[Vec<u8>],
     tails: &[Vec<u8>],

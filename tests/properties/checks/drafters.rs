@@ -1,20 +1,19 @@
-//! Drafters that only tests want.
+//! Drafters for tests.
 
 use logitspec::TokenId;
 use logitspec::draft::{DraftInput, Drafter, PassCost, Verified};
 use logitspec::runtime::ScriptedModel;
 use logitspec::tree::{DraftTree, NodeId, ROOT};
 
-/// Hands everything on to another drafter, and panics if the engine breaks its side of the
-/// contract.
-pub struct Watching {
+/// Passes all calls to another drafter. Panics if the engine breaks the contract of [`Drafter`].
+pub struct Checked {
     pub inner: Box<dyn Drafter>,
     pub greedy: bool,
     pub n_vocab: usize,
     pub text: Vec<TokenId>,
 }
 
-impl Drafter for Watching {
+impl Drafter for Checked {
     fn name(&self) -> &'static str {
         self.inner.name()
     }
@@ -24,18 +23,20 @@ impl Drafter for Watching {
     }
 
     fn begin(&mut self, text: &[TokenId]) {
-        assert!(text.starts_with(&self.text), "not the text told before");
+        assert!(
+            text.starts_with(&self.text),
+            "the text does not continue the earlier text"
+        );
         self.text = text.to_vec();
         self.inner.begin(text);
     }
 
     fn extend(&mut self, text: &[TokenId], fresh: usize) {
-        assert_eq!(
-            text.len(),
-            self.text.len() + fresh,
-            "some text was never told"
+        assert_eq!(text.len(), self.text.len() + fresh, "some text is missing");
+        assert!(
+            text.starts_with(&self.text),
+            "the text does not continue the earlier text"
         );
-        assert!(text.starts_with(&self.text), "not the text told before");
         self.text = text.to_vec();
         self.inner.extend(text, fresh);
     }
@@ -43,10 +44,9 @@ impl Drafter for Watching {
     fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree) {
         assert_eq!(
             input.text, self.text,
-            "drafts for a text that was never told"
+            "the text of a draft is not the current text"
         );
         assert_eq!((tree.len(), tree.token(ROOT)), (1, input.root));
-        // However many others look at.
         let wanted = match tree.limits().capacity {
             1 => 0,
             capacity => self.candidates(capacity, input.cost).min(self.n_vocab),
@@ -81,14 +81,15 @@ impl Drafter for Watching {
     }
 }
 
-/// Grows anything anywhere: equal siblings, chains beyond every limit, half of it cut off again,
-/// and now and then a token that no vocabulary has.
-pub struct Wild {
+/// Grows random trees: with equal siblings, chains beyond the limits, truncations, and tokens that
+/// are
+/// not in the vocabulary.
+pub struct RandomDrafter {
     pub random: fastrand::Rng,
     pub n_vocab: usize,
 }
 
-impl Wild {
+impl RandomDrafter {
     fn token(&mut self) -> TokenId {
         if self.random.u8(..) == 0 {
             return TokenId::MAX - 1;
@@ -97,9 +98,9 @@ impl Wild {
     }
 }
 
-impl Drafter for Wild {
+impl Drafter for RandomDrafter {
     fn name(&self) -> &'static str {
-        "wild"
+        "random"
     }
     fn candidates(&self, capacity: usize, _cost: &PassCost) -> usize {
         capacity / 2
@@ -128,15 +129,15 @@ impl Drafter for Wild {
     }
 }
 
-/// Knows what the model will say, and drafts it: several times over, and some of it wrong.
-pub struct Seer {
+/// Drafts the greedy continuation of the model several times, some of it with errors.
+pub struct Oracle {
     pub random: fastrand::Rng,
     pub model: ScriptedModel,
 }
 
-impl Drafter for Seer {
+impl Drafter for Oracle {
     fn name(&self) -> &'static str {
-        "seer"
+        "oracle"
     }
     fn begin(&mut self, _text: &[TokenId]) {}
     fn extend(&mut self, _text: &[TokenId], _fresh: usize) {}

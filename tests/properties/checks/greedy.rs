@@ -9,7 +9,7 @@ use logitspec::verify::{Accepted, Greedy, Select, walk};
 
 const VOCABULARY: usize = 5;
 
-/// A model that is a table: one row of logits for every path. Few values, so that logits tie.
+/// The logits of a model after `path`. There are only four values, so ties are common.
 fn row(seed: u8, path: &[TokenId]) -> Vec<f32> {
     let logit = |token: usize| {
         let mut hasher = DefaultHasher::new();
@@ -19,8 +19,8 @@ fn row(seed: u8, path: &[TokenId]) -> Vec<f32> {
     (0..VOCABULARY).map(logit).collect()
 }
 
-/// The token the model says after `path`: the first of the largest logits.
-fn says(seed: u8, path: &[TokenId]) -> TokenId {
+/// The greedy token after `path`: the first of the largest logits.
+fn greedy(seed: u8, path: &[TokenId]) -> TokenId {
     let row = row(seed, path);
     let largest = row.iter().copied().fold(f32::MIN, f32::max);
     let first = row.iter().position(|&logit| logit == largest).unwrap();
@@ -36,8 +36,7 @@ fn tokens_to(tree: &DraftTree, node: NodeId) -> Vec<TokenId> {
         .collect()
 }
 
-/// Grows a tree in which the model's own words are common: each push is (where, token, whether to
-/// merge).
+/// Grows a tree with many greedy tokens. Each push has a parent, a token, and whether to merge.
 fn grown(seed: u8, root: TokenId, pushes: &[(u16, u8, bool)]) -> DraftTree {
     let mut tree = DraftTree::new(root, TreeLimits::nodes(256));
     for &(at, token, merges) in pushes {
@@ -47,7 +46,7 @@ fn grown(seed: u8, root: TokenId, pushes: &[(u16, u8, bool)]) -> DraftTree {
         };
         let token = match token {
             0..100 => TokenId::from(token) % VOCABULARY as TokenId,
-            _ => says(seed, &tokens_to(&tree, at)),
+            _ => greedy(seed, &tokens_to(&tree, at)),
         };
         if merges {
             tree.grow(at, token);
@@ -58,38 +57,38 @@ fn grown(seed: u8, root: TokenId, pushes: &[(u16, u8, bool)]) -> DraftTree {
     tree
 }
 
-/// The longest path whose tokens the model says itself, up to a stop; among equals the one that
-/// turns off to the earlier child.
+/// The longest path of greedy tokens, up to a stop token. Among equals, the one with the earlier
+/// children.
 fn expected(seed: u8, tree: &DraftTree, stop: Option<TokenId>) -> Vec<NodeId> {
     let agrees = |&node: &NodeId| {
         let tokens = tokens_to(tree, node);
         (1..tokens.len())
-            .all(|at| Some(tokens[at - 1]) != stop && tokens[at] == says(seed, &tokens[..at]))
+            .all(|at| Some(tokens[at - 1]) != stop && tokens[at] == greedy(seed, &tokens[..at]))
     };
     let mut paths: Vec<_> = (0..tree.len())
         .filter(agrees)
         .map(|node| tree.path_to(node))
         .collect();
-    // Node numbers order siblings, so the order of paths as lists is the order of first turns.
+    // Siblings have ascending ids, so lists of ids sort paths by their earlier children.
     paths.sort();
     paths.sort_by_key(|path| std::cmp::Reverse(path.len()));
     paths.swap_remove(0)
 }
 
-/// Walks one tree.
+/// Checks the walk of one tree.
 pub fn check(seed: u8, root: u8, stop: Option<u8>, pushes: &[(u16, u8, bool)]) {
     let root = TokenId::from(root) % VOCABULARY as TokenId;
     let stop = stop.map(|token| TokenId::from(token) % VOCABULARY as TokenId);
     let tree = grown(seed, root, pushes);
-    let mut asked = 0;
+    let mut selected = 0;
     let accepted = walk(
         &tree,
         |node, path| {
-            asked += 1;
+            selected += 1;
             assert_eq!(
                 path.len(),
-                asked,
-                "each position is asked for once, in order"
+                selected,
+                "each position is selected once, in order"
             );
             assert_eq!(tokens_to(&tree, node), path, "the row of another path");
             Greedy.select(Row::from(&row(seed, path)), &[], path)
@@ -99,7 +98,7 @@ pub fn check(seed: u8, root: u8, stop: Option<u8>, pushes: &[(u16, u8, bool)]) {
     let path = expected(seed, &tree, stop);
     let tokens = tokens_to(&tree, path.last().copied().unwrap_or(ROOT));
     let stopped = tokens.last().copied() == stop;
-    let next = (!stopped).then(|| says(seed, &tokens));
+    let next = (!stopped).then(|| greedy(seed, &tokens));
     assert_eq!(accepted.last(), path.last().copied().unwrap_or(ROOT));
     assert_eq!(accepted, Accepted { path, next });
 }

@@ -1,4 +1,4 @@
-//! The KV ledger's calls, carried out on a simulated cache.
+//! The operations of the KV ledger on a simulated cache.
 
 use std::ops::Range;
 
@@ -8,8 +8,7 @@ use logitspec::tree::{DraftTree, NodeId, ROOT, TreeLimits};
 
 use super::tree::{self, Growth};
 
-/// Something that happens to a cache: what (see [`Cache::happen`]), a number for it, and, for a
-/// step, how its tree grows.
+/// An event: its kind (see [`Cache::handle`]), a parameter, and the growth of the tree of a step.
 pub type Event = (u8, u8, Vec<Growth>);
 
 const CELLS: usize = 256;
@@ -33,15 +32,16 @@ impl Cache {
         self.cells.visible(seq, usize::MAX).len()
     }
 
-    /// Between steps: every sequence holds the first so many committed tokens at 0.., and nothing
-    /// else is there.
+    /// Checks the cache between steps: each sequence holds a prefix of the committed text, and
+    /// there
+    /// are no other cells.
     fn assert_only_the_committed_text(&self) {
         assert_eq!(self.cells.used(), self.n(), "stray or missing cells");
         assert_eq!(self.ledger.n_past(), self.n());
         assert_eq!(
             self.ledger.held(0),
             self.n(),
-            "sequence 0 carries all of it"
+            "sequence 0 does not hold all tokens"
         );
         for seq in 0..self.ledger.sequences() {
             let text = self.text[..self.ledger.held(seq)].iter().copied();
@@ -53,12 +53,13 @@ impl Cache {
     fn prepare(&mut self, missing: usize, layout: &TreeLayout) {
         let mut ops = Vec::new();
         self.ledger.before_decode(missing, layout.clone(), &mut ops);
-        self.bring_in_step(&ops, layout.sequence_count());
+        self.synchronize(&ops, layout.sequence_count());
     }
 
-    /// Carries out calls that bring the first sequences in step, and sees to it that only what was
-    /// missing is copied.
-    fn bring_in_step(&mut self, ops: &[KvOp], sequences: usize) {
+    /// Applies operations that copy the committed text to the first sequences. Checks that they
+    /// copy
+    /// only missing tokens.
+    fn synchronize(&mut self, ops: &[KvOp], sequences: usize) {
         for op in ops {
             let &KvOp::Copy {
                 source,
@@ -67,24 +68,24 @@ impl Cache {
                 to,
             } = op
             else {
-                panic!("nothing to remove before a step: {op:?}");
+                panic!("{op:?} removes tokens before a step");
             };
             assert_eq!((source, to), (0, self.n()));
             assert!(
                 0 < seq && seq < sequences,
                 "{op:?} for a sequence not in use"
             );
-            assert_eq!(from, self.tokens_of(seq), "copies what is there already");
-            assert!(from < to, "copies nothing");
+            assert_eq!(
+                from,
+                self.tokens_of(seq),
+                "copies tokens that are there already"
+            );
+            assert!(from < to, "an empty copy");
         }
-        assert!(ops.len() < sequences, "at most one call for each branch");
+        assert!(ops.len() < sequences, "more than one copy for each branch");
         self.apply(ops);
         for seq in 0..sequences {
-            assert_eq!(
-                self.tokens_of(seq),
-                self.n(),
-                "sequence {seq} is not in step"
-            );
+            assert_eq!(self.tokens_of(seq), self.n(), "sequence {seq} lacks tokens");
         }
     }
 
@@ -92,8 +93,9 @@ impl Cache {
         assert!(self.cells.put(token, pos, sequences));
     }
 
-    /// Decodes a tree on some sequences more than it needs, `missing` tokens of the text ahead of
-    /// it, and keeps the path that `turns` leads down; or, if `fails`, breaks off half-way.
+    /// Decodes a tree, with the `missing` tokens of the text before it, and commits the path that
+    /// `turns` selects. The layout may have more sequences than the tree needs. If `fails`, decodes
+    /// only a part.
     fn step(&mut self, missing: &[TokenId], tree: &DraftTree, turns: u8, fails: bool) {
         let layout =
             TreeLayout::padded(tree, usize::from(turns / 16) % self.ledger.sequences() + 1);
@@ -119,29 +121,45 @@ impl Cache {
             self.ledger.after_failure(&mut ops);
             return self.apply(&ops);
         }
+        self.assert_visible(missing, tree, &layout);
+        self.commit(missing, tree, &layout, turns);
+        if turns.is_multiple_of(3) {
+            // Catch up before the next step. Its tree may be smaller.
+            let mut ops = Vec::new();
+            self.ledger.catch_up(&mut ops);
+            self.synchronize(&ops, layout.sequence_count());
+        }
+    }
+
+    /// Checks that each node sees the text, the missing tokens and its path, and nothing else.
+    fn assert_visible(&self, missing: &[TokenId], tree: &DraftTree, layout: &TreeLayout) {
+        let n = self.n() + missing.len();
         for node in ROOT..tree.len() {
             let mut expected = self.text.clone();
             expected.extend(missing);
             expected.push(tree.token(ROOT));
             expected.extend(tree.path_to(node).iter().map(|&id| tree.token(id)));
-            let seen = self
-                .cells
-                .visible(layout.sequences(node).start, n + tree.depth(node));
+            let seq = layout.sequences(node).start;
+            let visible = self.cells.visible(seq, n + tree.depth(node));
             let expected: Vec<_> = (0..).zip(expected).collect();
-            assert_eq!(seen, expected, "what node {node} sees");
+            assert_eq!(visible, expected, "cells visible to node {node}");
         }
+    }
 
+    /// Commits the path that `turns` selects.
+    fn commit(&mut self, missing: &[TokenId], tree: &DraftTree, layout: &TreeLayout, turns: u8) {
+        let n = self.n() + missing.len();
         let path = some_path(tree, turns);
-        let mut root_alone = Vec::new();
-        self.ledger.clone().after_decode(tree, &[], &mut root_alone);
-        assert!(root_alone.len() <= 1, "one call drops a tree");
+        let mut root_only = Vec::new();
+        self.ledger.clone().after_decode(tree, &[], &mut root_only);
+        assert!(root_only.len() <= 1, "more than one operation drops a tree");
         let mut ops = Vec::new();
-        let more = self.ledger.calls_for(&path);
+        let predicted = self.ledger.calls_for(&path);
         self.ledger.after_decode(tree, &path, &mut ops);
         let committed = n + 1 + path.len();
         assert!(
             ops.len() <= layout.sequence_count() + 2,
-            "{} calls",
+            "{} operations",
             ops.len()
         );
         for op in &ops {
@@ -150,36 +168,30 @@ impl Cache {
                 KvOp::Copy { from, to, .. } => {
                     assert!(
                         n < from && to == committed,
-                        "{op:?} copies more than this step's"
+                        "{op:?} copies tokens of earlier steps"
                     );
                 }
             }
         }
         self.apply(&ops);
         self.text.extend(missing);
-        self.assert_calls(more, &ops, layout.sequence_count());
+        self.assert_calls(predicted, &ops, layout.sequence_count());
         self.text.push(tree.token(ROOT));
         self.text.extend(path.iter().map(|&node| tree.token(node)));
-        if turns.is_multiple_of(3) {
-            // Ahead of the next tree, which may turn out smaller.
-            let mut ops = Vec::new();
-            self.ledger.catch_up(&mut ops);
-            self.bring_in_step(&ops, layout.sequence_count());
-        }
     }
 
-    /// The calls foretold for a path are those that drop what parts from it, and as many to bring
-    /// each of the `sequences` in step again, but that sequence 0 is so already.
-    fn assert_calls(&self, foretold: usize, ops: &[KvOp], sequences: usize) {
+    /// Checks the predicted number of operations: the removals of a commit, and one copy for each
+    /// sequence that lacks tokens.
+    fn assert_calls(&self, predicted: usize, ops: &[KvOp], sequences: usize) {
         let drops = |op: &&KvOp| matches!(op, KvOp::Remove { seq: Some(_), .. });
         let drops = ops.iter().filter(drops).count();
         let copied = matches!(ops.last(), Some(KvOp::Copy { .. }));
         let behind = (0..sequences).filter(|&seq| self.ledger.held(seq) < self.ledger.n_past());
         let copies = behind.count() + usize::from(copied);
-        assert_eq!(foretold, drops + copies);
+        assert_eq!(predicted, drops + copies);
     }
 
-    fn happen(&mut self, (kind, number, growths): &Event) {
+    fn handle(&mut self, (kind, number, growths): &Event) {
         match kind % 8 {
             0 => {
                 let len = usize::from(*number) % (self.n() + 1);
@@ -218,14 +230,14 @@ impl Cache {
     }
 }
 
-/// A path from the root that ends somewhere, where `turns` says.
+/// The path from the root that `turns` selects.
 fn some_path(tree: &DraftTree, turns: u8) -> Vec<NodeId> {
     let mut turns = usize::from(turns);
     let mut path = Vec::new();
     let mut at = ROOT;
     loop {
         let children: Vec<_> = tree.children(at).collect();
-        // Going on is likelier than stopping, or no path would ever be long.
+        // Stopping is less likely than continuing, so that paths get long.
         let choice = turns % (2 * children.len() + 1);
         turns = turns / 3 + 7 * path.len();
         let Some(&child) = children.get(choice / 2) else {
@@ -236,7 +248,7 @@ fn some_path(tree: &DraftTree, turns: u8) -> Vec<NodeId> {
     }
 }
 
-/// Lets `events` happen to an empty cache with `sequences` sequences.
+/// Handles `events` on an empty cache with `sequences` sequences.
 pub fn check(sequences: usize, events: &[Event]) {
     let mut cache = Cache {
         ledger: KvLedger::new(sequences),
@@ -244,7 +256,7 @@ pub fn check(sequences: usize, events: &[Event]) {
         text: Vec::new(),
     };
     for event in events {
-        cache.happen(event);
+        cache.handle(event);
         cache.assert_only_the_committed_text();
     }
 }

@@ -1,10 +1,11 @@
-//! What must hold, as functions of plain data.
+//! Checks of invariants, as functions of plain data.
 //!
-//! Each check compares the crate with a naive twin written for obviousness, and panics where they
-//! differ. The property tests beside this folder and the fuzz targets (`fuzz/`) feed the same
-//! checks, so a finding of either can be replayed by the other.
+//! Each check compares the crate with a simple reference implementation and panics if they differ.
+//! Property tests and fuzz targets (`fuzz/`) call the same checks, so either can replay a finding
+//! of
+//! the other.
 
-// Every fuzz target compiles all checks and runs one.
+// Each fuzz target compiles all checks and runs one.
 #![allow(dead_code)]
 
 pub mod corpus;
@@ -17,6 +18,7 @@ pub mod layout;
 pub mod ngram;
 pub mod oracle;
 pub mod published;
+pub mod scenario;
 pub mod suffix;
 pub mod target;
 pub mod token_files;

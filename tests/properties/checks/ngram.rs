@@ -1,11 +1,11 @@
-//! The published n-gram pool against a literal dictionary.
+//! The published n-gram pool against a simple dictionary.
 
 use std::collections::HashMap;
 
 use logitspec::TokenId;
 use logitspec::pool::NgramPool;
 
-/// The pool as its authors describe it: a dictionary from n-grams to the tokens that followed.
+/// The pool as the paper describes it: a dictionary from n-grams to the tokens that followed.
 pub struct Dictionary {
     longest_key: usize,
     longest_value: usize,
@@ -64,8 +64,7 @@ impl Dictionary {
     }
 }
 
-/// Builds (`true`) and updates (`false`) both with the given tokens, and looks up `tails` and all
-/// that stands in the text.
+/// Builds (`true`) or updates (`false`) both pools. Looks up `tails` and all n-grams of the text.
 pub fn check(
     max_ngram_size: usize,
     num_pred_tokens: usize,
@@ -87,9 +86,9 @@ pub fn check(
             naive.update(&tokens);
         }
         assert_eq!(pool.text(), naive.text);
-        let standing = (0..=naive.text.len())
+        let in_text = (0..=naive.text.len())
             .map(|end| &naive.text[end.saturating_sub(max_ngram_size + 1)..end]);
-        for tail in standing.chain(tails.iter().map(Vec::as_slice)) {
+        for tail in in_text.chain(tails.iter().map(Vec::as_slice)) {
             assert_eq!(pool.lookup(tail), naive.lookup(tail), "after {tail:?}");
         }
     }

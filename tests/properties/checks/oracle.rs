@@ -1,4 +1,4 @@
-//! Plain decoding without any machinery: what every session must say.
+//! Plain decoding in its simplest form. Every session must give the same tokens.
 
 use logitspec::TokenId;
 use logitspec::logits::Row;
@@ -7,12 +7,12 @@ use logitspec::verify::{Sampler, SamplingParams, Select};
 
 use super::drafters::naive_argmax;
 
-/// Asks the model for one token at a time, with the whole text, and keeps no cache.
+/// Decodes one token at a time, from the whole text, without a cache.
 pub struct Plain {
     model: ScriptedModel,
     sampler: Option<Sampler>,
     pub text: Vec<TokenId>,
-    /// The next token, if it was drawn already.
+    /// The next token, if it was selected already.
     next: Option<TokenId>,
 }
 
@@ -27,7 +27,7 @@ impl Plain {
         }
     }
 
-    /// Draws the next token without saying it.
+    /// Selects the next token without committing it.
     pub fn draw_ahead(&mut self) -> TokenId {
         let row = self.model.logits_after(&self.text);
         *self.next.get_or_insert_with(|| match &mut self.sampler {
@@ -36,16 +36,16 @@ impl Plain {
         })
     }
 
-    /// Says the next token.
-    pub fn say(&mut self) -> TokenId {
+    /// Selects and commits the next token.
+    pub fn step(&mut self) -> TokenId {
         let token = self.draw_ahead();
         self.next = None;
         self.text.push(token);
         token
     }
 
-    /// Listens to a prompt.
-    pub fn hear(&mut self, prompt: &[TokenId]) {
+    /// Appends a prompt.
+    pub fn append(&mut self, prompt: &[TokenId]) {
         self.next = None;
         self.text.extend_from_slice(prompt);
     }
@@ -61,13 +61,12 @@ impl Plain {
         self.model.is_end(token)
     }
 
-    /// Whether the text is longer than a context that would have to hold it before anything
-    /// follows.
+    /// Whether the text does not fit the context, so that no token can follow.
     pub fn is_full(&self) -> bool {
         self.text.len() > self.model.n_ctx()
     }
 
-    /// Whether the text says `logits` come next.
+    /// Checks the logits after the text.
     pub fn assert_last_logits(&self, logits: &[f32]) {
         assert_eq!(logits, self.model.logits_after(&self.text));
     }

@@ -1,4 +1,4 @@
-//! The reference drafter against the published algorithm, written down step by step.
+//! The reference drafter against a direct implementation of the published algorithm.
 
 use std::ops::ControlFlow;
 
@@ -19,7 +19,7 @@ pub struct Published {
     pub draft_tree_capacity: usize,
 }
 
-/// All tokens, the one with the largest logit first, the lower one among equals.
+/// All tokens by falling logit. Among equals, the lower token comes first.
 fn ranked(logits: &[f32]) -> Vec<TokenId> {
     let mut ranked: Vec<TokenId> = (0..).take(logits.len()).collect();
     ranked.sort_by(|&a, &b| {
@@ -30,8 +30,7 @@ fn ranked(logits: &[f32]) -> Vec<TokenId> {
     ranked
 }
 
-/// The chains of one step; siblings under the root, the best of `ranked`, and none merged with
-/// another.
+/// The chains of one step, unmerged. The root is the first of `ranked`.
 fn chains(
     capacity: usize,
     pool: &Dictionary,
@@ -69,7 +68,7 @@ fn chains(
     chains
 }
 
-/// Root and chains as tokens and parents.
+/// The root and the chains, as tokens with parents.
 fn nodes(root: TokenId, chains: &[Vec<TokenId>]) -> Vec<(TokenId, Option<NodeId>)> {
     let mut nodes = vec![(root, None)];
     for chain in chains {
@@ -82,8 +81,7 @@ fn nodes(root: TokenId, chains: &[Vec<TokenId>]) -> Vec<(TokenId, Option<NodeId>
     nodes
 }
 
-/// The root and the chain that earns the longest reward, as far as it earns it; the first among
-/// equals.
+/// The root and the accepted prefix of the best chain. Among equals, the first chain wins.
 fn accepted(
     model: &ScriptedModel,
     text: &[TokenId],
@@ -93,19 +91,19 @@ fn accepted(
     let with_root = [text, &[root]].concat();
     let mut best: &[TokenId] = &[];
     for chain in chains {
-        let says =
+        let greedy =
             |at: usize| naive_argmax(&model.logits_after(&[&with_root, &chain[..at]].concat()));
-        let reward = (0..chain.len())
-            .take_while(|&at| chain[at] == says(at))
+        let accepted_len = (0..chain.len())
+            .take_while(|&at| chain[at] == greedy(at))
             .count();
-        if reward > best.len() {
-            best = &chain[..reward];
+        if accepted_len > best.len() {
+            best = &chain[..accepted_len];
         }
     }
     [&[root], best].concat()
 }
 
-/// Answers `prompts` one after another, `max_new_tokens` each, and checks every step.
+/// Answers `prompts` one after another, with up to `max_new_tokens` each, and checks every step.
 pub fn check(
     model: &ScriptedModel,
     published: Published,
@@ -128,11 +126,11 @@ pub fn check(
         draft_tree_capacity: capacity,
         ..SessionOptions::default()
     };
-    let mut playing = model.clone();
+    let mut with_end = model.clone();
     if let Some(end) = end {
-        playing = playing.with_end(end);
+        with_end = with_end.with_end(end);
     }
-    let mut session = Session::new(playing, options);
+    let mut session = Session::new(with_end, options);
     let mut text = Vec::new();
     for prompt in prompts {
         session
@@ -166,7 +164,7 @@ pub fn check(
     }
 }
 
-/// A step as a trace has it.
+/// A step of a trace.
 #[derive(Clone, Debug)]
 pub struct TracedStep {
     pub n_past: usize,
@@ -174,21 +172,20 @@ pub struct TracedStep {
     pub ranked: Vec<TokenId>,
     /// Tokens below the root.
     pub nodes: Vec<TokenId>,
-    /// Index in `nodes` of each one's parent; -1 for the root.
+    /// Index of each parent in `nodes`; -1 for the root.
     pub parents: Vec<i64>,
     pub accepted: Vec<TokenId>,
 }
 
-/// Checks every step of an answer with the published default parameters but for the capacity. What
-/// the model says is what was answered: the chain accepted must be the first that agrees longest
-/// with it.
+/// Checks every step of a traced answer, with the published parameters except for the capacity. The
+/// accepted chain must be the first with the longest prefix of the rest of the answer.
 pub fn check_trace(prompt: &[TokenId], capacity: usize, steps: &[TracedStep]) {
     let answer: Vec<TokenId> = steps.iter().flat_map(|it| it.accepted.clone()).collect();
     let mut pool = Dictionary::new(3, 20);
     pool.build(prompt);
     let mut text = prompt.to_vec();
     for (index, step) in steps.iter().enumerate() {
-        let said = text.len() - prompt.len();
+        let answered = text.len() - prompt.len();
         assert_eq!(step.n_past, text.len(), "step {index}");
         assert_eq!(step.root, step.ranked[0], "step {index}");
         let chains = chains(capacity, &pool, &text, &step.ranked);
@@ -201,12 +198,12 @@ pub fn check_trace(prompt: &[TokenId], capacity: usize, steps: &[TracedStep]) {
         );
         assert_eq!(drafted, nodes(step.root, &chains), "step {index}");
 
-        let ahead = &answer[said + 1..];
+        let ahead = &answer[answered + 1..];
         let mut best: &[TokenId] = &[];
         for chain in &chains {
-            let reward = chain.iter().zip(ahead).take_while(|(a, b)| a == b).count();
-            if reward > best.len() {
-                best = &chain[..reward];
+            let accepted_len = chain.iter().zip(ahead).take_while(|(a, b)| a == b).count();
+            if accepted_len > best.len() {
+                best = &chain[..accepted_len];
             }
         }
         assert_eq!(step.accepted, [&[step.root], best].concat(), "step {index}");

@@ -1,11 +1,11 @@
-//! The suffix pool against a search that compares everything with everything.
+//! The suffix pool against brute-force search.
 
 use std::cmp::Reverse;
 
 use logitspec::TokenId;
 use logitspec::pool::{Retrieve, SuffixMatch, SuffixPool};
 
-/// Tokens whose bytes overlap one another's when read across token borders.
+/// Tokens whose bytes also occur across two other tokens.
 const TRICKY: [TokenId; 8] = [
     0,
     1,
@@ -18,7 +18,7 @@ const TRICKY: [TokenId; 8] = [
 ];
 
 pub fn as_tokens(bytes: &[u8]) -> Vec<TokenId> {
-    // Most draws are from the first few, so that long matches happen.
+    // Most tokens are one of three, so that long matches occur.
     let tricky = |&byte: &u8| match byte {
         0..200 => TRICKY[usize::from(byte) % 3],
         _ => TRICKY[usize::from(byte) % TRICKY.len()],
@@ -26,7 +26,7 @@ pub fn as_tokens(bytes: &[u8]) -> Vec<TokenId> {
     bytes.iter().map(tricky).collect()
 }
 
-/// Every place after which something stands, ranked.
+/// All matches that another token follows, best first.
 fn all_matches(text: &[TokenId], tail: &[TokenId], max_len: usize) -> Vec<SuffixMatch> {
     let mut found: Vec<_> = (1..text.len())
         .filter_map(|next| {
@@ -36,11 +36,11 @@ fn all_matches(text: &[TokenId], tail: &[TokenId], max_len: usize) -> Vec<Suffix
             Some(SuffixMatch { len, next })
         })
         .collect();
-    found.sort_by_key(|place| Reverse((place.len, place.next)));
+    found.sort_by_key(|it| Reverse((it.len, it.next)));
     found
 }
 
-/// Appends `pieces` one by one; after each, looks up `tails` and the text's own end.
+/// Appends `pieces` one by one. Looks up `tails` and the end of the text after each.
 pub fn check(pieces: &[Vec<u8>], tails: &[Vec<u8>], max_len: usize, limit: usize) {
     let pieces: Vec<_> = pieces.iter().map(|piece| as_tokens(piece)).collect();
     let tails: Vec<_> = tails.iter().map(|tail| as_tokens(tail)).collect();
@@ -62,10 +62,10 @@ pub fn check(pieces: &[Vec<u8>], tails: &[Vec<u8>], max_len: usize, limit: usize
             );
             pool.matches_into(tail, max_len, limit, &mut found);
             assert_eq!(found, best);
-            for place in best {
-                let expected = text[place.next..].iter().take(max_len);
-                assert!(pool.continuation(place.next, max_len).eq(expected.copied()));
-                assert_eq!(pool.token(place.next), text[place.next]);
+            for &SuffixMatch { next, .. } in best {
+                let expected = text[next..].iter().take(max_len);
+                assert!(pool.continuation(next, max_len).eq(expected.copied()));
+                assert_eq!(pool.token(next), text[next]);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A model that watches how it is used.
+//! A model that checks how it is used.
 
 use std::time::Duration;
 
@@ -9,32 +9,33 @@ use logitspec::tree::{DraftTree, NodeId, ROOT};
 
 use super::tree;
 
-/// Which call failed last.
+/// The call that failed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     Append,
     DecodeTree,
 }
 
-/// A scripted model that panics when the engine breaks [`TargetModel`]'s contract or its cache goes
-/// astray.
-pub struct Watched {
+/// A scripted model. Panics if the engine breaks the contract of [`TargetModel`], or if the cache
+/// is
+/// wrong.
+pub struct CheckedModel {
     model: ScriptedModel,
-    /// Memory that cannot be cut back: nothing may be drafted.
-    plain: bool,
+    /// Whether the memory cannot be truncated. Then nothing may be drafted.
+    recurrent: bool,
     text: Vec<TokenId>,
-    /// A tree, and the tokens decoded ahead of it.
+    /// The last tree, and the tokens decoded again before it.
     uncommitted: Option<(Vec<TokenId>, DraftTree)>,
-    /// The rows of the last decode.
+    /// The nodes with rows after the last decode.
     rows: std::ops::Range<usize>,
     pub last_failure: Option<Call>,
 }
 
-impl Watched {
-    pub fn new(model: ScriptedModel, plain: bool) -> Self {
+impl CheckedModel {
+    pub fn new(model: ScriptedModel, recurrent: bool) -> Self {
         Self {
-            model: if plain { model.uncuttable() } else { model },
-            plain,
+            model: if recurrent { model.uncuttable() } else { model },
+            recurrent,
             text: Vec::new(),
             uncommitted: None,
             rows: 0..0,
@@ -47,16 +48,16 @@ impl Watched {
         &self.text
     }
 
-    /// A memory that cannot be cut back is empty after a failure; any other is as it was.
-    fn forget_what_the_failure_took(&mut self) {
-        if self.plain {
+    /// Checks the cache after a failure: empty if it cannot be truncated, otherwise unchanged.
+    fn after_failure(&mut self) {
+        if self.recurrent {
             assert_eq!(self.model.n_past(), 0);
             self.text.clear();
         }
-        self.settled();
+        self.assert_consistent();
     }
 
-    fn settled(&self) {
+    fn assert_consistent(&self) {
         assert_eq!(
             self.uncommitted, None,
             "a tree was neither committed nor failed"
@@ -65,7 +66,7 @@ impl Watched {
     }
 }
 
-impl TargetModel for Watched {
+impl TargetModel for CheckedModel {
     fn n_ctx(&self) -> usize {
         self.model.n_ctx()
     }
@@ -86,7 +87,7 @@ impl TargetModel for Watched {
     }
 
     fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError> {
-        self.settled();
+        self.assert_consistent();
         assert!((1..=self.n_batch()).contains(&tokens.len()));
         self.rows = 0..0;
         match self.model.append(tokens) {
@@ -96,29 +97,29 @@ impl TargetModel for Watched {
             }
             Err(error) => {
                 self.last_failure = Some(Call::Append);
-                self.forget_what_the_failure_took();
+                self.after_failure();
                 return Err(error);
             }
         }
-        self.settled();
+        self.assert_consistent();
         Ok(())
     }
 
     fn decode_tree(&mut self, redecode: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
-        self.settled();
+        self.assert_consistent();
         tree::assert_valid(tree);
         assert!(redecode.len() + tree.len() <= self.n_batch());
         assert!((0..tree.len()).all(|node| (tree.token(node) as usize) < self.n_vocab()));
         assert!(tree.leaf_count() <= self.max_leaves().max(1));
         assert!(
-            !self.plain || tree.drafted() == 0,
-            "drafted what cannot be taken back"
+            !self.recurrent || tree.drafted() == 0,
+            "drafted with a memory that cannot be truncated"
         );
         assert!(self.text.len() + redecode.len() + tree.len() <= self.n_ctx());
         self.rows = 0..0;
         if let Err(error) = self.model.decode_tree(redecode, tree) {
             self.last_failure = Some(Call::DecodeTree);
-            self.forget_what_the_failure_took();
+            self.after_failure();
             return Err(error);
         }
         self.rows = 0..tree.len();
@@ -141,7 +142,7 @@ impl TargetModel for Watched {
         self.text.extend(redecode);
         self.text
             .extend([ROOT].iter().chain(path).map(|&node| tree.token(node)));
-        self.settled();
+        self.assert_consistent();
     }
 
     fn sequences(&self) -> usize {
@@ -154,10 +155,10 @@ impl TargetModel for Watched {
     }
 
     fn truncate(&mut self, len: usize) {
-        self.settled();
+        self.assert_consistent();
         assert!(len <= self.text.len());
         self.model.truncate(len);
-        self.text.truncate(if self.plain { 0 } else { len });
-        self.settled();
+        self.text.truncate(if self.recurrent { 0 } else { len });
+        self.assert_consistent();
     }
 }

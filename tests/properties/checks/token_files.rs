@@ -1,4 +1,4 @@
-//! Files of tokens that are not as they were written.
+//! Damaged token files.
 
 use std::hash::Hasher;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::corpus::vocabulary;
 
 const MAX_TOKENS: usize = 1 << 16;
 
-/// Both kinds of file with these documents.
+/// A pool file and a corpus with these documents.
 pub fn files(documents: &[Vec<u8>]) -> [Vec<u8>; 2] {
     let pool = SharedPool::new(MAX_TOKENS);
     let mut corpus = CorpusBuilder::default();
@@ -26,8 +26,7 @@ pub fn files(documents: &[Vec<u8>]) -> [Vec<u8>; 2] {
     ]
 }
 
-/// What a file is read as, by whichever program reads it: its documents, or the line that refuses
-/// it.
+/// Reads a file as a pool and as a corpus. Gives the documents or the error message.
 pub fn read(file: &[u8]) -> [Result<Vec<Vec<TokenId>>, String>; 2] {
     let path = Path::new("some.file");
     let pool = SharedPool::decode(file, path, &vocabulary(), MAX_TOKENS)
@@ -44,7 +43,7 @@ pub fn read(file: &[u8]) -> [Result<Vec<Vec<TokenId>>, String>; 2] {
             line.starts_with("some.file: ") && line.lines().count() == 1,
             "{line}"
         );
-        assert!(line.contains("; "), "no mend: {line}");
+        assert!(line.contains("; "), "no fix: {line}");
     }
     [pool, corpus]
 }
@@ -62,7 +61,7 @@ fn documents_of<B: AsRef<[u8]>>(corpus: &Corpus<B>) -> Vec<Vec<TokenId>> {
     documents
 }
 
-/// Gives a changed file the checksum it would have been written with.
+/// Writes the right checksum into a changed file.
 pub fn seal(file: &mut [u8]) {
     if let Some((head, body)) = file.split_at_mut_checked(24) {
         let mut hash = twox_hash::XxHash3_64::new();
@@ -72,8 +71,9 @@ pub fn seal(file: &mut [u8]) {
     }
 }
 
-/// Changes a file, sealed again, and uses it if it is not refused: nothing may panic, and no token
-/// may come out that the vocabulary has not.
+/// Changes a file, seals it and uses it if it is accepted. Nothing may panic, and all tokens must
+/// be
+/// in the vocabulary.
 pub fn check_sealed(documents: &[Vec<u8>], changes: &[(u16, u8)], tails: &[Vec<u8>]) {
     for mut file in files(documents) {
         for &(at, value) in changes {
@@ -92,8 +92,8 @@ pub fn check_sealed(documents: &[Vec<u8>], changes: &[(u16, u8)], tails: &[Vec<u
             for tail in tails {
                 let tail: Vec<TokenId> = tail.iter().map(|&b| b.into()).collect();
                 source.matches_into(&tail, 40, 9, &mut found);
-                for &place in &found {
-                    source.continuation_into(place, 20, &mut out);
+                for &it in &found {
+                    source.continuation_into(it, 20, &mut out);
                 }
             }
             assert!(out.iter().all(|&token| token < 256));

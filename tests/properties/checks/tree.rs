@@ -1,16 +1,15 @@
-//! The draft tree against a list of nodes that recounts everything.
+//! The draft tree against a simple list of nodes.
 
 use logitspec::TokenId;
 use logitspec::tree::{DraftTree, NodeId, ROOT, TreeLimits};
 
-/// One way to change a tree: which (see [`Twins::apply`]), below which node, with which tokens.
+/// A change of a tree: its kind (see [`Twins::apply`]), the node, and tokens.
 pub type Growth = (u8, u16, Vec<u8>);
 
-/// Few tokens, so that siblings often want the same one.
+/// Few tokens, so that siblings often have the same one.
 const VOCABULARY: u8 = 4;
 
-/// The tree as a list of tokens and parents. Nothing is kept up to date: all is counted when asked
-/// for.
+/// A tree as a list of tokens and parents. Everything else is computed on demand.
 struct Naive {
     nodes: Vec<(TokenId, Option<NodeId>)>,
     limits: TreeLimits,
@@ -34,7 +33,7 @@ impl Naive {
         (0..self.nodes.len()).filter(is_leaf).count()
     }
 
-    /// Adds the node, looks whether the tree has become too large, and takes it back if so.
+    /// Adds a node, and removes it again if the tree exceeds a limit.
     fn push(&mut self, parent: NodeId, token: TokenId) -> Option<NodeId> {
         let id = self.nodes.len();
         self.nodes.push((token, Some(parent)));
@@ -60,7 +59,7 @@ impl Naive {
     }
 }
 
-/// A tree and its naive twin, changed together.
+/// A tree and its naive model, changed together.
 struct Twins {
     tree: DraftTree,
     naive: Naive,
@@ -73,7 +72,7 @@ impl Twins {
         let tokens: Vec<TokenId> = tokens.iter().map(|t| (t % VOCABULARY).into()).collect();
         let first = tokens.first().copied().unwrap_or(0);
         match kind % 16 {
-            // Truncations are rare, or no tree would ever get large.
+            // Truncations are rare, so that trees get large.
             0 => {
                 tree.truncate(at);
                 naive.nodes.truncate(at.max(1));
@@ -131,7 +130,7 @@ impl Twins {
     }
 }
 
-/// Grows a tree from a bare root and compares it with its twin after every change.
+/// Grows a tree from its root and compares it with the naive model after every change.
 pub fn grown(limits: TreeLimits, growths: &[Growth]) -> DraftTree {
     let mut twins = Twins {
         tree: DraftTree::new(0, limits),
@@ -145,7 +144,7 @@ pub fn grown(limits: TreeLimits, growths: &[Growth]) -> DraftTree {
         twins.apply(growth);
         twins.assert_equal();
         assert_valid(&twins.tree);
-        // Nodes are only ever added or dropped at the end.
+        // Nodes are only added or removed at the end.
         let after = nodes(&twins.tree);
         let common = before.len().min(after.len());
         assert_eq!(before[..common], after[..common]);
@@ -153,7 +152,7 @@ pub fn grown(limits: TreeLimits, growths: &[Growth]) -> DraftTree {
     twins.tree
 }
 
-/// What every tree keeps to, whoever grew it.
+/// Checks the invariants of all trees.
 pub fn assert_valid(tree: &DraftTree) {
     let limits = tree.limits();
     assert!(tree.len() <= limits.capacity.max(1));
@@ -188,7 +187,7 @@ pub fn assert_siblings_differ(tree: &DraftTree) {
     }
 }
 
-/// Token and parent of every node.
+/// The token and the parent of every node.
 pub fn nodes(tree: &DraftTree) -> Vec<(TokenId, Option<NodeId>)> {
     (0..tree.len())
         .map(|id| (tree.token(id), tree.parent(id)))
