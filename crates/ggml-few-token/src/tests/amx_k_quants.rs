@@ -85,7 +85,7 @@ impl Packed {
                     let of = |row: &&Block| row.values[4 * number..][..4].to_vec();
                     rows.iter().flat_map(of).map(bits).collect()
                 };
-                // Several fours in the same bytes, each shifted by `by` bits more than the one before.
+                // Several fours in the same bytes, each shifted by `by` bits more than the last.
                 let mut put = |number: usize, together: usize, by: usize, bits: fn(u8) -> u8| {
                     let mut all = vec![0; 4 * AMX_ROWS];
                     for at in 0..together {
@@ -133,8 +133,8 @@ impl Packed {
         )
     }
 
-    /// One result as ggml's kernel for one token computes it: exact sums of super-blocks and of their
-    /// minima, added in order.
+    /// One result as ggml's kernel for one token computes it: exact sums of super-blocks and of
+    /// their minima, added in order.
     fn expected(&self, row: usize, token: usize) -> f32 {
         let mut rounded = Vec::new();
         quantize_q8_k(&self.tokens[token], &mut rounded);

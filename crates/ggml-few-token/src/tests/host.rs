@@ -248,7 +248,8 @@ proptest! {
         case.check_all(|isa, row, token, result| {
             let (sum, sizes) = case.exact_f16(row, token);
             let error = (f64::from(result) - sum).abs();
-            prop_assert!(error <= sizes * 1e-6, "{isa:?}, row {row}, token {token}: {result} for {sum}");
+            let what = format!("{isa:?}, row {row}, token {token}: {result} for {sum}");
+            prop_assert!(error <= sizes * 1e-6, "{what}");
             Ok(())
         })?;
     }
@@ -257,7 +258,8 @@ proptest! {
     fn q8_0_is_bit_for_bit_what_ggml_computes_for_one_token(case in cases(Layout::Q8_0)) {
         case.check_all(|isa, row, token, result| {
             let expected = case.by_ggml(row, token);
-            prop_assert_eq!(result.to_bits(), expected.to_bits(), "{:?}, row {}, token {}", isa, row, token);
+            let what = format!("{isa:?}, row {row}, token {token}: {result} for {expected}");
+            prop_assert!(result.to_bits() == expected.to_bits(), "{what}");
             Ok(())
         })?;
     }

@@ -1,4 +1,5 @@
 //! The kernels against plain sums, and against ggml's own.
+#![allow(clippy::needless_range_loop)]
 
 mod amx_blocks;
 mod amx_k_quants;
@@ -13,6 +14,7 @@ mod shapes;
 use std::ffi::{c_char, c_int, c_void};
 use std::io::Write;
 use std::ops::Range;
+use std::sync::Once;
 
 use llama_cpp_sys_2 as sys;
 
@@ -55,11 +57,16 @@ fn init() {
     }
 }
 
-/// The instruction sets of this processor that there are kernels for.
+/// The instruction sets of this processor that there are kernels for. Says so if it lacks some.
 fn all_isas() -> Vec<Isa> {
+    static SAID: Once = Once::new();
     let all = [Isa::Avx2, Isa::Avx512, Isa::Vnni];
     let best = all.into_iter().position(|isa| Isa::best() == Some(isa));
-    all[..best.map_or(0, |best| best + 1)].to_vec()
+    let (here, others) = all.split_at(best.map_or(0, |best| best + 1));
+    if !others.is_empty() {
+        SAID.call_once(|| say_skipped(&format!("{others:?} for some of its kernels")));
+    }
+    here.to_vec()
 }
 
 /// F16 of a float that it can represent.
