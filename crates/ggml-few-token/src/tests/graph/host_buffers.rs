@@ -221,9 +221,11 @@ fn threads_take_chunks_until_none_are_left() {
         let weights = weights(ty, MANY.rows, 2048);
         let expected = exact(ty, &weights, &tokens);
         for threads in [1, 2, 3] {
-            let host = by_rows(&MANY, (ty, &weights, 2048), &tokens, 1, threads);
-            let amx = amx.map(|amx| by_buffer(&MANY, amx, (ty, &weights), &tokens, threads));
-            for (results, count) in [Some(host), amx].into_iter().flatten() {
+            let weights = (ty, &weights[..], 2048);
+            let one = by_rows(&MANY, weights, &tokens, 1, threads);
+            let two = by_rows(&MANY, weights, &tokens, 2, threads);
+            let amx = amx.map(|amx| by_buffer(&MANY, amx, (ty, weights.1), &tokens, threads));
+            for (results, count) in [Some(one), Some(two), amx].into_iter().flatten() {
                 let what = format!("type {ty}, {threads} threads");
                 assert!(count > 0 || Isa::best().is_none(), "{what}");
                 let errors = results.iter().zip(&expected).map(|(a, b)| (a - b).abs());
