@@ -178,7 +178,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Adds a turn of `context` tokens after its prefill, `held` of which were already in the cache.
+    /// Adds a turn of `context` tokens after its prefill, `held` of which were in the cache before.
     fn turn(
         &mut self,
         text: String,

@@ -72,7 +72,10 @@ pub enum ManifestError {
         error: io::Error,
     },
     /// The file is not a manifest.
-    #[error("{}:{line}: not a manifest: {reason}; remove it, or start the run over", path.display())]
+    #[error(
+        "{}:{line}: not a manifest: {reason}; remove it, or start the run over",
+        path.display()
+    )]
     Content {
         /// The file.
         path: PathBuf,

@@ -100,8 +100,8 @@ impl Conversation<'_> {
             }
             Some(template) => {
                 let text = template.next_turn(&self.messages, &message)?;
-                // The answer's tokens are in the KV cache. The template only needs to see that there
-                // was an answer.
+                // The answer's tokens are in the KV cache. The template only needs to see that
+                // there was an answer.
                 self.messages.push(Message::new(Role::Assistant, "…"));
                 self.messages.push(message);
                 vocabulary.tokenize_next_turn(&text, last)

@@ -127,8 +127,8 @@ pub enum QuestionError {
 /// ```
 /// # let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("question.jsonl");
-/// std::fs::write(&path, r#"{"question_id": 81, "category": "writing", "turns": ["Hello", "And
-/// now?"]}"#)?;
+/// let line = r#"{"question_id": 81, "category": "writing", "turns": ["Hello", "And now?"]}"#;
+/// std::fs::write(&path, line)?;
 /// let set = logitspec::bench::read_questions(&path)?;
 /// assert_eq!(set.questions[0].turns, ["Hello", "And now?"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -53,8 +53,8 @@ pub(super) struct SizeArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Drafting")]
 pub(super) struct TreeArgs {
-    /// Most tokens in one verification pass. 1 drafts nothing; 8 to 64 are typical: fewer on slow
-    /// CPUs, more on GPUs
+    /// Maximum number of tokens in one verification pass. 1 drafts nothing; 8 to 64 are typical:
+    /// fewer on slow CPUs, more on GPUs
     #[arg(
         long,
         alias = "draft_tree_capacity",
@@ -73,8 +73,8 @@ pub(super) struct TreeArgs {
     )]
     pub max_ngram_size: Option<usize>,
 
-    /// Most draft tokens copied from one match; for token-recycling, the nodes of its tree
-    /// [default: 48 for logitspec, 64 for suffix, 80 for token-recycling; as published, 20 for
+    /// Maximum number of draft tokens copied from one match; for token-recycling, the nodes of its
+    /// tree [default: 48 for logitspec, 64 for suffix, 80 for token-recycling; as published, 20 for
     /// logitspec-reference and 10 for prompt-lookup]
     #[arg(
         long,

@@ -17,9 +17,9 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
-use crate::bench::QuestionSet;
 use crate::bench::prompt::Prompter;
 use crate::bench::run::{Finished, Order, Plan, run as run_plan};
+use crate::bench::{Question, QuestionSet};
 use crate::cli::args::{DraftArgs, SamplingArgs, SizeArgs, TreeArgs, session_options};
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
@@ -86,7 +86,7 @@ pub(super) struct BenchArgs {
     )]
     num_choices: u32,
 
-    /// Most new tokens per answer
+    /// Maximum number of new tokens per answer
     #[arg(
         short = 'n',
         long,
@@ -127,7 +127,7 @@ pub(super) struct BenchArgs {
     )]
     repeat: u32,
 
-    /// Run one method after the other, as the original project does, instead of question by question
+    /// Run method by method, as the original project does, instead of question by question
     #[arg(long)]
     sequential: bool,
 
@@ -136,7 +136,7 @@ pub(super) struct BenchArgs {
     overwrite: bool,
 
     /// Number of questions answered in parallel, each in its own context and with its share of the
-    /// cores (or with -t threads). They slow each other down, which the measured speeds show
+    /// cores (or with -t threads). They slow each other down, and the measured speeds include that
     #[arg(
         long,
         default_value_t = 1,
@@ -221,14 +221,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         options,
     )?;
     let names: Vec<String> = contestants.iter().map(Contestant::name).collect();
-    let plan = Plan {
-        repeats: args.repeat,
-        num_choices: args.num_choices,
-        warmup: args.warmup,
-        order: args.order(),
-        jobs: args.jobs as usize,
-        ..Plan::new(&model_id, &names, &set.questions)
-    };
+    let plan = args.plan(&model_id, &names, &set.questions);
     let factory = Factory {
         contestants: &contestants,
         model: &model,
@@ -256,10 +249,22 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
 }
 
 impl BenchArgs {
-    fn order(&self) -> Order {
-        match self.sequential {
-            true => Order::Sequential,
-            false => Order::Rotating,
+    fn plan<'a>(
+        &self,
+        model_id: &'a str,
+        names: &'a [String],
+        questions: &'a [Question],
+    ) -> Plan<'a> {
+        Plan {
+            repeats: self.repeat,
+            num_choices: self.num_choices,
+            warmup: self.warmup,
+            order: match self.sequential {
+                true => Order::Sequential,
+                false => Order::Rotating,
+            },
+            jobs: self.jobs as usize,
+            ..Plan::new(model_id, names, questions)
         }
     }
 

@@ -35,9 +35,6 @@ const FEW: usize = 8;
 /// the folder to keep the measurements in, instead of the user's cache folder.
 #[derive(Debug, Args)]
 pub(super) struct CalibrateArgs {
-    #[command(flatten)]
-    model: ModelArgs,
-
     /// Minimum measurements per size if they take less than a second; otherwise two
     #[arg(
         long,
@@ -60,6 +57,9 @@ pub(super) struct CalibrateArgs {
     /// Print one JSON object; simulate --cost reads its "seconds"
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    model: ModelArgs,
 }
 
 pub(super) fn run(args: &CalibrateArgs) -> anyhow::Result<Outcome> {
@@ -150,7 +150,7 @@ impl CalibrateArgs {
         let folder = cost::folder();
         if folder.is_none() {
             tell_line!(
-                "note: nothing is kept, because there is no cache folder: set LOGITSPEC_CACHE to one"
+                "note: nothing is kept, as there is no cache folder: set LOGITSPEC_CACHE to one"
             );
         }
         let largest = usize::from(self.max_tokens);

@@ -38,7 +38,7 @@ use crate::runtime::{ChatTemplate, Message, Role, TargetModel};
 /// line.
 #[derive(Debug, Args)]
 pub(super) struct ChatArgs {
-    /// Most new tokens per answer; -1 for as many as the context holds
+    /// Maximum number of new tokens per answer; -1 for as many as the context holds
     #[arg(
         short = 'n',
         long,

@@ -52,7 +52,7 @@ struct BuildArgs {
     #[arg(short = 'o', long, value_name = "FILE")]
     output: PathBuf,
 
-    /// The key of the text in JSONL lines: a string, or a list of strings that are one document each
+    /// The key of the text in JSONL lines: a string, or a list of strings, one document each
     #[arg(long, default_value = "text", value_name = "NAME")]
     field: String,
 

@@ -42,7 +42,7 @@ pub(super) struct GenerateArgs {
     #[command(flatten)]
     prompt: PromptArgs,
 
-    /// Most new tokens; -1 for as many as the context holds
+    /// Maximum number of new tokens; -1 for as many as the context holds
     #[arg(
         short = 'n',
         long,
@@ -123,7 +123,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
 }
 
 impl GenerateArgs {
-    /// Reads the prompt into the context, generates the answer and prints it.
+    /// Generates the answer and prints it, with what follows it.
     fn answer(
         &self,
         model: &Model,
@@ -133,6 +133,33 @@ impl GenerateArgs {
         mut trace: Option<TraceWriter>,
         interrupted: &AtomicBool,
     ) -> anyhow::Result<Outcome> {
+        let (mut answer, text) =
+            self.generate(model, session, prompt, trace.as_mut(), interrupted)?;
+        answer.timings.load = model.load_time().as_secs_f64();
+        if let Some(trace) = trace {
+            trace.finish()?;
+        }
+        self.print_results(&answer, &text, prompt.len(), json)?;
+        let n_ctx = session.model().n_ctx();
+        let hint = more_context(n_ctx, model);
+        note_if_cut(&answer, self.max_new_tokens, n_ctx, &hint);
+        match answer.finish {
+            FinishReason::Stop | FinishReason::Length => Ok(Outcome::Done),
+            FinishReason::Cancelled => Ok(Outcome::Interrupted),
+            FinishReason::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads the prompt into the context and prints the answer token by token. Also returns its
+    /// text.
+    fn generate(
+        &self,
+        model: &Model,
+        session: &mut Session<LlamaTarget<'_>>,
+        prompt: &[TokenId],
+        mut trace: Option<&mut TraceWriter>,
+        interrupted: &AtomicBool,
+    ) -> anyhow::Result<(Generation, String)> {
         let vocabulary = model.vocabulary();
         let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), stdout())
             .trim_start(self.is_chat())
@@ -145,7 +172,6 @@ impl GenerateArgs {
             flow(interrupted)
         });
         bar.finish_and_clear();
-
         let mut failed = None;
         let answered = prefilled.and_then(|()| {
             session.generate(self.max_new_tokens, &mut |view| {
@@ -161,32 +187,11 @@ impl GenerateArgs {
         if let Some(error) = failed {
             return Err(error);
         }
-        let mut answer = match answered {
-            Ok(answer) => answer,
-            Err(GenerateError::Cancelled) => Generation::empty(FinishReason::Cancelled),
-            Err(error) => {
-                // The text so far stays readable.
-                printer.finish()?;
-                return Err(error.into());
-            }
-        };
-        answer.timings.load = model.load_time().as_secs_f64();
+        // Also after an error, so that the text so far ends with a line end.
         let text = printer.finish()?;
-        if let Some(trace) = trace {
-            trace.finish()?;
-        }
-        self.print_results(&answer, &text, prompt.len(), json)?;
-        let n_ctx = session.model().n_ctx();
-        note_if_cut(
-            &answer,
-            self.max_new_tokens,
-            n_ctx,
-            &more_context(n_ctx, model),
-        );
-        match answer.finish {
-            FinishReason::Stop | FinishReason::Length => Ok(Outcome::Done),
-            FinishReason::Cancelled => Ok(Outcome::Interrupted),
-            FinishReason::Failed(error) => Err(error.into()),
+        match answered {
+            Err(GenerateError::Cancelled) => Ok((Generation::empty(FinishReason::Cancelled), text)),
+            other => Ok((other?, text)),
         }
     }
 

@@ -56,7 +56,7 @@ impl HistoryArgs {
         if let Some(path) = &self.pool_file {
             if !path.exists() {
                 return Err(user_error(format!(
-                    "--pool-file {}: no such file; name one that generate or chat --pool-file wrote",
+                    "--pool-file {}: no such file; name one that generate --pool-file wrote",
                     path.display()
                 )));
             }

@@ -11,9 +11,10 @@ use crate::cli::model::ModelSource;
 use crate::cli::stdout::{print_json, stdout};
 use crate::runtime::llama::{Model, ModelInfo, ModelOptions};
 
-/// Show a GGUF file's architecture, size, quantization, vocabulary, context and chat template
+/// Show the properties of a GGUF file
 ///
-/// Only the file's header is read, so this is fast for models of any size.
+/// Prints architecture, size, quantization, vocabulary, context length and chat template. Only the
+/// file's header is read, so this is fast for models of any size.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
     /// The GGUF file

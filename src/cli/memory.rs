@@ -21,7 +21,7 @@ const HISTORY_TOKENS: usize = 1 << 20;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Memory")]
 pub(super) struct CommonMemoryArgs {
-    /// Most tokens of earlier requests to keep; the oldest requests are dropped first
+    /// Maximum number of tokens of earlier requests to keep; the oldest requests are dropped first
     #[arg(
         long,
         alias = "pool_max_tokens",
@@ -68,7 +68,7 @@ impl CommonMemoryArgs {
 #[command(next_help_heading = "Memory")]
 pub(super) struct MemoryArgs {
     /// Draft from the earlier requests in this file, too, and add this one; the file is created if
-    /// it does not exist. It holds prompts and answers as tokens, so protect it as you protect them
+    /// it does not exist. It holds prompts and answers as tokens, so keep it as private as they are
     #[arg(
         long,
         alias = "pool_file",

@@ -60,7 +60,7 @@ pub(super) struct ModelArgs {
     )]
     pub flash_attn: When,
 
-    /// Logical batch size: most prompt tokens handed to llama.cpp in one call
+    /// Logical batch size: maximum number of prompt tokens per call of llama.cpp
     #[arg(
         short = 'b',
         long = "batch-size",
@@ -71,7 +71,7 @@ pub(super) struct ModelArgs {
     )]
     pub batch_size: u32,
 
-    /// Physical batch size: most tokens in one forward pass [default: 256, on a GPU 512]
+    /// Physical batch size: maximum number of tokens per forward pass [default: 256, on a GPU 512]
     #[arg(
         long = "ubatch-size",
         visible_alias = "ub",

@@ -38,22 +38,38 @@ use crate::simulate::{Request, Settings, Tally, replay};
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct SimulateArgs {
-    #[command(flatten)]
-    input: input::InputArgs,
-
     /// Methods, separated by commas [default: all]
     #[arg(long, value_delimiter = ',', value_name = "METHODS")]
     methods: Vec<Method>,
 
+    /// Cost of a forward pass by its size: a file {"seconds": [of 1 token, of 2, ...]}, as
+    /// `logitspec calibrate --json` writes it
+    #[arg(long, value_name = "FILE")]
+    cost: Option<PathBuf>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+
     #[command(flatten)]
-    history: HistoryArgs,
+    input: input::InputArgs,
 
     /// First request to replay, counted from 0 in the file's order
-    #[arg(long, alias = "question_begin", value_name = "N")]
+    #[arg(
+        long,
+        alias = "question_begin",
+        value_name = "N",
+        help_heading = "Record"
+    )]
     question_begin: Option<usize>,
 
     /// The request after the last one to replay
-    #[arg(long, alias = "question_end", value_name = "N")]
+    #[arg(
+        long,
+        alias = "question_end",
+        value_name = "N",
+        help_heading = "Record"
+    )]
     question_end: Option<usize>,
 
     /// Replay only every K-th of these requests
@@ -61,25 +77,19 @@ pub(super) struct SimulateArgs {
         long,
         default_value_t = 1,
         value_name = "K",
-        value_parser = clap::value_parser!(u32).range(1..)
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Record"
     )]
     every: u32,
 
     /// Which one of every K: --every 2 with --offset 0 and with --offset 1 are two halves
-    #[arg(long, default_value_t = 0, value_name = "J")]
+    #[arg(long, default_value_t = 0, value_name = "J", help_heading = "Record")]
     offset: u32,
-
-    /// Cost of a forward pass by its size: a file {"seconds": [of 1 token, of 2, ...]}, as
-    /// `logitspec calibrate --json` writes it
-    #[arg(long, value_name = "FILE")]
-    cost: Option<PathBuf>,
 
     #[command(flatten)]
     tree: TreeArgs,
-
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    history: HistoryArgs,
 }
 
 pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {

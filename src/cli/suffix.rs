@@ -8,7 +8,7 @@ use crate::draft::SuffixParams;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Method suffix")]
 pub(super) struct SuffixArgs {
-    /// Most draft tokens per token of the match
+    /// Maximum number of draft tokens per token of the match
     #[arg(
         long,
         alias = "max_spec_factor",
@@ -18,7 +18,7 @@ pub(super) struct SuffixArgs {
     )]
     max_spec_factor: f32,
 
-    /// Added to the number of draft tokens that --max-spec-factor allows
+    /// Added to the maximum number of draft tokens that --max-spec-factor gives
     #[arg(
         long,
         alias = "max_spec_offset",

@@ -112,7 +112,8 @@ impl TraceWriter {
     }
 }
 
-/// The shortest decimal that reads back as `logit`. As an `f64`, the same value has twice the digits.
+/// The shortest decimal that reads back as `logit`. Printed as an `f64`, it would have twice the
+/// digits.
 fn shortest(logit: f32) -> f64 {
     logit.to_string().parse().unwrap_or(f64::from(logit))
 }

@@ -11,8 +11,8 @@ use crate::hub::listing::RepoFile;
 pub enum HubError {
     /// Not the name of a model.
     #[error(
-        "{given:?} is not the name of a model on the Hub: write USER/REPO or USER/REPO:QUANT, as in \
-         TheBloke/CodeLlama-7B-Instruct-GGUF:Q4_K_M"
+        "{given:?} is not the name of a model on the Hub: write USER/REPO or USER/REPO:QUANT, as \
+         in TheBloke/CodeLlama-7B-Instruct-GGUF:Q4_K_M"
     )]
     Name {
         /// The text that was given.
@@ -96,7 +96,10 @@ pub enum HubError {
         repo: String,
     },
     /// Status 5xx or 429, several times in a row.
-    #[error("{endpoint} answers {status} ({}) after {tries} tries; try again later", reason(*status))]
+    #[error(
+        "{endpoint} answers {status} ({}) after {tries} tries; try again later",
+        reason(*status)
+    )]
     Server {
         /// The server.
         endpoint: String,
@@ -107,7 +110,8 @@ pub enum HubError {
     },
     /// An unexpected status.
     #[error(
-        "{endpoint} answers {status} ({}) for {what}; check HF_ENDPOINT if it is set, or try again later",
+        "{endpoint} answers {status} ({}) for {what}; check HF_ENDPOINT if it is set, or try again \
+         later",
         reason(*status)
     )]
     Status {
@@ -131,8 +135,8 @@ pub enum HubError {
     },
     /// A download that broke off several times in a row.
     #[error(
-        "the download of {file} broke off after {} of {}, {tries} times in a row: {cause}; the same \
-         command continues from there",
+        "the download of {file} broke off after {} of {}, {tries} times in a row: {cause}; the \
+         same command continues from there",
         size_text(*done),
         size_text(*size)
     )]
@@ -163,8 +167,8 @@ pub enum HubError {
     },
     /// A repository without GGUF files.
     #[error(
-        "{repo} holds no GGUF file: look for a repository whose name ends in -GGUF, or convert this \
-         one (README, \"Your own model\")"
+        "{repo} holds no GGUF file: look for a repository whose name ends in -GGUF, or convert \
+         this one (README, \"Your own model\")"
     )]
     NoGguf {
         /// The repository.

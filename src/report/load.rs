@@ -188,8 +188,9 @@ impl Method {
 
     /// Adds a file to its run.
     ///
-    /// The records may name their repeat. If they do not, the file joins the first run that has none
-    /// of its questions, so that `a1 b1 a2 b2` and `a1 a2 b1 b2` both make two runs of `a` and `b`.
+    /// The records may name their repeat. If they do not, the file joins the first run that has
+    /// none of its questions, so that `a1 b1 a2 b2` and `a1 a2 b1 b2` both make two runs of `a` and
+    /// `b`.
     fn add(
         &mut self,
         path: &Path,

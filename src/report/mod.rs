@@ -79,8 +79,8 @@ pub struct Options {
     /// A `tokenizer.json` to count the base's tokens with, without the beginning-of-sequence token
     /// of each turn, as the original evaluation does. If `None`, the recorded counts are used.
     pub tokenizer: Option<PathBuf>,
-    /// Whether files over the same questions are repeated runs, reported as mean and sample standard
-    /// deviation.
+    /// Whether files over the same questions are repeated runs, reported as mean and sample
+    /// standard deviation.
     pub mean_report: bool,
 }
 

@@ -78,7 +78,8 @@ impl Report {
             title: format!("{} against {}", method.name, self.base.name),
             note: format!(
                 "Speedup is the ratio of the two means, with the base's tokens {}; paired speedup \
-                 is the geometric mean over questions that both answered, by recorded tokens.{runs}",
+                 is the geometric mean over questions that both answered, by recorded tokens.\
+                 {runs}",
                 self.counting()
             ),
             rows: with_head(&head, rows),

@@ -12,9 +12,9 @@ fn a_record_has_the_keys_of_the_format_in_their_order() {
     let text = line(7, "yes");
     assert_eq!(
         text,
-        "{\"question_id\":7,\"category\":\"qa\",\"answer_id\":\"id-7\",\"model_id\":\"m-baseline\",\"choices\":\
-         [{\"index\":0,\"turns\":[\"yes\"],\"decoding_steps\":[2],\"new_tokens\":[5],\"wall_time\":[0.25],\
-         \"accept_lengths\":[3,2]}],\"tstamp\":1.5}\n"
+        "{\"question_id\":7,\"category\":\"qa\",\"answer_id\":\"id-7\",\"model_id\":\"m-baseline\",\
+         \"choices\":[{\"index\":0,\"turns\":[\"yes\"],\"decoding_steps\":[2],\"new_tokens\":[5],\
+         \"wall_time\":[0.25],\"accept_lengths\":[3,2]}],\"tstamp\":1.5}\n"
     );
 }
 
@@ -56,9 +56,10 @@ fn records_come_back_as_they_were_written() {
 #[test]
 fn a_file_made_elsewhere_is_read_and_kept_byte_for_byte() {
     // Spaces after the separators, a key we do not know, an escape we would not write.
-    let foreign = "{\"question_id\": 9, \"category\": \"qa\", \"answer_id\": \"x\", \"model_id\": \"m\", \"choices\": \
-                   [{\"index\": 0, \"turns\": [\"\\u00e9\"], \"decoding_steps\": [1], \"new_tokens\": [1], \
-                   \"wall_time\": [0.5], \"accept_lengths\": [1]}], \"tstamp\": 1.0, \"other\": {\"b\": 1, \"a\": 2}}";
+    let foreign = "{\"question_id\": 9, \"category\": \"qa\", \"answer_id\": \"x\", \
+                   \"model_id\": \"m\", \"choices\": [{\"index\": 0, \"turns\": [\"\\u00e9\"], \
+                   \"decoding_steps\": [1], \"new_tokens\": [1], \"wall_time\": [0.5], \
+                   \"accept_lengths\": [1]}], \"tstamp\": 1.0, \"other\": {\"b\": 1, \"a\": 2}}";
     let (_folder, path) = file_with(format!("{foreign}\n"));
     let (mut file, log) = AnswerFile::resume(&path).unwrap();
     assert_eq!(log.answers[0].choices[0].turns, ["é"]);
@@ -246,7 +247,8 @@ proptest! {
         texts in proptest::collection::vec("\\PC{0,12}", 8),
         cuts in proptest::collection::vec(0.0_f64..1.0, 3),
     ) {
-        let answers: Vec<Answer> = ids.iter().zip(&texts).map(|(&id, text)| answer(id, text)).collect();
+        let pairs = ids.iter().zip(&texts);
+        let answers: Vec<Answer> = pairs.map(|(&id, text)| answer(id, text)).collect();
         let (_folder, undisturbed) = file_with("");
         let mut file = AnswerFile::create(&undisturbed).unwrap();
         answers.iter().for_each(|answer| file.append(answer).unwrap());
@@ -271,8 +273,9 @@ proptest! {
             prop_assert_eq!(&log, &seen);
             prop_assert_eq!(file.answered(), log.answers.len());
             // Only the record that the cut went through is gone.
-            let ends: Vec<usize> = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i).collect();
-            prop_assert_eq!(file.answered(), ends.iter().filter(|&&line_end| line_end <= end).count());
+            let line_ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+            let before_the_cut = line_ends.filter(|&(at, _)| at <= end).count();
+            prop_assert_eq!(file.answered(), before_the_cut);
         }
         let (mut file, _) = AnswerFile::resume(&path).unwrap();
         for answer in &answers {

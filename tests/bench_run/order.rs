@@ -139,11 +139,18 @@ proptest! {
     /// Every task comes once, and in rotating order no method is first (or last) more often than
     /// another.
     #[test]
-    fn the_schedule_is_whole_and_fair(questions in 0_usize..12, methods in 1_usize..5, repeats in 0_u32..4) {
+    fn the_schedule_is_whole_and_fair(
+        questions in 0_usize..12,
+        methods in 1_usize..5,
+        repeats in 0_u32..4,
+    ) {
         for order in [Order::Rotating, Order::Sequential] {
             let rounds = schedule(order, questions, methods, repeats);
-            let tasks: BTreeSet<(u32, usize, usize)> =
-                rounds.iter().flatten().map(|task| (task.repeat, task.question, task.method)).collect();
+            let tasks: BTreeSet<(u32, usize, usize)> = rounds
+                .iter()
+                .flatten()
+                .map(|task| (task.repeat, task.question, task.method))
+                .collect();
             prop_assert_eq!(tasks.len(), rounds.iter().map(Vec::len).sum::<usize>());
             prop_assert_eq!(tasks.len(), questions * methods * repeats as usize);
         }
@@ -153,7 +160,8 @@ proptest! {
                 let mut times = vec![0; methods];
                 let its = rounds.iter().filter(|round| round[place].repeat == repeat);
                 its.for_each(|round| times[round[place].method] += 1);
-                prop_assert!(times.iter().max().unwrap() - times.iter().min().unwrap() <= 1, "{times:?}");
+                let (least, most) = (times.iter().min().unwrap(), times.iter().max().unwrap());
+                prop_assert!(most - least <= 1, "{times:?}");
             }
         }
     }

@@ -34,7 +34,8 @@ proptest! {
         let mut bench = Bench::new(names, questions);
         setup(&mut bench);
         bench.does = Box::new(|_| {
-            let took = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| it.checked_sub(1));
+            let relaxed = Ordering::Relaxed;
+            let took = left.fetch_update(relaxed, relaxed, |it| it.checked_sub(1));
             took.map(|_| ()).map_err(|_| failure())
         });
         let mut kept = 0;
@@ -88,8 +89,8 @@ fn other_settings_are_refused_and_named() {
     let error = bench.run().unwrap_err();
     assert!(error.is_input_error());
     let said = format!(
-        "{}: holds answers made with other settings: threads was 2, is 4, max-new-tokens was 128, is 1024; \
-         run with the same settings to resume, or give --overwrite to start afresh",
+        "{}: holds answers made with other settings: threads was 2, is 4, max-new-tokens was 128, \
+         is 1024",
         bench.path(0, 0).display()
     );
     assert_eq!(error.to_string(), said);

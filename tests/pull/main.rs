@@ -403,7 +403,8 @@ fn a_login_page_is_no_listing() {
 fn names_that_would_leave_the_cache_are_refused() {
     let sum = "a".repeat(64);
     let text = format!(
-        r#"{{"sha": "{COMMIT}", "siblings": [{{"rfilename": "../../x.gguf", "size": 3, "lfs": {{"sha256": "{sum}"}}}}]}}"#
+        r#"{{"sha": "{COMMIT}", "siblings": [
+            {{"rfilename": "../../x.gguf", "size": 3, "lfs": {{"sha256": "{sum}"}}}}]}}"#
     );
     let server = Server::start(Behaviour {
         listing_text: Some(text),

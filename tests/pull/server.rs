@@ -298,7 +298,8 @@ impl State {
 fn about(bytes: &[u8]) -> String {
     let sum = sha256(bytes);
     format!(
-        "X-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{sum}\"\r\nX-Linked-Size: {}\r\nETag: \"{sum}\"\r\n",
+        "X-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{sum}\"\r\nX-Linked-Size: {}\r\n\
+         ETag: \"{sum}\"\r\n",
         bytes.len()
     )
 }
@@ -314,6 +315,7 @@ fn refuse(out: &mut TcpStream, status: u16, code: &str) -> std::io::Result<()> {
 fn head(out: &mut TcpStream, status: u16, headers: &str, length: usize) -> std::io::Result<()> {
     write!(
         out,
-        "HTTP/1.1 {status} Some Words\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 {status} Some Words\r\n{headers}Content-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
     )
 }

@@ -117,13 +117,14 @@ fn naive(answers: &Path, base: &Path, task: &str, words: bool) -> Option<Naive> 
 /// some do.
 pub const TOKENIZER: &str = r#"{"version": "1.0",
     "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
-    "padding": {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
-        "pad_type_id": 0, "pad_token": "[UNK]"},
-    "added_tokens": [{"id": 1, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
-        "normalized": false, "special": true}],
+    "padding": {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "[UNK]"},
+    "added_tokens": [{"id": 1, "content": "<s>", "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true}],
     "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"},
     "post_processor": {"type": "TemplateProcessing",
-        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}}],
         "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
         "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
     "decoder": null,
@@ -179,7 +180,8 @@ proptest! {
     fn the_original_figures_come_out(ours in any_answers(), seconds in 0.5_f64..4.0, words: bool) {
         let files = Files::new();
         let mut base = ours.clone();
-        base.iter_mut().flat_map(|it| &mut it.choices[0].wall_time).for_each(|time| *time *= seconds);
+        let times = base.iter_mut().flat_map(|it| &mut it.choices[0].wall_time);
+        times.for_each(|time| *time *= seconds);
         let (ours, base) = (files.answers("ours", &ours), files.answers("base", &base));
         let tokenizer = words.then(|| files.text("tokenizer.json", TOKENIZER));
         let options = Options { tokenizer, ..Options::default() };
@@ -198,23 +200,29 @@ proptest! {
                 prop_assert!(close(row.speedup, naive.ours / naive.base), "{task} {row:?}");
             }
             // The paired figure goes by recorded tokens, of which both have the same.
-            prop_assert!(close(row.paired.as_ref().map(|it| (it.speedup * 1e9).round()), (seconds * 1e9).round()));
+            let paired = row.paired.as_ref().map(|it| (it.speedup * 1e9).round());
+            prop_assert!(close(paired, (seconds * 1e9).round()));
         }
-        let known = TASKS.iter().filter(|task| rows.iter().any(|row| row.category == **task)).count();
+        let has_row = |task: &&&str| rows.iter().any(|row| row.category == **task);
+        let known = TASKS.iter().filter(has_row).count();
         prop_assert!(rows.len() - known <= 1);
     }
 
     /// However a run is sliced into files, and in whatever order they are given, the report is the
     /// same.
     #[test]
-    fn slices_merge(answers in any_answers(), of in proptest::collection::vec(0_usize..4, 30), turn in 0_usize..4) {
+    fn slices_merge(
+        answers in any_answers(),
+        of in proptest::collection::vec(0_usize..4, 30),
+        turn in 0_usize..4,
+    ) {
         let files = Files::new();
         let whole = files.answers_of("whole", "m", &answers);
         let base = files.answers("base", &answers);
         let mut slices: Vec<PathBuf> = (0..4)
             .map(|slice| {
-                let its = answers.iter().zip(&of).filter(|(_, of)| **of == slice).map(|(answer, _)| answer.clone());
-                (slice, its.collect::<Vec<_>>())
+                let its = answers.iter().zip(&of).filter(|(_, of)| **of == slice);
+                (slice, its.map(|(answer, _)| answer.clone()).collect::<Vec<_>>())
             })
             .filter(|(_, its)| !its.is_empty())
             .map(|(slice, its)| files.answers_of(&format!("slice{slice}"), "m", &its))
@@ -229,7 +237,8 @@ proptest! {
             whole.methods[0].files.clear();
             // One run has no deviation, which is said where one was asked for.
             let is_said = |notice: &String| notice.contains("there is no deviation");
-            prop_assert_eq!(sliced.notices.iter().filter(|it| is_said(it)).count(), usize::from(sliced.mean_report));
+            let said = sliced.notices.iter().filter(|it| is_said(it)).count();
+            prop_assert_eq!(said, usize::from(sliced.mean_report));
             sliced.notices.retain(|notice| !is_said(notice));
             sliced.mean_report = false;
             prop_assert_eq!(&sliced, &whole);

@@ -119,7 +119,8 @@ proptest! {
         prop_assert!(terminal.chars().all(|c| c == '\n' || !c.is_control()));
         // Names are wrapped within a head, so lines are more or fewer; the rules under the heads
         // are not.
-        let rules = |text: &str| text.lines().filter(|it| it.len() > 20 && it.chars().all(|c| c == '─')).count();
+        let is_rule = |line: &&str| line.len() > 20 && line.chars().all(|c| c == '─');
+        let rules = |text: &str| text.lines().filter(is_rule).count();
         prop_assert_eq!(rules(&terminal), rules(&table::render(&plain)));
         prop_assert!(rules(&terminal) > 4);
 
@@ -136,7 +137,8 @@ proptest! {
         let rows: Vec<::csv::StringRecord> = reader.records().map(Result::unwrap).collect();
         prop_assert_eq!(rows.len(), report.methods[0].categories.len());
         for (row, category) in rows.iter().zip(&report.methods[0].categories) {
-            prop_assert_eq!(row[3].trim_start_matches('\''), category.category.trim_start_matches('\''));
+            let name = category.category.trim_start_matches('\'');
+            prop_assert_eq!(row[3].trim_start_matches('\''), name);
             prop_assert!(!row[3].starts_with(['=', '+', '-', '@']));
         }
 

@@ -15,10 +15,13 @@ fn tiny() -> String {
 const TOKENIZER: &str = r#"{
     "version": "1.0", "truncation": null, "padding": null,
     "added_tokens": [
-        {"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-        {"id": 1, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}
+        {"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+         "normalized": false, "special": true},
+        {"id": 1, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
+         "normalized": false, "special": true}
     ],
-    "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+    "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null,
+    "decoder": null,
     "model": {"type": "WordLevel", "unk_token": "?",
         "vocab": {"<s>": 0, "</s>": 1, "?": 2, "a": 3, "b": 4, "c": 5, "d": 6, "e": 7}}
 }"#;
@@ -219,8 +222,8 @@ fn token_ids_of_any_size_cost_no_memory() {
     let trace = folder.write(
         "trace.jsonl",
         r#"{"prompt": [4000000000]}
-           {"n_past": 1, "root": 3, "ranked": [3, 4000000001], "logits": [2.0, 1.0], "accepted": [3]}
-           {"n_past": 2, "root": 4, "ranked": [4, 3], "logits": [2.0, 1.0], "accepted": [4]}"#,
+        {"n_past": 1, "root": 3, "ranked": [3, 4000000001], "logits": [2.0, 1.0], "accepted": [3]}
+        {"n_past": 2, "root": 4, "ranked": [4, 3], "logits": [2.0, 1.0], "accepted": [4]}"#,
     );
     let report = json(&["--trace", &trace, "--methods", "token-recycling,logitspec"]);
     assert_eq!(row(&report, 0, "overall")["tokens"], 2);
@@ -314,7 +317,10 @@ fn bad_input_is_one_line_and_exit_code_2() {
     with(questions, &long, tokenizer, &["question 2", "2 turns"]);
     let ranked = folder.write(
         "ranked.jsonl",
-        r#"{"question_id": 2, "choices": [{"turns": ["a"], "token_ids": [[3, 1]], "ranked": [[[[3, 0.5]]]]}]}"#,
+        concat!(
+            r#"{"question_id": 2, "choices": [{"turns": ["a"], "token_ids": [[3, 1]], "#,
+            r#""ranked": [[[[3, 0.5]]]]}]}"#
+        ),
     );
     with(
         questions,

@@ -126,9 +126,18 @@ fn a_trace_gives_its_candidates_where_its_steps_began() {
     let path = folder.path().join("trace.jsonl");
     let lines = [
         r#"{"model": "m", "method": "baseline", "parameters": {}, "prompt": [1, 2]}"#,
-        r#"{"step": 0, "n_past": 2, "root": 20, "ranked": [20, 5, 6, 7], "nodes": [], "parents": [], "accepted": [20]}"#,
-        r#"{"step": 1, "n_past": 3, "root": 21, "ranked": [21, 8, 9, 4], "nodes": [22], "parents": [-1], "accepted": [21, 22]}"#,
-        r#"{"step": 2, "n_past": 5, "root": 23, "ranked": [23, 3], "nodes": [], "parents": [], "accepted": [23]}"#,
+        concat!(
+            r#"{"step": 0, "n_past": 2, "root": 20, "ranked": [20, 5, 6, 7], "#,
+            r#""nodes": [], "parents": [], "accepted": [20]}"#
+        ),
+        concat!(
+            r#"{"step": 1, "n_past": 3, "root": 21, "ranked": [21, 8, 9, 4], "#,
+            r#""nodes": [22], "parents": [-1], "accepted": [21, 22]}"#
+        ),
+        concat!(
+            r#"{"step": 2, "n_past": 5, "root": 23, "ranked": [23, 3], "#,
+            r#""nodes": [], "parents": [], "accepted": [23]}"#
+        ),
     ];
     std::fs::write(&path, lines.join("\n")).unwrap();
     let request = read_trace(&path).unwrap();
@@ -190,7 +199,11 @@ proptest! {
         if let Some(end) = end {
             model = model.with_end(end);
         }
-        let method_params = MethodParams { max_ngram_size: ngram, num_pred_tokens: pred, ..MethodParams::default() };
+        let method_params = MethodParams {
+            max_ngram_size: ngram,
+            num_pred_tokens: pred,
+            ..MethodParams::default()
+        };
         for method in TOLD_ALL {
             let options = SessionOptions {
                 method,
@@ -209,7 +222,8 @@ proptest! {
                 lengths.extend_from_slice(&answer.accept_lengths);
                 drafted += answer.drafted;
                 let said = session.text();
-                let ranked = (before..said.len()).map(|at| top_k(&model.logits_after(&said[..at]), 6));
+                let before_each = (before..said.len()).map(|at| &said[..at]);
+                let ranked = before_each.map(|text| top_k(&model.logits_after(text), 6));
                 turns.push(Turn {
                     prompt: prompt.clone(),
                     answer: answer.tokens,
@@ -218,8 +232,10 @@ proptest! {
                 });
             }
             let settings = Settings { max_new_tokens, ..Settings::new(method, capacity) };
-            let replayed = replay(&request(turns), method.drafter(method_params).as_mut(), &settings);
-            let replayed_lengths: Vec<_> = replayed.steps.iter().map(|step| step.accepted).collect();
+            let mut drafter = method.drafter(method_params);
+            let replayed = replay(&request(turns), drafter.as_mut(), &settings);
+            let steps = replayed.steps.iter();
+            let replayed_lengths: Vec<_> = steps.map(|step| step.accepted).collect();
             prop_assert_eq!(replayed_lengths, lengths, "{}", method);
             let replayed_drafted: usize = replayed.steps.iter().map(|step| step.drafted).sum();
             prop_assert_eq!(replayed_drafted, drafted, "{}", method);

@@ -33,8 +33,8 @@ pub(super) enum Report {
     },
 }
 
-/// The worker ends early: the run was stopped, or the receiver of the reports is gone. A failure has
-/// already been reported.
+/// The worker ends early: the run was stopped, or the receiver of the reports is gone. A failure
+/// has already been reported.
 struct Ended;
 
 /// Does rounds until there are none left.

@@ -26,8 +26,8 @@ impl FromStr for NamedMethod {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || !name.chars().all(plain) {
             return Err(format!(
-                "{name:?} cannot be a name: use letters, digits, - _ and ., because it becomes part \
-                 of a file name"
+                "{name:?} cannot be a name: use letters, digits, - _ and ., because it becomes \
+                 part of a file name"
             ));
         }
         Ok(Self {

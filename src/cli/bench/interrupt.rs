@@ -1,4 +1,5 @@
-//! Ctrl-C during a benchmark: the first one ends the run in order, the second one at once.
+//! Ctrl-C during a benchmark. The first one ends the run after the answers in progress, the second
+//! one at once.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ pub(super) fn watch_for_ctrl_c() -> &'static AtomicBool {
     // Fails only if a handler is already installed, and there is none.
     let _ = ctrlc::set_handler(|| {
         if RAISED.swap(true, Ordering::Relaxed) {
-            // Do not wait for the lock: a server that is starting holds it for long.
+            // Do not wait for the lock: that could take as long as the start of a server.
             if let Ok(server) = SERVER.try_lock()
                 && let Some(server) = &*server
             {

@@ -30,8 +30,7 @@ impl BenchArgs {
         options: SessionOptions,
     ) -> anyhow::Result<Vec<AnswerLog>> {
         let places = self.places(contestants, question_file, model_id);
-        // Check all of them before opening any, so that no answers are lost for an error in another
-        // file.
+        // Check all files before opening any: an error in one must not cost the answers in another.
         for place in &places {
             self.check(place, question_file)?;
         }

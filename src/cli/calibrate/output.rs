@@ -43,8 +43,8 @@ pub(super) fn left_out(times: &[PassTimes]) -> Option<String> {
     let (first, last) = (times.first()?.n_past, times.last()?.n_past);
     (largest(last) < largest(first)).then(|| {
         format!(
-            "Longer contexts have no passes of more than {} tokens: they do not fit, or they cost so \
-             much that no tree grows to that size.",
+            "Longer contexts have no passes of more than {} tokens: they do not fit, or they cost \
+             so much that no tree grows to that size.",
             largest(last)
         )
     })

@@ -286,7 +286,7 @@ impl Reader {
         Ok(true)
     }
 
-    /// Refuses a file that the user named. Leaves out the rest of a file that was found in a folder.
+    /// Refuses a file that the user named. Leaves out the rest of a file found in a folder.
     fn bad_line(&mut self, fault: &str, hint: &str) -> anyhow::Result<bool> {
         if self.source.is_named {
             let path = self.source.path.display();
