@@ -100,7 +100,7 @@ awk -v bundled=$bundled -v plain="$plain" -v fast="$fast" -v same="$same" 'BEGIN
     printf "LogitSpec       %8.1f tokens/s\n", fast
     printf "ratio           %8.2f  (medians of five answers each; %s)\n", fast / plain, same
     if (bundled && fast < 1.1 * plain) {
-        print "\nOn the bundled model speculation gains little, because a pass takes so little time."
+        print "\nOn the bundled model speculation gains little: a pass takes very little time."
         print "docs/benchmarks.md has the results of larger models."
     }
 }'

@@ -74,7 +74,8 @@ trap 'rm -f "$figures"' EXIT
 for set in "${sets[@]}"; do
     echo "== $set" >&2
     code=0
-    "$logitspec" bench -m "$model" --data-dir "$data" --bench-name "$set" "$@" >"$figures" || code=$?
+    "$logitspec" bench -m "$model" --data-dir "$data" --bench-name "$set" "$@" >"$figures" ||
+        code=$?
     cat "$figures"
     [ $code -eq 0 ] || exit $code
     # The last line is the command for the report, quoted for a shell.

@@ -63,7 +63,8 @@ esac
 get() {
     local set=$1 to=$2
     if [ -n "$from" ]; then
-        [ -r "$from/$set/question.jsonl" ] || die "$from/$set/question.jsonl is missing; check --from"
+        [ -r "$from/$set/question.jsonl" ] ||
+            die "$from/$set/question.jsonl is missing; check --from"
         cp "$from/$set/question.jsonl" "$to"
     elif command -v curl >/dev/null; then
         curl --fail --location --silent --show-error --retry 3 --connect-timeout 15 \

@@ -88,7 +88,8 @@ if [ "$(printf '%s\n' "$needed" "$version" | sort -V | head -n 1)" != "$needed" 
     exit 2
 fi
 
-if [ -n "${LIBCLANG_PATH:-}" ] && [ ! -f "$LIBCLANG_PATH" ] && ! holds_libclang "$LIBCLANG_PATH"; then
+if [ -n "${LIBCLANG_PATH:-}" ] && [ ! -f "$LIBCLANG_PATH" ] &&
+    ! holds_libclang "$LIBCLANG_PATH"; then
     say "LIBCLANG_PATH is $LIBCLANG_PATH, which has no libclang:" \
         "unset it, or set it to the folder of libclang.so (libclang.dylib on a Mac)"
     exit 2

@@ -8,8 +8,8 @@ The picture of the README, docs/demo.svg, has this COMMAND, in one line:
     target/release/logitspec generate -m data/models/logitspec-demo.gguf --chat -n 400
         -f scripts/demo_prompt.txt --color-drafts
 
-With -m, no note names a folder of this machine. Only the colors of logitspec are drawn. Other escape
-sequences are left out. Long lines are wrapped.
+With -m, no note names a folder of this machine. Only the colors of logitspec are drawn. Other
+escape sequences are left out. Long lines are wrapped.
 """
 
 import html

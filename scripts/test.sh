@@ -46,7 +46,8 @@ cargo clippy --release --lib --no-default-features --locked -- -D warnings
 cargo clippy --release --lib --no-default-features --features llama --locked -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --locked --document-private-items
+RUSTDOCFLAGS="-D warnings" \
+    cargo doc --release --workspace --no-deps --locked --document-private-items
 
 if [ -f fuzz/Cargo.toml ]; then
     step "fuzz targets build"

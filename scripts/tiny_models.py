@@ -131,7 +131,7 @@ def vocabulary() -> list[tuple[str, float, gguf.TokenType]]:
 
 
 class Weights:
-    """Random weights, uniform. A normal distribution needs a logarithm, which depends on the libc."""
+    """Random weights, uniform: a normal distribution needs a logarithm of the libc."""
 
     def __init__(self, seed: int) -> None:
         self.random = np.random.RandomState(seed)
@@ -161,8 +161,8 @@ class Weights:
 def quiet_specials(rows: np.ndarray) -> np.ndarray:
     """Shrinks the output weights (or tied embeddings) of tokens that are not text.
 
-    Bytes get rare, because random bytes are seldom UTF-8. <unk>, <s> and </s> never occur, so that no
-    text ends at random.
+    Bytes get rare, because random bytes are seldom UTF-8. <unk>, <s> and </s> never occur, so that
+    no text ends at random.
     """
     rows[3:FIRST_TEXT_TOKEN] *= np.float32(0.6)
     rows[:3] *= np.float32(0.01)

@@ -16,6 +16,9 @@ libfuzzer_sys::fuzz_target!(|input: (u8, u8, u8, Vec<Growth>, Vec<checks::kv::Ev
         leaves: leaves.into(),
         depth: depth.into(),
     };
-    checks::layout::check(&checks::tree::grown(limits, &growths), usize::from(leaves / 4));
+    checks::layout::check(
+        &checks::tree::grown(limits, &growths),
+        usize::from(leaves / 4),
+    );
     checks::kv::check(1 + usize::from(leaves % 32), &events);
 });

@@ -5,8 +5,8 @@
 
 Writes data/demo_bench/question.jsonl: ten questions of each kind, and twelve conversations, two of
 each category. They are the first ones of WORK/held_out.jsonl, whether the model can answer them or
-not. tests/demo_tokens.jsonl gets the tokens of their prompts, so that a test can compare llama.cpp's
-tokenizer with that of training.
+not. tests/demo_tokens.jsonl gets the tokens of their prompts, so that a test can compare
+llama.cpp's tokenizer with that of training.
 """
 
 import argparse

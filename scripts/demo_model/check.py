@@ -4,8 +4,8 @@
   check.py --work WORK [--questions FILE] [--each N] [--show N]
 
 Decodes greedily with PyTorch, without llama.cpp. tests/demo_model.rs does the same with the
-committed model and llama.cpp. The exit code is 1 if fewer than 90 % are correct, or if an answer does
-not end or loops.
+committed model and llama.cpp. The exit code is 1 if fewer than 90 % are correct, or if an answer
+does not end or loops.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The training corpus: generated conversations of the six kinds of Spec-Bench.
 
-Answers follow from the questions, except for the wording of stories, so they can be checked. A fixed
-fraction of the questions is held out from training (see `held_out`).
+Answers follow from the questions, except for the wording of stories, so they can be checked. A
+fixed fraction of the questions is held out from training (see `held_out`).
 """
 
 import hashlib
@@ -167,7 +167,7 @@ def translation(r: random.Random, turns: int = 1) -> Item:
 
 
 def word_list(r: random.Random) -> Item:
-    """Translations of words and phrases. Only for training: they teach the meaning of words quickly."""
+    """Translations of words and phrases. Only for training: they teach word meanings quickly."""
     pairs = []
     for _ in range(r.randint(5, 10)):
         kind = r.randrange(6)

@@ -116,11 +116,12 @@ class Llama(nn.Module):
         large, and small embeddings would get lost, with the names that answers copy. The last norm
         starts small instead, so that the first logits are small.
 
-        The initial weights can copy, because learning that takes most of a short training. The output
-        matrix of each head is the transpose of its value matrix: a token that a head attends to gets
-        more likely. The first heads form an induction circuit. That of layer 0 attends to the previous
-        token and writes it to a subspace (the note). Those of later layers attend to positions whose
-        note equals the current token, and copy the token there. Training can change all of this.
+        The initial weights can copy, because learning that takes most of a short training. The
+        output matrix of each head is the transpose of its value matrix: a token that a head
+        attends to gets more likely. The first heads form an induction circuit. That of layer 0
+        attends to the previous token and writes it to a subspace (the note). Those of later layers
+        attend to positions whose note equals the current token, and copy the token there. Training
+        can change all of this.
         """
         n, size = self.shape.n_embd, self.shape.head_size
         nn.init.normal_(self.embed.weight, std=1.0)
@@ -159,7 +160,7 @@ class Llama(nn.Module):
     def hidden(
         self, tokens: Tensor, start: int = 0, caches: list | None = None, only: Tensor | None = None
     ) -> Tensor:
-        """The normalized output: [batch, time, n_embd], or [n, n_embd] at the positions of `only`."""
+        """The normalized output: [batch, time, n_embd], or [n, n_embd] for the tokens in `only`."""
         turns = self.turns[start : start + tokens.shape[1]]
         x = self.embed(tokens)
         last = len(self.layers) - 1

@@ -3,15 +3,15 @@
 
   train.py --work WORK [--tokens 12e6] [--workers 2] [--device cpu]
 
-The loss counts only the answers. Muon trains the matrices of the layers, AdamW the rest. The learning
-rate is constant after a short warm-up and falls to zero over the last part of the budget. So a run
-that was stopped in its constant part can continue with another budget (--tokens).
+The loss counts only the answers. Muon trains the matrices of the layers, AdamW the rest. The
+learning rate is constant after a short warm-up and falls to zero over the last part of the budget.
+So a run that was stopped in its constant part can continue with another budget (--tokens).
 
-WORK/checkpoint.pt is written every few minutes and when the process group gets SIGTERM. The next run
-continues from it.
+WORK/checkpoint.pt is written every few minutes and when the process group gets SIGTERM. The next
+run continues from it.
 
-On a CPU, each worker is a process with one thread. Workers exchange data only twice a step. On a busy
-machine that is faster than threads that wait for each other in every product.
+On a CPU, each worker is a process with one thread. Workers exchange data only twice a step. On a
+busy machine that is faster than threads that wait for each other in every product.
 """
 
 import argparse
@@ -111,7 +111,7 @@ class Trainer:
         os.replace(path.with_suffix(".new"), path)
 
     def batches(self):
-        """Endless batches of about `batch` tokens of texts of similar length, one for each worker."""
+        """Endless batches of about `batch` tokens, of texts of similar length, for all workers."""
         order = np.random.default_rng(self.args.seed)
         lengths = np.diff(self.starts)
         while True:

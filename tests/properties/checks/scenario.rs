@@ -27,7 +27,8 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// A scenario from arbitrary numbers. A failure has the number of decodes since the last one, and
+    /// A scenario from arbitrary numbers. A failure has the number of decodes since the last one,
+    /// and
     /// whether it happens half-way.
     pub fn new(setup: [u8; 16], failures: &[(u8, bool)]) -> Self {
         let [
