@@ -56,7 +56,7 @@ const NONE: NodeId = ROOT;
 /// [`TreeLimits`]: what would exceed them is not added.
 ///
 /// ```
-/// use logitspec::draft::{DraftTree, ROOT, TreeLimits};
+/// use logitspec::tree::{DraftTree, ROOT, TreeLimits};
 ///
 /// let mut tree = DraftTree::new(10, TreeLimits::nodes(4));
 /// tree.merge_chain(ROOT, &[11, 12]);
@@ -164,6 +164,13 @@ impl DraftTree {
     /// The first child of `node` that carries `token`.
     pub fn child(&self, node: NodeId, token: TokenId) -> Option<NodeId> {
         self.children(node).find(|&id| self.token(id) == token)
+    }
+
+    /// The nodes that are reached from the root by always taking the first child. Drafters add the
+    /// likeliest child first, so this is the likeliest path.
+    pub fn principal_path(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let first_child = |node: &NodeId| self.children(*node).next();
+        std::iter::successors(first_child(&ROOT), first_child)
     }
 
     /// The nodes from below the root down to `node`, empty for the root itself.

@@ -215,6 +215,7 @@ pub(super) fn session_options(
         method_params: draft.tree.method_params(),
         draft_tree_capacity: capacity,
         fill_tree: draft.size.fill_tree,
+        exact: true,
         sampling: SamplingParams {
             temperature: within("--temperature", sampling.temperature, 0.0..=100.0)?,
             top_k: sampling.top_k,

@@ -191,11 +191,12 @@ pub(super) struct BenchArgs {
 pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let stop = interrupt::watch_for_ctrl_c();
     let contestants = contestants::all(args)?;
-    let options = args.session_options()?;
+    let mut options = args.session_options()?;
     let question_file = args.question_file()?;
     let mut set = args.read_questions(&question_file)?;
 
     let model = args.model.load(stop)?;
+    options.exact = model.is_exact();
     let prompter = Prompter::new(
         model.vocabulary(),
         args.template.choose(&model)?,

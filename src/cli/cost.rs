@@ -40,6 +40,9 @@ pub(super) fn key(model: &Model, context: &ContextOptions) -> CalibrationKey {
     if let Some(kernels) = model.few_token_kernels() {
         key["few_token_kernels"] = kernels.into();
     }
+    if model.is_batch_invariant() {
+        key["batch_invariant"] = true.into();
+    }
     match key {
         serde_json::Value::Object(map) => map.into_iter().collect(),
         _ => CalibrationKey::new(),

@@ -6,7 +6,9 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::exit::user_error;
 use crate::cli::model::ModelSource;
-use crate::runtime::llama::{CacheType, ContextOptions, FlashAttention, Model, ModelOptions};
+use crate::runtime::llama::{
+    CacheType, ContextOptions, Exact, FlashAttention, Model, ModelOptions,
+};
 
 /// Maximum number of threads: ggml's own limit, above which it crashes.
 const MAX_THREADS: u32 = 512;
@@ -115,6 +117,18 @@ pub(super) struct ModelArgs {
     #[arg(long, alias = "llama_kernels")]
     pub llama_kernels: bool,
 
+    /// Answer bit for bit as plain decoding does. auto: on processors, where it costs little; on:
+    /// everywhere, as far as the device allows; off: what is fastest
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        default_value_t,
+        default_missing_value = "on"
+    )]
+    pub exact: When,
+
     /// Print llama.cpp's log to standard error
     #[arg(short = 'v', long)]
     pub verbose: bool,
@@ -142,6 +156,11 @@ impl ModelArgs {
             n_gpu_layers: self.n_gpu_layers,
             use_mmap: !self.no_mmap,
             llama_kernels: self.llama_kernels,
+            exact: match self.exact {
+                When::Auto => Exact::Auto,
+                When::On => Exact::On,
+                When::Off => Exact::Off,
+            },
             info_only: false,
         };
         Ok(Model::load(&path, &options)?)

@@ -11,6 +11,8 @@ pub struct PassCost {
     graph: Option<Graph>,
     /// Tokens of the pass that are decoded again, before those of the tree.
     redecode: usize,
+    /// Whether accepted tokens off the principal path are decoded again.
+    exact: bool,
 }
 
 /// The computation graph of the last pass.
@@ -41,6 +43,7 @@ impl PassCost {
             seconds: Vec::new(),
             graph: None,
             redecode: 0,
+            exact: false,
         };
         cost.set_times(seconds);
         cost
@@ -68,6 +71,21 @@ impl PassCost {
     /// Says that the next pass decodes `tokens` committed tokens again.
     pub fn set_redecode(&mut self, tokens: usize) {
         self.redecode = tokens;
+    }
+
+    /// Says whether accepted tokens off the principal path are decoded again.
+    pub fn set_exact(&mut self, exact: bool) {
+        self.exact = exact;
+    }
+
+    /// Time that it takes later if a token off the principal path is accepted: it is then one more
+    /// token of the next pass.
+    pub fn off_principal(&self) -> f64 {
+        const MANY: usize = 16;
+        match self.exact {
+            true => ((self.of(MANY) - self.of(1)) / (MANY - 1) as f64).max(0.0),
+            false => 0.0,
+        }
     }
 
     /// Time of the next pass with a tree of `nodes` nodes (at least one): with a graph to build,

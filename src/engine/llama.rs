@@ -18,6 +18,10 @@ impl<'m> Session<LlamaTarget<'m>> {
             draft_tree_capacity: options.draft_tree_capacity,
             ..*context
         };
+        let options = SessionOptions {
+            exact: options.exact && model.is_exact(),
+            ..options
+        };
         let session = Session::new(model.context(&context)?, options);
         Ok(session.with_cost(CostModel::of(model)))
     }

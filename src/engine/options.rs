@@ -15,6 +15,9 @@ pub struct SessionOptions {
     /// Grow trees to their capacity whatever a pass costs. Methods that do not look at the cost
     /// always do.
     pub fill_tree: bool,
+    /// Keep the cells of the cache in the order that plain decoding gives them, so that rounding is
+    /// the same. Costs decoding accepted tokens again where they left the tree's likeliest path.
+    pub exact: bool,
     /// How tokens are selected; the default is greedy.
     pub sampling: SamplingParams,
     /// Rank at least this many of the last logits in every step although the drafter may want
@@ -36,6 +39,7 @@ impl Default for SessionOptions {
             method_params: MethodParams::default(),
             draft_tree_capacity: 64,
             fill_tree: false,
+            exact: true,
             sampling: SamplingParams::default(),
             ranked: 0,
         }

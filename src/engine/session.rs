@@ -92,6 +92,7 @@ impl<M: TargetModel> Session<M> {
     pub fn with_cost(mut self, cost: CostModel) -> Self {
         if self.options.weighs_cost() {
             self.cost = cost;
+            self.cost.set_exact(self.options.exact);
         }
         self
     }

@@ -107,7 +107,7 @@ impl KvLedger {
         let root = start + redecode.len();
         let ahead = (start..).zip(redecode);
         let ahead = ahead.map(|(pos, &token)| (token, pos, self.layout.sequences(ROOT)));
-        ahead.chain((ROOT..tree.len()).map(move |node| {
+        ahead.chain(self.layout.order().iter().map(move |&node| {
             let pos = root + tree.depth(node);
             (tree.token(node), pos, self.layout.sequences(node))
         }))
@@ -210,15 +210,6 @@ impl KvLedger {
         }
     }
 
-    /// Calls that it takes to keep `path` of the tree laid out last and to bring all its sequences
-    /// in step again, and that keeping the root alone does not take: two for each sequence that
-    /// parts from the path.
-    pub fn calls_for(&self, path: &[NodeId]) -> usize {
-        let of = |node| self.layout.sequences(node).len();
-        path.last()
-            .map_or(0, |&last| 2 * (self.layout.sequence_count() - of(last)))
-    }
-
     /// What to do after a decode that failed half-way: drop whatever it left, keep all that was
     /// committed.
     pub fn after_failure(&mut self, ops: &mut Vec<KvOp>) {
@@ -237,11 +228,13 @@ impl KvLedger {
     }
 }
 
-/// A KV cache without a model: cells with a token, a position and the sequences they belong to,
-/// under llama.cpp's rules. It is what [`KvLedger`] and [`TreeLayout`] are tested against.
+/// A KV cache without a model, under llama.cpp's rules: cells with a token, a position and the
+/// sequences they belong to. [`KvLedger`] and [`TreeLayout`] are tested against it.
 #[derive(Clone, Debug)]
 pub struct SimulatedKv {
     cells: Vec<Option<Cell>>,
+    /// Where the search for a free cell starts.
+    head: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,6 +249,7 @@ impl SimulatedKv {
     pub fn new(size: usize) -> Self {
         Self {
             cells: vec![None; size],
+            head: 0,
         }
     }
 
@@ -269,28 +263,18 @@ impl SimulatedKv {
         self.cells.len() - self.used()
     }
 
+    /// Whether the cells in use lie in the order of their positions, without holes, from the first
+    /// cell on, as plain decoding leaves them.
+    pub fn is_in_order(&self) -> bool {
+        let used = &self.cells[..self.used()];
+        let mut in_place = used.iter().zip(0..);
+        in_place.all(|(cell, pos)| cell.as_ref().is_some_and(|cell| cell.pos == pos))
+    }
+
     /// Does what `op` says.
     pub fn apply(&mut self, op: KvOp) {
-        let within = |pos: usize, from: usize, to: usize| (from..to).contains(&pos);
         match op {
-            KvOp::Remove { seq, from, to } => {
-                for cell in &mut self.cells {
-                    if let Some(held) = cell
-                        && within(held.pos, from, to.unwrap_or(usize::MAX))
-                    {
-                        match seq {
-                            Some(seq) => held.sequences.remove(&seq),
-                            None => {
-                                held.sequences.clear();
-                                true
-                            }
-                        };
-                        if held.sequences.is_empty() {
-                            *cell = None;
-                        }
-                    }
-                }
-            }
+            KvOp::Remove { seq, from, to } => self.remove(seq, from..to.unwrap_or(usize::MAX)),
             KvOp::Copy {
                 source,
                 seq,
@@ -298,7 +282,7 @@ impl SimulatedKv {
                 to,
             } => {
                 for cell in self.cells.iter_mut().flatten() {
-                    if within(cell.pos, from, to) && cell.sequences.contains(&source) {
+                    if (from..to).contains(&cell.pos) && cell.sequences.contains(&source) {
                         cell.sequences.insert(seq);
                     }
                 }
@@ -306,21 +290,48 @@ impl SimulatedKv {
         }
     }
 
-    /// Puts a token into a free cell. `false` if there is none.
-    pub fn put(
-        &mut self,
-        token: TokenId,
-        pos: usize,
-        sequences: impl IntoIterator<Item = SeqId>,
-    ) -> bool {
-        let Some(free) = self.cells.iter_mut().find(|cell| cell.is_none()) else {
+    /// llama.cpp's `seq_rm`: the head moves to the lowest cell that becomes free, if that is lower.
+    fn remove(&mut self, seq: Option<SeqId>, positions: Range<usize>) {
+        let mut lowest = None;
+        for (index, slot) in self.cells.iter_mut().enumerate() {
+            let Some(cell) = slot.as_mut().filter(|it| positions.contains(&it.pos)) else {
+                continue;
+            };
+            match seq {
+                Some(seq) => drop(cell.sequences.remove(&seq)),
+                None => cell.sequences.clear(),
+            }
+            if cell.sequences.is_empty() {
+                *slot = None;
+                lowest = lowest.or(Some(index));
+            }
+        }
+        self.head = self.head.min(lowest.unwrap_or(self.head));
+    }
+
+    /// llama.cpp's `find_slot`: puts the tokens of a batch into free cells, one by one from the head
+    /// on, and leaves the head behind the last one. `false`, and nothing, if there is no room.
+    pub fn put(&mut self, batch: impl IntoIterator<Item = (TokenId, usize, Range<SeqId>)>) -> bool {
+        let batch: Vec<_> = batch.into_iter().collect();
+        if batch.len() > self.free() {
             return false;
-        };
-        *free = Some(Cell {
-            token,
-            pos,
-            sequences: sequences.into_iter().collect(),
-        });
+        }
+        let far = self.head > self.used() + 2 * batch.len();
+        let mut at = if far { 0 } else { self.head };
+        for (token, pos, sequences) in batch {
+            let size = self.cells.len();
+            at = (at..at + size)
+                .map(|at| at % size)
+                .find(|&at| self.cells[at].is_none())
+                .expect("there is room");
+            self.cells[at] = Some(Cell {
+                token,
+                pos,
+                sequences: sequences.collect(),
+            });
+            at += 1;
+        }
+        self.head = at;
         true
     }
 
@@ -336,17 +347,14 @@ impl SimulatedKv {
         Some((positions().min()?, positions().max()?))
     }
 
-    /// What a token at `pos` whose first sequence is `seq` sees: position and token of each cell,
-    /// by position.
+    /// What a token at `pos` whose first sequence is `seq` sees: position and token of each cell, in
+    /// the order of the cells.
     pub fn visible(&self, seq: SeqId, pos: usize) -> Vec<(usize, TokenId)> {
-        let mut seen: Vec<_> = self
-            .cells
+        self.cells
             .iter()
             .flatten()
             .filter(|cell| cell.sequences.contains(&seq) && cell.pos <= pos)
             .map(|cell| (cell.pos, cell.token))
-            .collect();
-        seen.sort_unstable();
-        seen
+            .collect()
     }
 }

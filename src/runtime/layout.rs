@@ -14,11 +14,17 @@ pub type SeqId = usize;
 /// neighbours, a node's sequences are a range, and "sees" comes out as "is an ancestor or the node
 /// itself".
 ///
-/// Leaf 0 is the one reached by always taking the first child; it lives on sequence 0, which also
-/// carries the committed text.
+/// Leaf 0 is the end of the [principal path](DraftTree::principal_path). It has sequence 0, which
+/// also carries the committed text. The nodes of that path come first in the batch, right behind the
+/// root. So if the accepted path is a beginning of it, its cells lie behind the committed ones in
+/// the order of their positions, as if they had been decoded one by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeLayout {
     sequences: Vec<Range<SeqId>>,
+    /// The nodes in the order of the batch.
+    order: Vec<NodeId>,
+    /// Where each node is in `order`.
+    index: Vec<usize>,
 }
 
 impl TreeLayout {
@@ -27,6 +33,8 @@ impl TreeLayout {
         let root = 0..1;
         Self {
             sequences: vec![root],
+            order: vec![ROOT],
+            index: vec![0],
         }
     }
 
@@ -37,15 +45,15 @@ impl TreeLayout {
 
     /// Lays out a tree on `sequences` sequences, or on as many as it has leaves if those are more.
     ///
-    /// Those that the tree does not need go along with leaf 0, whose path is the likeliest to be
-    /// kept, so that they seldom fall behind.
+    /// Sequences that the tree does not need go along with leaf 0. Its path is the likeliest to be
+    /// kept, so they seldom fall behind.
     pub fn padded(tree: &DraftTree, sequences: usize) -> Self {
         // Children come after their parents, so one backward pass counts leaves and one forward
         // pass hands each node its share of its parent's range.
         let mut leaves: Vec<usize> = (0..tree.len())
             .map(|id| usize::from(tree.is_leaf(id)))
             .collect();
-        let first = leaf_of_first_children(tree);
+        let first = tree.principal_path().last().unwrap_or(ROOT);
         leaves[first] += sequences.saturating_sub(tree.leaf_count());
         for id in (1..tree.len()).rev() {
             let parent = tree.parent(id).unwrap_or(ROOT);
@@ -61,7 +69,35 @@ impl TreeLayout {
             next_free[id] = start;
             sequences.push(start..start + leaves[id]);
         }
-        Self { sequences }
+        let mut layout = Self {
+            sequences,
+            order: Vec::with_capacity(tree.len()),
+            index: vec![usize::MAX; tree.len()],
+        };
+        let principal = std::iter::once(ROOT).chain(tree.principal_path());
+        principal
+            .chain(ROOT..tree.len())
+            .for_each(|id| layout.put(id));
+        layout
+    }
+
+    /// Puts a node behind the others in the batch, unless it is there.
+    fn put(&mut self, node: NodeId) {
+        if self.index[node] == usize::MAX {
+            self.index[node] = self.order.len();
+            self.order.push(node);
+        }
+    }
+
+    /// The nodes in the order of the batch: parents before their children, the principal path
+    /// first.
+    pub fn order(&self) -> &[NodeId] {
+        &self.order
+    }
+
+    /// Where `node` is in the batch, counted from the root.
+    pub fn index(&self, node: NodeId) -> usize {
+        self.index[node]
     }
 
     /// Number of nodes.
@@ -79,17 +115,6 @@ impl TreeLayout {
     pub fn sequences(&self, node: NodeId) -> Range<SeqId> {
         self.sequences[node].clone()
     }
-}
-
-/// The leaf that is reached by always taking the first child.
-fn leaf_of_first_children(tree: &DraftTree) -> NodeId {
-    // Children come after their parents, the first child before its siblings.
-    (1..tree.len()).fold(
-        ROOT,
-        |at, id| {
-            if tree.parent(id) == Some(at) { id } else { at }
-        },
-    )
 }
 
 #[cfg(test)]
@@ -110,6 +135,8 @@ mod tests {
         let ranges = nodes.map(|id| layout.sequences(id));
         assert_eq!(ranges, [0..5, 0..4, 4..5, 4..5, 0..3, 3..4]);
         assert_eq!(layout.sequence_count(), 5);
+        assert_eq!(layout.order(), [ROOT, a, a1, b, b1, a2]);
+        assert!((0..6).all(|at| layout.index(layout.order()[at]) == at));
         assert_eq!(TreeLayout::padded(&tree, 2), TreeLayout::of(&tree));
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
-use std::time::Duration;
 
 use rustc_hash::FxHasher;
 
@@ -44,10 +43,10 @@ pub struct ScriptedModel {
     rows: Vec<Vec<f32>>,
     /// Where in the last batch the root is, or the last token of a prompt.
     root_index: usize,
-    call_time: Duration,
     failures: VecDeque<(usize, Failure)>,
     decodes: usize,
     can_draft: bool,
+    in_cell_order: bool,
 }
 
 impl ScriptedModel {
@@ -65,10 +64,10 @@ impl ScriptedModel {
             ledger: KvLedger::new(sequences),
             rows: Vec::new(),
             root_index: 0,
-            call_time: Duration::ZERO,
             failures: VecDeque::new(),
             decodes: 0,
             can_draft: true,
+            in_cell_order: true,
         }
     }
 
@@ -84,16 +83,16 @@ impl ScriptedModel {
         self
     }
 
-    /// Says that each call to the cache takes so long.
-    pub fn with_call_time(mut self, call_time: Duration) -> Self {
-        self.call_time = call_time;
-        self
-    }
-
     /// A memory that can only be emptied, as recurrent models have: nothing may be drafted.
     pub fn uncuttable(mut self) -> Self {
         self.ledger = KvLedger::uncuttable();
         self.can_draft = false;
+        self
+    }
+
+    /// Answers by the positions of the visible cells, whatever their order in the cache.
+    pub fn ignoring_cell_order(mut self) -> Self {
+        self.in_cell_order = false;
         self
     }
 
@@ -109,6 +108,11 @@ impl ScriptedModel {
         self.row_after(&seen)
     }
 
+    /// Whether the cells lie as plain decoding leaves them ([`SimulatedKv::is_in_order`]).
+    pub fn is_in_order(&self) -> bool {
+        self.cache.is_in_order()
+    }
+
     /// Panics unless the cache holds exactly `text` at positions 0.. in every sequence as far as
     /// the ledger says it goes, and nothing else.
     pub fn assert_cache_holds(&self, text: &[TokenId]) {
@@ -120,18 +124,18 @@ impl ScriptedModel {
                 .copied()
                 .enumerate()
                 .collect();
-            assert_eq!(
-                self.cache.visible(seq, usize::MAX),
-                expected,
-                "sequence {seq}"
-            );
+            let mut held = self.cache.visible(seq, usize::MAX);
+            held.sort_unstable();
+            assert_eq!(held, expected, "sequence {seq}");
         }
     }
 
+    /// The logits of a token that sees these cells. Their order counts, as it does where attention
+    /// adds up rounded values.
     fn row_after(&self, seen: &[(usize, TokenId)]) -> Vec<f32> {
         // Positions are hashed relative to the last one: a gap or a doubled position shows, but the
         // text's length does not, so that the model loops.
-        let last = seen.last().map_or(0, |&(pos, _)| pos);
+        let last = seen.iter().map(|&(pos, _)| pos).max().unwrap_or(0);
         let mut hasher = FxHasher::default();
         self.seed.hash(&mut hasher);
         for &(pos, token) in &seen[seen.len().saturating_sub(self.memory)..] {
@@ -215,15 +219,25 @@ impl ScriptedModel {
                 return Err(self.fail(batch.len(), -1, "positions are not consecutive"));
             }
         }
-        for (done, (token, pos, sequences)) in batch.iter().enumerate() {
-            if failure == Some(Failure::HalfWay) && done == batch.len() / 2 {
-                return Err(self.fail(batch.len(), -3, "scripted failure"));
-            }
-            assert!(self.cache.put(*token, *pos, sequences.clone()));
+        let half_way = failure == Some(Failure::HalfWay);
+        let computed = if half_way {
+            batch.len() / 2
+        } else {
+            batch.len()
+        };
+        assert!(self.cache.put(batch[..computed].iter().cloned()));
+        if half_way {
+            return Err(self.fail(batch.len(), -3, "scripted failure"));
         }
         self.rows = batch
             .iter()
-            .map(|(_, pos, sequences)| self.row_after(&self.cache.visible(sequences.start, *pos)))
+            .map(|(_, pos, sequences)| {
+                let mut seen = self.cache.visible(sequences.start, *pos);
+                if !self.in_cell_order {
+                    seen.sort_unstable();
+                }
+                self.row_after(&seen)
+            })
             .collect();
         Ok(())
     }
@@ -276,7 +290,7 @@ impl TargetModel for ScriptedModel {
     }
 
     fn row(&self, node: NodeId) -> Row<'_> {
-        Row::from(&self.rows[self.root_index + node])
+        Row::from(&self.rows[self.root_index + self.ledger.layout().index(node)])
     }
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
@@ -287,10 +301,6 @@ impl TargetModel for ScriptedModel {
 
     fn sequences(&self) -> usize {
         self.ledger.layout().sequence_count()
-    }
-
-    fn commit_delay(&self, path: &[NodeId]) -> Duration {
-        self.call_time * u32::try_from(self.ledger.calls_for(path)).expect("few sequences")
     }
 
     fn truncate(&mut self, len: usize) {

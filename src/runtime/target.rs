@@ -36,7 +36,7 @@ pub enum DecodeError {
 ///
 /// The cache holds a prefix of the committed text. [`decode_tree`](Self::decode_tree) adds a tree
 /// to it and [`commit`](Self::commit) reduces that to the accepted path. In between only what takes
-/// `&self` is called, of which [`commit_delay`](Self::commit_delay) makes sense only there.
+/// `&self` is called.
 pub trait TargetModel {
     /// Most tokens the cache holds.
     fn n_ctx(&self) -> usize;
@@ -83,13 +83,6 @@ pub trait TargetModel {
 
     /// Keeps the redecoded tokens, the root and `path` of the tree decoded last, and drops the rest.
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]);
-
-    /// How much longer it takes to [commit](Self::commit) `path` than the root alone, as far as the
-    /// model knows. The engine may then leave the path out and decode it again with the next tree.
-    fn commit_delay(&self, path: &[NodeId]) -> Duration {
-        let _ = path;
-        Duration::ZERO
-    }
 
     /// Distinct sequences of the tree decoded last, until something else is decoded. A computation
     /// graph is made for so many, as it is for tokens and rows.
@@ -147,9 +140,6 @@ impl<M: TargetModel + ?Sized> TargetModel for &mut M {
     }
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
         (**self).commit(tree, path);
-    }
-    fn commit_delay(&self, path: &[NodeId]) -> Duration {
-        (**self).commit_delay(path)
     }
     fn sequences(&self) -> usize {
         (**self).sequences()
@@ -214,9 +204,6 @@ mod tests {
         fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
             self.0.push(format!("commit {path:?} of {}", tree.len()));
         }
-        fn commit_delay(&self, path: &[NodeId]) -> Duration {
-            Duration::from_secs(path.len() as u64)
-        }
         fn sequences(&self) -> usize {
             10
         }
@@ -249,7 +236,6 @@ mod tests {
         assert_eq!(model.decode_tree(&[9], &tree), Err(DecodeError::Aborted));
         assert_eq!(model.row(1).logits(), [0.5, 1.0]);
         model.commit(&tree, &[child]);
-        assert_eq!(model.commit_delay(&[child]), Duration::from_secs(1));
         assert_eq!(model.sequences(), 10);
         assert_eq!(model.kv_time(), Duration::from_secs(8));
         assert_eq!(model.graphs_reused(), Some(9));

@@ -25,7 +25,8 @@
 //!
 //! # What they compute
 //!
-//! `MUL_MAT` of at least 256 rows of at least 256 values by two or more tokens:
+//! `MUL_MAT` of at least 256 rows of at least 256 values by two or more tokens (F16 in a host
+//! buffer, if passes are [batch-invariant](batch_invariant_or_init): by any number of tokens):
 //!
 //! | weights | buffer | needs |
 //! |---|---|---|
@@ -50,6 +51,8 @@ mod isa;
 mod mul_mat;
 #[cfg(few_token_kernels)]
 mod prefetch;
+#[cfg(few_token_kernels)]
+mod reference;
 #[cfg(few_token_kernels)]
 mod simd;
 #[cfg(all(test, few_token_kernels))]
@@ -81,6 +84,28 @@ pub fn enabled_or_init(enabled: bool) -> bool {
     *ENABLED.get_or_init(|| enabled)
 }
 
+static BATCH_INVARIANT: OnceLock<bool> = OnceLock::new();
+
+/// Whether operations of ggml's graph give a token the same bits whatever else is in the pass. The
+/// first call decides, for the whole process.
+///
+/// ggml has several kernels for some operations and picks one by the number of tokens. They add in
+/// different orders. Where such an operation is batch-invariant, all passes take the same kernel:
+///
+/// - `FLASH_ATTN_EXT`: the kernel that handles tokens one by one. (The others split the cache over
+///   threads, or handle 64 tokens at once.)
+/// - `MUL_MAT` of F32, F16 and BF16: dot products of single rows, or the kernel here for F16.
+///
+/// ggml's kernels for quantized weights are batch-invariant as they are.
+pub fn batch_invariant_or_init(invariant: bool) -> bool {
+    *BATCH_INVARIANT.get_or_init(|| invariant)
+}
+
+/// Whether operations were made [batch-invariant](batch_invariant_or_init).
+pub fn is_batch_invariant() -> bool {
+    *BATCH_INVARIANT.get().unwrap_or(&false)
+}
+
 /// Whether this program was linked so that ggml calls [`forward`].
 pub fn is_linked() -> bool {
     #[cfg(few_token_kernels)]
@@ -107,13 +132,25 @@ pub fn isa_for(weights: sys::ggml_type, row_len: usize) -> Option<Isa> {
 /// As ggml calls `ggml_cpu_extra_compute_forward`: every thread of `params.threadpool` calls this
 /// with the same `op`, and they wait for each other before the next operation. The sources and the
 /// result of `op` are in memory, and the work buffer is as large as ggml makes it for `op`.
-pub unsafe extern "C" fn forward(params: &ComputeParams, op: &sys::ggml_tensor) -> bool {
+pub unsafe extern "C" fn forward(params: &mut ComputeParams, op: &sys::ggml_tensor) -> bool {
     #[cfg(few_token_kernels)]
-    match op.op {
-        _ if params.use_ref => false,
-        // SAFETY: the caller's promises.
-        sys::GGML_OP_MUL_MAT => enabled_or_init(true) && unsafe { mul_mat::forward(params, op) },
-        _ => false,
+    {
+        reference::withdraw(params);
+        if params.use_ref {
+            return false;
+        }
+        // SAFETY: the caller's promises; a MUL_MAT has weights.
+        let (computed, depends_on_batch) = match op.op {
+            sys::GGML_OP_MUL_MAT => unsafe {
+                let computed = enabled_or_init(true) && mul_mat::forward(params, op);
+                (computed, mul_mat::depends_on_batch((*op.src[0]).type_))
+            },
+            op => (false, op == sys::GGML_OP_FLASH_ATTN_EXT),
+        };
+        if !computed && depends_on_batch && is_batch_invariant() {
+            reference::request(params);
+        }
+        computed
     }
     #[cfg(not(few_token_kernels))]
     {

@@ -116,6 +116,7 @@ fn common_flags(
         "cache-type-k": context.cache_type_k.to_string(),
         "cache-type-v": context.cache_type_v.to_string(),
         "ctx-size": context.n_ctx,
+        "exact": model.is_exact(),
         // The result, because it depends on more than the flag.
         "flash-attn": format!("{:?}", model.flash_attention(context)).to_lowercase(),
         "jobs": args.jobs,

@@ -69,6 +69,8 @@ struct Candidate {
 struct NodeState {
     /// Probability that the path down to it is accepted.
     probability: f32,
+    /// Whether it is on the tree's principal path.
+    principal: bool,
     /// Its candidates in [`TreeBuilder::candidates`], best first; empty until it is expanded.
     candidates: Range<usize>,
     /// The matches that agree with the path down to it; empty until it is expanded.
@@ -188,14 +190,18 @@ impl TreeBuilder {
         let Candidate {
             token, evidence, ..
         } = self.candidates[candidate];
+        let principal = self.nodes[parent].principal && tree.is_leaf(parent);
         let Some(node) = tree.push(parent, token) else {
             return; // A leaf or a level too many. Chains elsewhere may still grow.
         };
         tree.set_source(node, evidence.source());
-        build.best.add_node(tree.len(), entry.probability);
+        build
+            .best
+            .add_node(tree.len(), entry.probability, principal);
         debug_assert_eq!(self.nodes.len(), node);
         self.nodes.push(NodeState {
             probability: entry.probability,
+            principal,
             ..NodeState::default()
         });
         let unexpanded = UNEXPANDED * entry.probability;
@@ -245,6 +251,7 @@ impl TreeBuilder {
         self.add_recycled(input.root, sources);
         self.nodes.push(NodeState {
             probability: 1.0,
+            principal: true,
             candidates: 0..0,
             matches,
         });

@@ -40,9 +40,14 @@ impl<'a> BestSize<'a> {
         expected - self.lambda * self.cost.of_tree(nodes)
     }
 
-    /// The tree has `nodes` nodes now. The last one is accepted with this probability.
-    pub(super) fn add_node(&mut self, nodes: usize, probability: f32) {
-        self.expected += f64::from(probability);
+    /// The tree has `nodes` nodes now. The last one is accepted with this probability. Off the
+    /// principal path, an accepted token costs its place in the next pass.
+    pub(super) fn add_node(&mut self, nodes: usize, probability: f32, principal: bool) {
+        let value = match principal {
+            true => 1.0,
+            false => (1.0 - self.lambda * self.cost.off_principal()).max(0.0),
+        };
+        self.expected += value * f64::from(probability);
         let net_value = self.net_value_of(nodes, self.expected);
         if net_value >= self.net_value {
             (self.nodes, self.net_value) = (nodes, net_value);

@@ -165,17 +165,9 @@ impl CostModel {
         &self.current
     }
 
-    /// How many seconds longer a pass takes with `more` tokens beside its `tokens`. Infinite while
-    /// nothing is known, as before the first pass.
-    pub fn marginal_seconds(&self, more: usize, tokens: usize) -> f64 {
-        if more == 0 {
-            0.0
-        } else if self.fixed || self.passes == 0 {
-            f64::INFINITY
-        } else {
-            // Some sizes cost less than smaller ones. That is no reason to fill a pass up.
-            (self.current.of(tokens + more) - self.current.of(tokens)).max(0.0)
-        }
+    /// Says whether accepted tokens off the principal path are decoded again.
+    pub fn set_exact(&mut self, exact: bool) {
+        self.current.set_exact(exact);
     }
 
     /// Prepares [`cost`](Self::cost) for the next pass: it comes after `n_past` tokens in the cache

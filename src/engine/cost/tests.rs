@@ -209,30 +209,6 @@ fn probes_correct_a_wrong_cost_of_one_token() {
 }
 
 #[test]
-fn marginal_seconds_are_never_negative_and_may_be_unknown() {
-    let times = FOUR_AT_ONCE.to_vec();
-    let mut model = CostModel::learned(vec![Curve { n_past: 0, times }]).with_build_time(0.0);
-    assert_eq!(
-        model.marginal_seconds(1, 1),
-        f64::INFINITY,
-        "in no unit yet"
-    );
-    let one = model.cost().of(1);
-    model.observe(pass(1, 0), one);
-    assert!((model.marginal_seconds(1, 1) - 14.0).abs() < 1e-9);
-    assert!((model.marginal_seconds(2, 4) - 28.2).abs() < 1e-9);
-    assert_eq!(
-        model.marginal_seconds(1, 7),
-        0.0,
-        "eight take less than seven"
-    );
-    assert_eq!(model.marginal_seconds(0, 7), 0.0);
-    let unknown = CostModel::flat();
-    assert_eq!(unknown.marginal_seconds(0, 7), 0.0);
-    assert_eq!(unknown.marginal_seconds(1, 7), f64::INFINITY);
-}
-
-#[test]
 fn known_costs_stay_as_they_are() {
     let mut model = CostModel::flat();
     model.observe(pass(9, 0), 5.0);

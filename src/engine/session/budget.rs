@@ -3,11 +3,7 @@
 use super::Session;
 use crate::TokenId;
 use crate::runtime::TargetModel;
-use crate::tree::{DraftTree, TreeLimits};
-use crate::verify::Accepted;
-
-/// At most one of so many tokens of a pass is decoded again.
-const REDECODE_SHARE: usize = 8;
+use crate::tree::{DraftTree, NodeId, TreeLimits};
 
 impl<M: TargetModel> Session<M> {
     /// How large this step's tree may be.
@@ -17,11 +13,13 @@ impl<M: TargetModel> Session<M> {
         let room = model.n_ctx() - self.text.len();
         let redecode = self.redecode().len();
         let probe = redecode == 0 && self.cost.wants_single_token_probe();
-        let capacity = if leaves == 0 || probe {
-            1
-        } else {
+        let capacity = self.options.draft_tree_capacity;
+        let capacity = match self.options.method.weighs_cost() {
+            _ if leaves == 0 || probe => 1,
             // Redecoded tokens make the pass no larger, so that it keeps its shape.
-            self.options.draft_tree_capacity.saturating_sub(redecode)
+            true => capacity.saturating_sub(redecode),
+            // The published trees are as large as they are.
+            false => capacity,
         };
         let batch = model.n_batch().saturating_sub(redecode);
         TreeLimits {
@@ -36,23 +34,18 @@ impl<M: TargetModel> Session<M> {
         &self.text[self.model.n_past()..]
     }
 
-    /// Whether it is cheaper to decode the accepted path again, with the next tree, than to keep it.
-    /// Keeping it takes two calls to the cache for each branch that parts from it.
-    pub(super) fn redecode_is_cheaper(&self, tree: &DraftTree, accepted: &Accepted) -> bool {
-        let capacity = self.options.draft_tree_capacity.min(self.model.n_batch());
-        let count = accepted.path.len();
-        // There must be a next tree, with room for the path besides its likeliest nodes.
-        if !self.options.method.weighs_cost()
-            || count == 0
-            || REDECODE_SHARE * count > capacity
-            || accepted.next.is_none()
-            || self.cost.wants_single_token_probe()
-        {
-            return false;
+    /// The beginning of the accepted path that stays in the cache. The rest is decoded again with
+    /// the next tree.
+    ///
+    /// Rejected cells leave holes, and llama.cpp puts the next tokens into them. Attention would then
+    /// add up the same values in another order than plain decoding does, and round differently. The
+    /// [principal path](DraftTree::principal_path) lies right behind the committed cells, so what was
+    /// accepted of it leaves no hole.
+    pub(super) fn kept<'p>(&self, tree: &DraftTree, path: &'p [NodeId]) -> &'p [NodeId] {
+        if !self.options.exact {
+            return path;
         }
-        let tokens = self.redecode().len() + tree.len();
-        let more = if tokens >= capacity { 0 } else { count };
-        let moving = self.model.commit_delay(&accepted.path).as_secs_f64();
-        moving > self.cost.marginal_seconds(more, tokens)
+        let principal = tree.principal_path().zip(path);
+        &path[..principal.take_while(|(a, b)| a == *b).count()]
     }
 }

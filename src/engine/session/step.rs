@@ -166,9 +166,7 @@ impl<M: TargetModel> Session<M> {
         } = plan;
         let n_past = self.model.n_past();
         if plan.needs_pass {
-            let redecode = self.redecode_is_cheaper(&tree, &accepted);
-            let kept = if redecode { &[] } else { &accepted.path[..] };
-            self.model.commit(&tree, kept);
+            self.model.commit(&tree, self.kept(&tree, &accepted.path));
             let model = &self.model;
             self.drafter.observe(&Verified {
                 tree: &tree,

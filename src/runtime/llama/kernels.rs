@@ -15,6 +15,18 @@ mod few_token {
         enabled
     }
 
+    pub(super) fn is_batch_invariant() -> bool {
+        false
+    }
+
+    pub(super) fn is_linked() -> bool {
+        false
+    }
+
+    pub(super) fn batch_invariant_or_init(invariant: bool) -> bool {
+        invariant
+    }
+
     pub(super) fn isa_for(_: super::sys::ggml_type, _: usize) -> Option<&'static str> {
         None
     }
@@ -32,6 +44,17 @@ pub(super) struct Kernels {
 /// Whether llama.cpp's kernels compute everything, in the whole process. The first call decides.
 pub(super) fn llama_only_or_init(llama_only: bool) -> bool {
     !few_token::enabled_or_init(!llama_only)
+}
+
+/// Whether operations are asked to give a token the same bits whatever else is in the pass. The
+/// first call decides, for the whole process.
+pub(super) fn batch_invariant_or_init(invariant: bool) -> bool {
+    few_token::batch_invariant_or_init(invariant)
+}
+
+/// Whether they do: the hook into ggml is linked.
+pub(super) fn is_batch_invariant() -> bool {
+    few_token::is_batch_invariant() && few_token::is_linked()
 }
 
 /// The kernels for a model of a file type, with rows as long as its embeddings. `None` if

@@ -14,7 +14,7 @@ pub use build::{build, default_threads, devices, system};
 pub use info::ModelInfo;
 pub use log::set_verbose;
 pub use model::{LoadError, Model};
-pub use options::{CacheType, ContextOptions, FlashAttention, ModelOptions};
+pub use options::{CacheType, ContextOptions, Exact, FlashAttention, ModelOptions};
 pub use quantize::{QuantizeError, quantize};
 pub use target::LlamaTarget;
 pub use vocab::Vocabulary;

@@ -15,7 +15,9 @@ use llama_cpp_sys_2 as sys;
 use crate::runtime::llama::info::ModelInfo;
 use crate::runtime::llama::kernels::{self, Kernels};
 use crate::runtime::llama::log;
-use crate::runtime::llama::options::{CacheType, ContextOptions, FlashAttention, ModelOptions};
+use crate::runtime::llama::options::{
+    CacheType, ContextOptions, Exact, FlashAttention, ModelOptions,
+};
 use crate::runtime::llama::target::LlamaTarget;
 use crate::runtime::llama::vocab::Vocabulary;
 
@@ -61,7 +63,7 @@ pub enum LoadError {
     /// Another model of this process wants other kernels.
     #[error(
         "{path:?} cannot be loaded beside a model with other kernels: give all models of a process \
-         the same `llama_kernels`"
+         the same `llama_kernels` and `exact`"
     )]
     Kernels {
         /// The path.
@@ -86,6 +88,7 @@ pub struct Model {
     path: PathBuf,
     load_time: Duration,
     gpu_layers: Option<u32>,
+    exact: Exact,
 }
 
 pub(super) fn backend() -> &'static LlamaBackend {
@@ -143,6 +146,7 @@ impl Model {
             path: path.into(),
             load_time: start.elapsed(),
             gpu_layers: options.n_gpu_layers,
+            exact: options.exact,
         };
         match engine.not_a_language_model() {
             Some(reason) if !options.info_only => Err(LoadError::NotALanguageModel {
@@ -150,12 +154,32 @@ impl Model {
                 reason,
             }),
             None if options.info_only => Ok(engine),
-            // Last, so that only a model that is there has a say.
-            _ => match kernels::llama_only_or_init(options.llama_kernels) {
-                settled if settled == options.llama_kernels => Ok(engine),
-                _ => Err(LoadError::Kernels { path: path.into() }),
-            },
+            // Last, so that only a model that was loaded decides.
+            _ if engine.settles_kernels(options) => Ok(engine),
+            _ => Err(LoadError::Kernels { path: path.into() }),
         }
+    }
+
+    /// Whether this process uses the kernels that `options` ask for. The first model decides.
+    fn settles_kernels(&self, options: &ModelOptions) -> bool {
+        let invariant = options.exact != Exact::Off;
+        kernels::llama_only_or_init(options.llama_kernels) == options.llama_kernels
+            && kernels::batch_invariant_or_init(invariant) == invariant
+    }
+
+    /// Whether sessions keep the cache in the order of plain decoding.
+    pub fn is_exact(&self) -> bool {
+        match self.exact {
+            Exact::Auto => !self.is_on_gpu(),
+            Exact::On => true,
+            Exact::Off => false,
+        }
+    }
+
+    /// Whether a token gets the same bits whatever else is in the pass, so that answers are bit for
+    /// bit those of plain decoding.
+    pub fn is_batch_invariant(&self) -> bool {
+        self.is_exact() && !self.is_on_gpu() && kernels::is_batch_invariant()
     }
 
     /// Where the model was loaded from.

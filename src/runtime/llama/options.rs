@@ -12,9 +12,11 @@ pub struct ModelOptions {
     /// Map the file into memory instead of reading it.
     pub use_mmap: bool,
     /// Use llama.cpp's kernels for passes of two tokens and more, even where this crate has its own
-    /// ([`Model::few_token_kernels`](super::Model::few_token_kernels)). llama.cpp also copies the
-    /// rows. All models of a process must have the same setting.
+    /// ([`Model::few_token_kernels`](super::Model::few_token_kernels)). All models of a process must have the same setting.
     pub llama_kernels: bool,
+    /// Whether answers are to be bit for bit those of plain decoding. All models of a process must
+    /// have the same setting.
+    pub exact: Exact,
     /// Read only the header, for [`Model::info`](super::Model::info). Such a model has no contexts.
     pub info_only: bool,
 }
@@ -25,9 +27,22 @@ impl Default for ModelOptions {
             n_gpu_layers: None,
             use_mmap: true,
             llama_kernels: false,
+            exact: Exact::Auto,
             info_only: false,
         }
     }
+}
+
+/// Whether answers are to be bit for bit those of plain decoding, however they are drafted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exact {
+    /// Where that costs little: on processors.
+    #[default]
+    Auto,
+    /// As far as the device allows.
+    On,
+    /// Whatever is fastest.
+    Off,
 }
 
 /// Whether to use flash attention, a fused kernel.

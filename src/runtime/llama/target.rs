@@ -33,14 +33,6 @@ pub struct LlamaTarget<'a> {
     kv_time: Duration,
 }
 
-/// With fewer sequences than this, moving cells takes no time worth counting.
-const MANY: usize = 16;
-
-/// Nanoseconds that a call to the cache takes, and more for each of its cells. Measured on one
-/// machine: 2.6 to 3.3 us a call with 2,304 cells, 9 to 10 us with 16,384.
-const CALL: f64 = 1_800.0;
-const CELL: f64 = 0.45;
-
 /// A conversation may go on in another thread.
 const _: fn() = || {
     fn is_send<T: Send>() {}
@@ -227,23 +219,14 @@ impl TargetModel for LlamaTarget<'_> {
     }
 
     fn row(&self, node: NodeId) -> Row<'_> {
-        let index = i32::try_from(self.root_index + node).expect("a batch is shorter than 2^31");
+        let index = self.root_index + self.ledger.layout().index(node);
+        let index = i32::try_from(index).expect("a batch is shorter than 2^31");
         self.context.get_logits_ith(index).into()
     }
 
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
         self.ledger.after_decode(tree, path, &mut self.ops);
         self.apply_ops();
-    }
-
-    fn commit_delay(&self, path: &[NodeId]) -> Duration {
-        if self.sequences() < MANY {
-            return Duration::ZERO;
-        }
-        // By rule and not by the clock, so that the same text is always drafted the same way.
-        let cells = f64::from(self.context.n_ctx());
-        let nanoseconds = self.ledger.calls_for(path) as f64 * (CALL + CELL * cells);
-        Duration::from_secs_f64(nanoseconds / 1e9)
     }
 
     fn sequences(&self) -> usize {

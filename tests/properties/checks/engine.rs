@@ -20,6 +20,7 @@ struct Run {
     session: Session<CheckedModel>,
     plain: Plain,
     n_vocab: usize,
+    exact: bool,
     /// Most committed tokens that may be missing in the cache, to be decoded again.
     max_missing: usize,
 }
@@ -41,8 +42,11 @@ impl Run {
                 .with_drafter(Box::new(drafter)),
             plain: Plain::new(scenario.model.clone(), sampling),
             n_vocab,
-            // None if cache calls take no time.
-            max_missing: (scenario.seed % 2) as usize * (scenario.options.draft_tree_capacity / 8),
+            exact: scenario.options.exact,
+            max_missing: match scenario.options.exact {
+                true => scenario.options.draft_tree_capacity.saturating_sub(1),
+                false => 0,
+            },
         }
     }
 
@@ -72,6 +76,7 @@ impl Run {
             self.plain.text.starts_with(cached),
             "the cache holds another text"
         );
+        assert!(!self.exact || self.session.model().is_in_order());
         if let Some(logits) = self.session.last_logits() {
             let missing = self.plain.text.len() - cached.len();
             assert!(missing <= self.max_missing, "{missing} tokens are missing");

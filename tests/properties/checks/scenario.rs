@@ -1,7 +1,6 @@
 //! Scenarios for sessions: a model, a drafter and options.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use logitspec::TokenId;
 use logitspec::corpus::{Corpus, CorpusBuilder};
@@ -43,12 +42,17 @@ impl Scenario {
             capacity,
             rest @ ..,
         ] = setup;
+        let options = options([seed, drafter, capacity], rest);
+        let model = model([vocab, memory, seed, ctx, sequences, batch, end], failures);
         Self {
-            model: model([vocab, memory, seed, ctx, sequences, batch, end], failures),
+            model: match options.exact {
+                true => model,
+                false => model.ignoring_cell_order(),
+            },
             recurrent: sequences == u8::MAX,
             drafter,
             seed: seed.into(),
-            options: options([seed, drafter, capacity], rest),
+            options,
         }
     }
 
@@ -139,7 +143,6 @@ fn model(
         1 + below(sequences, 70),
     )
     .with_n_batch(1 + below(batch, 100))
-    .with_call_time(Duration::from_micros(u64::from(seed % 2)))
     .with_failures(failures);
     if end % 2 == 1 {
         model.with_end(u32::from(end) % n_vocab as TokenId)
@@ -172,6 +175,7 @@ fn options([seed, drafter, capacity]: [u8; 3], rest: [u8; 7]) -> SessionOptions 
         },
         draft_tree_capacity: below(capacity, 81),
         fill_tree: false,
+        exact: ranked / 2 % 4 != 1,
         sampling: SamplingParams {
             temperature: if temperature % 2 == 0 {
                 0.0

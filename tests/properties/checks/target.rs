@@ -1,7 +1,5 @@
 //! A model that checks how it is used.
 
-use std::time::Duration;
-
 use logitspec::TokenId;
 use logitspec::logits::Row;
 use logitspec::runtime::{DecodeError, ScriptedModel, TargetModel};
@@ -41,6 +39,11 @@ impl CheckedModel {
             rows: 0..0,
             last_failure: None,
         }
+    }
+
+    /// Whether the cells lie as plain decoding leaves them.
+    pub fn is_in_order(&self) -> bool {
+        self.model.is_in_order()
     }
 
     /// The tokens in the cache.
@@ -147,11 +150,6 @@ impl TargetModel for CheckedModel {
 
     fn sequences(&self) -> usize {
         self.model.sequences()
-    }
-
-    fn commit_delay(&self, path: &[NodeId]) -> Duration {
-        assert!(self.uncommitted.is_some(), "no tree waits for a commit");
-        self.model.commit_delay(path)
     }
 
     fn truncate(&mut self, len: usize) {

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use llama_cpp_sys_2 as sys;
 
-use super::{MIN_ROW_LEN, f16, q8_0, vnni};
+use super::{MIN_ROW_LEN, MIN_TOKENS, f16, q8_0, vnni};
 use crate::Isa;
 use crate::ggml::{self, Q8_0_BYTES, QK8_0};
 
@@ -106,6 +106,15 @@ impl Layout {
 
     pub(crate) fn is_packed(self) -> bool {
         self.activations() == Activations::Packed
+    }
+
+    /// Fewer tokens are left to ggml. Its kernel for one token adds F16 in another order than the
+    /// one here, so batch-invariant passes take the one here for all of them.
+    pub(crate) fn min_tokens(self) -> usize {
+        match self {
+            Self::F16 if crate::is_batch_invariant() => 1,
+            _ => MIN_TOKENS,
+        }
     }
 
     /// The instruction set of its kernel, if this processor has one that the kernel can use.

@@ -14,6 +14,8 @@ mod vnni;
 use std::iter::Peekable;
 use std::ops::Range;
 
+use llama_cpp_sys_2 as sys;
+
 use crate::Isa;
 use crate::ggml::ComputeParams;
 use crate::prefetch::DISTANCE;
@@ -32,6 +34,12 @@ const MIN_ROWS: usize = 256;
 const MIN_ROW_LEN: usize = 256;
 /// Below this the pass is bound by memory as it is.
 const MIN_TOKENS: usize = 2;
+
+/// Whether ggml multiplies weights of a type by one token in another order than by several.
+pub(crate) fn depends_on_batch(weights: sys::ggml_type) -> bool {
+    let floats = [sys::GGML_TYPE_F32, sys::GGML_TYPE_F16, sys::GGML_TYPE_BF16];
+    floats.contains(&weights)
+}
 /// Each thread computes its rows in about as many chunks, so that a thread that is held up computes
 /// fewer.
 const CHUNKS_PER_THREAD: usize = 8;
@@ -58,7 +66,7 @@ impl MulMat {
         let fits = rows >= MIN_ROWS
             && rows.is_multiple_of(layout.interleaved_rows())
             && layout.supports_row_len(row_len)
-            && tokens >= MIN_TOKENS
+            && tokens >= layout.min_tokens()
             && layout.isa().is_some();
         fits.then_some(Self {
             layout,

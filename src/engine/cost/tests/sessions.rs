@@ -6,7 +6,7 @@ use super::*;
 use crate::TokenId;
 use crate::draft::{DraftInput, Drafter};
 use crate::engine::{Session, SessionOptions};
-use crate::runtime::{Failure, ScriptedModel};
+use crate::runtime::{Failure, ScriptedModel, TargetModel};
 use crate::tree::{DraftTree, ROOT};
 
 /// Guesses every token of a small vocabulary, whatever a pass costs, so that one is always right
@@ -55,64 +55,35 @@ fn a_session_probes_one_token_now_and_then_if_it_weighs_costs() {
 }
 
 #[test]
-fn accepted_tokens_are_redecoded_if_calls_to_the_cache_take_longer() {
-    use std::time::Duration;
-    // In a full tree, a redecoded token takes the place of a guess. Otherwise it is one more token to
-    // compute, and what that costs must be known.
-    for (cost, capacity) in [(CostModel::gpu(), 16), (CostModel::flat(), 10)] {
-        for seconds in [0, 10] {
-            let model =
-                ScriptedModel::new(9, 2, 1, 2_000, 16).with_call_time(Duration::from_secs(seconds));
-            let options = SessionOptions {
-                draft_tree_capacity: capacity,
-                ..SessionOptions::default()
-            };
-            let mut session = Session::new(model.clone(), options)
-                .with_drafter(Box::new(EveryToken(9)))
-                .with_cost(cost.clone());
-            let prompt = [1, 2, 3, 4];
-            session
-                .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
-                .unwrap();
-            let answer = session
-                .generate(400, &mut |view| {
-                    assert!(view.step.redecoded + view.tree.len() <= capacity);
-                    ControlFlow::Continue(())
-                })
-                .unwrap();
-            // No pass here takes ten seconds.
-            assert_eq!(answer.redecoded > 0, seconds > 0);
-            let mut text = prompt.to_vec();
-            for &token in &answer.tokens {
-                let row = model.logits_after(&text);
-                assert_eq!(token, crate::logits::argmax(&row));
-                text.push(token);
-            }
+fn accepted_tokens_off_the_principal_path_are_redecoded() {
+    for exact in [true, false] {
+        let model = ScriptedModel::new(9, 2, 1, 2_000, 16);
+        let options = SessionOptions {
+            exact,
+            ..SessionOptions::default()
+        };
+        let mut session = Session::new(model, options)
+            .with_drafter(Box::new(EveryToken(9)))
+            .with_cost(CostModel::gpu());
+        session
+            .prefill(&[1, 2, 3, 4], &mut |_, _| ControlFlow::Continue(()))
+            .unwrap();
+        let mut seen = 0;
+        // Until the context is nearly full: the last steps need no pass.
+        while session.text().len() < 1_800 {
+            let stepped = session.step(1_000).unwrap().unwrap();
+            let (redecoded, nodes) = (stepped.step.redecoded, stepped.tree.len());
+            let cost = session.cost().cost();
+            // Another tree as large, with as many redecoded tokens, would reuse the graph.
+            assert_eq!(cost.of_tree(nodes), cost.of(redecoded + nodes));
+            let off = stepped.path.first().is_some_and(|&node| node != 1);
+            let behind = session.text().len() - session.model().n_past();
+            assert_eq!(behind, usize::from(exact && off));
+            assert!(!exact || session.model().is_in_order());
+            seen += redecoded;
         }
+        assert_eq!(seen > 0, exact);
     }
-}
-
-#[test]
-fn redecoded_tokens_are_part_of_the_pass_that_is_observed() {
-    let model =
-        ScriptedModel::new(9, 2, 1, 2_000, 16).with_call_time(std::time::Duration::from_secs(10));
-    let mut session = Session::new(model, SessionOptions::default())
-        .with_drafter(Box::new(EveryToken(9)))
-        .with_cost(CostModel::gpu());
-    session
-        .prefill(&[1, 2, 3, 4], &mut |_, _| ControlFlow::Continue(()))
-        .unwrap();
-    let mut seen = 0;
-    // Until the context is nearly full: the last steps need no pass.
-    while session.text().len() < 1_800 {
-        let stepped = session.step(1_000).unwrap().unwrap();
-        let (redecoded, nodes) = (stepped.step.redecoded, stepped.tree.len());
-        let cost = session.cost().cost();
-        // Another tree as large, with as many redecoded tokens, would reuse the graph.
-        assert_eq!(cost.of_tree(nodes), cost.of(redecoded + nodes));
-        seen += redecoded;
-    }
-    assert!(seen > 0);
 }
 
 /// Whether the next pass of so many tokens would reuse a graph.

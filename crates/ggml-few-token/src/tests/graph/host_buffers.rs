@@ -195,18 +195,18 @@ fn what_is_not_for_the_kernels_goes_to_ggml() {
         let thread = OneThread::new();
         let mut work = vec![0; 512 * 2 / 8];
         let mut params = thread.params(&mut work);
-        assert!(crate::forward(&params, dst));
+        assert!(crate::forward(&mut params, dst));
         dst.op_params[1] = sys::GGML_HINT_SRC0_IS_HADAMARD as i32;
-        assert!(!crate::forward(&params, dst), "a Hadamard matrix");
+        assert!(!crate::forward(&mut params, dst), "a Hadamard matrix");
         dst.op_params[1] = 0;
         params.use_ref = true;
         assert!(
-            !crate::forward(&params, dst),
+            !crate::forward(&mut params, dst),
             "the reference implementation"
         );
         params.use_ref = false;
         dst.op = sys::GGML_OP_MUL;
-        assert!(!crate::forward(&params, dst), "another operation");
+        assert!(!crate::forward(&mut params, dst), "another operation");
     }
 }
 
