@@ -97,7 +97,10 @@ fn what_cannot_be_run_is_said() {
             &[&tiny, "nosuch"],
             "nosuch/question.jsonl is missing; scripts/fetch_data.sh nosuch",
         ),
-        (&[&tiny, "set", "--", "--json"], "eval: --json leaves out"),
+        (
+            &[&tiny, "set", "--", "--json"],
+            "eval: the report cannot be made with --json",
+        ),
         (
             &[&tiny, "set", "--", "--methods", "nosuch"],
             "unknown method",
