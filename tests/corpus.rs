@@ -253,7 +253,11 @@ fn what_cannot_be_read_is_refused_with_its_name() {
         &["--field", "id"],
         &["line 1", "--field"],
     );
-    refused(&["broken.jsonl"], &[], &["broken.jsonl: line 2", "not JSON"]);
+    refused(
+        &["broken.jsonl"],
+        &[],
+        &["broken.jsonl: line 2", "not JSON"],
+    );
     refused(&["empty.txt"], &[], &["no text"]);
     refused(&["bare"], &[], &["no text"]);
 

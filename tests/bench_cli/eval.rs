@@ -95,9 +95,12 @@ fn what_cannot_be_run_is_said() {
         (&["nosuch.gguf"], "nosuch.gguf cannot be read"),
         (
             &[&tiny, "nosuch"],
-            "nosuch/question.jsonl; scripts/fetch_data.sh nosuch",
+            "nosuch/question.jsonl is missing; scripts/fetch_data.sh nosuch",
         ),
-        (&[&tiny, "set", "--", "--json"], "eval: --json leaves out"),
+        (
+            &[&tiny, "set", "--", "--json"],
+            "eval: the report cannot be made with --json",
+        ),
         (
             &[&tiny, "set", "--", "--methods", "nosuch"],
             "unknown method",

@@ -286,7 +286,7 @@ fn slices_that_were_made_otherwise_are_told() {
     let notices = stderr(&output);
     assert!(
         notices.contains(&format!(
-            "{b} was not made like {a}, though both are logitspec"
+            "{b} has other settings than {a}, though both are of logitspec"
         )),
         "{notices}"
     );

@@ -147,7 +147,7 @@ fn inputs_are_not_written_over() {
     let page = ["report", base, "--base", base, "--html", name];
     assert_refused(
         &logitspec(&page, set.0.path()).output().unwrap(),
-        &["--html", "is no page"],
+        &["--html", "is not an HTML page"],
     );
     assert_eq!(std::fs::read(&questions).unwrap(), before);
 }

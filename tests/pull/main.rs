@@ -364,7 +364,7 @@ fn a_wrong_token_is_said_to_be_wrong() {
     let mut client = Client::of(&server);
     client.settings.token = Some("guess".into());
     let error = client.fetch(REPO).unwrap_err().to_string();
-    assert!(error.contains("the one sent may not"), "{error}");
+    assert!(error.contains("the one that was sent may not"), "{error}");
 }
 
 #[test]

@@ -40,8 +40,8 @@ fn manifests_that_differ_are_told() {
     assert_eq!(
         notices,
         [
-            "a was not made like b: threads was 2, is 4",
-            "a was not made like b: max-new-tokens was 64, is 128"
+            "a has other settings than b: threads was 2, is 4",
+            "a has other settings than b: max-new-tokens was 64, is 128"
         ]
     );
 }
@@ -69,8 +69,8 @@ fn every_common_setting_that_differs_is_told() {
     assert_eq!(
         notices,
         [
-            "a was not made like b: template was none, is vicuna",
-            "a was not made like b: warmup was 3, is not set",
+            "a has other settings than b: template was none, is vicuna",
+            "a has other settings than b: warmup was 3, is not set",
         ]
     );
 }
@@ -118,7 +118,7 @@ fn a_base_of_other_questions_is_refused() {
     );
     let said = refused(&[a1, a2], from_ref(&c));
     let there = format!(
-        "question 2 is of category \"qa\", in {} of \"math\"",
+        "question 2 has category \"qa\", but \"math\" in {}",
         c.display()
     );
     assert!(
