@@ -17,7 +17,7 @@ use crate::runtime::llama::kernels::{self, Kernels};
 use crate::runtime::llama::log;
 use crate::runtime::llama::options::{CacheType, ContextOptions, FlashAttention, ModelOptions};
 use crate::runtime::llama::target::LlamaTarget;
-use crate::runtime::llama::vocab::Vocabulary;
+use crate::runtime::llama::vocab::{LazyControlTokens, Vocabulary};
 
 /// Why a model or a context could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,7 @@ pub struct Model {
     path: PathBuf,
     load_time: Duration,
     gpu_layers: Option<u32>,
+    control: LazyControlTokens,
 }
 
 pub(super) fn backend() -> &'static LlamaBackend {
@@ -143,6 +144,7 @@ impl Model {
             path: path.into(),
             load_time: start.elapsed(),
             gpu_layers: options.n_gpu_layers,
+            control: LazyControlTokens::new(),
         };
         match engine.not_a_language_model() {
             Some(reason) if !options.info_only => Err(LoadError::NotALanguageModel {
@@ -175,7 +177,7 @@ impl Model {
 
     /// The vocabulary.
     pub fn vocabulary(&self) -> Vocabulary<'_> {
-        Vocabulary::new(&self.model)
+        Vocabulary::new(&self.model, &self.control)
     }
 
     /// The facts about the model.
@@ -183,7 +185,7 @@ impl Model {
         let cannot_draft = self
             .not_a_language_model()
             .or_else(|| self.memory_cannot_be_cut(true));
-        ModelInfo::of(&self.model, cannot_draft)
+        ModelInfo::of(&self.model, self.vocabulary(), cannot_draft)
     }
 
     /// Tokens in the longest text the model was trained on.
