@@ -196,7 +196,7 @@ fn prompts_have_the_tokens_of_training() {
     let model = load();
     let prompter = prompter(&model);
     let vocabulary = model.vocabulary();
-    let end = vocabulary.tokenize_continuation(&vocabulary.eos());
+    let end = vocabulary.tokenize_continuation(&vocabulary.eos()).unwrap();
     assert_eq!(end.len(), 1);
     let text = std::fs::read_to_string(file("tests/demo_tokens.jsonl")).unwrap();
     let questions = questions();

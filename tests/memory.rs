@@ -137,7 +137,7 @@ impl Answers {
             &ModelOptions::default(),
         )
         .unwrap();
-        let prompt = model.vocabulary().tokenize(PROMPT);
+        let prompt = model.vocabulary().tokenize(PROMPT).unwrap();
         Self { model, prompt }
     }
 

@@ -35,7 +35,7 @@ pub fn new(
         let mut random = fastrand::Rng::with_seed(1);
         let n_vocab = u32::try_from(vocabulary.len())?;
         for turn in questions.iter().flat_map(|question| &question.turns) {
-            let mut tokens = vocabulary.tokenize(turn);
+            let mut tokens = vocabulary.tokenize(turn)?;
             for token in tokens.iter_mut().skip(2).step_by(3) {
                 *token = random.u32(..n_vocab);
             }

@@ -70,6 +70,9 @@ struct Args {
     /// Chat template; `none` for the bare text of each turn
     #[arg(long, default_value = "vicuna")]
     template: String,
+    /// Make control tokens of their spellings in questions
+    #[arg(long)]
+    parse_special: bool,
     /// Size trees by the cost of a pass instead of filling them to their capacity
     #[arg(long)]
     sized_trees: bool,

@@ -8,7 +8,7 @@ use anyhow::Context;
 use logitspec::TokenId;
 use logitspec::engine::Session;
 use logitspec::runtime::llama::{LlamaTarget, Model};
-use logitspec::runtime::{ChatTemplate, Message, Role};
+use logitspec::runtime::{ChatEncoder, ChatTemplate, Message, Role};
 
 use crate::{Args, go_on};
 
@@ -57,21 +57,23 @@ pub fn answer(
 ) -> anyhow::Result<Vec<Turn>> {
     session.reset();
     let vocabulary = model.vocabulary();
+    let encoder = ChatEncoder {
+        tokenizer: &vocabulary,
+        template,
+        parse_special: args.parse_special,
+    };
     let mut messages = Vec::new();
     let mut turns = Vec::new();
     for text in &question.turns {
         let message = Message::new(Role::User, text.as_str());
         let start = session.text().len();
-        let prompt = match template {
-            None => vocabulary.tokenize(text),
-            Some(template) if start == 0 => {
-                vocabulary.tokenize(&template.prompt(std::slice::from_ref(&message))?)
-            }
-            Some(template) => {
-                let text = template.next_turn(&messages, &message)?;
-                messages.push(Message::new(Role::Assistant, "…"));
-                vocabulary.tokenize_next_turn(&text, session.text().last().copied())
-            }
+        let prompt = if start == 0 {
+            encoder.first(std::slice::from_ref(&message))?.tokens
+        } else {
+            let last = session.text().last().copied();
+            let prompt = encoder.next(&messages, &message, last)?;
+            messages.push(Message::new(Role::Assistant, "…"));
+            prompt
         };
         messages.push(message);
         if start + prompt.len() >= args.ctx_size as usize {

@@ -123,7 +123,7 @@ fn converse(
         let last = session.text().last().copied();
         let prompt = conversation
             .next(turn, last)
-            .map_err(|error| AskError::Failed(error.into()))?;
+            .map_err(|error| AskError::of_prompt(error, number, turns.len()))?;
         let held = session.model().n_past();
         session
             .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))

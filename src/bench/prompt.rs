@@ -3,13 +3,14 @@
 use crate::TokenId;
 use crate::bench::question::Question;
 use crate::runtime::llama::Vocabulary;
-use crate::runtime::{ChatTemplate, Message, Role, TemplateError};
+use crate::runtime::{ChatEncoder, ChatTemplate, Message, PromptError, PromptTokenizer, Role};
 
 /// Applies the chat template to the turns of questions, so that every method gets the same tokens.
 pub struct Prompter<'e> {
     vocabulary: Vocabulary<'e>,
     template: Option<ChatTemplate>,
     opening: Vec<Message>,
+    parse_special: bool,
 }
 
 impl<'e> Prompter<'e> {
@@ -24,7 +25,14 @@ impl<'e> Prompter<'e> {
             vocabulary,
             template,
             opening,
+            parse_special: false,
         }
+    }
+
+    /// Lets the spelling of a control token in a turn become that token. Otherwise it is plain text.
+    pub fn parse_special(mut self, yes: bool) -> Self {
+        self.parse_special = yes;
+        self
     }
 
     /// The vocabulary.
@@ -44,21 +52,26 @@ impl<'e> Prompter<'e> {
     /// The length of a question's conversation in tokens if every answer reaches the limit.
     ///
     /// # Errors
-    /// If the template fails on it.
+    /// If the template or the tokenizer fails on it.
     pub fn longest(
         &self,
         question: &Question,
         max_new_tokens: usize,
-    ) -> Result<usize, TemplateError> {
+    ) -> Result<Longest, PromptError> {
         let mut conversation = self.conversation();
         let mut tokens = 0usize;
+        let mut has_bos_twice = false;
         for turn in &question.turns {
             let prompt = conversation.next(turn, None)?;
+            has_bos_twice |= tokens == 0 && self.vocabulary.has_bos_twice(&prompt);
             tokens = tokens
                 .saturating_add(prompt.len())
                 .saturating_add(max_new_tokens);
         }
-        Ok(tokens)
+        Ok(Longest {
+            tokens,
+            has_bos_twice,
+        })
     }
 
     /// An answer as text, without special tokens and surrounding white space, as FastChat does.
@@ -69,6 +82,15 @@ impl<'e> Prompter<'e> {
             .collect();
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }
+}
+
+/// A question's conversation if every answer reaches the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Longest {
+    /// Its length.
+    pub tokens: usize,
+    /// Whether it begins with two beginning-of-sequence tokens.
+    pub has_bos_twice: bool,
 }
 
 /// The prompts of one conversation.
@@ -82,31 +104,27 @@ impl Conversation<'_> {
     /// The tokens of the prompt for `turn`. `last` is the last token of the conversation so far.
     ///
     /// # Errors
-    /// If the template fails on the conversation.
-    pub fn next(
-        &mut self,
-        turn: &str,
-        last: Option<TokenId>,
-    ) -> Result<Vec<TokenId>, TemplateError> {
-        let vocabulary = self.prompter.vocabulary;
-        let message = Message::new(Role::User, turn);
-        let first = !std::mem::replace(&mut self.begun, true);
-        let tokens = match &self.prompter.template {
-            None if first => vocabulary.tokenize(turn),
-            None => vocabulary.tokenize_continuation(turn),
-            Some(template) if first => {
-                self.messages.push(message);
-                vocabulary.tokenize(&template.prompt(&self.messages)?)
-            }
-            Some(template) => {
-                let text = template.next_turn(&self.messages, &message)?;
-                // The answer's tokens are in the KV cache. The template only needs to see that
-                // there was an answer.
-                self.messages.push(Message::new(Role::Assistant, "…"));
-                self.messages.push(message);
-                vocabulary.tokenize_next_turn(&text, last)
-            }
+    /// If the template or the tokenizer fails on the conversation.
+    pub fn next(&mut self, turn: &str, last: Option<TokenId>) -> Result<Vec<TokenId>, PromptError> {
+        let prompter = self.prompter;
+        let encoder = ChatEncoder {
+            tokenizer: &prompter.vocabulary,
+            template: prompter.template.as_ref(),
+            parse_special: prompter.parse_special,
         };
+        let message = Message::new(Role::User, turn);
+        if !self.begun {
+            let messages = [&self.messages[..], std::slice::from_ref(&message)].concat();
+            let prompt = encoder.first(&messages)?;
+            self.begun = true;
+            self.messages = messages;
+            return Ok(prompt.tokens);
+        }
+        let tokens = encoder.next(&self.messages, &message, last)?;
+        // The answer's tokens are in the KV cache. The template only needs to see that there was
+        // an answer.
+        self.messages.push(Message::new(Role::Assistant, "…"));
+        self.messages.push(message);
         Ok(tokens)
     }
 }

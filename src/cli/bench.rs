@@ -21,12 +21,13 @@ use crate::bench::prompt::Prompter;
 use crate::bench::run::{Finished, Order, Plan, run as run_plan};
 use crate::bench::{Question, QuestionSet};
 use crate::cli::args::{DraftArgs, SamplingArgs, SizeArgs, TreeArgs, session_options};
-use crate::cli::conversation::{TemplateArgs, opening};
+use crate::cli::conversation::{TemplateArgs, opening, warn_of_second_bos};
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::history::{HistoryArgs, InitialMemory};
 use crate::cli::model_args::ModelArgs;
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{Method, SessionOptions};
+use crate::runtime::PromptError;
 use crate::runtime::llama::{ContextOptions, Model, default_threads};
 use contestants::{Contestant, NamedMethod};
 use factory::Factory;
@@ -201,7 +202,8 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         model.vocabulary(),
         args.template.choose(&model)?,
         opening(args.template.system.as_deref()),
-    );
+    )
+    .parse_special(args.template.parse_special);
     // The context fits the whole set, so that all slices of it run with equal contexts.
     let context = args.context(&model, &prompter, &set)?;
     args.slice(&mut set)?;
@@ -313,7 +315,17 @@ impl BenchArgs {
     ) -> anyhow::Result<ContextOptions> {
         let mut needed = 0;
         for question in &set.questions {
-            needed = needed.max(prompter.longest(question, self.max_new_tokens)?);
+            match prompter.longest(question, self.max_new_tokens) {
+                Ok(longest) => {
+                    needed = needed.max(longest.tokens);
+                    if longest.has_bos_twice {
+                        warn_of_second_bos(&prompter.vocabulary());
+                    }
+                }
+                // The run skips it and says so.
+                Err(PromptError::Tokenize(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let needed = needed.saturating_add(self.tree.draft_tree_capacity);
         // llama.cpp rounds up to this anyway.

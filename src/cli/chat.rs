@@ -1,5 +1,6 @@
 //! `logitspec chat`: a conversation in the terminal.
 
+use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use crate::TokenId;
 use crate::cli::args::{DraftArgs, SamplingArgs, session_options, token_limit};
 use crate::cli::colors::{has_color, legend};
-use crate::cli::conversation::{TemplateArgs, opening};
+use crate::cli::conversation::{TemplateArgs, opening, warn_if_bos_twice};
 use crate::cli::cost::known_cost;
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::hints;
@@ -28,7 +29,7 @@ use crate::cli::prompt::{text_of_bytes, unreadable_input};
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{LlamaTarget, Vocabulary};
-use crate::runtime::{ChatTemplate, Message, Role, TargetModel};
+use crate::runtime::{ChatTemplate, Message, PromptError, Role, TargetModel};
 
 /// Chat with a model in the terminal
 ///
@@ -54,6 +55,10 @@ pub(super) struct ChatArgs {
     /// input, one per line; commands print no object
     #[arg(long)]
     json: bool,
+
+    /// Show control tokens in the answers
+    #[arg(long, alias = "sp")]
+    special: bool,
 
     /// Print accepted draft tokens in the colour of their source
     #[arg(long, alias = "color_drafts")]
@@ -228,7 +233,11 @@ impl Chat<'_> {
     /// Answers one question.
     fn turn(&mut self, question: &str) -> anyhow::Result<()> {
         let question = Message::new(Role::User, question);
-        let prompt = self.turn_tokens(&question)?;
+        let prompt = match self.turn_tokens(&question) {
+            Ok(prompt) => prompt,
+            Err(error @ PromptError::Tokenize(_)) => return self.refuse(&error, 0),
+            Err(error) => return Err(error.into()),
+        };
         if !self.prefill(&prompt)? {
             return Ok(());
         }
@@ -270,10 +279,7 @@ impl Chat<'_> {
                 Ok(false)
             }
             Err(error) if error.is_input_error() => {
-                let error = hints::describe(&error);
-                tell_line!("{error}; or /reset the conversation");
-                self.refused += 1;
-                self.print_json(|json| json.refusal(&error, prompt.len()))?;
+                self.refuse(&error, prompt.len())?;
                 Ok(false)
             }
             other => {
@@ -283,11 +289,23 @@ impl Chat<'_> {
         }
     }
 
+    /// Leaves a question unanswered and says why. The conversation goes on.
+    fn refuse(
+        &mut self,
+        error: &(dyn Error + 'static),
+        prompt_tokens: usize,
+    ) -> anyhow::Result<()> {
+        let error = hints::describe(error);
+        tell_line!("{error}; or /reset the conversation");
+        self.refused += 1;
+        self.print_json(|json| json.refusal(&error, prompt_tokens))
+    }
+
     /// Generates an answer and prints it; also returns its text.
     fn generate(&mut self) -> anyhow::Result<(Generation, String)> {
         let interrupted = watch_for_ctrl_c();
-        let vocabulary = self.vocabulary;
-        let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), stdout())
+        let shown = self.vocabulary.shown(self.args.special);
+        let mut printer = AnswerPrinter::new(shown, stdout())
             .trim_start(true)
             .silent(self.args.json)
             .color_drafts(self.args.color_drafts && has_color(&io::stdout()));
@@ -323,30 +341,21 @@ impl Chat<'_> {
     }
 
     /// The tokens of the next turn: the whole prompt at first, later the text between two answers.
-    fn turn_tokens(&self, question: &Message) -> anyhow::Result<Vec<TokenId>> {
-        let first = self.session.text().is_empty();
-        let Some(template) = &self.template else {
-            return Ok(if first {
-                self.vocabulary.tokenize(&question.content)
-            } else {
-                self.vocabulary.tokenize_continuation(&question.content)
-            });
-        };
-        if first {
-            let mut messages = self.messages.clone();
-            messages.push(question.clone());
-            let prompt = template.prompt(&messages)?;
-            let template = &self.args.template;
-            template.warn_if_left_out(&prompt, &question.content);
-            return Ok(self.vocabulary.tokenize(&prompt));
+    fn turn_tokens(&self, question: &Message) -> Result<Vec<TokenId>, PromptError> {
+        let flags = &self.args.template;
+        let encoder = flags.encoder(&self.vocabulary, self.template.as_ref());
+        if let Some(&last) = self.session.text().last() {
+            let before = self.messages.split_last().map_or(&[][..], |(_, it)| it);
+            return encoder.next(before, question, Some(last));
         }
-        let (_, before) = self
-            .messages
-            .split_last()
-            .expect("the conversation has an answer");
-        let text = template.next_turn(before, question)?;
-        let last = self.session.text().last().copied();
-        Ok(self.vocabulary.tokenize_next_turn(&text, last))
+        let mut messages = self.messages.clone();
+        messages.push(question.clone());
+        let prompt = encoder.first(&messages)?;
+        if self.template.is_some() {
+            flags.warn_if_left_out(&prompt.text, &question.content);
+        }
+        warn_if_bos_twice(&self.vocabulary, &prompt.tokens);
+        Ok(prompt.tokens)
     }
 }
 

@@ -1,12 +1,14 @@
 //! The chat template and the system prompt.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
+use crate::TokenId;
 use crate::cli::exit::user_error;
 use crate::runtime::llama::Model;
-use crate::runtime::{ChatTemplate, Message};
+use crate::runtime::{ChatEncoder, ChatTemplate, Message, PromptTokenizer};
 
 /// The flags for the chat template.
 #[derive(Debug, Args)]
@@ -20,6 +22,11 @@ pub(super) struct TemplateArgs {
     /// System prompt, instead of the template's own
     #[arg(long, alias = "system_prompt", value_name = "TEXT")]
     pub system: Option<String>,
+
+    /// Make control tokens of their spellings in messages, such as </s>. Without this flag, only
+    /// the template's own markers are control tokens, and messages are plain text
+    #[arg(long, alias = "parse_special")]
+    pub parse_special: bool,
 }
 
 impl TemplateArgs {
@@ -58,6 +65,19 @@ impl TemplateArgs {
         }
     }
 
+    /// Makes prompts with this tokenizer and template.
+    pub(super) fn encoder<'a>(
+        &self,
+        tokenizer: &'a dyn PromptTokenizer,
+        template: Option<&'a ChatTemplate>,
+    ) -> ChatEncoder<'a> {
+        ChatEncoder {
+            tokenizer,
+            template,
+            parse_special: self.parse_special,
+        }
+    }
+
     /// The template of this name or in this file, for a vocabulary with these special tokens.
     pub(super) fn named(
         &self,
@@ -87,4 +107,25 @@ pub(super) fn opening(system: Option<&str>) -> Vec<Message> {
         .map(|text| Message::new(crate::runtime::Role::System, text))
         .into_iter()
         .collect()
+}
+
+/// Prints a warning if a prompt has the beginning-of-sequence token twice.
+pub(super) fn warn_if_bos_twice(tokenizer: &dyn PromptTokenizer, prompt: &[TokenId]) {
+    if tokenizer.has_bos_twice(prompt) {
+        warn_of_second_bos(tokenizer);
+    }
+}
+
+/// Prints a warning, only once, that a prompt has the beginning-of-sequence token twice.
+pub(super) fn warn_of_second_bos(tokenizer: &dyn PromptTokenizer) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if WARNED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let bos = tokenizer.bos_token().map(|(_, text)| text);
+    let bos = bos.unwrap_or_default();
+    tell_line!(
+        "warning: the prompt begins with the BOS token {bos}, and the tokenizer adds another one: \
+         leave out {bos}, or the model sees BOS twice"
+    );
 }

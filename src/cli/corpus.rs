@@ -18,6 +18,7 @@ use crate::cli::stdout::{print_json, stdout};
 use crate::cli::tokenizer::{AnyTokenizer, TokenizerArgs};
 use crate::corpus::{Corpus, CorpusBuilder, CorpusInfo};
 use crate::files::folder_of;
+use crate::runtime::TokenizeError;
 use crate::store::{Kind, begins_as};
 use texts::{Piece, Texts};
 
@@ -153,13 +154,20 @@ fn tokenize(
         let tokenized: Vec<_> = batch
             .par_iter()
             .map(|piece: &Piece| tokenizer.tokenize(&piece.text, piece.starts_document))
-            .collect::<anyhow::Result<_>>()?;
+            .collect();
         for (piece, tokens) in batch.iter().zip(tokenized) {
             if piece.starts_document {
                 builder.add(&document);
                 document.clear();
             }
-            document.extend(tokens);
+            match tokens {
+                Ok(tokens) => document.extend(tokens),
+                // One text does not end the work on all of them.
+                Err(error) if error.is::<TokenizeError>() => {
+                    texts.leave_out(&piece.path, error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
         }
         bar.set_position(texts.done());
         bar.set_message(format!("{} tokens", builder.tokens()));

@@ -14,8 +14,8 @@ use crate::engine::GenerateError;
 use crate::engine::calibrate::CalibrationError;
 use crate::hub::HubError;
 use crate::report::ReportError;
-use crate::runtime::TemplateError;
 use crate::runtime::llama::LoadError;
+use crate::runtime::{PromptError, TemplateError, TokenizeError};
 use crate::simulate::InputError;
 use crate::store::TokenFileError;
 
@@ -123,6 +123,8 @@ fn is_users(error: &anyhow::Error) -> bool {
         cause.is::<UserError>()
             || cause.is::<LoadError>()
             || cause.is::<TemplateError>()
+            || cause.is::<PromptError>()
+            || cause.is::<TokenizeError>()
             || cause.is::<ReportError>()
             || cause.is::<TokenFileError>()
             || cause.is::<QuestionError>()

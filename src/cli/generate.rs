@@ -10,7 +10,7 @@ use clap::Args;
 use crate::TokenId;
 use crate::cli::args::{DraftArgs, SamplingArgs, session_options, token_limit};
 use crate::cli::colors::has_color;
-use crate::cli::conversation::{TemplateArgs, opening};
+use crate::cli::conversation::{TemplateArgs, opening, warn_if_bos_twice};
 use crate::cli::cost::known_cost;
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::interrupt::{flow, watch_for_ctrl_c};
@@ -61,6 +61,10 @@ pub(super) struct GenerateArgs {
     #[arg(long)]
     json: bool,
 
+    /// Show control tokens in the answer
+    #[arg(long, alias = "sp")]
+    special: bool,
+
     /// Write each decode step to a file as JSON Lines: candidates, drafted and accepted tokens
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -93,8 +97,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
         options.ranked = options.draft_tree_capacity;
     }
     let model = args.model.load(interrupted)?;
-    let vocabulary = model.vocabulary();
-    let prompt = vocabulary.tokenize(&args.prompt_text(&model, &prompt_text)?);
+    let prompt = args.prompt_tokens(&model, &prompt_text)?;
     let needed = prompt
         .len()
         .saturating_add(args.max_new_tokens)
@@ -161,7 +164,7 @@ impl GenerateArgs {
         interrupted: &AtomicBool,
     ) -> anyhow::Result<(Generation, String)> {
         let vocabulary = model.vocabulary();
-        let mut printer = AnswerPrinter::new(|token| vocabulary.bytes(token), stdout())
+        let mut printer = AnswerPrinter::new(vocabulary.shown(self.special), stdout())
             .trim_start(self.is_chat())
             .silent(self.json)
             .color_drafts(self.color_drafts && has_color(&io::stdout()));
@@ -256,18 +259,28 @@ impl GenerateArgs {
     }
 
     /// The prompt as the model gets it: in the chat template, if there is one.
-    fn prompt_text(&self, model: &Model, text: &str) -> anyhow::Result<String> {
+    fn prompt_tokens(&self, model: &Model, text: &str) -> anyhow::Result<Vec<TokenId>> {
+        let vocabulary = model.vocabulary();
         if !self.is_chat() {
-            return Ok(text.to_owned());
+            let prompt = vocabulary.tokenize(text)?;
+            warn_if_bos_twice(&vocabulary, &prompt);
+            return Ok(prompt);
         }
-        let Some(template) = self.template.choose(model)? else {
-            return Ok(text.to_owned());
-        };
+        let template = self.template.choose(model)?;
+        let encoder = self.template.encoder(&vocabulary, template.as_ref());
         let mut messages = opening(self.template.system.as_deref());
-        messages.push(Message::new(Role::User, text.trim()));
-        let prompt = template.prompt(&messages)?;
-        self.template.warn_if_left_out(&prompt, text);
-        Ok(prompt)
+        let text = if template.is_some() {
+            text.trim()
+        } else {
+            text
+        };
+        messages.push(Message::new(Role::User, text));
+        let prompt = encoder.first(&messages)?;
+        if template.is_some() {
+            self.template.warn_if_left_out(&prompt.text, text);
+        }
+        warn_if_bos_twice(&vocabulary, &prompt.tokens);
+        Ok(prompt.tokens)
     }
 }
 

@@ -12,8 +12,8 @@ use crate::engine::GenerateError;
 use crate::engine::calibrate::CalibrationError;
 use crate::hub::HubError;
 use crate::report::ReportError;
-use crate::runtime::TemplateError;
 use crate::runtime::llama::LoadError;
+use crate::runtime::{PromptError, TemplateError};
 use crate::simulate::{InputError, LinePart, RecordKind, SpecialToken};
 use crate::store::{Kind, TokenFileError};
 
@@ -32,6 +32,7 @@ pub(super) fn describe(error: &(dyn Error + 'static)) -> String {
 fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     None.or_else(|| of_load(error.downcast_ref()?))
         .or_else(|| of_template(error.downcast_ref()?))
+        .or_else(|| of_prompt(error.downcast_ref()?))
         .or_else(|| of_token_file(error.downcast_ref()?))
         .or_else(|| of_generate(error.downcast_ref()?))
         .or_else(|| of_calibration(error.downcast_ref()?))
@@ -57,6 +58,13 @@ const TEMPLATE: &str = "choose another template with --template";
 
 fn of_template(_: &TemplateError) -> Option<&'static str> {
     Some(TEMPLATE)
+}
+
+fn of_prompt(error: &PromptError) -> Option<&'static str> {
+    match error {
+        PromptError::Template(error) => of_template(error),
+        PromptError::Tokenize(_) => None,
+    }
 }
 
 fn of_token_file(error: &TokenFileError) -> Option<&'static str> {

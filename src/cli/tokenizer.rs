@@ -79,8 +79,10 @@ impl AnyTokenizer {
         starts_document: bool,
     ) -> anyhow::Result<Vec<TokenId>> {
         match self {
-            Self::Gguf(model) if starts_document => Ok(model.vocabulary().tokenize_document(text)),
-            Self::Gguf(model) => Ok(model.vocabulary().tokenize_continuation(text)),
+            Self::Gguf(model) if starts_document => {
+                Ok(model.vocabulary().tokenize_document(text)?)
+            }
+            Self::Gguf(model) => Ok(model.vocabulary().tokenize_continuation(text)?),
             Self::Json(tokenizer) => {
                 let tokens = if starts_document {
                     raw(tokenizer, text)

@@ -9,16 +9,20 @@
 //!
 //! `llama` is the only module that names llama.cpp.
 
+mod control;
 mod kv;
 mod layout;
 #[cfg(feature = "llama")]
 pub mod llama;
+mod prompt;
 mod scripted;
 mod target;
 mod template;
 
+pub use control::{ControlToken, ControlTokens, Marked, Part};
 pub use kv::{KvLedger, KvOp, SimulatedKv};
 pub use layout::{SeqId, TreeLayout};
+pub use prompt::{ChatEncoder, Place, Prompt, PromptError, PromptTokenizer, TokenizeError};
 pub use scripted::{Failure, ScriptedModel};
 pub use target::{DecodeError, TargetModel};
 pub use template::{ChatTemplate, Message, Role, TemplateError};

@@ -43,7 +43,7 @@ impl Message {
 }
 
 /// Why a template cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// It is not valid Jinja, or it cannot render this conversation.
     #[error("the chat template {name} fails: {cause}")]
@@ -184,16 +184,13 @@ impl ChatTemplate {
 
     /// The text of a conversation, up to the start of the next answer.
     ///
-    /// Leaves out the beginning-of-sequence token. The tokenizer adds it.
+    /// Begins with the beginning-of-sequence token if the template writes it. Many tokenizers add
+    /// one, too: [`ChatEncoder`](crate::runtime::ChatEncoder) takes care of that.
     ///
     /// # Errors
     /// If the template fails on this conversation.
     pub fn prompt(&self, messages: &[Message]) -> Result<String, TemplateError> {
-        let text = self.render(messages)?;
-        Ok(match text.strip_prefix(&self.bos) {
-            Some(rest) if !self.bos.is_empty() => rest.into(),
-            _ => text,
-        })
+        self.render(messages)
     }
 
     /// The text from the end of the last answer to the start of the next one.
@@ -278,7 +275,7 @@ mod tests {
         let llama2 = ChatTemplate::builtin("llama2", "<s>", "</s>").unwrap();
         let prompt = llama2.prompt(&[user(" Hi ")]).unwrap();
         assert!(
-            prompt.starts_with("[INST] <<SYS>>\nYou are a helpful, respectful"),
+            prompt.starts_with("<s>[INST] <<SYS>>\nYou are a helpful, respectful"),
             "{prompt}"
         );
         assert!(
@@ -286,7 +283,7 @@ mod tests {
             "{prompt}"
         );
         let code = ChatTemplate::builtin("codellama-instruct", "<s>", "</s>").unwrap();
-        assert_eq!(code.prompt(&[user("Hi")]).unwrap(), "[INST] Hi [/INST]");
+        assert_eq!(code.prompt(&[user("Hi")]).unwrap(), "<s>[INST] Hi [/INST]");
         let next = code.next_turn(&[user("Hi")], &user("And?")).unwrap();
         assert_eq!(next, " </s><s>[INST] And? [/INST]");
     }
@@ -310,7 +307,7 @@ mod tests {
         let template = ChatTemplate::new("own", source, "<s>", "</s>").unwrap();
         assert_eq!(
             template.prompt(&[user(" hi ")]).unwrap(),
-            "HI 4 {\"a\": 1}\n>>"
+            "<s>HI 4 {\"a\": 1}\n>>"
         );
         let refused = template.prompt(&[Message::new(Role::Assistant, "no")]);
         assert!(

@@ -21,8 +21,7 @@ mod vocabulary;
 pub use figures::{Figures, SourceFigures, Tally};
 pub use input::{
     Fields, InputError, LinePart, RecordKind, RecordedAnswer, RecordedChoice, RequestEncoder,
-    SpecialToken, TextTokenizer, TokenizeError, read_jsonl, read_recorded_answers,
-    requests_from_answers,
+    SpecialToken, TextTokenizer, read_jsonl, read_recorded_answers, requests_from_answers,
 };
 pub use replay::{Record, Replay, Request, Settings, Turn, replay};
 #[cfg(feature = "report")]

@@ -5,7 +5,8 @@ use std::path::Path;
 use tokenizers::Tokenizer;
 
 use crate::TokenId;
-use crate::simulate::{InputError, RecordKind, SpecialToken, TextTokenizer, TokenizeError};
+use crate::runtime::{ControlToken, ControlTokens, Place, PromptTokenizer, TokenizeError};
+use crate::simulate::{InputError, RecordKind, SpecialToken, TextTokenizer};
 
 /// The usual beginning-of-sequence tokens. A `tokenizer.json` need not name its own.
 const BOS_TOKENS: [&str; 3] = ["<s>", "<|begin_of_text|>", "<bos>"];
@@ -20,13 +21,22 @@ const EOS_TOKENS: [&str; 6] = [
     "<eos>",
 ];
 
+/// A text that shows what a tokenizer does to texts.
+const PROBE: &str = "a";
+
 /// The tokenizer of a `tokenizer.json`.
 pub struct JsonTokenizer {
     tokenizer: Tokenizer,
+    /// The same, but without parsing special tokens.
+    plain: Tokenizer,
     bos: Option<(String, TokenId)>,
     eos: Option<(String, TokenId)>,
-    /// The special tokens that the tokenizer itself adds to a text.
-    added: Vec<TokenId>,
+    /// The special tokens that begin a text.
+    prefix: Vec<TokenId>,
+    control: ControlTokens,
+    /// Whether the text behind a special token is tokenized as at the beginning of a text. In
+    /// SentencePiece vocabularies it may get a space before it.
+    begins_again: bool,
 }
 
 impl JsonTokenizer {
@@ -52,8 +62,6 @@ impl JsonTokenizer {
         let mut tokenizer = Tokenizer::from_file(path).map_err(unusable)?;
         tokenizer.with_truncation(None).map_err(unusable)?;
         tokenizer.with_padding(None);
-        let added = tokenizer.encode_fast("", true).map_err(unusable)?;
-        let added = added.get_ids().to_vec();
         let special = |role, name: Option<&str>, usual: &[&str]| match name {
             Some("none") => Ok(None),
             Some(name) => match tokenizer.token_to_id(name) {
@@ -69,11 +77,22 @@ impl JsonTokenizer {
         };
         let bos = special(SpecialToken::Bos, bos, &BOS_TOKENS)?;
         let eos = special(SpecialToken::Eos, eos, &EOS_TOKENS)?;
+        let control = control_tokens(&tokenizer);
+        let eos_id = eos.as_ref().map(|(_, id)| *id);
+        let mut prefix = added_before(&tokenizer, eos_id).map_err(unusable)?;
+        if let (true, Some((_, bos))) = (prefix.is_empty(), &bos) {
+            prefix.push(*bos);
+        }
+        let mut plain = tokenizer.clone();
+        plain.set_encode_special_tokens(true);
         Ok(Self {
+            begins_again: begins_again(&tokenizer),
             tokenizer,
+            plain,
             bos,
             eos,
-            added,
+            prefix,
+            control,
         })
     }
 
@@ -86,16 +105,58 @@ impl JsonTokenizer {
     pub fn eos(&self) -> &str {
         self.eos.as_ref().map_or("", |(text, _)| text)
     }
-
-    fn raw(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
-        raw(&self.tokenizer, text).map_err(|error| failure(text, &error))
-    }
 }
 
 fn failure(text: &str, error: &tokenizers::Error) -> TokenizeError {
-    TokenizeError {
-        beginning: text.chars().take(32).collect(),
-        reason: first_line(error),
+    let reason = format!(
+        "{}; give the tokenizer of the model that answered",
+        first_line(error)
+    );
+    TokenizeError::new(text, reason)
+}
+
+/// The special tokens of a tokenizer.
+fn control_tokens(tokenizer: &Tokenizer) -> ControlTokens {
+    let added = tokenizer.get_added_tokens_decoder();
+    let special = added.into_iter().filter(|(_, token)| token.special);
+    ControlTokens::new(special.map(|(id, token)| ControlToken {
+        id,
+        text: token.content,
+        strips_left: token.lstrip,
+        strips_right: token.rstrip,
+        is_unknown: false,
+    }))
+}
+
+/// The special tokens that a tokenizer adds before a text. Some also add one behind it.
+fn added_before(tokenizer: &Tokenizer, eos: Option<TokenId>) -> tokenizers::Result<Vec<TokenId>> {
+    let with_special = |text| tokenizer.encode_fast(text, true);
+    if let (Ok(plain), Ok(all)) = (raw(tokenizer, PROBE), with_special(PROBE)) {
+        let all = all.get_ids();
+        let mut places = all.windows(plain.len().max(1));
+        if let Some(at) = places.position(|it| it == plain) {
+            return Ok(all[..at].to_vec());
+        }
+    }
+    // Not every vocabulary has the letter.
+    let mut all = with_special("")?.get_ids().to_vec();
+    all.retain(|&token| Some(token) != eos);
+    Ok(all)
+}
+
+/// Whether the text behind a special token is tokenized as at the beginning of a text.
+fn begins_again(tokenizer: &Tokenizer) -> bool {
+    let added = tokenizer.get_added_tokens_decoder();
+    let mut special = added
+        .iter()
+        .filter(|(_, token)| token.special && !token.rstrip);
+    let Some((&id, token)) = special.next() else {
+        return true;
+    };
+    let behind = raw(tokenizer, &format!("{}{PROBE}", token.content));
+    match (behind, raw(tokenizer, PROBE)) {
+        (Ok(behind), Ok(alone)) => behind.strip_prefix(&[id]) == Some(&alone),
+        _ => true,
     }
 }
 
@@ -132,36 +193,51 @@ pub(crate) fn continuation(tokenizer: &Tokenizer, text: &str) -> tokenizers::Res
     }
 }
 
-impl TextTokenizer for JsonTokenizer {
-    fn start(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
-        let mut tokens = self.added.clone();
-        // Some tokenizers also add an end token.
-        tokens.retain(|&token| !self.is_end(token));
-        if let (true, Some((_, bos))) = (tokens.is_empty(), &self.bos) {
-            tokens.push(*bos);
-        }
-        tokens.extend(self.raw(text)?);
-        Ok(tokens)
-    }
-
-    fn next_turn(&self, text: &str, last: Option<TokenId>) -> Result<Vec<TokenId>, TokenizeError> {
-        let mut tokens =
-            continuation(&self.tokenizer, text).map_err(|error| failure(text, &error))?;
-        if !last.is_some_and(|token| self.is_end(token)) {
-            return Ok(tokens);
-        }
-        let blank = |token: &TokenId| {
-            let text = self.tokenizer.decode(&[*token], true);
-            text.is_ok_and(|text| text.trim().is_empty())
+impl PromptTokenizer for JsonTokenizer {
+    fn encode(
+        &self,
+        text: &str,
+        place: Place,
+        parse_special: bool,
+    ) -> Result<Vec<TokenId>, TokenizeError> {
+        let tokenizer = if parse_special {
+            &self.tokenizer
+        } else {
+            &self.plain
         };
-        Ok(match tokens.iter().position(|&token| self.is_end(token)) {
-            Some(end) if tokens[..end].iter().all(blank) => tokens.split_off(end + 1),
-            _ => tokens,
-        })
+        let tokens = match place {
+            Place::Start => raw(tokenizer, text),
+            Place::AfterControl if self.begins_again => raw(tokenizer, text),
+            Place::AfterControl | Place::Middle => continuation(tokenizer, text),
+        };
+        tokens.map_err(|error| failure(text, &error))
     }
 
+    fn control_tokens(&self) -> &ControlTokens {
+        &self.control
+    }
+
+    fn prefix(&self) -> Vec<TokenId> {
+        self.prefix.clone()
+    }
+
+    fn bos_token(&self) -> Option<(TokenId, String)> {
+        self.bos.as_ref().map(|(text, id)| (*id, text.clone()))
+    }
+
+    fn is_end(&self, token: TokenId) -> bool {
+        self.end() == Some(token)
+    }
+
+    fn is_blank(&self, token: TokenId) -> bool {
+        let text = self.tokenizer.decode(&[token], true);
+        text.is_ok_and(|text| text.trim().is_empty())
+    }
+}
+
+impl TextTokenizer for JsonTokenizer {
     fn answer(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
-        let mut tokens = self.raw(text)?;
+        let mut tokens = self.encode(text, Place::Start, true)?;
         // A special token that a model writes ends its answer or is left out of its text.
         if let Some(end) = tokens.iter().position(|&token| self.is_end(token)) {
             tokens.truncate(end);
@@ -171,9 +247,5 @@ impl TextTokenizer for JsonTokenizer {
 
     fn end(&self) -> Option<TokenId> {
         self.eos.as_ref().map(|(_, id)| *id)
-    }
-
-    fn is_end(&self, token: TokenId) -> bool {
-        self.end() == Some(token)
     }
 }

@@ -1,20 +1,13 @@
 //! Tokenizes text with the vocabulary of a GGUF file.
 
 use crate::TokenId;
+use crate::runtime::TokenizeError;
 use crate::runtime::llama::Vocabulary;
-use crate::simulate::{TextTokenizer, TokenizeError};
+use crate::simulate::TextTokenizer;
 
 impl TextTokenizer for Vocabulary<'_> {
-    fn start(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
-        Ok(self.tokenize(text))
-    }
-
-    fn next_turn(&self, text: &str, last: Option<TokenId>) -> Result<Vec<TokenId>, TokenizeError> {
-        Ok(self.tokenize_next_turn(text, last))
-    }
-
     fn answer(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
-        let mut tokens = self.tokenize_answer(text);
+        let mut tokens = self.tokenize_answer(text)?;
         if let Some(end) = tokens
             .iter()
             .position(|&token| Vocabulary::is_end(self, token))
@@ -26,9 +19,5 @@ impl TextTokenizer for Vocabulary<'_> {
 
     fn end(&self) -> Option<TokenId> {
         Vocabulary::end(self)
-    }
-
-    fn is_end(&self, token: TokenId) -> bool {
-        Vocabulary::is_end(self, token)
     }
 }

@@ -148,7 +148,7 @@ fn nothing_is_drafted_with_a_memory_that_cannot_be_truncated() {
             ..CONTEXT
         };
         assert_eq!(model.cannot_draft(&context).is_none(), drafts, "{name}");
-        let prompt = model.vocabulary().tokenize(PROMPTS[2]);
+        let prompt = model.vocabulary().tokenize(PROMPTS[2]).unwrap();
         let mut plain = Session::open(&model, &context, options(Method::Baseline, 1)).unwrap();
         let expected = answer(&mut plain, &prompt, 40);
         let mut session = Session::open(&model, &context, options(Method::Logitspec, 32)).unwrap();
@@ -166,16 +166,20 @@ fn recurrent_models_can_have_a_second_turn() {
     let model = load("tiny-mamba.gguf");
     let vocabulary = model.vocabulary();
     let mut session = Session::open(&model, &CONTEXT, options(Method::Logitspec, 32)).unwrap();
-    answer(&mut session, &vocabulary.tokenize("one two"), 10);
+    answer(&mut session, &vocabulary.tokenize("one two").unwrap(), 10);
     answer(
         &mut session,
-        &vocabulary.tokenize_continuation(" three"),
+        &vocabulary.tokenize_continuation(" three").unwrap(),
         10,
     );
     let text = session.text().to_vec();
     // A fresh decode of the text gives the same next token.
-    let next = answer(&mut session, &vocabulary.tokenize_continuation(" four"), 1);
-    let all = [text, vocabulary.tokenize_continuation(" four")].concat();
+    let next = answer(
+        &mut session,
+        &vocabulary.tokenize_continuation(" four").unwrap(),
+        1,
+    );
+    let all = [text, vocabulary.tokenize_continuation(" four").unwrap()].concat();
     assert_eq!(plain_answer(&model, &all, 1), next);
 }
 
@@ -187,7 +191,7 @@ fn recurrent_models_start_over_after_a_cancelled_prompt() {
         n_batch: 4,
         ..CONTEXT
     };
-    let prompt = vocabulary.tokenize(PROMPTS[2]);
+    let prompt = vocabulary.tokenize(PROMPTS[2]).unwrap();
     let expected = plain_answer(&model, &prompt, 40);
     let mut session = Session::open(&model, &context, options(Method::Logitspec, 1)).unwrap();
     let first = answer(&mut session, &prompt, 20);

@@ -2,8 +2,11 @@
 #![cfg(feature = "llama")]
 
 mod cache;
+#[path = "../gguf/mod.rs"]
+mod gguf;
 mod prompts;
 mod quantized;
+mod tokens;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -16,7 +19,7 @@ use logitspec::engine::{
 use logitspec::runtime::llama::{
     CacheType, ContextOptions, FlashAttention, LlamaTarget, LoadError, Model, ModelOptions,
 };
-use logitspec::runtime::{ChatTemplate, Message, Role, TargetModel};
+use logitspec::runtime::{ChatEncoder, ChatTemplate, Message, Role, TargetModel};
 use logitspec::verify::SamplingParams;
 
 fn model_path(name: &str) -> PathBuf {
@@ -157,7 +160,7 @@ fn assert_session_gives(
 fn every_method_and_capacity_gives_the_tokens_of_plain_decoding() {
     let model = load("tiny-llama.gguf");
     for text in PROMPTS {
-        let prompt = model.vocabulary().tokenize(text);
+        let prompt = model.vocabulary().tokenize(text).unwrap();
         let expected = plain_answer(&model, &prompt, 120);
         for method in Method::ALL {
             for capacity in [1, 2, 8, 64, 300] {
@@ -183,7 +186,7 @@ fn trees_sized_by_cost_give_the_tokens_of_plain_decoding() {
     let cases: Vec<_> = costs.iter().chain([&known]).collect();
     let mut drafted = 0;
     for text in PROMPTS {
-        let prompt = model.vocabulary().tokenize(text);
+        let prompt = model.vocabulary().tokenize(text).unwrap();
         let expected = plain_answer(&model, &prompt, 200);
         for &cost in &cases {
             let sized = SessionOptions {
@@ -202,7 +205,7 @@ fn trees_sized_by_cost_give_the_tokens_of_plain_decoding() {
 #[test]
 fn drafts_are_accepted_on_repetitive_text() {
     let model = load("tiny-llama.gguf");
-    let prompt = model.vocabulary().tokenize(PROMPTS[0]);
+    let prompt = model.vocabulary().tokenize(PROMPTS[0]).unwrap();
     let mut session = Session::open(&model, &CONTEXT, options(Method::Logitspec, 64)).unwrap();
     session.prefill(&prompt, &mut go_on).unwrap();
     let answer = session
@@ -219,7 +222,7 @@ fn drafts_are_accepted_on_repetitive_text() {
 #[test]
 fn the_last_row_equals_that_of_a_fresh_decode_after_every_step() {
     let model = load("tiny-llama.gguf");
-    let prompt = model.vocabulary().tokenize(PROMPTS[2]);
+    let prompt = model.vocabulary().tokenize(PROMPTS[2]).unwrap();
     for method in Method::ALL {
         let mut session = Session::open(&model, &CONTEXT, options(method, 24)).unwrap();
         let mut fresh = Session::open(&model, &CONTEXT, options(Method::Baseline, 1)).unwrap();
@@ -251,10 +254,14 @@ fn a_second_turn_continues_the_first_one() {
     let template = ChatTemplate::new("own", &source, &vocabulary.bos(), &vocabulary.eos()).unwrap();
     let first = Message::new(Role::User, "Who are you?");
     let second = Message::new(Role::User, "And who am I?");
-    let opening = vocabulary.tokenize(&template.prompt(std::slice::from_ref(&first)).unwrap());
-    let between = template
-        .next_turn(std::slice::from_ref(&first), &second)
-        .unwrap();
+    let encoder = ChatEncoder {
+        tokenizer: &vocabulary,
+        template: Some(&template),
+        parse_special: false,
+    };
+    let before = std::slice::from_ref(&first);
+    let opening = encoder.first(before).unwrap().tokens;
+    let between = template.next_turn(before, &second).unwrap();
     assert_eq!(between, "</s>USER: And who am I? ASSISTANT:");
 
     let mut whole = Vec::new();
@@ -265,13 +272,11 @@ fn a_second_turn_continues_the_first_one() {
         // The answer was cut short, so the end token of the template is needed. After an end token
         // of the model, it is left out.
         let last = session.text().last().copied();
-        let next = vocabulary.tokenize_next_turn(&between, last);
-        let end = vocabulary.tokenize_continuation("</s>");
+        let next = encoder.next(before, &second, last).unwrap();
+        let end = vocabulary.tokenize_continuation("</s>").unwrap();
         assert_eq!(next[..1], end[..]);
-        assert_eq!(
-            vocabulary.tokenize_next_turn(&between, Some(end[0])),
-            next[1..]
-        );
+        let ended = encoder.next(before, &second, Some(end[0])).unwrap();
+        assert_eq!(ended, next[1..]);
         answer(&mut session, &next, 25);
         assert_eq!(
             session.text()[..held.len()],
@@ -296,7 +301,7 @@ fn a_continuation_gets_no_extra_space() {
     let model = load("tiny-llama.gguf");
     let vocabulary = model.vocabulary();
     for tail in ["b c", ", y", "\nnext", " spaced", "é"] {
-        let tokens = vocabulary.tokenize_continuation(tail);
+        let tokens = vocabulary.tokenize_continuation(tail).unwrap();
         let text: Vec<u8> = tokens.iter().flat_map(|&t| vocabulary.bytes(t)).collect();
         assert_eq!(String::from_utf8_lossy(&text), tail);
     }
@@ -305,7 +310,7 @@ fn a_continuation_gets_no_extra_space() {
 #[test]
 fn the_same_seed_gives_the_same_answer_with_every_method() {
     let model = load("tiny-llama.gguf");
-    let prompt = model.vocabulary().tokenize(PROMPTS[1]);
+    let prompt = model.vocabulary().tokenize(PROMPTS[1]).unwrap();
     let sampling = SamplingParams {
         temperature: 0.8,
         repeat_penalty: 1.1,
@@ -332,7 +337,7 @@ fn the_same_seed_gives_the_same_answer_with_every_method() {
 #[test]
 fn the_context_can_be_filled() {
     let model = load("tiny-llama.gguf");
-    let prompt = model.vocabulary().tokenize(PROMPTS[0]);
+    let prompt = model.vocabulary().tokenize(PROMPTS[0]).unwrap();
     let context = ContextOptions {
         n_ctx: Some(100),
         ..CONTEXT
@@ -361,7 +366,7 @@ fn the_context_can_be_filled() {
 #[test]
 fn small_batches_and_many_leaves_do_not_change_the_answer() {
     let model = load("tiny-llama.gguf");
-    let prompt = model.vocabulary().tokenize(PROMPTS[0]);
+    let prompt = model.vocabulary().tokenize(PROMPTS[0]).unwrap();
     let expected = plain_answer(&model, &prompt, 60);
     let small = ContextOptions {
         n_batch: 16,

@@ -87,7 +87,7 @@ fn prompts_are_checked_and_a_cancelled_prompt_does_not_change_the_text() {
     let nothing = session.generate(5, &mut |_| ControlFlow::Continue(()));
     assert_eq!(nothing, Err(GenerateError::EmptyPrompt));
 
-    let prompt = vocabulary.tokenize(PROMPTS[0]);
+    let prompt = vocabulary.tokenize(PROMPTS[0]).unwrap();
     let first = answer(&mut session, &prompt, 30);
     let text = session.text().to_vec();
     cancel_prompt(&mut session, &prompt);

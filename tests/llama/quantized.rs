@@ -47,7 +47,7 @@ fn quantized_models_give_the_tokens_of_plain_decoding() {
     for (name, kind) in KINDS {
         let model = quantized(&folder, name, kind);
         for text in PROMPTS {
-            let prompt = model.vocabulary().tokenize(text);
+            let prompt = model.vocabulary().tokenize(text).unwrap();
             let expected = plain_answer(&model, &prompt, 80);
             for capacity in [2, 8, 64] {
                 let options = options(Method::Logitspec, capacity);

@@ -44,6 +44,19 @@ pub fn run(args: &[&str]) -> Output {
     command(args).output().unwrap()
 }
 
+/// The tokens of the prompt that `generate` makes with these arguments.
+pub fn prompt_of(args: &[&str]) -> Vec<u64> {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let more = ["-n", "1", "-t", "1", "--trace", trace.to_str().unwrap()];
+    let output = run(&[&["generate"], args, &more].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let header: Value = serde_json::from_str(trace.lines().next().unwrap()).unwrap();
+    let tokens = header["prompt"].as_array().unwrap();
+    tokens.iter().map(|token| token.as_u64().unwrap()).collect()
+}
+
 /// `generate` on the tiny model with one thread.
 pub fn generate(args: &[&str]) -> Output {
     tiny("generate", args).output().unwrap()

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bench::answer_file::AnswerError;
 use crate::bench::manifest::{Difference, ManifestError};
+use crate::runtime::PromptError;
 
 /// Any error of an answerer.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -19,6 +20,19 @@ pub enum AskError {
     /// The machine failed. The run ends.
     #[error(transparent)]
     Failed(#[from] BoxError),
+}
+
+impl AskError {
+    /// The error for turn `turn` (from 0) of `turns`, which has no prompt. A text that cannot be
+    /// tokenized is skipped. A template that fails ends the run.
+    pub fn of_prompt(error: PromptError, turn: usize, turns: usize) -> Self {
+        match error {
+            PromptError::Tokenize(error) => {
+                Self::Unaskable(format!("turn {} of {turns}: {error}", turn + 1))
+            }
+            error @ PromptError::Template(_) => Self::Failed(error.into()),
+        }
+    }
 }
 
 /// Why a run could not start or continue. Each message is one line that names the file or question.

@@ -8,6 +8,7 @@ use crate::bench::answer::{Choice, Timings};
 use crate::bench::prompt::Prompter;
 use crate::bench::run::{Answerer, AskError};
 use crate::engine::GenerateError;
+use crate::runtime::TokenizeError;
 use crate::verify::SamplingParams;
 
 /// Answers questions with a [`LlamaServer`].
@@ -65,7 +66,7 @@ impl Answerer for ServerAnswerer<'_> {
         for (number, turn) in turns.iter().enumerate() {
             let prompt = conversation
                 .next(turn, text.last().copied())
-                .map_err(|error| AskError::Failed(error.into()))?;
+                .map_err(|error| AskError::of_prompt(error, number, turns.len()))?;
             text.extend(prompt);
             if text.len() >= self.n_ctx {
                 let error = GenerateError::PromptTooLong {
@@ -82,7 +83,10 @@ impl Answerer for ServerAnswerer<'_> {
             record.add(&completion, text.len());
             if completion.tokens.is_empty() {
                 let vocabulary = self.prompter.vocabulary();
-                text.extend(vocabulary.tokenize_continuation(&completion.content));
+                let answer = vocabulary.tokenize_continuation(&completion.content);
+                let failed =
+                    |error: TokenizeError| AskError::of_prompt(error.into(), number, turns.len());
+                text.extend(answer.map_err(failed)?);
                 record.add_text(&completion.content);
             } else {
                 text.extend(&completion.tokens);

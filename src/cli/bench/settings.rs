@@ -126,6 +126,7 @@ fn common_flags(
         "no-mmap": args.model.no_mmap,
         "no-swa-full": args.model.no_swa_full,
         "num-choices": args.num_choices,
+        "parse-special": args.template.parse_special,
         "ranked": args.ranked,
         "questions-sha256": sha256(questions)?,
         "repeat-penalty": sampling.repeat_penalty,

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ignore::WalkBuilder;
 use serde_json::Value;
@@ -19,6 +20,8 @@ const BATCH_BYTES: usize = 1 << 24;
 #[derive(Debug)]
 pub(super) struct Piece {
     pub text: String,
+    /// The file it is from.
+    pub path: Arc<Path>,
     pub starts_document: bool,
 }
 
@@ -108,7 +111,12 @@ impl Texts {
         self.done
     }
 
-    /// Files in folders that could not be read to their end, with the reason.
+    /// Leaves out a text of this file.
+    pub(super) fn leave_out(&mut self, path: &Path, reason: String) {
+        self.left_out.push((path.into(), reason));
+    }
+
+    /// Files with texts that are left out, with the reason.
     pub(super) fn left_out(self) -> Vec<(PathBuf, String)> {
         self.left_out
     }
@@ -162,6 +170,7 @@ fn unreadable(path: &Path, error: &io::Error) -> anyhow::Error {
 #[derive(Debug)]
 struct Reader {
     source: Source,
+    path: Arc<Path>,
     file: BufReader<File>,
     /// Bytes read so far.
     read: u64,
@@ -182,6 +191,7 @@ impl Reader {
 
     fn new(source: Source, file: File) -> Self {
         Self {
+            path: Arc::from(source.path.as_path()),
             source,
             file: BufReader::new(file),
             read: 0,
@@ -238,6 +248,7 @@ impl Reader {
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         batch.push(Piece {
             text,
+            path: Arc::clone(&self.path),
             starts_document,
         });
         Ok(count > 0)
@@ -265,6 +276,7 @@ impl Reader {
         let mut push = |text: &str| {
             batch.push(Piece {
                 text: text.into(),
+                path: Arc::clone(&self.path),
                 starts_document: true,
             });
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::bench::{Manifest, read_questions};
-use crate::cli::conversation::{TemplateArgs, opening};
+use crate::cli::conversation::{TemplateArgs, opening, warn_of_second_bos};
 use crate::cli::exit::user_error;
 use crate::cli::model::VocabularySource;
 use crate::cli::progress::spinner;
@@ -226,10 +226,13 @@ impl InputArgs {
         model: Option<&Path>,
         template: Option<&ChatTemplate>,
     ) -> anyhow::Result<Vec<Request>> {
+        // A JSON Lines record without a template holds prompts as the model got them.
+        let is_raw = self.jsonl.is_some() && template.is_none();
         let encoder = RequestEncoder {
             tokenizer,
             template,
             opening: opening(self.template.system.as_deref()),
+            parse_special: self.template.parse_special || is_raw,
             max_new_tokens: self.max_new_tokens,
         };
         let bar = spinner("{spinner} {pos} requests tokenized");
@@ -268,6 +271,11 @@ impl InputArgs {
             _ => Ok(Vec::new()),
         };
         bar.finish_and_clear();
-        Ok(requests?)
+        let requests = requests?;
+        let mut prompts = requests.iter().filter_map(|it| it.turns.first());
+        if prompts.any(|turn| tokenizer.has_bos_twice(&turn.prompt)) {
+            warn_of_second_bos(tokenizer);
+        }
+        Ok(requests)
     }
 }

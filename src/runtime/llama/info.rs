@@ -41,13 +41,16 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
-    pub(super) fn of(model: &LlamaModel, cannot_draft: Option<String>) -> Self {
+    pub(super) fn of(
+        model: &LlamaModel,
+        vocabulary: Vocabulary<'_>,
+        cannot_draft: Option<String>,
+    ) -> Self {
         let text = |key: &str| model.meta_val_str(key).ok().filter(|v| !v.is_empty());
         let architecture = text("general.architecture").unwrap_or_default();
         let number = |key: &str| -> Option<u64> {
             text(&format!("{architecture}.{key}")).and_then(|value| value.parse().ok())
         };
-        let vocabulary = Vocabulary::new(model);
         let width = u32::try_from(model.n_embd()).unwrap_or(0);
         let (heads, kv_heads) = (model.n_head(), model.n_head_kv());
         let head_size = u64::from(width) / u64::from(heads.max(1));

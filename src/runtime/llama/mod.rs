@@ -7,6 +7,7 @@ mod log;
 mod model;
 mod options;
 mod quantize;
+mod stack;
 mod target;
 mod vocab;
 

@@ -19,7 +19,7 @@ use crate::runtime::llama::options::{
     CacheType, ContextOptions, Exact, FlashAttention, ModelOptions,
 };
 use crate::runtime::llama::target::LlamaTarget;
-use crate::runtime::llama::vocab::Vocabulary;
+use crate::runtime::llama::vocab::{LazyControlTokens, Vocabulary};
 
 /// Why a model or a context could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,7 @@ pub struct Model {
     load_time: Duration,
     gpu_layers: Option<u32>,
     exact: Exact,
+    control: LazyControlTokens,
 }
 
 pub(super) fn backend() -> &'static LlamaBackend {
@@ -147,6 +148,7 @@ impl Model {
             load_time: start.elapsed(),
             gpu_layers: options.n_gpu_layers,
             exact: options.exact,
+            control: LazyControlTokens::new(),
         };
         match engine.not_a_language_model() {
             Some(reason) if !options.info_only => Err(LoadError::NotALanguageModel {
@@ -199,7 +201,7 @@ impl Model {
 
     /// The vocabulary.
     pub fn vocabulary(&self) -> Vocabulary<'_> {
-        Vocabulary::new(&self.model)
+        Vocabulary::new(&self.model, &self.control)
     }
 
     /// The facts about the model.
@@ -207,7 +209,7 @@ impl Model {
         let cannot_draft = self
             .not_a_language_model()
             .or_else(|| self.memory_cannot_be_cut(true));
-        ModelInfo::of(&self.model, cannot_draft)
+        ModelInfo::of(&self.model, self.vocabulary(), cannot_draft)
     }
 
     /// Tokens in the longest text the model was trained on.

@@ -1,23 +1,31 @@
 //! Tokenizing and detokenizing.
 
 use std::ffi::CStr;
+use std::sync::OnceLock;
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::token_type::LlamaTokenAttr;
 use llama_cpp_2::vocab::VocabType;
 
 use crate::TokenId;
+use crate::runtime::llama::stack::{longest_match, with_stack_for};
+use crate::runtime::{ControlToken, ControlTokens, Place, PromptTokenizer, TokenizeError};
 use crate::store::VocabFingerprint;
 
 /// A model's vocabulary.
 #[derive(Clone, Copy)]
 pub struct Vocabulary<'a> {
     model: &'a LlamaModel,
+    control: &'a LazyControlTokens,
 }
 
+/// The control tokens of a model, once they were asked for.
+pub(super) type LazyControlTokens = OnceLock<ControlTokens>;
+
 impl<'a> Vocabulary<'a> {
-    pub(super) fn new(model: &'a LlamaModel) -> Self {
-        Self { model }
+    pub(super) fn new(model: &'a LlamaModel, control: &'a LazyControlTokens) -> Self {
+        Self { model, control }
     }
 
     /// Number of tokens.
@@ -54,53 +62,32 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
-    /// Tokenizes the start of a conversation. Parses special tokens in the text. Adds the
+    /// Tokenizes a raw prompt: parses special tokens in the text, and adds the
     /// beginning-of-sequence token if the model uses one.
-    pub fn tokenize(&self, text: &str) -> Vec<TokenId> {
-        self.raw(text, true)
+    ///
+    /// Adds no end-of-sequence token, whatever the model says: a prompt is to be continued.
+    ///
+    /// # Errors
+    /// If there is not enough memory for so long a text.
+    pub fn tokenize(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
+        self.raw_prompt(text)
     }
 
     /// Tokenizes a text in the middle of a conversation. Adds nothing before it.
-    pub fn tokenize_continuation(&self, text: &str) -> Vec<TokenId> {
-        // SentencePiece adds a space before a text, which would be wrong here. So put a byte before
-        // the text that never merges with its neighbors, and remove it together with the space.
-        const GUARD: &str = "\u{1}";
-        let tokens = self.raw(text, false);
-        let starts_special = tokens.first().is_some_and(|&t| self.is_control(t));
-        if starts_special || !matches!(self.model.vocab().vocab_type(), VocabType::SPM) {
-            return tokens;
-        }
-        let guard = self.raw(GUARD, false);
-        let guarded = self.raw(&format!("{GUARD}{text}"), false);
-        match guarded.strip_prefix(guard.as_slice()) {
-            Some(rest) => rest.to_vec(),
-            None => tokens,
-        }
-    }
-
-    /// Tokenizes the text between two answers, from
-    /// [`ChatTemplate::next_turn`](crate::runtime::ChatTemplate::next_turn).
     ///
-    /// `last` is the last token of the conversation. If it is an end-of-generation token, the one
-    /// at
-    /// the start of `text` is left out.
-    pub fn tokenize_next_turn(&self, text: &str, last: Option<TokenId>) -> Vec<TokenId> {
-        let mut tokens = self.tokenize_continuation(text);
-        if !last.is_some_and(|token| self.is_end(token)) {
-            return tokens;
-        }
-        let is_blank = |token: &TokenId| self.bytes(*token).trim_ascii().is_empty();
-        match tokens.iter().position(|&token| self.is_end(token)) {
-            // Some templates write a space before the end token.
-            Some(end) if tokens[..end].iter().all(is_blank) => tokens.split_off(end + 1),
-            _ => tokens,
-        }
+    /// # Errors
+    /// If there is not enough memory for so long a text.
+    pub fn tokenize_continuation(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
+        self.continuation(text, true)
     }
 
     /// Tokenizes a recorded answer. SentencePiece adds the space before it that the model
     /// generated.
-    pub fn tokenize_answer(&self, text: &str) -> Vec<TokenId> {
-        self.raw(text, false)
+    ///
+    /// # Errors
+    /// If there is not enough memory for so long a text.
+    pub fn tokenize_answer(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
+        self.raw(text, true)
     }
 
     /// The token that ends answers, if there is one.
@@ -113,17 +100,48 @@ impl<'a> Vocabulary<'a> {
     }
 
     /// Tokenizes a document of a corpus. Adds no special tokens.
-    pub fn tokenize_document(&self, text: &str) -> Vec<TokenId> {
-        self.raw(text, false)
+    ///
+    /// # Errors
+    /// If there is not enough memory for so long a text.
+    pub fn tokenize_document(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError> {
+        self.raw(text, true)
     }
 
-    fn raw(&self, text: &str, add_special: bool) -> Vec<TokenId> {
-        self.model
-            .vocab()
-            .tokenize(text.as_bytes(), add_special, true)
-            .into_iter()
-            .map(|token| token.0.cast_unsigned())
-            .collect()
+    fn continuation(&self, text: &str, parse_special: bool) -> Result<Vec<TokenId>, TokenizeError> {
+        // SentencePiece adds a space before a text, which would be wrong here. So put a byte before
+        // the text that never merges with its neighbors, and remove it together with the space.
+        const GUARD: &str = "\u{1}";
+        let tokens = self.raw(text, parse_special)?;
+        let starts_special = tokens.first().is_some_and(|&t| self.is_control(t));
+        if starts_special || !matches!(self.model.vocab().vocab_type(), VocabType::SPM) {
+            return Ok(tokens);
+        }
+        let guard = self.raw(GUARD, parse_special)?;
+        let guarded = self.raw(&format!("{GUARD}{text}"), parse_special)?;
+        Ok(match guarded.strip_prefix(guard.as_slice()) {
+            Some(rest) => rest.to_vec(),
+            None => tokens,
+        })
+    }
+
+    /// The tokens of a text alone. llama.cpp's own additions are left out, because it would add an
+    /// end-of-sequence token, too, and because it ends the process if it has none to add.
+    fn raw(&self, text: &str, parse_special: bool) -> Result<Vec<TokenId>, TokenizeError> {
+        const HINT: &str = "break it into shorter lines, or shorten it";
+        if i32::try_from(text.len()).is_err() {
+            return Err(TokenizeError::new(text, format!("it is too long; {HINT}")));
+        }
+        let vocab = self.model.vocab();
+        let tokenize = || vocab.tokenize(text.as_bytes(), false, parse_special);
+        let tokens = match vocab.vocab_type() {
+            VocabType::BPE => with_stack_for(text, tokenize).map_err(|_| {
+                let longest = longest_match(text);
+                let reason = format!("a line of {longest} bytes needs too much memory; {HINT}");
+                TokenizeError::new(text, reason)
+            })?,
+            _ => tokenize(),
+        };
+        Ok(tokens.into_iter().map(|it| it.0.cast_unsigned()).collect())
     }
 
     /// The text of a token as bytes. Empty for control tokens.
@@ -131,6 +149,15 @@ impl<'a> Vocabulary<'a> {
         self.model
             .vocab()
             .token_to_piece(LlamaToken(token.cast_signed()), false, None)
+    }
+
+    /// What shows a token as bytes: with `special`, control tokens are shown, too.
+    pub fn shown(&self, special: bool) -> impl Fn(TokenId) -> Vec<u8> + use<'a> {
+        let model = self.model;
+        move |token| {
+            let token = LlamaToken(token.cast_signed());
+            model.vocab().token_to_piece(token, special, None)
+        }
     }
 
     /// The text of a token, including special tokens.
@@ -163,9 +190,11 @@ impl<'a> Vocabulary<'a> {
         self.special(self.model.vocab().eos())
     }
 
-    /// Whether a conversation starts with the beginning-of-sequence token.
+    /// Whether the tokenizer puts the beginning-of-sequence token before a prompt.
     pub fn adds_bos(&self) -> bool {
-        self.model.vocab().should_add_bos()
+        let vocab = self.model.vocab();
+        // llama.cpp never adds one for RWKV.
+        vocab.should_add_bos() && vocab.bos().0 >= 0 && vocab.vocab_type() != VocabType::RWKV
     }
 
     fn special(&self, token: LlamaToken) -> String {
@@ -174,5 +203,60 @@ impl<'a> Vocabulary<'a> {
         } else {
             self.written(token.0.cast_unsigned())
         }
+    }
+}
+
+impl PromptTokenizer for Vocabulary<'_> {
+    fn encode(
+        &self,
+        text: &str,
+        place: Place,
+        parse_special: bool,
+    ) -> Result<Vec<TokenId>, TokenizeError> {
+        match place {
+            Place::Start | Place::AfterControl => self.raw(text, parse_special),
+            Place::Middle => self.continuation(text, parse_special),
+        }
+    }
+
+    fn control_tokens(&self) -> &ControlTokens {
+        self.control.get_or_init(|| {
+            let vocab = self.model.vocab();
+            ControlTokens::new((0..vocab.n_tokens()).filter_map(|id| {
+                let attributes = vocab.attr(LlamaToken(id));
+                let is_unknown = attributes.contains(LlamaTokenAttr::Unknown);
+                if !is_unknown && !attributes.contains(LlamaTokenAttr::Control) {
+                    return None;
+                }
+                Some(ControlToken {
+                    id: id.cast_unsigned(),
+                    text: vocab.text(LlamaToken(id))?.to_str().ok()?.to_owned(),
+                    strips_left: attributes.contains(LlamaTokenAttr::LStrip),
+                    strips_right: attributes.contains(LlamaTokenAttr::RStrip),
+                    is_unknown,
+                })
+            }))
+        })
+    }
+
+    fn prefix(&self) -> Vec<TokenId> {
+        let bos = self.model.vocab().bos().0;
+        match self.adds_bos() {
+            true => vec![bos.cast_unsigned()],
+            false => Vec::new(),
+        }
+    }
+
+    fn bos_token(&self) -> Option<(TokenId, String)> {
+        let bos = self.model.vocab().bos();
+        (bos.0 >= 0).then(|| (bos.0.cast_unsigned(), self.special(bos)))
+    }
+
+    fn is_end(&self, token: TokenId) -> bool {
+        Vocabulary::is_end(self, token)
+    }
+
+    fn is_blank(&self, token: TokenId) -> bool {
+        self.bytes(token).trim_ascii().is_empty()
     }
 }

@@ -4,19 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::runtime::TemplateError;
-
-/// A tokenizer failed on a text.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the tokenizer fails on {beginning:?}: {reason}; give the tokenizer of the model that answered"
-)]
-pub struct TokenizeError {
-    /// How the text begins.
-    pub beginning: String,
-    /// The tokenizer's message.
-    pub reason: String,
-}
+use crate::runtime::{PromptError, TemplateError, TokenizeError};
 
 /// The kinds of files that a record is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +145,15 @@ pub enum InputError {
     /// The chat template failed.
     #[error(transparent)]
     Template(#[from] TemplateError),
+}
+
+impl From<PromptError> for InputError {
+    fn from(error: PromptError) -> Self {
+        match error {
+            PromptError::Template(error) => Self::Template(error),
+            PromptError::Tokenize(error) => Self::Tokenize(error),
+        }
+    }
 }
 
 /// What is wrong with a line, before its file and number are known.

@@ -10,32 +10,18 @@ use crate::TokenId;
 use crate::bench::RankedTokens;
 use crate::files::lines;
 use crate::logits::Candidate;
-use crate::runtime::{ChatTemplate, Message, Role};
+use crate::runtime::{ChatEncoder, ChatTemplate, Message, PromptTokenizer, Role, TokenizeError};
 use crate::simulate::{Request, Turn};
 
 pub use answers::{RecordedAnswer, RecordedChoice, read_recorded_answers, requests_from_answers};
 pub(super) use error::LineError;
-pub use error::{InputError, LinePart, RecordKind, SpecialToken, TokenizeError};
+pub use error::{InputError, LinePart, RecordKind, SpecialToken};
 pub use jsonl::{Fields, read_jsonl};
 
 /// Tokenizes text as the engine does for its model.
 ///
 /// Every method can fail, because a tokenizer is a file from outside.
-pub trait TextTokenizer {
-    /// The tokens of a text that starts a conversation, with the beginning-of-sequence token if the
-    /// model uses one.
-    ///
-    /// # Errors
-    /// If the tokenizer fails.
-    fn start(&self, text: &str) -> Result<Vec<TokenId>, TokenizeError>;
-
-    /// The tokens between two answers. `last` is the token before them. If it already ends the
-    /// answer, the end token that the template writes is left out.
-    ///
-    /// # Errors
-    /// If the tokenizer fails.
-    fn next_turn(&self, text: &str, last: Option<TokenId>) -> Result<Vec<TokenId>, TokenizeError>;
-
+pub trait TextTokenizer: PromptTokenizer {
     /// The tokens of an answer, without the end token.
     ///
     /// # Errors
@@ -44,9 +30,6 @@ pub trait TextTokenizer {
 
     /// The token that ends answers.
     fn end(&self) -> Option<TokenId>;
-
-    /// Whether the model ends its answer with `token`.
-    fn is_end(&self, token: TokenId) -> bool;
 }
 
 /// Turns recorded conversations into requests.
@@ -57,6 +40,8 @@ pub struct RequestEncoder<'a> {
     pub template: Option<&'a ChatTemplate>,
     /// The messages before the first turn of every conversation.
     pub opening: Vec<Message>,
+    /// Whether the spelling of a control token in a turn becomes that token.
+    pub parse_special: bool,
     /// The limit of an answer: the model did not end answers of this many tokens.
     pub max_new_tokens: usize,
 }
@@ -77,22 +62,22 @@ impl RequestEncoder<'_> {
             category: category.into(),
             turns: Vec::new(),
         };
+        let encoder = ChatEncoder {
+            tokenizer: self.tokenizer,
+            template: self.template,
+            parse_special: self.parse_special,
+        };
         let mut last = None;
         for (number, (said, answer)) in turns.iter().zip(&choice.turns).enumerate() {
             let message = Message::new(Role::User, said.as_str());
-            let prompt = match self.template {
-                None if number == 0 => self.tokenizer.start(said)?,
-                None => self.tokenizer.next_turn(said, None)?,
-                Some(template) if number == 0 => {
-                    messages.push(message);
-                    self.tokenizer.start(&template.prompt(&messages)?)?
-                }
-                Some(template) => {
-                    let text = template.next_turn(&messages, &message)?;
-                    messages.push(Message::new(Role::Assistant, answer.as_str()));
-                    messages.push(message);
-                    self.tokenizer.next_turn(&text, last)?
-                }
+            let prompt = if number == 0 {
+                messages.push(message);
+                encoder.first(&messages)?.tokens
+            } else {
+                let prompt = encoder.next(&messages, &message, last)?;
+                messages.push(Message::new(Role::Assistant, answer.as_str()));
+                messages.push(message);
+                prompt
             };
             let turn = match &choice.token_ids {
                 Some(ids) => {
