@@ -184,12 +184,8 @@ pub(super) fn capacity_within(capacity: usize) -> anyhow::Result<usize> {
     )))
 }
 
-/// The session that these flags ask for.
-pub(super) fn session_options(
-    draft: &DraftArgs,
-    sampling: &SamplingArgs,
-) -> anyhow::Result<SessionOptions> {
-    let capacity = capacity_within(draft.tree.draft_tree_capacity)?;
+/// How these flags select tokens.
+pub(super) fn sampling_params(sampling: &SamplingArgs) -> anyhow::Result<SamplingParams> {
     let within = |flag: &str, value: f64, range: std::ops::RangeInclusive<f64>| {
         if range.contains(&value) {
             return Ok(value as f32);
@@ -199,6 +195,23 @@ pub(super) fn session_options(
             "{flag} {value} is out of range: give {low} to {high}"
         )))
     };
+    Ok(SamplingParams {
+        temperature: within("--temperature", sampling.temperature, 0.0..=100.0)?,
+        top_k: sampling.top_k,
+        top_p: within("--top-p", sampling.top_p, 0.0..=1.0)?,
+        min_p: within("--min-p", sampling.min_p, 0.0..=1.0)?,
+        repeat_penalty: within("--repeat-penalty", sampling.repeat_penalty, 0.01..=100.0)?,
+        seed: sampling.seed,
+        ..SamplingParams::default()
+    })
+}
+
+/// The session that these flags ask for.
+pub(super) fn session_options(
+    draft: &DraftArgs,
+    sampling: &SamplingArgs,
+) -> anyhow::Result<SessionOptions> {
+    let capacity = capacity_within(draft.tree.draft_tree_capacity)?;
     let of_logitspec = [(
         "--leave-out",
         !draft.tree.leave_out.is_empty(),
@@ -216,15 +229,7 @@ pub(super) fn session_options(
         draft_tree_capacity: capacity,
         fill_tree: draft.size.fill_tree,
         exact: true,
-        sampling: SamplingParams {
-            temperature: within("--temperature", sampling.temperature, 0.0..=100.0)?,
-            top_k: sampling.top_k,
-            top_p: within("--top-p", sampling.top_p, 0.0..=1.0)?,
-            min_p: within("--min-p", sampling.min_p, 0.0..=1.0)?,
-            repeat_penalty: within("--repeat-penalty", sampling.repeat_penalty, 0.01..=100.0)?,
-            seed: sampling.seed,
-            ..SamplingParams::default()
-        },
+        sampling: sampling_params(sampling)?,
         ranked: 0,
     })
 }

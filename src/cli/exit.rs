@@ -24,6 +24,8 @@ use crate::store::TokenFileError;
 pub(super) enum Outcome {
     /// Everything is done.
     Done,
+    /// What was to be checked does not hold; the output says so.
+    Failed,
     /// Ctrl-C stopped it; what was finished is printed.
     Interrupted,
 }
@@ -42,6 +44,7 @@ pub(super) fn user_error(message: impl Into<String>) -> anyhow::Error {
 pub(super) fn report(done: anyhow::Result<Outcome>) -> ExitCode {
     match done {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
         Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
         // The reader of the pipe has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -18,9 +18,14 @@ pub(super) fn watch_for_ctrl_c() -> &'static AtomicBool {
     &RAISED
 }
 
+/// Whether Ctrl-C has raised `interrupted`.
+pub(super) fn is_raised(interrupted: &AtomicBool) -> bool {
+    interrupted.load(Ordering::Relaxed)
+}
+
 /// Breaks once Ctrl-C has raised `interrupted`.
 pub(super) fn flow(interrupted: &AtomicBool) -> ControlFlow<()> {
-    match interrupted.load(Ordering::Relaxed) {
+    match is_raised(interrupted) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
     }

@@ -1,7 +1,7 @@
 //! The command line: parses flags, calls the library and prints.
 //!
 //! Each subcommand has a module: `generate`, `chat`, `bench`, `report`, `simulate`, `calibrate`,
-//! `corpus`, `inspect` and `pull`. They do not use each other; what they share has modules of its
+//! `exactness`, `corpus`, `inspect` and `pull`. They do not use each other; what they share has modules of its
 //! own. No other module of the crate reads a flag or prints.
 
 // First, because its macros are only known below.
@@ -17,6 +17,7 @@ mod conversation;
 mod corpus;
 mod cost;
 mod download;
+mod exactness;
 mod exit;
 mod generate;
 mod hints;
@@ -70,6 +71,7 @@ enum Command {
     Report(report::ReportArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Calibrate(Box<calibrate::CalibrateArgs>),
+    Exactness(Box<exactness::ExactnessArgs>),
     Corpus(corpus::CorpusArgs),
 }
 
@@ -102,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
+        Command::Exactness(args) => exactness::run(&args),
         Command::Corpus(args) => corpus::run(&args),
     };
     exit::report(done)
