@@ -23,7 +23,7 @@ pub(super) struct TemplateArgs {
     #[arg(long, alias = "system_prompt", value_name = "TEXT")]
     pub system: Option<String>,
 
-    /// Make control tokens of their spellings in messages, such as </s>. Without this flag, only
+    /// Make control tokens of their spellings in messages, such as `</s>`. Without this flag, only
     /// the template's own markers are control tokens, and messages are plain text
     #[arg(long, alias = "parse_special")]
     pub parse_special: bool,

@@ -1,8 +1,8 @@
 //! The command line: parses flags, calls the library and prints.
 //!
 //! Each subcommand has a module: `generate`, `chat`, `bench`, `report`, `simulate`, `calibrate`,
-//! `exactness`, `corpus`, `inspect` and `pull`. They do not use each other; what they share has modules of its
-//! own. No other module of the crate reads a flag or prints.
+//! `exactness`, `corpus`, `inspect` and `pull`. They do not use each other; what they share has
+//! modules of its own. No other module of the crate reads a flag or prints.
 
 // First, because its macros are only known below.
 #[macro_use]

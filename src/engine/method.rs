@@ -151,7 +151,10 @@ impl fmt::Display for Method {
 
 /// A name that is no method's.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("unknown method {0:?}: choose one of {names}", names = Method::ALL.map(Method::name).join(", "))]
+#[error(
+    "unknown method {0:?}: choose one of {names}",
+    names = Method::ALL.map(Method::name).join(", ")
+)]
 pub struct UnknownMethod(String);
 
 impl FromStr for Method {

@@ -24,8 +24,8 @@ pub struct Session<M> {
     drafter: Box<dyn Drafter>,
     cost: CostModel,
     selector: Box<dyn Select>,
-    /// The committed text. The cache may lack its last tokens, which are then decoded again: after a
-    /// step that needed no pass, and where that is cheaper than moving cells.
+    /// The committed text. The cache may lack its last tokens, which are then decoded again: after
+    /// a step that needed no pass, and where that is cheaper than moving cells.
     text: Vec<TokenId>,
     /// The node of the last decode whose row follows the last committed token, if there is one.
     last_row: Option<NodeId>,

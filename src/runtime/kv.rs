@@ -35,9 +35,9 @@ pub enum KvOp {
 
 /// Knows what every sequence of the cache holds, and says which calls bring it up to date.
 ///
-/// Sequence 0 holds all committed tokens in the cache. Each other sequence holds a beginning of them
-/// and catches up only when a tree needs it. So a step makes calls for the sequences that it uses,
-/// not for all, and copies only what was committed since a sequence was used last.
+/// Sequence 0 holds all committed tokens in the cache. Each other sequence holds a beginning of
+/// them and catches up only when a tree needs it. So a step makes calls for the sequences that it
+/// uses, not for all, and copies only what was committed since a sequence was used last.
 ///
 /// Between steps the cache holds committed tokens and nothing else. It may lack the last of them:
 /// those are decoded again with the next tree.
@@ -123,8 +123,8 @@ impl KvLedger {
     }
 
     /// Lays out the next tree, behind `redecode` tokens to decode again, and says what to do before
-    /// it is decoded. A batch as large as the last one gets as many sequences, so that its graph can
-    /// be reused.
+    /// it is decoded. A batch as large as the last one gets as many sequences, so that its graph
+    /// can be reused.
     pub fn lay_out(&mut self, redecode: usize, tree: &DraftTree, ops: &mut Vec<KvOp>) {
         let batch = redecode + tree.len();
         let sequences = if batch == self.batch {
@@ -166,8 +166,8 @@ impl KvLedger {
         }
     }
 
-    /// What to do after the last tree was decoded, to keep its root and `path` (nodes below it, from
-    /// the top).
+    /// What to do after the last tree was decoded, to keep its root and `path` (nodes below it,
+    /// from the top).
     pub fn after_decode(&mut self, tree: &DraftTree, path: &[NodeId], ops: &mut Vec<KvOp>) {
         let layout = &self.layout;
         let root_pos = self.held[0] + self.redecode;
@@ -309,8 +309,8 @@ impl SimulatedKv {
         self.head = self.head.min(lowest.unwrap_or(self.head));
     }
 
-    /// llama.cpp's `find_slot`: puts the tokens of a batch into free cells, one by one from the head
-    /// on, and leaves the head behind the last one. `false`, and nothing, if there is no room.
+    /// llama.cpp's `find_slot`: puts the tokens of a batch into free cells, one by one from the
+    /// head on, and leaves the head behind the last one. `false`, and nothing, if there is no room.
     pub fn put(&mut self, batch: impl IntoIterator<Item = (TokenId, usize, Range<SeqId>)>) -> bool {
         let batch: Vec<_> = batch.into_iter().collect();
         if batch.len() > self.free() {
@@ -347,8 +347,8 @@ impl SimulatedKv {
         Some((positions().min()?, positions().max()?))
     }
 
-    /// What a token at `pos` whose first sequence is `seq` sees: position and token of each cell, in
-    /// the order of the cells.
+    /// What a token at `pos` whose first sequence is `seq` sees: position and token of each cell,
+    /// in the order of the cells.
     pub fn visible(&self, seq: SeqId, pos: usize) -> Vec<(usize, TokenId)> {
         self.cells
             .iter()

@@ -15,9 +15,9 @@ pub type SeqId = usize;
 /// itself".
 ///
 /// Leaf 0 is the end of the [principal path](DraftTree::principal_path). It has sequence 0, which
-/// also carries the committed text. The nodes of that path come first in the batch, right behind the
-/// root. So if the accepted path is a beginning of it, its cells lie behind the committed ones in
-/// the order of their positions, as if they had been decoded one by one.
+/// also carries the committed text. The nodes of that path come first in the batch, right behind
+/// the root. So if the accepted path is a beginning of it, its cells lie behind the committed ones
+/// in the order of their positions, as if they had been decoded one by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeLayout {
     sequences: Vec<Range<SeqId>>,

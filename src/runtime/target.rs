@@ -81,7 +81,8 @@ pub trait TargetModel {
     /// The logits after a node of the last decode, borrowed until the next decode.
     fn row(&self, node: NodeId) -> Row<'_>;
 
-    /// Keeps the redecoded tokens, the root and `path` of the tree decoded last, and drops the rest.
+    /// Keeps the redecoded tokens, the root and `path` of the tree decoded last, and drops the
+    /// rest.
     fn commit(&mut self, tree: &DraftTree, path: &[NodeId]);
 
     /// Distinct sequences of the tree decoded last, until something else is decoded. A computation

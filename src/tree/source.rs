@@ -47,7 +47,10 @@ impl Source {
 
 /// A name that is no source's.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("unknown source {0:?}: choose one of {names}", names = Source::ALL.map(Source::name).join(", "))]
+#[error(
+    "unknown source {0:?}: choose one of {names}",
+    names = Source::ALL.map(Source::name).join(", ")
+)]
 pub struct UnknownSource(String);
 
 impl FromStr for Source {

@@ -139,8 +139,8 @@ pub unsafe extern "C" fn forward(params: &mut ComputeParams, op: &sys::ggml_tens
         if params.use_ref {
             return false;
         }
-        // SAFETY: the caller's promises; a MUL_MAT has weights.
         let (computed, depends_on_batch) = match op.op {
+            // SAFETY: the caller's promises; a MUL_MAT has weights.
             sys::GGML_OP_MUL_MAT => unsafe {
                 let computed = enabled_or_init(true) && mul_mat::forward(params, op);
                 (computed, mul_mat::depends_on_batch((*op.src[0]).type_))

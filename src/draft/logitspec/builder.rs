@@ -44,7 +44,7 @@ const FEW_MATCHES: usize = 3;
 /// Looking takes most of a draft's time. So it waits until nothing known is likelier. Where the
 /// capacity bounds the tree, the last nodes are never expanded. That loses nothing: what is found
 /// below unlikely guesses is accepted less often than its evidence suggests
-/// (`docs/decisions/`, "late look-ups").
+/// (`docs/decisions/010-late-look-ups.md`).
 const UNEXPANDED: f32 = 0.25;
 
 /// Most leaves of a tree, as long as it can grow elsewhere. Each leaf is a sequence of the cache,
@@ -331,8 +331,8 @@ impl Build<'_> {
     }
 }
 
-/// Adds a candidate. Of several pieces of evidence for a token, the strongest counts, and that it is
-/// corroborated.
+/// Adds a candidate. Of several pieces of evidence for a token, the strongest counts, and that it
+/// is corroborated.
 fn add(siblings: &mut Vec<Candidate>, token: TokenId, evidence: Evidence, rates: &AcceptanceRates) {
     let class = evidence.class(false);
     let rate = rates.of(class);

@@ -5,9 +5,10 @@ use crate::tree::DraftTree;
 
 /// The number of nodes with the greatest net value so far.
 ///
-/// The net value of a tree is `expected tokens − λ · time of its pass`. Taking the greatest in every
-/// step gives the greatest throughput in the long run, if λ is that throughput (renewal reward). The
-/// time of a pass rises in jumps, so a size that does not pay may come before one that does.
+/// The net value of a tree is `expected tokens − λ · time of its pass`. Taking the greatest in
+/// every step gives the greatest throughput in the long run, if λ is that throughput (renewal
+/// reward). The time of a pass rises in jumps, so a size that does not pay may come before one that
+/// does.
 pub(super) struct BestSize<'a> {
     lambda: f64,
     cost: &'a PassCost,

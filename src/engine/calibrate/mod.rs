@@ -82,8 +82,8 @@ const MOST_REPEATS: usize = 64;
 const LAST_ROWS: usize = 5;
 
 /// Measures passes over trees of all sizes, round by round, so that a disturbance affects all sizes
-/// alike. Sizes that do not fit the context or a batch are left out. So is everything if the model's
-/// memory cannot drop tokens.
+/// alike. Sizes that do not fit the context or a batch are left out. So is everything if the
+/// model's memory cannot drop tokens.
 ///
 /// `progress` is told how many passes of how many are done, and may cancel.
 ///
@@ -189,9 +189,9 @@ impl Count<'_> {
     }
 }
 
-/// Whether the times contradict each other, because the machine was busy: a pass took much less time
-/// than a smaller one, and the smaller one was much faster at its best. (A smaller pass that was
-/// never faster has a slower kernel.)
+/// Whether the times contradict each other, because the machine was busy: a pass took much less
+/// time than a smaller one, and the smaller one was much faster at its best. (A smaller pass that
+/// was never faster has a slower kernel.)
 pub fn contradictory(times: &[PassTimes]) -> bool {
     times.iter().enumerate().any(|(index, large)| {
         times[..index].iter().any(|small| {
@@ -208,8 +208,8 @@ const LEAST_RISE: f64 = 0.6;
 /// Smaller passes are so short that a hiccup proves nothing.
 const TELLING: usize = 8;
 
-/// A [`CostModel`] from measured times. They are sorted by context and size, and each context begins
-/// with one token, as [`calibrate`] gives them and [`Calibration::read`] checks.
+/// A [`CostModel`] from measured times. They are sorted by context and size, and each context
+/// begins with one token, as [`calibrate`] gives them and [`Calibration::read`] checks.
 ///
 /// # Panics
 /// If there are no times, or [`CostModel`] does not accept them.

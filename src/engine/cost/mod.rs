@@ -335,8 +335,8 @@ impl CostModel {
     }
 }
 
-/// Weight of the next surprise, of `seen` so far: as in a mean of the surprises and the expectation,
-/// but at least a twentieth.
+/// Weight of the next surprise, of `seen` so far: as in a mean of the surprises and the
+/// expectation, but at least a twentieth.
 fn weight_of_next(seen: u32) -> f64 {
     (1.0 / f64::from(seen + 1)).max(0.05)
 }

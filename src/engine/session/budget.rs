@@ -37,10 +37,10 @@ impl<M: TargetModel> Session<M> {
     /// The beginning of the accepted path that stays in the cache. The rest is decoded again with
     /// the next tree.
     ///
-    /// Rejected cells leave holes, and llama.cpp puts the next tokens into them. Attention would then
-    /// add up the same values in another order than plain decoding does, and round differently. The
-    /// [principal path](DraftTree::principal_path) lies right behind the committed cells, so what was
-    /// accepted of it leaves no hole.
+    /// Rejected cells leave holes, and llama.cpp puts the next tokens into them. Attention would
+    /// then add up the same values in another order than plain decoding does, and round
+    /// differently. The [principal path](DraftTree::principal_path) lies right behind the committed
+    /// cells, so what was accepted of it leaves no hole.
     pub(super) fn kept<'p>(&self, tree: &DraftTree, path: &'p [NodeId]) -> &'p [NodeId] {
         if !self.options.exact {
             return path;

@@ -105,8 +105,8 @@ pub(super) fn backend() -> &'static LlamaBackend {
 /// Runs `load` in a thread that ends. llama.cpp's threads are OpenMP's, and those that help to load
 /// a model would stay for as long as the thread that they helped: with more threads than
 /// processors, OpenMP's sleep whenever they wait for each other, and a pass waits hundreds of
-/// times. A model that is used by another thread than loaded it would be slow (see "A thread to
-/// load in" in docs/decisions.md).
+/// times. A model that is used by another thread than loaded it would be slow
+/// (docs/decisions/018-loading-thread.md).
 fn in_a_thread_of_its_own<T: Send>(load: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| match scope.spawn(load).join() {
         Ok(loaded) => loaded,
@@ -259,7 +259,7 @@ impl Model {
 
     /// Most tokens computed at once, with these options: if they don't say, llama.cpp's own 512 on
     /// a graphics processor and 256 on others, where 512 is slower for prompts with AMX and brought
-    /// nothing elsewhere (docs/decisions.md, "256 tokens of a prompt at once").
+    /// nothing elsewhere (docs/decisions/019-defaults-on-processors.md).
     pub fn n_ubatch(&self, options: &ContextOptions) -> u32 {
         let suits = if self.is_on_gpu() { 512 } else { 256 };
         let most = options.n_batch.max(1);
@@ -332,7 +332,7 @@ impl Model {
     /// The kernels of this crate that compute passes of two tokens and more, which decides what
     /// they cost; `None` if llama.cpp's do. They are for weights in F16, Q8_0, Q4_0, Q4_K and Q6_K,
     /// and with AMX in Q5_K, on processors, in programs that are linked as this crate's own are
-    /// ("Weights ahead of time" in docs/decisions.md).
+    /// (docs/decisions/013-few-token-kernels.md).
     pub fn few_token_kernels(&self) -> Option<String> {
         self.kernels().map(|kernels| kernels.name)
     }
@@ -398,9 +398,7 @@ impl Model {
         let said = window.as_ref().is_some_and(|window| window != "0");
         let architecture = self.architecture();
         (said || WINDOWED.contains(&architecture.as_str())).then(|| {
-            format!(
-                "the sliding-window cache of {architecture} models forgets what taking back would need"
-            )
+            format!("the sliding-window cache of {architecture} models cannot drop tokens")
         })
     }
 }

@@ -12,7 +12,8 @@ pub struct ModelOptions {
     /// Map the file into memory instead of reading it.
     pub use_mmap: bool,
     /// Use llama.cpp's kernels for passes of two tokens and more, even where this crate has its own
-    /// ([`Model::few_token_kernels`](super::Model::few_token_kernels)). All models of a process must have the same setting.
+    /// ([`Model::few_token_kernels`](super::Model::few_token_kernels)). All models of a process
+    /// must have the same setting.
     pub llama_kernels: bool,
     /// Whether answers are to be bit for bit those of plain decoding. All models of a process must
     /// have the same setting.
