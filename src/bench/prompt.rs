@@ -29,7 +29,8 @@ impl<'e> Prompter<'e> {
         }
     }
 
-    /// Lets the spelling of a control token in a turn become that token. Otherwise it is plain text.
+    /// Lets the spelling of a control token in a turn become that token. Otherwise it is plain
+    /// text.
     pub fn parse_special(mut self, yes: bool) -> Self {
         self.parse_special = yes;
         self

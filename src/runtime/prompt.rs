@@ -193,8 +193,9 @@ impl ChatEncoder<'_> {
         }
     }
 
-    /// The tokens of a rendered text. Without marks, the tokenizer parses it as a whole. With marks,
-    /// it is split at the template's control tokens, and what lies between them is plain text.
+    /// The tokens of a rendered text. Without marks, the tokenizer parses it as a whole. With
+    /// marks, it is split at the template's control tokens, and what lies between them is plain
+    /// text.
     fn encode(
         &self,
         text: &str,
