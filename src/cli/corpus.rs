@@ -18,7 +18,6 @@ use crate::cli::stdout::{print_json, stdout};
 use crate::cli::tokenizer::{AnyTokenizer, TokenizerArgs};
 use crate::corpus::{Corpus, CorpusBuilder, CorpusInfo};
 use crate::files::folder_of;
-use crate::runtime::TokenizeError;
 use crate::store::{Kind, begins_as};
 use texts::{Piece, Texts};
 
@@ -163,10 +162,7 @@ fn tokenize(
             match tokens {
                 Ok(tokens) => document.extend(tokens),
                 // One text does not end the work on all of them.
-                Err(error) if error.is::<TokenizeError>() => {
-                    texts.leave_out(&piece.path, error.to_string());
-                }
-                Err(error) => return Err(error),
+                Err(error) => texts.leave_out(&piece.path, error.to_string()),
             }
         }
         bar.set_position(texts.done());

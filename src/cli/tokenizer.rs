@@ -8,6 +8,7 @@ use tokenizers::Tokenizer;
 use crate::TokenId;
 use crate::cli::exit::user_error;
 use crate::cli::model::VocabularySource;
+use crate::runtime::TokenizeError;
 use crate::runtime::llama::{Model, ModelOptions};
 use crate::simulate::{continuation, first_line, raw};
 use crate::store::VocabFingerprint;
@@ -77,23 +78,16 @@ impl AnyTokenizer {
         &self,
         text: &str,
         starts_document: bool,
-    ) -> anyhow::Result<Vec<TokenId>> {
-        match self {
+    ) -> Result<Vec<TokenId>, TokenizeError> {
+        let tokens = match self {
             Self::Gguf(model) if starts_document => {
-                Ok(model.vocabulary().tokenize_document(text)?)
+                return model.vocabulary().tokenize_document(text);
             }
-            Self::Gguf(model) => Ok(model.vocabulary().tokenize_continuation(text)?),
-            Self::Json(tokenizer) => {
-                let tokens = if starts_document {
-                    raw(tokenizer, text)
-                } else {
-                    continuation(tokenizer, text)
-                };
-                tokens.map_err(|error| {
-                    anyhow::anyhow!("the tokenizer failed: {}", first_line(&error))
-                })
-            }
-        }
+            Self::Gguf(model) => return model.vocabulary().tokenize_continuation(text),
+            Self::Json(tokenizer) if starts_document => raw(tokenizer, text),
+            Self::Json(tokenizer) => continuation(tokenizer, text),
+        };
+        tokens.map_err(|error| TokenizeError::new(text, first_line(&error)))
     }
 }
 

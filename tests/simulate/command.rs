@@ -12,7 +12,7 @@ fn tiny() -> String {
 }
 
 /// A tokenizer of whole words, which ends answers with `</s>`.
-const TOKENIZER: &str = r#"{
+pub const TOKENIZER: &str = r#"{
     "version": "1.0", "truncation": null, "padding": null,
     "added_tokens": [
         {"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,

@@ -8,3 +8,5 @@ mod memory;
 #[path = "../program/mod.rs"]
 mod program;
 mod replay;
+#[cfg(feature = "cli")]
+mod tokens;

@@ -201,6 +201,17 @@ impl InputArgs {
                 name(read_with)
             );
         }
+        let parsed = manifest
+            .flags
+            .get("parse-special")
+            .and_then(|it| it.as_bool());
+        if let Some(parsed) = parsed.filter(|&it| it != self.template.parse_special) {
+            let (made, read) = if parsed { ("", "out") } else { ("out", "") };
+            tell_line!(
+                "note: {}: made with{made} --parse-special, read with{read} it",
+                answers.display()
+            );
+        }
         let file_of = |path: &Path| path.file_name().map(ToOwned::to_owned);
         if let Some(model) = model
             && file_of(model) != file_of(&manifest.model.path)
