@@ -130,7 +130,7 @@ fn replay(drafter: &mut dyn Drafter, text: &[TokenId], begin: usize, nodes: usiz
         let next = |tokens: &[TokenId]| text.get(done + tokens.len()).copied();
         let accepted = walk(
             &tree,
-            |_, tokens| next(tokens).unwrap_or_default(),
+            |_, tokens| next(tokens),
             |tokens| next(tokens).is_none(),
         );
         drafter.observe(&Verified {
@@ -297,9 +297,8 @@ fn verify(criterion: &mut Criterion) {
                 walk(
                     &tree,
                     |node, _| {
-                        tree.children(node)
-                            .next()
-                            .map_or(0, |child| tree.token(child))
+                        let child = tree.children(node).next();
+                        Some(child.map_or(0, |child| tree.token(child)))
                     },
                     |_| false,
                 )

@@ -38,6 +38,14 @@ impl<'a> Row<'a> {
         self.0
     }
 
+    /// Whether any logit is a finite number. A row without one says nothing: the weights are
+    /// damaged, or the computation overflowed.
+    ///
+    /// Looks at the first logit only, as a rule.
+    pub fn has_finite(self) -> bool {
+        self.0.iter().any(|logit| logit.is_finite())
+    }
+
     /// [`argmax`] of the row.
     pub fn argmax(self) -> TokenId {
         argmax(self.0)

@@ -22,9 +22,14 @@ const ORDER: [&str; 6] = [
     "rag",
 ];
 
+/// The row of answers without a category: some tools write none.
+const NONE: &str = "(none)";
+
 /// The row of a report that a category belongs to.
 pub fn row_of(category: &str) -> &str {
-    if MT_BENCH.contains(&category) {
+    if category.is_empty() {
+        NONE
+    } else if MT_BENCH.contains(&category) {
         ORDER[0]
     } else {
         category

@@ -14,7 +14,7 @@ use crate::engine::GenerateError;
 use crate::engine::calibrate::CalibrationError;
 use crate::hub::HubError;
 use crate::report::ReportError;
-use crate::runtime::llama::LoadError;
+use crate::runtime::llama::{Abort, LoadError};
 use crate::runtime::{PromptError, TemplateError, TokenizeError};
 use crate::simulate::InputError;
 use crate::store::TokenFileError;
@@ -96,6 +96,12 @@ fn is_bare_word(error: &clap::Error) -> bool {
     let argument = error.get(ContextKind::InvalidArg);
     error.kind() == ErrorKind::UnknownArgument
         && matches!(argument, Some(ContextValue::String(word)) if !word.starts_with('-'))
+}
+
+/// Prints that llama.cpp ends the process. Returns the exit code.
+pub(super) fn on_abort(abort: &Abort) -> i32 {
+    say(&format!("error: {}", abort.message));
+    if abort.is_input_error { 2 } else { 1 }
 }
 
 fn print_help(help: &clap::Error) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::exit::Outcome;
 use crate::cli::interrupt::watch_for_ctrl_c;
-use crate::cli::model::ModelSource;
+use crate::cli::model::{ModelSource, note_odd_context};
 use crate::cli::stdout::{print_json, stdout};
 use crate::runtime::llama::{Model, ModelInfo, ModelOptions};
 
@@ -37,7 +37,9 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Outcome> {
         info_only: true,
         ..ModelOptions::default()
     };
-    let info = Model::load(&path, &options)?.info();
+    let model = Model::load(&path, &options)?;
+    note_odd_context(&model);
+    let info = model.info();
     if args.json {
         print_json(&info)?;
     } else {
@@ -46,9 +48,10 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+const MIB: f64 = (1 << 20) as f64;
+
 fn describe(info: &ModelInfo) -> String {
-    let kv_mib = |tokens: u64| (info.kv_bytes_per_token * tokens) as f64 / f64::from(1 << 20);
-    let trained = u64::from(info.context_length);
+    let kv_mib = |tokens: u32| info.kv_bytes_per_token as f64 * f64::from(tokens) / MIB;
     let drafting = match &info.cannot_draft {
         None => "yes".to_owned(),
         Some(reason) => format!("no: {reason}"),
@@ -89,7 +92,7 @@ fn describe(info: &ModelInfo) -> String {
             format!(
                 "{:.2} MiB per 1,000 tokens in f16, {:.0} MiB for the trained context",
                 kv_mib(1000),
-                kv_mib(trained)
+                kv_mib(info.context_length)
             ),
         ),
         ("speculation", drafting),

@@ -10,6 +10,7 @@ use crate::cli::download;
 use crate::cli::exit::user_error;
 use crate::cli::interrupt::watch_for_ctrl_c;
 use crate::hub::ModelName;
+use crate::runtime::llama::Model;
 
 /// The environment variable that names a model file if no flag does.
 const VARIABLE: &str = "LOGITSPEC_MODEL";
@@ -129,6 +130,13 @@ impl ModelSource {
             path.display()
         );
         Ok(path)
+    }
+}
+
+/// Prints a note if the file's trained context cannot be right.
+pub(super) fn note_odd_context(model: &Model) {
+    if let Some(note) = model.odd_context() {
+        tell_line!("note: {note}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use clap::{Args, ValueEnum};
 
 use crate::cli::exit::user_error;
-use crate::cli::model::ModelSource;
+use crate::cli::model::{ModelSource, note_odd_context};
 use crate::runtime::llama::{
     CacheType, ContextOptions, Exact, FlashAttention, Model, ModelOptions,
 };
@@ -163,7 +163,9 @@ impl ModelArgs {
             },
             info_only: false,
         };
-        Ok(Model::load(&path, &options)?)
+        let model = Model::load(&path, &options)?;
+        note_odd_context(&model);
+        Ok(model)
     }
 
     /// llama.cpp reads quantized values only with flash attention.

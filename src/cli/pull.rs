@@ -18,7 +18,8 @@ use crate::hub::{Hub, ModelName, RepoFile, Settings};
 /// The file goes into the cache that all Hugging Face tools share. Its SHA-256 is checked and its
 /// path is printed. An interrupted download continues where it stopped, and a file that is already
 /// in the cache is only checked. Without QUANT, the only model of the repository is taken, or the
-/// first of Q4_K_M, Q8_0, Q5_K_M, Q6_K, Q4_K_S, Q4_0, F16, BF16, F32.
+/// first of Q4_K_M, Q8_0, Q5_K_M, Q6_K, Q4_K_S, Q4_0, F16, BF16, F32. Files beside a model (mmproj,
+/// imatrix, LoRA adapters, draft heads) are taken only if QUANT is their file name.
 ///
 /// Environment: HF_TOKEN for private and gated models, HF_HOME for another folder than
 /// ~/.cache/huggingface, HF_ENDPOINT for a mirror, HF_HUB_OFFLINE=1 to use the cache only.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::hub::helpers::{names_a_helper, without_helpers};
 use crate::hub::listing::RepoFile;
 use crate::hub::{HubError, ModelName};
 
@@ -18,13 +19,14 @@ const MOST_LISTED: usize = 24;
 ///
 /// A quantization matches a whole word of the file's path, in upper or lower case: `Q4_K` does not
 /// match `Q4_K_M`. Without one, the only model of the repository is taken, or else the first of
-/// [`PREFERRED`]. Vision projectors and importance matrices are GGUF files, but not models.
+/// [`PREFERRED`]. Vision projectors, importance matrices, adapters and draft heads are GGUF files,
+/// but no models: they are taken only if the name has their file name or such a word (`u/r:mtp`).
 ///
 /// # Errors
 /// [`HubError::NoGguf`], [`HubError::NoSuchQuant`], [`HubError::Unclear`],
 /// [`HubError::MissingParts`].
 pub fn choose(name: &ModelName, files: &[RepoFile]) -> Result<Vec<RepoFile>, HubError> {
-    let models = models(files);
+    let models = models(name, files);
     let candidates = match name.quant() {
         Some(quant) => called(name, quant, &models)?,
         None if models.is_empty() => return Err(no_gguf(name)),
@@ -50,7 +52,7 @@ pub fn choose(name: &ModelName, files: &[RepoFile]) -> Result<Vec<RepoFile>, Hub
 /// # Errors
 /// With a quantization: [`HubError::NoSuchQuant`] or [`HubError::NoGguf`].
 pub fn list(name: &ModelName, files: &[RepoFile]) -> Result<Vec<Vec<RepoFile>>, HubError> {
-    let models = models(files);
+    let models = models(name, files);
     let listed = match name.quant() {
         Some(quant) => called(name, quant, &models)?,
         None => models.iter().collect(),
@@ -109,10 +111,7 @@ impl Model {
 
     /// Whether `name` is the name of one of its files.
     fn is_called(&self, name: &str) -> bool {
-        self.parts.iter().any(|(_, file)| {
-            let base = file.name.rsplit('/').next().unwrap_or_default();
-            file.name == name || base == name
-        })
+        self.parts.iter().any(|(_, file)| is_called(file, name))
     }
 
     fn complete(&self, name: &ModelName) -> Result<Vec<RepoFile>, HubError> {
@@ -129,16 +128,38 @@ impl Model {
     }
 }
 
-fn models(files: &[RepoFile]) -> Vec<Model> {
+/// The models that `name` may mean: those that it names by file, or else all of the repository.
+fn models(name: &ModelName, files: &[RepoFile]) -> Vec<Model> {
+    let given = name.quant().unwrap_or_default();
+    // llama.cpp does not load `imatrix.gguf_file`, but one may want to download it.
+    let is_gguf = |file: &&RepoFile| {
+        strip_extension(&file.name).is_some()
+            || is_called(file, given) && file.name.to_lowercase().contains(".gguf")
+    };
+    let ggufs = || files.iter().filter(is_gguf);
+    let mut all = grouped(ggufs());
+    if all.iter().any(|model| model.is_called(given)) {
+        all.retain(|model| model.is_called(given));
+        return all;
+    }
+    if names_a_helper(given) {
+        return all;
+    }
+    let paths = without_helpers(ggufs().map(|file| file.name.as_str()));
+    grouped(ggufs().filter(|file| paths.contains(&&*file.name)))
+}
+
+/// Whether `name` is the file's path, or the last part of it.
+fn is_called(file: &RepoFile, name: &str) -> bool {
+    let base = file.name.rsplit('/').next().unwrap_or_default();
+    file.name == name || base == name
+}
+
+/// Puts the parts of split models together.
+fn grouped<'a>(files: impl Iterator<Item = &'a RepoFile>) -> Vec<Model> {
     let mut models: BTreeMap<(&str, usize), Model> = BTreeMap::new();
     for file in files {
-        let Some(stem) = strip_extension(&file.name) else {
-            continue;
-        };
-        let base = stem.rsplit('/').next().unwrap_or(stem).to_lowercase();
-        if base.contains("mmproj") || base.contains("imatrix") {
-            continue;
-        }
+        let stem = strip_extension(&file.name).unwrap_or(&file.name);
         let (stem, number, of) = split_part(stem).unwrap_or((stem, 1, 1));
         let model = models.entry((stem, of)).or_insert_with(|| Model {
             parts: Vec::new(),
@@ -318,6 +339,61 @@ mod tests {
         let error = listed("u/r:Q8_0").unwrap_err().to_string();
         assert!(error.contains("no GGUF file"), "{error}");
         assert!(listed("u/r").unwrap().is_empty());
+    }
+
+    /// A model of two quantizations among all the helpers that repositories hold beside models.
+    #[test]
+    fn helper_files_are_not_taken_for_models() {
+        let files = [
+            "m-Q4_K_M.gguf",
+            "m-Q8_0.gguf",
+            "m-Q4_K_M-mmproj.gguf",
+            "mmproj/m-Q8_0.gguf",
+            "mmproj-model-f16.gguf",
+            "imatrix.gguf",
+            "m.imatrix.gguf",
+            "imatrix_unsloth.gguf_file",
+            "MTP/m-Q4_K_M.gguf",
+            "m-mtp-Q8_0.gguf",
+            "m-NextN.Q8_0.gguf",
+            "m-draft-Q4_K_M.gguf",
+            "draft/q/m-Q8_0.gguf",
+            "eagle3-m-Q8_0.gguf",
+            "m_EAGLE-Q4_K_M.gguf",
+            "lora/m-Q4_K_M.gguf",
+            "adapter_model.gguf",
+            "m-lora-r16-Q8_0.gguf",
+            "ggml-adapter-model-Q4_K_M.gguf",
+        ];
+        assert_eq!(chosen("u/r", &files), ["m-Q4_K_M.gguf"]);
+        assert_eq!(chosen("u/r:Q4_K_M", &files), ["m-Q4_K_M.gguf"]);
+        assert_eq!(chosen("u/r:Q8_0", &files), ["m-Q8_0.gguf"]);
+        let error = refused("u/r:F16", &files);
+        assert!(error.contains("nothing called F16"), "{error}");
+        assert!(!error.contains("mmproj"), "{error}");
+        for file in &files {
+            assert_eq!(chosen(&format!("u/r:{file}"), &files), [*file], "as named");
+        }
+        assert_eq!(chosen("u/r:eagle3", &files), ["eagle3-m-Q8_0.gguf"]);
+    }
+
+    #[test]
+    fn a_helpers_word_in_the_name_of_all_files_is_the_models_own() {
+        let cases: [&[&str]; 9] = [
+            &["Eagle-7B-Q4_K_M.gguf", "Eagle-7B-F16.gguf"],
+            &["Eagle-7B-Q4_K_M.gguf", "mmproj-F16.gguf", "imatrix.gguf"],
+            &["Eagle-Q4_K_M.gguf", "eagle/Eagle-Q4_K_M.gguf"],
+            &["Eagle-Q4_K_M.gguf", "Eagle-Q4_K_M-mtp.gguf", "lora/E.gguf"],
+            &["m-MTP-Q4_K_M.gguf", "MTP/m-MTP-Q4_K_M.gguf"],
+            &["Explora-8B-Q4_K_M.gguf", "Explora-8B-lora.gguf"],
+            &["mtpX-Q4_K_M.gguf", "mtpX-mtp.gguf"],
+            &["m-imatrix-Q4_K_M.gguf", "m-imatrix-IQ2_M.gguf"],
+            &["Draft-1B.gguf"],
+        ];
+        for files in cases {
+            assert_eq!(chosen("u/r", files), files[..1]);
+        }
+        assert_eq!(chosen("u/r:F16", cases[0]), cases[0][1..]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod cache;
 pub mod choose;
 mod client;
 mod error;
+mod helpers;
 mod http;
 mod listing;
 mod name;

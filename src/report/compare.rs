@@ -52,8 +52,10 @@ pub(super) fn check(
         ));
     }
     for side in [method, base] {
-        let notice = without_time(side).filter(|notice| !notices.contains(notice));
-        notices.extend(notice);
+        for notice in [without_time(side), without_lengths(side)] {
+            let new = notice.filter(|notice| !notices.contains(notice));
+            notices.extend(new);
+        }
     }
     notices.extend(settings(method, base));
     Ok(())
@@ -95,13 +97,29 @@ fn has_spread_lengths(entry: &Entry) -> bool {
     extra.get("accept_lengths_spread") == Some(&true.into())
 }
 
-/// A notice if answers have no time.
+/// A notice if answers have no time or no tokens.
 fn without_time(method: &Method) -> Option<String> {
     let entries = method.entries();
     let count = entries.filter(|entry| entry.speed().is_none()).count();
     (count > 0).then(|| {
         format!(
-            "{count} answers of {} have no wall_time: they do not count in speeds",
+            "{count} answers of {} have no wall_time or no new_tokens: they do not count in speeds",
+            method.name
+        )
+    })
+}
+
+/// A notice if answers of new tokens have no accept lengths.
+fn without_lengths(method: &Method) -> Option<String> {
+    let lacks_them = |entry: &&Entry| {
+        let choice = entry.choice();
+        choice.accept_lengths.is_empty() && (choice.new_tokens.iter()).any(|&tokens| tokens > 0)
+    };
+    let count = method.entries().filter(lacks_them).count();
+    (count > 0).then(|| {
+        format!(
+            "{count} answers of {} have no accept_lengths: they do not count in the mean of accepted \
+             tokens",
             method.name
         )
     })
@@ -134,8 +152,7 @@ fn same_questions(method: &Method, base: &Method) -> Result<(), ReportError> {
         };
         let (path, other) = (&method.files[ours.file], &base.files[theirs.file]);
         let (category, other_category) = (&ours.answer.category, &theirs.answer.category);
-        // Some tools write no category.
-        if category != other_category && !category.is_empty() && !other_category.is_empty() {
+        if category != other_category {
             return Err(ReportError::Category {
                 path: path.clone(),
                 other: other.clone(),

@@ -30,8 +30,9 @@ pub(super) struct Entry {
     pub answer: Answer,
     /// The index of its file.
     pub file: usize,
-    /// Its number of tokens, as the original evaluation counts them.
-    pub counted_tokens: u64,
+    /// Its number of tokens, as the original evaluation counts them; `None` if they are not
+    /// recorded.
+    pub counted_tokens: Option<u64>,
 }
 
 impl Entry {
@@ -40,10 +41,11 @@ impl Entry {
         &self.answer.choices[0]
     }
 
-    /// Tokens per second by the original's count; `None` if no time was recorded.
+    /// Tokens per second by the original's count; `None` if no time or no tokens were recorded.
     pub fn speed(&self) -> Option<f64> {
         let seconds = self.choice().total_wall_time();
-        (seconds > 0.0).then(|| self.counted_tokens as f64 / seconds)
+        let tokens = self.counted_tokens.filter(|_| seconds > 0.0)?;
+        Some(tokens as f64 / seconds)
     }
 }
 
@@ -95,19 +97,22 @@ pub(super) fn methods(
             .answers
             .first()
             .ok_or_else(|| ReportError::Empty { path: path.clone() })?;
-        let (model_id, method, repeat) =
-            (first.model_id.clone(), first.method.clone(), first.repeat);
-        if let Some(other) = log
-            .answers
-            .iter()
-            .find(|a| (&a.model_id, &a.method) != (&model_id, &method))
-        {
+        let mut others = log.answers.iter();
+        let is_other = |a: &&Answer| (&a.model_id, &a.method) != (&first.model_id, &first.method);
+        if let Some(other) = others.find(is_other) {
             return Err(ReportError::MixedFile {
                 path: path.clone(),
-                first: label(&model_id, method.as_deref()),
+                first: label(&first.model_id, first.method.as_deref()),
                 second: label(&other.model_id, other.method.as_deref()),
             });
         }
+        let (method, repeat) = (first.method.clone(), first.repeat);
+        // Without a model's name, each file is a method of its own.
+        let file_stem = || path.file_stem().unwrap_or_default().to_string_lossy();
+        let model_id = match first.model_id.is_empty() {
+            true => file_stem().into_owned(),
+            false => first.model_id.clone(),
+        };
         let known = methods
             .iter()
             .position(|known| (&known.model_id, &known.method) == (&model_id, &method));
@@ -235,7 +240,9 @@ impl Method {
         let file = self.files.len();
         self.files.push(path.into());
         run.extend(answers.into_iter().map(|answer| {
-            let counted_tokens = answer.choices[0].total_new_tokens();
+            let choice = &answer.choices[0];
+            let is_counted = !choice.new_tokens.is_empty();
+            let counted_tokens = is_counted.then(|| choice.total_new_tokens());
             (
                 answer.question_id,
                 Entry {
@@ -246,6 +253,25 @@ impl Method {
             )
         }));
         Ok(())
+    }
+}
+
+/// Gives answers without a category the category of another answer to the same question: some tools
+/// write none.
+pub(super) fn share_categories(methods: &mut [Method], base: &mut Method) {
+    let all = || methods.iter().chain([&*base]).flat_map(Method::entries);
+    let known = |entry: &&Entry| !entry.answer.category.is_empty();
+    let category = |entry: &Entry| (entry.answer.question_id, entry.answer.category.clone());
+    let categories: BTreeMap<i64, String> = all().filter(known).map(category).collect();
+    for method in methods.iter_mut().chain([base]) {
+        for entry in method.runs.iter_mut().flat_map(BTreeMap::values_mut) {
+            let answer = &mut entry.answer;
+            if let Some(category) = categories.get(&answer.question_id)
+                && answer.category.is_empty()
+            {
+                answer.category.clone_from(category);
+            }
+        }
     }
 }
 

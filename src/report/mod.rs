@@ -149,6 +149,7 @@ impl Report {
         let mut methods = load::methods(answers, options.mean_report, &mut notices)?;
         let mut base = load::base(base, options.mean_report, &mut notices)?;
         names::assign(&mut methods, &mut base);
+        load::share_categories(&mut methods, &mut base);
         if let Some(path) = &options.tokenizer {
             tokens::count_again(&mut base, path, &mut notices)?;
         }

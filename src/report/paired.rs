@@ -59,9 +59,13 @@ impl Paired {
 fn speeds(method: &Method, within: impl Fn(&Entry) -> bool) -> BTreeMap<i64, f64> {
     let mut totals: BTreeMap<i64, (u64, f64)> = BTreeMap::new();
     for entry in method.entries().filter(|entry| within(entry)) {
+        let choice = entry.choice();
+        if choice.new_tokens.is_empty() || choice.wall_time.is_empty() {
+            continue;
+        }
         let (tokens, seconds) = totals.entry(entry.answer.question_id).or_default();
-        *tokens += entry.choice().total_new_tokens();
-        *seconds += entry.choice().total_wall_time();
+        *tokens = tokens.saturating_add(choice.total_new_tokens());
+        *seconds += choice.total_wall_time();
     }
     let timed = totals
         .into_iter()

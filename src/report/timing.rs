@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::bench::answer::sum;
 use crate::bench::{Choice, SourceTokens};
 
 use super::load::Method;
@@ -52,8 +53,8 @@ pub(super) fn sources(method: &Method) -> BTreeMap<String, SourceTokens> {
     let recorded = choices(method).filter_map(|choice| choice.sources.as_ref());
     for (name, of) in recorded.flatten() {
         let sum = sums.entry(name.clone()).or_default();
-        sum.drafted += of.drafted;
-        sum.accepted += of.accepted;
+        sum.drafted = sum.drafted.saturating_add(of.drafted);
+        sum.accepted = sum.accepted.saturating_add(of.accepted);
     }
     sums
 }
@@ -66,23 +67,23 @@ impl TimeReport {
             let Some(timings) = &choice.timings else {
                 continue;
             };
-            let sum = |seconds: &[f64]| seconds.iter().sum::<f64>();
+            let total = |seconds: &[f64]| seconds.iter().sum::<f64>();
             this.answers += 1;
-            this.steps += choice.decoding_steps.iter().sum::<u64>();
-            this.new_tokens += choice.total_new_tokens();
+            this.steps = this.steps.saturating_add(sum(&choice.decoding_steps));
+            this.new_tokens = this.new_tokens.saturating_add(choice.total_new_tokens());
             this.wall_seconds += choice.total_wall_time();
-            this.prefill_seconds += sum(&timings.prefill);
-            this.draft_seconds += sum(&timings.draft);
-            this.decode_seconds += sum(&timings.decode);
-            this.verify_seconds += sum(&timings.verify);
-            this.commit_seconds += sum(&timings.commit);
+            this.prefill_seconds += total(&timings.prefill);
+            this.draft_seconds += total(&timings.draft);
+            this.decode_seconds += total(&timings.decode);
+            this.verify_seconds += total(&timings.verify);
+            this.commit_seconds += total(&timings.commit);
             let tokens = choice
                 .prefill_tokens
                 .as_ref()
                 .or(choice.prompt_tokens.as_ref());
             prefill_tokens = prefill_tokens
                 .zip(tokens)
-                .map(|(sum, tokens)| sum + tokens.iter().sum::<u64>());
+                .map(|(all, tokens)| sum(&[all, sum(tokens)]));
         }
         let parts: f64 = this
             .parts()
@@ -163,7 +164,7 @@ pub(super) fn context(method: &Method, width: u64) -> Vec<ContextSpeed> {
     for choice in choices(method) {
         each_step(choice, |context, tokens, seconds| {
             let (all_tokens, all_seconds) = ranges.entry(context / width).or_default();
-            *all_tokens += tokens;
+            *all_tokens = all_tokens.saturating_add(tokens);
             *all_seconds += seconds;
         });
     }
@@ -201,17 +202,14 @@ fn each_step(choice: &Choice, mut see: impl FnMut(u64, u64, f64)) {
         }
         return;
     }
-    for (turn, &prompt) in prompt_tokens.iter().enumerate() {
+    let turns = choice.new_tokens.iter().zip(&choice.wall_time);
+    for (turn, (&prompt, (&tokens, &seconds))) in prompt_tokens.iter().zip(turns).enumerate() {
         let prefill = choice
             .timings
             .as_ref()
             .map_or(0.0, |timings| timings.prefill[turn]);
-        let tokens = choice.new_tokens[turn];
-        see(
-            prompt.saturating_add(tokens / 2),
-            tokens,
-            (choice.wall_time[turn] - prefill).max(0.0),
-        );
+        let context = prompt.saturating_add(tokens / 2);
+        see(context, tokens, (seconds - prefill).max(0.0));
     }
 }
 

@@ -60,7 +60,8 @@ pub(super) fn count_again(
         .map(|(text, tokens)| (text.to_string(), tokens.len().saturating_sub(begins) as u64))
         .collect();
     for entry in method.runs.iter_mut().flat_map(|run| run.values_mut()) {
-        entry.counted_tokens = entry.choice().turns.iter().map(|turn| counts[turn]).sum();
+        let tokens = entry.choice().turns.iter().map(|turn| counts[turn]).sum();
+        entry.counted_tokens = Some(tokens);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::TokenId;
 use crate::logits::Row;
 use crate::tree::{DraftTree, NodeId};
 
-/// Why a decode did not happen. The cache is as after the last commit, or, if its memory cannot be
+/// Why a decode gave no logits. The cache is as after the last commit, or, if its memory cannot be
 /// cut back, empty.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
@@ -29,6 +29,12 @@ pub enum DecodeError {
         /// What it logged about it, with a leading ": ", or nothing.
         log: String,
     },
+    /// The logits are no numbers: all of them are NaN or infinite.
+    #[error(
+        "the model gives no finite logit for the next token: its weights are damaged, or numbers \
+         overflow; download the file again, or use another quantization of it"
+    )]
+    NoFiniteLogit,
 }
 
 /// A language model with a KV cache: llama.cpp, or a

@@ -141,7 +141,7 @@ fn step(
     let draft = start.elapsed();
     let mut path = Vec::new();
     if needs_pass {
-        let next = |_: NodeId, tokens: &[TokenId]| rest[tokens.len()];
+        let next = |_: NodeId, tokens: &[TokenId]| rest.get(tokens.len()).copied();
         path = walk(&tree, next, |tokens| is_last(tokens.len())).path;
         drafter.observe(&Verified {
             tree: &tree,

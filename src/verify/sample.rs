@@ -48,6 +48,9 @@ impl Default for SamplingParams {
 /// text has exactly the model's distribution: a drafted token is kept only if it is the very token
 /// that was drawn.
 ///
+/// NaN is never drawn, by any of the filters. Infinity as the largest logit has all the
+/// probability.
+///
 /// Every candidate has a number of its own in each draw, and the one whose number says so first
 /// wins (the "Gumbel-max trick", as an exponential race). Logits that are rounded otherwise, as
 /// those of a pass of another size, then change an answer only where two candidates are nearly
@@ -88,6 +91,7 @@ impl Sampler {
         }
     }
 
+    /// Draws from a row with a finite logit.
     fn draw(&mut self, row: Row<'_>) -> TokenId {
         let SamplingParams {
             temperature,
@@ -102,8 +106,10 @@ impl Sampler {
         let draw = self.random.u64(..);
         let mut kept = Vec::new();
         row.top_k_into(if k == 0 { row.logits().len() } else { k }, &mut kept);
-        if kept.is_empty() {
-            return row.argmax();
+        // Infinities have all the probability, in equal parts.
+        if kept[0].logit == f32::INFINITY {
+            kept.retain(|candidate| candidate.logit == f32::INFINITY);
+            kept.iter_mut().for_each(|candidate| candidate.logit = 0.0);
         }
         if top_p < 1.0 {
             let weights = softmax(&kept, 1.0);
@@ -149,15 +155,18 @@ fn softmax(candidates: &[Candidate], temperature: f32) -> Vec<f64> {
 }
 
 impl Select for Sampler {
-    fn select(&mut self, row: Row<'_>, text: &[TokenId], path: &[TokenId]) -> TokenId {
+    fn select(&mut self, row: Row<'_>, text: &[TokenId], path: &[TokenId]) -> Option<TokenId> {
+        if !row.has_finite() {
+            return None;
+        }
         if self.params.repeat_penalty == 1.0 {
-            return self.draw(row);
+            return Some(self.draw(row));
         }
         self.penalize(row.logits(), text, path);
         let penalized = std::mem::take(&mut self.penalized);
         let token = self.draw(Row::from(&penalized));
         self.penalized = penalized;
-        token
+        Some(token)
     }
 }
 
@@ -185,7 +194,8 @@ mod tests {
         let mut sampler = Sampler::new(params);
         let mut counts = vec![0.0; row.len()];
         for _ in 0..draws {
-            counts[sampler.select(Row::from(row), &[], &[]) as usize] += 1.0 / draws as f64;
+            let token = sampler.select(Row::from(row), &[], &[]).unwrap();
+            counts[token as usize] += 1.0 / draws as f64;
         }
         counts
     }
@@ -255,13 +265,10 @@ mod tests {
         };
         let mut sampler = Sampler::new(params);
         let row = [4.0, 3.0, -1.0];
-        assert_eq!(sampler.select(Row::from(&row), &[0], &[]), 1);
-        assert_eq!(sampler.select(Row::from(&row), &[], &[0]), 1);
-        assert_eq!(
-            sampler.select(Row::from(&row), &[0], &[2, 2]),
-            0,
-            "too long ago"
-        );
+        let mut select = |text: &[_], path: &[_]| sampler.select(Row::from(&row), text, path);
+        assert_eq!(select(&[0], &[]), Some(1));
+        assert_eq!(select(&[], &[0]), Some(1));
+        assert_eq!(select(&[0], &[2, 2]), Some(0), "too long ago");
     }
 
     #[test]
@@ -274,5 +281,52 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(draw(), draw());
+    }
+
+    #[test]
+    fn nan_is_never_drawn_whatever_the_filters() {
+        const NAN: f32 = f32::NAN;
+        const INF: f32 = f32::INFINITY;
+        let all = [
+            OPEN,
+            SamplingParams { top_k: 2, ..OPEN },
+            SamplingParams { top_p: 0.9, ..OPEN },
+            SamplingParams { min_p: 0.1, ..OPEN },
+            SamplingParams {
+                repeat_penalty: 1.5,
+                repeat_last_n: 4,
+                ..OPEN
+            },
+            SamplingParams {
+                temperature: 0.0,
+                repeat_penalty: 1.5,
+                repeat_last_n: 4,
+                ..OPEN
+            },
+            SamplingParams {
+                temperature: 0.8,
+                seed: 3,
+                ..SamplingParams::default()
+            },
+        ];
+        let rows: [(&[f32], &[TokenId]); 4] = [
+            (&[NAN, 1.0, NAN, 2.0], &[1, 3]),
+            (&[NAN, -INF, -3.0, NAN], &[2]),
+            (&[1.0, INF, NAN, INF], &[1, 3]),
+            (&[-INF, 0.0, -INF, NAN], &[1]),
+        ];
+        for params in all {
+            let mut sampler = Sampler::new(params);
+            let mut select = |row: &[f32]| sampler.select(Row::from(row), &[0, 1, 2, 3], &[]);
+            for (row, allowed) in rows {
+                for _ in 0..50 {
+                    let token = select(row).unwrap();
+                    assert!(allowed.contains(&token), "{token} of {row:?}: {params:?}");
+                }
+            }
+            for broken in [&[NAN, NAN][..], &[-INF, NAN], &[INF, NAN], &[]] {
+                assert_eq!(select(broken), None, "{broken:?}");
+            }
+        }
     }
 }

@@ -9,7 +9,10 @@ pub trait Select: Send {
     /// The token after `text` (committed tokens) and `path` (tokens accepted in this step), given
     /// the logits `row` of the last of them. Called exactly once for each position of the answer,
     /// in order.
-    fn select(&mut self, row: Row<'_>, text: &[TokenId], path: &[TokenId]) -> TokenId;
+    ///
+    /// `None` if the row has no finite logit. Otherwise NaN is never picked, and infinity as the
+    /// largest logit is.
+    fn select(&mut self, row: Row<'_>, text: &[TokenId], path: &[TokenId]) -> Option<TokenId>;
 }
 
 /// Picks the largest logit.
@@ -17,8 +20,8 @@ pub trait Select: Send {
 pub struct Greedy;
 
 impl Select for Greedy {
-    fn select(&mut self, row: Row<'_>, _text: &[TokenId], _path: &[TokenId]) -> TokenId {
-        row.argmax()
+    fn select(&mut self, row: Row<'_>, _text: &[TokenId], _path: &[TokenId]) -> Option<TokenId> {
+        row.has_finite().then(|| row.argmax())
     }
 }
 
@@ -28,7 +31,7 @@ pub struct Accepted {
     /// The accepted nodes below the root, from the top.
     pub path: Vec<NodeId>,
     /// The token selected after the last of them, which is the next step's root. `None` if the walk
-    /// was stopped before it was selected.
+    /// was stopped before it was selected, or if nothing could be selected.
     pub next: Option<TokenId>,
 }
 
@@ -44,7 +47,7 @@ impl Accepted {
 /// `select` is asked once for every accepted node, the root first, and gives the token that follows
 /// it. `stops` is told the tokens accepted so far, the root first, and says whether nothing is
 /// wanted after them (the model ended, or there are enough): the walk then ends there, and nothing
-/// is selected that nobody asked for.
+/// is selected that nobody asked for. It also ends where nothing can be selected.
 ///
 /// Where siblings carry the same token (only the published tree has such), all of them are followed
 /// and the longest path wins, the first among equals.
@@ -52,7 +55,7 @@ impl Accepted {
 /// Costs one selection per accepted node; rows of rejected nodes are never looked at.
 pub fn walk(
     tree: &DraftTree,
-    mut select: impl FnMut(NodeId, &[TokenId]) -> TokenId,
+    mut select: impl FnMut(NodeId, &[TokenId]) -> Option<TokenId>,
     stops: impl Fn(&[TokenId]) -> bool,
 ) -> Accepted {
     let mut tokens = vec![tree.token(ROOT)];
@@ -60,13 +63,13 @@ pub fn walk(
     let mut ends = vec![ROOT];
     loop {
         let last = ends[0];
-        if stops(&tokens) {
+        let selected = (!stops(&tokens)).then(|| select(last, &tokens)).flatten();
+        let Some(next) = selected else {
             return Accepted {
                 path: tree.path_to(last),
                 next: None,
             };
-        }
-        let next = select(last, &tokens);
+        };
         let deeper: Vec<NodeId> = ends
             .iter()
             .flat_map(|&end| tree.children(end))
@@ -89,8 +92,8 @@ mod tests {
     use crate::tree::TreeLimits;
 
     /// A model that always says the last token + 1.
-    fn count_up(_node: NodeId, path: &[TokenId]) -> TokenId {
-        path[path.len() - 1] + 1
+    fn count_up(_node: NodeId, path: &[TokenId]) -> Option<TokenId> {
+        Some(path[path.len() - 1] + 1)
     }
 
     #[test]
@@ -114,5 +117,28 @@ mod tests {
         assert_eq!(accepted.next, None);
         let at_root = walk(&tree, count_up, |tokens| tokens.ends_with(&[1]));
         assert_eq!(at_root, Accepted::default());
+    }
+
+    #[test]
+    fn a_walk_ends_where_nothing_can_be_selected() {
+        let mut tree = DraftTree::new(1, TreeLimits::nodes(16));
+        tree.push_chain(ROOT, &[2, 3, 4]);
+        let until_3 = |node, path: &[TokenId]| count_up(node, path).filter(|&next| next < 4);
+        let accepted = walk(&tree, until_3, |_| false);
+        assert_eq!(accepted.path, [1, 2]);
+        assert_eq!(accepted.next, None);
+    }
+
+    #[test]
+    fn nan_is_never_picked_and_infinity_is_the_largest() {
+        const NAN: f32 = f32::NAN;
+        const INF: f32 = f32::INFINITY;
+        let pick = |row: &[f32]| Greedy.select(Row::from(row), &[], &[]);
+        assert_eq!(pick(&[NAN, 1.0, 2.0, NAN]), Some(2));
+        assert_eq!(pick(&[-INF, NAN, -5.0]), Some(2));
+        assert_eq!(pick(&[3.0, INF, NAN, INF]), Some(1));
+        for broken in [&[][..], &[NAN, NAN], &[-INF, NAN], &[INF, NAN], &[-INF]] {
+            assert_eq!(pick(broken), None, "{broken:?}");
+        }
     }
 }

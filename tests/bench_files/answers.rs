@@ -71,6 +71,68 @@ fn a_file_made_elsewhere_is_read_and_kept_byte_for_byte() {
     );
 }
 
+/// FastChat records only the texts; EAGLE and Medusa have another key for steps; some tools write
+/// whole numbers as floats.
+#[test]
+fn records_of_related_tools_are_read_as_far_as_they_go() {
+    let fastchat = r#"{"question_id": 81, "answer_id": "a", "model_id": "vicuna-7b-v1.3",
+        "choices": [{"index": 0, "turns": ["x", "y"]}], "tstamp": 1686884832.2}"#;
+    let eagle = r#"{"question_id": 82.0, "answer_id": "b", "model_id": "vicuna-7b-v1.3",
+        "choices": [{"index": 0.0, "turns": ["x", "y"], "idxs": [11, 12.0],
+        "new_tokens": [30.0, 40], "wall_time": [1, 2.5]}], "tstamp": 1686884832}"#;
+    let bare = r#"{"question_id": 83, "choices": [{"turns": ["x"], "accept_lengths": [1.0, 3]}]}"#;
+    let lines = [fastchat, eagle, bare].map(|record| record.replace('\n', ""));
+    let (_folder, path) = file_with(lines.join("\n") + "\n");
+    let answers = read_answers(&path).unwrap().answers;
+    let [fastchat, eagle, bare] = &answers[..] else {
+        panic!("{answers:?}")
+    };
+    let choice = &fastchat.choices[0];
+    assert_eq!(choice.turns, ["x", "y"]);
+    assert!(choice.new_tokens.is_empty() && choice.wall_time.is_empty());
+    assert_eq!((fastchat.category.as_str(), fastchat.question_id), ("", 81));
+    let choice = &eagle.choices[0];
+    assert_eq!((eagle.question_id, choice.index), (82, 0));
+    assert_eq!(choice.decoding_steps, [11, 12]);
+    assert_eq!(choice.new_tokens, [30, 40]);
+    assert_eq!(choice.wall_time, [1.0, 2.5]);
+    assert_eq!(bare.choices[0].accept_lengths, [1, 3]);
+    assert_eq!((bare.model_id.as_str(), bare.tstamp), ("", 0.0));
+}
+
+#[test]
+fn numbers_that_are_no_counts_are_refused() {
+    let record = |list: &str| {
+        format!(r#"{{"question_id": 1, "choices": [{{"turns": ["x"], {list}}}]}}"#) + "\n"
+    };
+    let cases = [
+        r#""new_tokens": [3.5]"#,
+        r#""new_tokens": [-1]"#,
+        r#""new_tokens": [-3.0]"#,
+        r#""new_tokens": [1e300]"#,
+        r#""new_tokens": ["3"]"#,
+        r#""new_tokens": [3, 4]"#,
+        r#""new_tokens": []"#,
+        r#""idxs": [1.5]"#,
+        r#""idxs": 3"#,
+        r#""idxs": [1, 2]"#,
+        r#""wall_time": []"#,
+        r#""wall_time": [null]"#,
+        r#""index": -1"#,
+    ];
+    for list in cases {
+        let (_folder, path) = file_with(record(list));
+        let error = read_answers(&path).unwrap_err();
+        assert!(
+            matches!(error, AnswerError::Line { line: 1, .. }),
+            "{list}: {error}"
+        );
+    }
+    let (_folder, path) = file_with(record(r#""new_tokens": [18446744073709551615]"#));
+    let answers = read_answers(&path).unwrap().answers;
+    assert_eq!(answers[0].choices[0].total_new_tokens(), u64::MAX);
+}
+
 #[test]
 fn the_last_record_of_a_question_counts_and_the_other_is_named() {
     let (_folder, path) = file_with(line(2, "old") + &line(1, "x") + "\n" + &line(2, "new"));
@@ -95,9 +157,9 @@ fn a_foreign_line_is_refused_and_the_file_left_alone() {
     let cases = [
         ("hello\n", "expected value"),
         ("hello", "expected value"),
-        ("{\"question_id\": 5}\n", "missing field `category`"),
+        ("{\"question_id\": 5}\n", "missing field `choices`"),
         // Whole, if without a line end: not what a killed run leaves.
-        ("{\"question_id\": 5}", "missing field `category`"),
+        ("{\"question_id\": 5}", "missing field `choices`"),
         ("{\"other\": ", "EOF"),
         ("[", "invalid type: sequence"),
     ];

@@ -2,6 +2,8 @@
 //! it needs.
 #![allow(dead_code)]
 
+pub mod gguf;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -2,6 +2,7 @@
 //! in
 //! [`checks`], which the fuzz targets share.
 
+mod broken;
 mod checks;
 mod engine;
 mod kv;

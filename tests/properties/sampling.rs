@@ -152,7 +152,8 @@ fn steps(params: SamplingParams) -> impl FnMut(&[TokenId]) -> Vec<TokenId> {
         if text.is_empty() {
             next = None;
         }
-        let root = next.unwrap_or_else(|| sampler.select(Row::from(&row(text)), text, &[]));
+        let root = next.or_else(|| sampler.select(Row::from(&row(text)), text, &[]));
+        let root = root.expect("the rows are finite");
         let tree = drafted(root, text, &mut random);
         let accepted = walk(
             &tree,
@@ -217,6 +218,7 @@ fn wrong_steps(accepts: fn(f64, f64) -> bool) -> impl FnMut(&[TokenId]) -> Vec<T
     let mut random = fastrand::Rng::with_seed(3);
     move |text| {
         let root = sampler.select(Row::from(&row(text)), text, &[]);
+        let root = root.expect("the rows are finite");
         let tree = drafted(root, text, &mut random);
         let mut committed = vec![root];
         if let Some(first) = tree.children(ROOT).next() {

@@ -107,6 +107,61 @@ fn nothing_shared_and_no_time_leave_cells_empty() {
     logitspec::report::table::render(&report);
 }
 
+/// Answers of EAGLE and of FastChat, with plain decoding of our own as the base.
+#[test]
+fn files_of_related_tools_are_reported_as_far_as_they_go() {
+    let files = Files::new();
+    let eagle = r#"{"question_id": 81, "answer_id": "a", "model_id": "vicuna-7b-fp16-eagle",
+        "choices": [{"index": 0, "turns": ["x", "y"], "idxs": [9, 9], "new_tokens": [30.0, 30],
+        "wall_time": [1.0, 1.0]}], "tstamp": 1.0}"#;
+    let eagle = files.text("eagle.jsonl", eagle.replace('\n', ""));
+    let fastchat = r#"{"question_id": 81, "answer_id": "b", "model_id": "vicuna-7b-v1.3",
+        "choices": [{"index": 0, "turns": ["x"]}], "tstamp": 1.0}"#;
+    let fastchat = files.text("fastchat.jsonl", fastchat.replace('\n', ""));
+    let base = files.answers("base", &[answer(81, "writing", &[1; 10], 1.0)]);
+
+    let both = report(&[eagle.clone(), fastchat.clone()], from_ref(&base)).unwrap();
+    let overall = row(&both.methods[0], "overall");
+    assert_eq!(overall.tokens_per_second, Some(30.0));
+    assert_eq!(overall.speedup, Some(3.0));
+    assert_eq!(overall.paired.as_ref().unwrap().speedup.round(), 3.0);
+    assert_eq!(overall.mean_accepted_tokens, None, "not recorded");
+    // The category is the base's.
+    assert_eq!(row(&both.methods[0], "mt_bench").speedup, Some(3.0));
+    let silent = row(&both.methods[1], "overall");
+    assert_eq!((silent.tokens_per_second, silent.speedup), (None, None));
+    assert_eq!(both.methods[1].identity.as_ref().unwrap().compared, 1);
+    let has = |notice: &str| both.notices.iter().any(|it| it.contains(notice));
+    assert!(has("have no accept_lengths"), "{:?}", both.notices);
+    assert!(has("have no wall_time"), "{:?}", both.notices);
+
+    // Without any category there are these rows.
+    let alone = report(from_ref(&eagle), from_ref(&eagle)).unwrap();
+    let rows: Vec<&str> = alone.methods[0]
+        .categories
+        .iter()
+        .map(|row| &*row.category)
+        .collect();
+    assert_eq!(rows, ["(none)", "overall"]);
+    assert_eq!(row(&alone.methods[0], "overall").speedup, Some(1.0));
+    for report in [&both, &alone] {
+        logitspec::report::html::render(report);
+        logitspec::report::table::render(report);
+        logitspec::report::csv::render(report);
+    }
+}
+
+#[test]
+fn files_without_a_models_name_are_methods_of_their_own() {
+    let files = Files::new();
+    let choice = r#"{"turns": ["x"], "new_tokens": [9], "wall_time": [3]}"#;
+    let line = format!(r#"{{"question_id": 1, "choices": [{choice}]}}"#);
+    let (a, b) = (files.text("a.jsonl", &line), files.text("b.jsonl", &line));
+    let report = report(&[a.clone(), b], &[a]).unwrap();
+    let names: Vec<&str> = report.methods.iter().map(|method| &*method.name).collect();
+    assert_eq!(names, ["a", "b"]);
+}
+
 #[test]
 fn first_differences_are_found_by_token_or_text() {
     let files = Files::new();

@@ -69,7 +69,7 @@ fn record(folder: &Folder) -> [String; 6] {
     );
     let answers = folder.write(
         "answers.jsonl",
-        r#"{"question_id": 2, "choices": [{"turns": ["a a"]}]}
+        r#"{"question_id": 2.0, "choices": [{"turns": ["a a"]}]}
            {"question_id": 1, "choices": [{"turns": ["a b c d", "b c d"]}]}"#,
     );
     let tokenizer = folder.path("tokenizer.json");

@@ -44,7 +44,7 @@ impl<'a> Records<'a> {
                 line: line.number,
                 reason,
             };
-            let answer: Answer = match serde_json::from_slice(line.text) {
+            let mut answer: Answer = match serde_json::from_slice(line.text) {
                 Ok(answer) => answer,
                 Err(error) if !line.finished && is_half_a_record(line.text, &error) => {
                     this.tail = Tail::Half { start: line.start };
@@ -57,7 +57,8 @@ impl<'a> Records<'a> {
                 }
                 Err(error) => return Err(refused(json_reason(&error))),
             };
-            answer.check().map_err(refused)?;
+            answer.adopt_other_names().map_err(refused)?;
+            answer.check_consistent().map_err(refused)?;
             if !line.finished {
                 this.tail = Tail::NoLineEnd;
             }

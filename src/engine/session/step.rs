@@ -66,7 +66,10 @@ impl<M: TargetModel> Session<M> {
         let kv_before = self.model.kv_time();
         let root = match self.next.take() {
             Some(root) => root,
-            None => self.selector.select(self.model.row(last), &self.text, &[]),
+            None => {
+                let selected = self.selector.select(self.model.row(last), &self.text, &[]);
+                selected.ok_or(DecodeError::NoFiniteLogit)?
+            }
         };
         let redecoded = self.redecode().len();
         let needs_pass = self.needs_pass(root, left);

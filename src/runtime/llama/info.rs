@@ -44,6 +44,7 @@ impl ModelInfo {
     pub(super) fn of(
         model: &LlamaModel,
         vocabulary: Vocabulary<'_>,
+        context_length: u32,
         cannot_draft: Option<String>,
     ) -> Self {
         let text = |key: &str| model.meta_val_str(key).ok().filter(|v| !v.is_empty());
@@ -61,15 +62,14 @@ impl ModelInfo {
             parameters: model.n_params(),
             size: model.size(),
             quantization: quantization(text("general.file_type")),
-            context_length: model.n_ctx_train(),
+            context_length,
             layers: model.n_layer(),
             embedding_length: width,
             heads,
             kv_heads,
-            kv_bytes_per_token: 2
-                * u64::from(model.n_layer())
-                * u64::from(kv_heads)
-                * (key_size + value_size),
+            kv_bytes_per_token: (2 * u64::from(model.n_layer()))
+                .saturating_mul(kv_heads.into())
+                .saturating_mul(key_size.saturating_add(value_size)),
             vocabulary: vocabulary.len(),
             tokenizer: vocabulary.kind(),
             chat_template: text("tokenizer.chat_template"),

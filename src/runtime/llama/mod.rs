@@ -1,6 +1,9 @@
 //! llama.cpp, through `llama-cpp-2`: the only module that names it.
 
+mod abort;
 mod build;
+mod faults;
+mod header;
 mod info;
 mod kernels;
 mod log;
@@ -11,6 +14,7 @@ mod stack;
 mod target;
 mod vocab;
 
+pub use abort::{Abort, set_abort_handler};
 pub use build::{build, default_threads, devices, system};
 pub use info::ModelInfo;
 pub use log::set_verbose;

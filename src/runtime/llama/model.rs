@@ -12,6 +12,10 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_sys_2 as sys;
 
+use crate::files::MappedFile;
+use crate::runtime::llama::abort::Loading;
+use crate::runtime::llama::faults::fault;
+use crate::runtime::llama::header::Header;
 use crate::runtime::llama::info::ModelInfo;
 use crate::runtime::llama::kernels::{self, Kernels};
 use crate::runtime::llama::log;
@@ -52,6 +56,16 @@ pub enum LoadError {
         /// What llama.cpp logged.
         cause: String,
     },
+    /// Metadata that cannot be right.
+    #[error(
+        "{path:?} cannot be loaded: {reason}; download the file again, or convert the model again"
+    )]
+    Metadata {
+        /// The path.
+        path: PathBuf,
+        /// Which value is wrong.
+        reason: String,
+    },
     /// A model that does not generate text.
     #[error("{path:?} is not a generative language model: {reason}")]
     NotALanguageModel {
@@ -78,6 +92,10 @@ pub enum LoadError {
         cause: String,
     },
 }
+
+/// The longest context: llama.cpp counts positions in 31 bits, and rounds contexts up to multiples
+/// of 256.
+const MAX_CTX: u32 = i32::MAX.cast_unsigned() / 256 * 256;
 
 /// llama.cpp allows no more sequences (`LLAMA_MAX_SEQ`).
 const MAX_SEQUENCES: usize = 256;
@@ -140,6 +158,8 @@ impl Model {
         let start = Instant::now();
         let backend = backend();
         check_magic(path)?;
+        check_metadata(path)?;
+        let _loading = Loading::of(path);
         log::take_errors();
         let model = in_a_thread_of_its_own(|| load_model(backend, path, options))?;
         let engine = Self {
@@ -209,12 +229,36 @@ impl Model {
         let cannot_draft = self
             .not_a_language_model()
             .or_else(|| self.memory_cannot_be_cut(true));
-        ModelInfo::of(&self.model, self.vocabulary(), cannot_draft)
+        let context_length = self.context_length();
+        ModelInfo::of(&self.model, self.vocabulary(), context_length, cannot_draft)
     }
 
-    /// Tokens in the longest text the model was trained on.
+    /// Tokens in the longest text the model was trained on. If the file says 0 or more than a
+    /// context can hold, as many as a context can hold; see [`odd_context`](Self::odd_context).
     pub fn n_ctx_train(&self) -> u32 {
-        self.model.n_ctx_train()
+        match self.context_length() {
+            0 => MAX_CTX,
+            length => length.min(MAX_CTX),
+        }
+    }
+
+    /// A note if the file's trained context cannot be right.
+    pub fn odd_context(&self) -> Option<String> {
+        let length = self.context_length();
+        (!(1..=MAX_CTX).contains(&length)).then(|| {
+            format!(
+                "{:?} gives a trained context of {length} tokens, which cannot be right; it is not \
+                 used",
+                self.path
+            )
+        })
+    }
+
+    /// The trained context, as the file says it.
+    fn context_length(&self) -> u32 {
+        // The binding's getter panics on large numbers.
+        let length = self.arch_meta("context_length");
+        length.and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
     /// The model's own chat template in Jinja, if it has one.
@@ -240,8 +284,8 @@ impl Model {
         const TINY: u64 = 256 << 20;
         const MOST_SCORES: u64 = 1 << 30;
         let n_ctx = options.n_ctx.unwrap_or(self.n_ctx_train());
-        let rows = u64::from(self.n_ubatch(options)) * u64::from(self.model.n_head());
-        let scores = 4 * u64::from(n_ctx) * rows;
+        let rows = u64::from(self.n_ubatch(options)).saturating_mul(self.model.n_head().into());
+        let scores = rows.saturating_mul(4 * u64::from(n_ctx));
         let cache = [options.cache_type_k, options.cache_type_v];
         let plain = cache.iter().all(CacheType::is_unquantized);
         match options.flash_attention {
@@ -313,6 +357,7 @@ impl Model {
         let _guard = ONE_AT_A_TIME
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _loading = Loading::of(&self.path);
         log::take_errors();
         let context =
             self.model
@@ -437,6 +482,20 @@ fn check_magic(path: &Path) -> Result<(), LoadError> {
         Ok(()) if &magic == b"GGUF" => Ok(()),
         Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(unreadable(error)),
         _ => Err(LoadError::NotGguf { path: path.into() }),
+    }
+}
+
+/// Refuses metadata on which llama.cpp would end the process.
+fn check_metadata(path: &Path) -> Result<(), LoadError> {
+    // What cannot be read here, llama.cpp reports.
+    let file = MappedFile::open(path).ok();
+    let header = file.as_ref().and_then(|file| Header::read(file.as_ref()));
+    match header.as_ref().and_then(fault) {
+        None => Ok(()),
+        Some(reason) => Err(LoadError::Metadata {
+            path: path.into(),
+            reason,
+        }),
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{InputError, LineError, RecordKind, RequestEncoder, for_each_line};
 use crate::TokenId;
+use crate::bench::answer::numbers::whole;
 use crate::bench::{Question, RankedTokens};
 use crate::files::json_reason;
 use crate::simulate::Request;
@@ -15,6 +16,7 @@ use crate::simulate::Request;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct RecordedAnswer {
     /// The question's number.
+    #[serde(deserialize_with = "whole")]
     pub question_id: i64,
     /// The answers. The first one counts.
     pub choices: Vec<RecordedChoice>,

@@ -31,7 +31,10 @@ impl Plain {
     pub fn draw_ahead(&mut self) -> TokenId {
         let row = self.model.logits_after(&self.text);
         *self.next.get_or_insert_with(|| match &mut self.sampler {
-            Some(sampler) => sampler.select(Row::from(&row), &self.text, &[]),
+            Some(sampler) => {
+                let selected = sampler.select(Row::from(&row), &self.text, &[]);
+                selected.expect("the rows are finite")
+            }
             None => naive_argmax(&row),
         })
     }
