@@ -1,7 +1,8 @@
 //! Chat templates: from a conversation to the text that the model was trained on.
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, ErrorKind, Value, context};
+mod jinja;
+
+use minijinja::{Environment, Error, Value, context};
 
 /// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,28 +153,7 @@ impl ChatTemplate {
     /// # Errors
     /// If the source is not valid Jinja.
     pub fn new(name: &str, source: &str, bos: &str, eos: &str) -> Result<Self, TemplateError> {
-        let mut environment = Environment::new();
-        // The settings of transformers.
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()
-            .expect("these settings never clash");
-        environment.set_syntax(syntax);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> Result<Value, Error> {
-                Err(Error::new(ErrorKind::InvalidOperation, message))
-            },
-        );
-        environment.add_function("strftime_now", |format: String| {
-            jiff::Zoned::now().strftime(&format).to_string()
-        });
-        environment
-            .add_template_owned("chat", source.to_owned())
-            .map_err(|error| jinja_error(name, &error))?;
+        let environment = jinja::environment(source).map_err(|error| jinja_error(name, &error))?;
         Ok(Self {
             name: name.into(),
             environment,
@@ -215,6 +195,14 @@ impl ChatTemplate {
                 name: self.name.clone(),
             }),
         }
+    }
+
+    /// Temporary.
+    pub fn render_variables(&self, variables: &serde_json::Value) -> Result<String, TemplateError> {
+        self.environment
+            .get_template("chat")
+            .and_then(|template| template.render(Value::from(minijinja::value::Serde(variables))))
+            .map_err(|error| jinja_error(&self.name, &error))
     }
 
     fn render(&self, messages: &[Message]) -> Result<String, TemplateError> {
