@@ -22,6 +22,35 @@ pub struct Tally {
     pub worst_row: f32,
 }
 
+/// A prompt, how many tokens of the conversation before it stay, and its answer.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    keep: usize,
+    prompt: &'a [TokenId],
+    answer: &'a [TokenId],
+}
+
+impl<'a> Piece<'a> {
+    fn of(turn: &'a Turn) -> Self {
+        Self {
+            keep: turn.keep,
+            prompt: &turn.prompt,
+            answer: &turn.answer,
+        }
+    }
+}
+
+/// The tokens of a conversation.
+fn said<'a>(conversation: impl Iterator<Item = Piece<'a>>) -> Vec<TokenId> {
+    let mut said = Vec::new();
+    for piece in conversation {
+        said.truncate(piece.keep);
+        said.extend_from_slice(piece.prompt);
+        said.extend_from_slice(piece.answer);
+    }
+    said
+}
+
 /// Answers the turn with index `turn` and compares the answer with that of plain decoding.
 pub fn compare(
     session: &mut Session<LlamaTarget<'_>>,
@@ -33,18 +62,13 @@ pub fn compare(
     name: &str,
 ) -> anyhow::Result<()> {
     let (earlier, turn) = (&turns[..turn], &turns[turn]);
-    let before: Vec<TokenId> = earlier
-        .iter()
-        .flat_map(|it| it.prompt.iter().chain(&it.answer).copied())
-        .collect();
-    let prompt = if session.text() == before {
-        turn.prompt.clone()
-    } else {
+    let before = said(earlier.iter().map(Piece::of));
+    if session.text() != before {
         // An earlier turn differs. Continue from the answer of plain decoding.
         session.reset();
-        [&before[..], &turn.prompt].concat()
-    };
-    session.prefill(&prompt, &mut go_on)?;
+        session.prefill(&before, &mut go_on)?;
+    }
+    session.prefill_behind(turn.keep, &turn.prompt, &mut go_on)?;
     let answer = generate(session, referee, args, tally)?;
     tally.turns += 1;
     tally.tokens += answer.len();
@@ -92,13 +116,12 @@ fn is_tie(
     let pairs = answer.iter().zip(&turn.answer);
     let common = pairs.take_while(|(ours, plain)| ours == plain).count();
     let (ours, plain) = (answer.get(common), turn.answer.get(common));
-    let earlier = earlier.iter().map(|it| (&it.prompt[..], &it.answer[..]));
-    let conversation = earlier.chain([(&turn.prompt[..], &turn.answer[..common])]);
-
-    let text: Vec<TokenId> = conversation
-        .clone()
-        .flat_map(|(prompt, answer)| [prompt, answer].concat())
-        .collect();
+    let last = Piece {
+        answer: &turn.answer[..common],
+        ..Piece::of(turn)
+    };
+    let conversation = earlier.iter().map(Piece::of).chain([last]);
+    let text = said(conversation.clone());
     referee.reset();
     referee.prefill(&text, &mut go_on)?;
     let row = referee.last_logits().context("a row after prefill")?;
@@ -131,16 +154,21 @@ const PIECES: [usize; 5] = [1, 2, 3, 4, 8];
 /// The gap between the logits of two tokens after a conversation, for each size of [`PIECES`].
 fn gaps<'a>(
     referee: &mut Session<LlamaTarget<'_>>,
-    conversation: impl Iterator<Item = (&'a [TokenId], &'a [TokenId])> + Clone,
+    conversation: impl Iterator<Item = Piece<'a>> + Clone,
     (first, second): (TokenId, TokenId),
 ) -> anyhow::Result<Vec<f32>> {
     let mut gaps = Vec::new();
     for size in PIECES {
         referee.reset();
-        for (prompt, answer) in conversation.clone() {
-            referee.prefill(prompt, &mut go_on)?;
-            for piece in answer.chunks(size) {
-                referee.prefill(piece, &mut go_on)?;
+        for Piece {
+            keep,
+            prompt,
+            answer,
+        } in conversation.clone()
+        {
+            referee.prefill_behind(keep, prompt, &mut go_on)?;
+            for tokens in answer.chunks(size) {
+                referee.prefill(tokens, &mut go_on)?;
             }
         }
         let row = referee.last_logits().context("a row after prefill")?;

@@ -19,6 +19,8 @@ pub struct Question {
 
 /// One turn, answered by plain decoding.
 pub struct Turn {
+    /// How many tokens of the conversation before stay.
+    pub keep: usize,
     pub prompt: Vec<TokenId>,
     pub answer: Vec<TokenId>,
 }
@@ -65,23 +67,21 @@ pub fn answer(
     let mut messages = Vec::new();
     let mut turns = Vec::new();
     for text in &question.turns {
-        let message = Message::new(Role::User, text.as_str());
-        let start = session.text().len();
-        let prompt = if start == 0 {
-            encoder.first(std::slice::from_ref(&message))?.tokens
-        } else {
-            let last = session.text().last().copied();
-            let prompt = encoder.next(&messages, &message, last)?;
-            messages.push(Message::new(Role::Assistant, "…"));
-            prompt
+        messages.push(Message::new(Role::User, text.as_str()));
+        let prompt = match session.text() {
+            [] => encoder.first(&messages)?,
+            said => encoder.next(&messages, said)?,
         };
-        messages.push(message);
-        if start + prompt.len() >= args.ctx_size as usize {
+        let (keep, prompt) = (prompt.keep, prompt.tokens);
+        if keep + prompt.len() >= args.ctx_size as usize {
             break;
         }
-        session.prefill(&prompt, &mut go_on)?;
+        session.prefill_behind(keep, &prompt, &mut go_on)?;
         let answer = session.generate(args.max_new_tokens, &mut |_| ControlFlow::Continue(()))?;
+        let said = vocabulary.transcript(&answer.tokens);
+        messages.push(Message::new(Role::Assistant, said));
         turns.push(Turn {
+            keep,
             prompt,
             answer: answer.tokens,
         });

@@ -18,6 +18,7 @@ fn request(turns: Vec<Turn>) -> Request {
 
 fn turn(prompt: &[TokenId], answer: &[TokenId], ended: bool) -> Turn {
     Turn {
+        keep: usize::MAX,
         prompt: prompt.to_vec(),
         answer: answer.to_vec(),
         ended,
@@ -225,6 +226,7 @@ proptest! {
                 let before_each = (before..said.len()).map(|at| &said[..at]);
                 let ranked = before_each.map(|text| top_k(&model.logits_after(text), 6));
                 turns.push(Turn {
+                    keep: usize::MAX,
                     prompt: prompt.clone(),
                     answer: answer.tokens,
                     ended: answer.finish == FinishReason::Stop,

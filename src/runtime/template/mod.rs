@@ -1,8 +1,15 @@
 //! Chat templates: from a conversation to the text that the model was trained on.
 
+mod builtin;
 mod jinja;
+mod shape;
+mod turn;
 
+use minijinja::value::{Serde, merge_maps};
 use minijinja::{Environment, Error, Value, context};
+
+use builtin::{LLAMA2, LLAMA2_SYSTEM, VICUNA};
+pub use turn::TurnText;
 
 /// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +39,6 @@ impl Message {
             content: content.into(),
         }
     }
-
-    fn to_value(&self) -> Value {
-        let role = match self.role {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        };
-        Value::from_pairs([("role", role), ("content", &self.content)])
-    }
 }
 
 /// Why a template cannot be used.
@@ -54,11 +52,19 @@ pub enum TemplateError {
         /// The message of the template engine or of the template.
         cause: String,
     },
-    /// It leaves out earlier answers, so a conversation cannot have a second turn.
+    /// It leaves out a question, or changes its text.
+    #[error("the chat template {name} leaves out or changes the question that begins {question:?}")]
+    LosesQuestion {
+        /// The name of the template.
+        name: String,
+        /// How the question begins.
+        question: String,
+    },
+    /// It has no place for a second question, so a conversation cannot continue.
     #[error(
-        "the chat template {name} leaves out earlier answers, so the conversation cannot continue"
+        "the chat template {name} leaves out later questions, so the conversation cannot continue"
     )]
-    HidesAnswers {
+    OneTurn {
         /// The name of the template.
         name: String,
     },
@@ -78,57 +84,11 @@ pub enum TemplateError {
 pub struct ChatTemplate {
     name: String,
     environment: Environment<'static>,
-    bos: String,
-    eos: String,
+    /// The roles whose content must be a list of typed parts.
+    typed: Vec<Role>,
+    /// Whether the template has a place for system messages.
+    takes_system: bool,
 }
-
-/// FastChat's Vicuna v1.1. A space separates the turns, except between an answer and the next
-/// question.
-const VICUNA: &str = concat!(
-    "{% if messages[0].role == 'system' %}{{ messages[0].content }}{% else %}",
-    "A chat between a curious user and an artificial intelligence assistant. ",
-    "The assistant gives helpful, detailed, and polite answers to the user's questions.",
-    "{% endif %}",
-    "{% for message in messages %}",
-    "{% if message.role == 'user' %}",
-    "{% if not loop.previtem or loop.previtem.role != 'assistant' %}{{ ' ' }}{% endif %}",
-    "USER: {{ message.content }}",
-    "{% elif message.role == 'assistant' %}",
-    "{{ ' ' }}ASSISTANT: {{ message.content }}{{ eos_token }}",
-    "{% endif %}",
-    "{% endfor %}",
-    "{% if add_generation_prompt %}{{ ' ' }}ASSISTANT:{% endif %}",
-);
-
-/// Llama-2-chat, and CodeLlama-Instruct with an empty `default_system`.
-const LLAMA2: &str = concat!(
-    "{% set ns = namespace(system=default_system) %}",
-    "{% if messages[0].role == 'system' %}{% set ns.system = messages[0].content %}{% endif %}",
-    "{% for message in messages %}",
-    "{% if message.role == 'user' %}",
-    "{{ bos_token }}[INST]{{ ' ' }}",
-    "{% if ns.system %}",
-    "{{ '<<SYS>>\\n' ~ ns.system ~ '\\n<</SYS>>\\n\\n' }}{% set ns.system = '' %}",
-    "{% endif %}",
-    "{{ message.content | trim }} [/INST]",
-    "{% elif message.role == 'assistant' %}",
-    "{{ ' ' }}{{ message.content | trim }}{{ ' ' }}{{ eos_token }}",
-    "{% endif %}",
-    "{% endfor %}",
-);
-
-const LLAMA2_SYSTEM: &str = concat!(
-    "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, ",
-    "while being safe. Your answers should not include any harmful, unethical, racist, sexist, ",
-    "toxic, dangerous, or illegal content. Please ensure that your responses are socially ",
-    "unbiased and positive in nature.\n\n",
-    "If a question does not make any sense, or is not factually coherent, explain why instead of ",
-    "answering something not correct. If you don't know the answer to a question, please don't ",
-    "share false information.",
-);
-
-/// A marker in place of an answer, to find the text after it.
-const ANSWER_MARKER: &str = "LOGITSPEC-ANSWER_MARKER-TEXT";
 
 impl ChatTemplate {
     /// Names of the templates that come with the program.
@@ -142,9 +102,12 @@ impl ChatTemplate {
             "codellama-instruct" => (LLAMA2, ""),
             _ => return None,
         };
-        let mut template = Self::new(name, source, bos, eos).expect("our own templates compile");
-        template.environment.add_global("default_system", system);
-        Some(template)
+        let variables = [
+            ("bos_token", bos),
+            ("eos_token", eos),
+            ("default_system", system),
+        ];
+        Some(Self::with_variables(name, source, &variables).expect("our own templates compile"))
     }
 
     /// A template from its Jinja source. `bos` and `eos` are the text of the model's special
@@ -153,13 +116,38 @@ impl ChatTemplate {
     /// # Errors
     /// If the source is not valid Jinja.
     pub fn new(name: &str, source: &str, bos: &str, eos: &str) -> Result<Self, TemplateError> {
-        let environment = jinja::environment(source).map_err(|error| jinja_error(name, &error))?;
-        Ok(Self {
+        Self::with_variables(name, source, &[("bos_token", bos), ("eos_token", eos)])
+    }
+
+    fn with_variables(
+        name: &str,
+        source: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Self, TemplateError> {
+        let mut environment =
+            jinja::environment(source).map_err(|error| jinja_error(name, &error))?;
+        for (name, value) in variables {
+            environment.add_global((*name).to_owned(), *value);
+        }
+        let mut template = Self {
             name: name.into(),
             environment,
-            bos: bos.into(),
-            eos: eos.into(),
-        })
+            typed: Vec::new(),
+            takes_system: true,
+        };
+        template.learn_shape();
+        Ok(template)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it has a place for system messages. If not, they become the beginning of the first
+    /// user message.
+    pub fn takes_system(&self) -> bool {
+        self.takes_system
     }
 
     /// The text of a conversation, up to the start of the next answer.
@@ -170,53 +158,38 @@ impl ChatTemplate {
     /// # Errors
     /// If the template fails on this conversation.
     pub fn prompt(&self, messages: &[Message]) -> Result<String, TemplateError> {
-        self.render(messages)
+        self.render_values(context! { messages => self.values(messages) })
     }
 
-    /// The text from the end of the last answer to the start of the next one.
-    ///
-    /// `before` is the conversation before the last answer. `next` is the new user message.
+    /// The text for these variables, of which `messages` is one, as transformers'
+    /// `apply_chat_template` gives it. `add_generation_prompt` is true unless it is among them.
     ///
     /// # Errors
-    /// If the template fails on this conversation or leaves out answers.
-    pub fn next_turn(&self, before: &[Message], next: &Message) -> Result<String, TemplateError> {
-        let mut messages = before.to_vec();
-        messages.push(Message::new(Role::Assistant, ANSWER_MARKER));
-        messages.push(next.clone());
-        let text = self.render(&messages)?;
-        // Users may write the marker too. The answer comes after all of their messages.
-        let skip = before
-            .iter()
-            .map(|message| message.content.matches(ANSWER_MARKER).count())
-            .sum();
-        match text.match_indices(ANSWER_MARKER).nth(skip) {
-            Some((at, _)) => Ok(text[at + ANSWER_MARKER.len()..].into()),
-            None => Err(TemplateError::HidesAnswers {
+    /// If the template fails.
+    pub fn render(&self, variables: &serde_json::Value) -> Result<String, TemplateError> {
+        self.render_values(Value::from(Serde(variables)))
+    }
+
+    fn render_values(&self, variables: Value) -> Result<String, TemplateError> {
+        let defaults = context! { add_generation_prompt => true };
+        self.environment
+            .get_template(jinja::NAME)
+            .and_then(|template| template.render(merge_maps([defaults, variables])))
+            .map_err(|error| jinja_error(&self.name, &error))
+    }
+
+    /// Checks that a prompt has a question's text.
+    ///
+    /// # Errors
+    /// If it lacks it, or has another text.
+    pub fn check_question(&self, prompt: &str, question: &str) -> Result<(), TemplateError> {
+        match prompt.contains(question.trim()) {
+            true => Ok(()),
+            false => Err(TemplateError::LosesQuestion {
                 name: self.name.clone(),
+                question: question.trim().chars().take(32).collect(),
             }),
         }
-    }
-
-    /// Temporary.
-    pub fn render_variables(&self, variables: &serde_json::Value) -> Result<String, TemplateError> {
-        self.environment
-            .get_template("chat")
-            .and_then(|template| template.render(Value::from(minijinja::value::Serde(variables))))
-            .map_err(|error| jinja_error(&self.name, &error))
-    }
-
-    fn render(&self, messages: &[Message]) -> Result<String, TemplateError> {
-        self.environment
-            .get_template("chat")
-            .and_then(|template| {
-                template.render(context! {
-                    messages => messages.iter().map(Message::to_value).collect::<Vec<_>>(),
-                    bos_token => self.bos.as_str(),
-                    eos_token => self.eos.as_str(),
-                    add_generation_prompt => true,
-                })
-            })
-            .map_err(|error| jinja_error(&self.name, &error))
     }
 }
 
@@ -239,6 +212,10 @@ mod tests {
         Message::new(Role::User, content)
     }
 
+    fn answer(content: &str) -> Message {
+        Message::new(Role::Assistant, content)
+    }
+
     #[test]
     fn vicuna_renders_like_fastchat() {
         let vicuna = ChatTemplate::builtin("vicuna", "<s>", "</s>").unwrap();
@@ -249,8 +226,9 @@ mod tests {
             vicuna.prompt(&first).unwrap(),
             format!("{system} USER: Hi ASSISTANT:")
         );
-        let next = vicuna.next_turn(&first, &user("And?")).unwrap();
-        assert_eq!(next, "</s>USER: And? ASSISTANT:");
+        let turns = [user("Hi"), answer("Yes."), user("And?")];
+        let next = vicuna.turn(&turns).unwrap();
+        assert_eq!(next, TurnText::Next("</s>USER: And? ASSISTANT:".into()));
         let own = [Message::new(Role::System, "Be brief."), user("Hi")];
         assert_eq!(
             vicuna.prompt(&own).unwrap(),
@@ -272,16 +250,9 @@ mod tests {
         );
         let code = ChatTemplate::builtin("codellama-instruct", "<s>", "</s>").unwrap();
         assert_eq!(code.prompt(&[user("Hi")]).unwrap(), "<s>[INST] Hi [/INST]");
-        let next = code.next_turn(&[user("Hi")], &user("And?")).unwrap();
-        assert_eq!(next, " </s><s>[INST] And? [/INST]");
-    }
-
-    #[test]
-    fn a_marker_in_a_user_message_is_ignored() {
-        let vicuna = ChatTemplate::builtin("vicuna", "<s>", "</s>").unwrap();
-        let before = [user(&format!("Say {ANSWER_MARKER}"))];
-        let next = vicuna.next_turn(&before, &user(ANSWER_MARKER)).unwrap();
-        assert_eq!(next, format!("</s>USER: {ANSWER_MARKER} ASSISTANT:"));
+        let turns = [user("Hi"), answer("Yes."), user("And?")];
+        let next = code.turn(&turns).unwrap();
+        assert_eq!(next, TurnText::Next(" </s><s>[INST] And? [/INST]".into()));
     }
 
     #[test]
@@ -304,8 +275,6 @@ mod tests {
                 .to_string()
                 .contains("Roles must alternate")
         );
-        let hidden = template.next_turn(&[user("hi")], &user("more"));
-        assert!(matches!(hidden, Err(TemplateError::HidesAnswers { .. })));
         assert!(ChatTemplate::new("bad", "{% if %}", "", "").is_err());
     }
 }

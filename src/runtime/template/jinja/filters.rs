@@ -33,7 +33,10 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
 }
 
 fn is_sequence(value: &Value) -> bool {
-    matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map)
+    matches!(
+        value.kind(),
+        ValueKind::String | ValueKind::Seq | ValueKind::Map
+    )
 }
 
 fn trim(text: &Value, chars: Option<Value>) -> String {
@@ -48,7 +51,9 @@ fn center(text: &Value, width: Option<i64>) -> String {
 fn wordcount(text: &Value) -> usize {
     let text = text.to_string();
     let is_word = |char: char| char == '_' || char.is_alphanumeric();
-    text.split(|char| !is_word(char)).filter(|word| !word.is_empty()).count()
+    text.split(|char| !is_word(char))
+        .filter(|word| !word.is_empty())
+        .count()
 }
 
 /// At most `length` characters, and `leeway` more where that saves the cut.
@@ -155,12 +160,17 @@ fn wordwrap(
     keywords: Kwargs,
 ) -> Result<String, Error> {
     let width = width.or(keywords.get("width")?).unwrap_or(79).max(1);
-    let cut = break_long_words.or(keywords.get("break_long_words")?).unwrap_or(true);
+    let cut = break_long_words
+        .or(keywords.get("break_long_words")?)
+        .unwrap_or(true);
     let line_end = line_end.or(keywords.get("wrapstring")?);
     let _: Option<bool> = keywords.get("break_on_hyphens")?;
     keywords.assert_all_used()?;
     let text = text.to_string();
-    let lines: Vec<String> = text.lines().flat_map(|line| wrap(line, width, cut)).collect();
+    let lines: Vec<String> = text
+        .lines()
+        .flat_map(|line| wrap(line, width, cut))
+        .collect();
     Ok(lines.join(line_end.as_deref().unwrap_or("\n")))
 }
 
@@ -176,7 +186,10 @@ fn wrap(line: &str, width: usize, cut: bool) -> Vec<String> {
         }
         let mut rest = word;
         while cut && length(strip(rest, None, "rstrip")) > width {
-            let at = rest.char_indices().nth(width).map_or(rest.len(), |(at, _)| at);
+            let at = rest
+                .char_indices()
+                .nth(width)
+                .map_or(rest.len(), |(at, _)| at);
             let (piece, after) = rest.split_at(at);
             lines.insert(lines.len() - 1, piece.to_owned());
             rest = after;

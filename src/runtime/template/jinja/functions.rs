@@ -1,10 +1,13 @@
 //! Functions of jinja2 and transformers.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use jiff::Zoned;
 use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 use minijinja::formatting::{FormatStyle, format};
-use minijinja::value::{Rest, Tuple, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::value::{Object, Rest, Tuple, ValueKind, from_args};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::globals;
 
 use super::filters::escaped;
@@ -12,18 +15,62 @@ use super::source::{REMAINDER, SUM};
 
 pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.add_function("raise_exception", raise_exception);
-    environment.add_function("strftime_now", |format: &str| strftime(format, &Zoned::now()));
-    environment.add_function("cycler", |items: Rest<Value>| globals::cycler(items.to_vec()));
+    environment.add_function("strftime_now", |format: &str| {
+        strftime(format, &Zoned::now())
+    });
+    environment.add_function("cycler", |items: Rest<Value>| {
+        Value::from_object(Cycler {
+            items: items.to_vec(),
+            at: AtomicUsize::new(0),
+        })
+    });
     environment.add_function("joiner", globals::joiner);
     environment.add_function(REMAINDER, remainder);
     environment.add_function(SUM, sum);
 }
 
+/// Gives its items one after the other, again and again.
+#[derive(Debug)]
+struct Cycler {
+    items: Vec<Value>,
+    at: AtomicUsize,
+}
+
+impl Cycler {
+    /// The current item, which the next call passes over if it asks for that.
+    fn item(&self, pass_over: bool) -> Value {
+        let step = usize::from(pass_over);
+        let at = self.at.fetch_add(step, Ordering::Relaxed);
+        let item = self.items.get(at % self.items.len().max(1));
+        item.cloned().unwrap_or_default()
+    }
+}
+
+impl Object for Cycler {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        (key.as_str() == Some("current")).then(|| self.item(false))
+    }
+
+    fn call_method(
+        self: &Arc<Self>,
+        _state: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
+        let () = from_args(args)?;
+        match method {
+            "next" => Ok(self.item(true)),
+            "reset" => {
+                self.at.store(0, Ordering::Relaxed);
+                Ok(Value::from(()))
+            }
+            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        }
+    }
+}
+
 fn raise_exception(message: &Value) -> Result<Value, Error> {
-    Err(Error::new(
-        ErrorKind::InvalidOperation,
-        message.to_string(),
-    ))
+    Err(Error::new(ErrorKind::InvalidOperation, message.to_string()))
 }
 
 /// The letters that Python and the C library know.

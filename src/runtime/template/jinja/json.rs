@@ -16,10 +16,7 @@ struct Style {
 }
 
 /// The filter `tojson`.
-pub(super) fn tojson(
-    value: &Value,
-    arguments: Rest<ValueOrKwargs>,
-) -> Result<String, Error> {
+pub(super) fn tojson(value: &Value, arguments: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let arguments = arguments.into_values();
     let (ensure_ascii, indent, separators, sort_keys, keywords): (_, _, _, _, Kwargs) =
         from_args(&arguments)?;
@@ -91,11 +88,18 @@ fn write_map(out: &mut String, value: &Value, style: &Style, depth: usize) -> Re
     if style.sort_keys {
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     }
-    write_items(out, ['{', '}'], &entries, style, depth, |out, (key, value)| {
-        write_string(out, key, style);
-        out.push_str(&style.after_key);
-        write_value(out, value, style, depth + 1)
-    })
+    write_items(
+        out,
+        ['{', '}'],
+        &entries,
+        style,
+        depth,
+        |out, (key, value)| {
+            write_string(out, key, style);
+            out.push_str(&style.after_key);
+            write_value(out, value, style, depth + 1)
+        },
+    )
 }
 
 /// Items between brackets, each on a line of its own if there is an indent.

@@ -110,10 +110,14 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             let (size,): (Option<usize>,) = from_args(args)?;
             Value::from(expand_tabs(text, size.unwrap_or(8)))
         }
-        "istitle" => Value::from(text.chars().any(char::is_alphabetic) && capitalize_words(text) == text),
+        "istitle" => {
+            Value::from(text.chars().any(char::is_alphabetic) && capitalize_words(text) == text)
+        }
         "isidentifier" => {
             let mut chars = text.chars();
-            let begins = chars.next().is_some_and(|it| it == '_' || it.is_alphabetic());
+            let begins = chars
+                .next()
+                .is_some_and(|it| it == '_' || it.is_alphabetic());
             Value::from(begins && chars.all(|it| it == '_' || it.is_alphanumeric()))
         }
         "isprintable" => Value::from(!text.chars().any(char::is_control)),
@@ -235,11 +239,19 @@ fn slice(text: &str, start: Option<i64>, end: Option<i64>) -> (usize, &str) {
     let length = text.chars().count();
     let place = |at: i64| {
         let from_end = length.saturating_sub(usize::try_from(at.unsigned_abs()).unwrap_or(length));
-        if at < 0 { from_end } else { usize::try_from(at).unwrap_or(length).min(length) }
+        if at < 0 {
+            from_end
+        } else {
+            usize::try_from(at).unwrap_or(length).min(length)
+        }
     };
     let start = start.map_or(0, place);
     let end = end.map_or(length, place).max(start);
-    let byte = |place| text.char_indices().nth(place).map_or(text.len(), |(at, _)| at);
+    let byte = |place| {
+        text.char_indices()
+            .nth(place)
+            .map_or(text.len(), |(at, _)| at)
+    };
     (start, &text[byte(start)..byte(end)])
 }
 
@@ -296,7 +308,11 @@ pub(super) fn pad(text: &str, width: i64, fill: &str, method: &str) -> String {
 
 fn capitalize(text: &str) -> String {
     let mut chars = text.chars();
-    let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
+    let first: String = chars
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
     first + &chars.as_str().to_lowercase()
 }
 

@@ -58,7 +58,10 @@ pub(super) fn rewrite(source: &str) -> String {
         } else if let Some((begin, end)) = raw_block(rest) {
             // jinja2 keeps a line end after the tag; minijinja does with a plus.
             let tag = &rest[..begin];
-            match tag.strip_suffix("%}").filter(|tag| !tag.ends_with(['-', '+'])) {
+            match tag
+                .strip_suffix("%}")
+                .filter(|tag| !tag.ends_with(['-', '+']))
+            {
                 Some(tag) => out.extend([tag, "+%}"]),
                 None => out.push_str(tag),
             }
@@ -282,24 +285,29 @@ fn add_parentheses(tokens: &mut Vec<Token>, is_block: bool) {
 }
 
 fn text_of(tokens: &[Token]) -> String {
-    let parts = tokens.iter().flat_map(|token| [&*token.space, &*token.text]);
+    let parts = tokens
+        .iter()
+        .flat_map(|token| [&*token.space, &*token.text]);
     parts.collect()
 }
 
 /// The index of the first use of an operator between two operands.
 fn position(tokens: &[Token], first: usize, operator: &Operator) -> Option<usize> {
-    let mut places = tokens.iter().enumerate().filter(|(at, token)| {
-        token.kind == Kind::Operator
-            && token.text == operator.text
-            && !(is_sign(token) && is_prefix(&tokens[..*at], first))
-    });
-    places.next().map(|(at, _)| at)
+    (0..tokens.len()).find(|&at| is_binary(tokens, at, first, &[operator.text]))
 }
 
 /// Whether any operand ends here.
 fn ends_operand(token: &Token) -> bool {
     const WORDS: [&str; 9] = [
-        "and", "or", "not", "if", "else", "elif", "in", "is", "recursive",
+        "and",
+        "or",
+        "not",
+        "if",
+        "else",
+        "elif",
+        "in",
+        "is",
+        "recursive",
     ];
     const OPERATORS: [&str; 9] = ["==", "!=", "<", "<=", ">", ">=", ",", ":", "="];
     match token.kind {
@@ -323,6 +331,14 @@ fn is_prefix(before: &[Token], first: usize) -> bool {
     }
 }
 
+/// Whether the token at `at` is one of these operators, and between two operands.
+fn is_binary(tokens: &[Token], at: usize, first: usize, operators: &[&str]) -> bool {
+    let token = &tokens[at];
+    token.kind == Kind::Operator
+        && operators.contains(&token.text.as_str())
+        && !(is_sign(token) && is_prefix(&tokens[..at], first))
+}
+
 /// The index of the first token of the left operand, which ends with the last of `tokens`.
 fn start_of_left(tokens: &[Token], first: usize, operator: &Operator) -> usize {
     let mut at = tokens.len();
@@ -335,11 +351,7 @@ fn start_of_left(tokens: &[Token], first: usize, operator: &Operator) -> usize {
             Kind::Open => depth -= 1,
             _ if depth > 0 => {}
             _ if ends_operand(token) => break,
-            Kind::Operator if operator.ends_left.contains(&token.text.as_str()) => {
-                if !(is_sign(token) && is_prefix(&tokens[..at - 1], first)) {
-                    break;
-                }
-            }
+            _ if is_binary(tokens, at - 1, first, operator.ends_left) => break,
             _ => {}
         }
         at -= 1;
@@ -357,11 +369,7 @@ fn length_of_right(tokens: &[Token], operator: &Operator) -> usize {
             Kind::Close => depth -= 1,
             _ if depth > 0 => {}
             _ if ends_operand(token) => return at,
-            Kind::Operator if operator.ends_right.contains(&token.text.as_str()) => {
-                if !(is_sign(token) && is_prefix(&tokens[..at], 0)) {
-                    return at;
-                }
-            }
+            _ if is_binary(tokens, at, 0, operator.ends_right) => return at,
             _ => {}
         }
     }
@@ -374,12 +382,15 @@ mod tests {
 
     /// Rewrites with a short name for the function.
     fn rewritten(source: &str) -> String {
-        rewrite(source).replace(super::REMAINDER, "mod").replace(super::SUM, "sum")
+        rewrite(source)
+            .replace(super::REMAINDER, "mod")
+            .replace(super::SUM, "sum")
     }
 
     #[test]
     fn generation_becomes_with_and_keeps_its_white_space_control() {
-        let source = "a {%- generation -%} b {%+endgeneration+%}\n{% generation\n%}{%endgeneration-%}";
+        let source =
+            "a {%- generation -%} b {%+endgeneration+%}\n{% generation\n%}{%endgeneration-%}";
         let expected = "a {%- with -%} b {%+endwith+%}\n{% with\n%}{%endwith-%}";
         assert_eq!(rewritten(source), expected);
     }
@@ -409,16 +420,28 @@ mod tests {
             ("-a % -b - c", "mod(-a, -b) - c"),
             ("a - -b % c ** -d", "a - mod(-b, c ** -d)"),
             ("'%s' % a|upper ~ b", "mod('%s', a|upper) ~ b"),
-            ("f(a % 2, x[i % 3]) % 4", "mod(f(mod(a, 2), x[mod(i, 3)]), 4)"),
-            ("a % 2 == 0 and not b % 2", "mod(a, 2) == 0 and not mod(b, 2)"),
+            (
+                "f(a % 2, x[i % 3]) % 4",
+                "mod(f(mod(a, 2), x[mod(i, 3)]), 4)",
+            ),
+            (
+                "a % 2 == 0 and not b % 2",
+                "mod(a, 2) == 0 and not mod(b, 2)",
+            ),
             ("'%s %s' % (a, b)", "mod('%s %s', (a, b))"),
             ("x if a.b[0] % 2 else y", "x if mod(a.b[0], 2) else y"),
         ] {
-            let (source, expected) = (format!("{{{{ {source} }}}}"), format!("{{{{ {expected} }}}}"));
+            let (source, expected) = (
+                format!("{{{{ {source} }}}}"),
+                format!("{{{{ {expected} }}}}"),
+            );
             assert_eq!(rewritten(&source), expected);
         }
         assert_eq!(rewritten("{%-if a%2-%}"), "{%-if mod(a,2)-%}");
-        assert_eq!(rewritten("{% set a = -b % c %}"), "{% set a = mod(-b, c) %}");
+        assert_eq!(
+            rewritten("{% set a = -b % c %}"),
+            "{% set a = mod(-b, c) %}"
+        );
     }
 
     #[test]
@@ -451,7 +474,17 @@ mod tests {
 
     #[test]
     fn what_is_no_template_stays() {
-        for source in ["{{", "{%", "{#", "{% raw %}", "{{ 'a", "{{ % }}", "{% % %}", "{", ""] {
+        for source in [
+            "{{",
+            "{%",
+            "{#",
+            "{% raw %}",
+            "{{ 'a",
+            "{{ % }}",
+            "{% % %}",
+            "{",
+            "",
+        ] {
             let _ = rewritten(source);
         }
     }
