@@ -22,19 +22,19 @@ impl ChatTemplate {
     /// Finds out whether messages of this role must be typed parts. Returns whether their text
     /// appears in the prompt at all.
     fn learn_type(&mut self, role: Role, messages: &[Message]) -> bool {
-        let shows = |template: &Self| {
-            let text = template.prompt(messages);
-            text.is_ok_and(|text| text.contains(PROBE))
-        };
-        if shows(self) {
+        let render = |template: &Self| template.prompt(messages).unwrap_or_default();
+        if render(self).contains(PROBE) {
             return true;
         }
         self.typed.push(role);
-        let shown = shows(self);
-        if !shown {
+        let text = render(self);
+        // A template that knows no parts may print them as Python or JSON writes them.
+        let in_quotes = ['\'', '"'].map(|quote| format!("{quote}{PROBE}{quote}"));
+        let is_shown = text.contains(PROBE) && !in_quotes.iter().any(|it| text.contains(it));
+        if !is_shown {
             self.typed.pop();
         }
-        shown
+        is_shown
     }
 
     /// The messages as the template wants them.
@@ -121,6 +121,9 @@ mod tests {
         let first = "{% for m in messages %}[{{ m.role }}]{{ m.content[0]['text'] }}{% endfor %}";
         assert_eq!(prompt(first), all);
         assert_eq!(template(plain).typed, []);
+        // Printed parts are no content.
+        assert_eq!(template("{{ messages[0].content[:3] }}").typed, []);
+        assert_eq!(template("{{ messages[0].content[:3] | tojson }}").typed, []);
     }
 
     #[test]

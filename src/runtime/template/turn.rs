@@ -96,9 +96,9 @@ mod tests {
         let given = turn(REASONING, answer).unwrap();
         assert_eq!(given, TurnText::Whole(whole.into()));
         // So does one whose prompt begins the answer.
-        let thinking = format!("{REASONING}<think>\n");
+        let thinking = format!("{REASONING}<think>");
         let given = turn(&thinking, "Who am I?</think>I am.").unwrap();
-        assert_eq!(given, TurnText::Whole(format!("{whole}<think>\n")));
+        assert_eq!(given, TurnText::Whole(format!("{whole}<think>")));
     }
 
     #[test]
