@@ -112,14 +112,15 @@ fn ask(
     let mut conversation = prompter.conversation();
     let mut answers = Vec::new();
     for turn in &question.turns {
-        let last = session.text().last().copied();
-        let prompt = conversation.next(turn, last).unwrap();
+        let prompt = conversation.next(turn, session.text()).unwrap();
+        let mut go_on = |_, _| ControlFlow::Continue(());
         session
-            .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
+            .prefill_behind(prompt.keep, &prompt.tokens, &mut go_on)
             .unwrap();
         let answer = session
             .generate(MAX_TOKENS, &mut |_| ControlFlow::Continue(()))
             .unwrap();
+        conversation.answered(&answer.tokens);
         answers.push(Turn {
             text: prompter.text(&answer.tokens),
             tokens: answer.tokens,
@@ -206,9 +207,14 @@ fn prompts_have_the_tokens_of_training() {
         assert_eq!(expected.question_id, question.question_id);
         assert_eq!(expected.prompts.len(), question.turns.len());
         let mut conversation = prompter.conversation();
+        let mut said = Vec::new();
         for (turn, tokens) in question.turns.iter().zip(expected.prompts) {
-            let prompt = conversation.next(turn, Some(end[0])).unwrap();
-            assert_eq!(prompt, tokens, "{turn}");
+            let prompt = conversation.next(turn, &said).unwrap();
+            assert_eq!(prompt.keep, said.len());
+            assert_eq!(prompt.tokens, tokens, "{turn}");
+            said.extend(prompt.tokens);
+            said.extend(&end);
+            conversation.answered(&end);
         }
     }
 }

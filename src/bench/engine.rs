@@ -120,13 +120,13 @@ fn converse(
     let mut conversation = prompter.conversation();
     let mut record = Recorder::default();
     for (number, turn) in turns.iter().enumerate() {
-        let last = session.text().last().copied();
         let prompt = conversation
-            .next(turn, last)
+            .next(turn, session.text())
             .map_err(|error| AskError::of_prompt(error, number, turns.len()))?;
-        let held = session.model().n_past();
+        let held = session.model().n_past().min(prompt.keep);
+        let mut go_on = |_, _| ControlFlow::Continue(());
         session
-            .prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))
+            .prefill_behind(prompt.keep, &prompt.tokens, &mut go_on)
             .map_err(|error| ask_error(error, number, turns.len()))?;
         let context = session.text().len();
         let mut ranked = Vec::new();
@@ -141,6 +141,7 @@ fn converse(
         if let FinishReason::Failed(error) = answer.finish {
             return Err(AskError::Failed(error.into()));
         }
+        conversation.answered(&answer.tokens);
         let text = prompter.text(&answer.tokens);
         record.turn(text, context, held, &answer, ranked);
     }

@@ -3,7 +3,9 @@
 use crate::TokenId;
 use crate::bench::question::Question;
 use crate::runtime::llama::Vocabulary;
-use crate::runtime::{ChatEncoder, ChatTemplate, Message, PromptError, PromptTokenizer, Role};
+use crate::runtime::{
+    ChatEncoder, ChatTemplate, Message, Prompt, PromptError, PromptTokenizer, Role,
+};
 
 /// Applies the chat template to the turns of questions, so that every method gets the same tokens.
 pub struct Prompter<'e> {
@@ -46,7 +48,6 @@ impl<'e> Prompter<'e> {
         Conversation {
             prompter: self,
             messages: self.opening.clone(),
-            begun: false,
         }
     }
 
@@ -60,19 +61,19 @@ impl<'e> Prompter<'e> {
         max_new_tokens: usize,
     ) -> Result<Longest, PromptError> {
         let mut conversation = self.conversation();
-        let mut tokens = 0usize;
-        let mut has_bos_twice = false;
-        for turn in &question.turns {
-            let prompt = conversation.next(turn, None)?;
-            has_bos_twice |= tokens == 0 && self.vocabulary.has_bos_twice(&prompt);
-            tokens = tokens
-                .saturating_add(prompt.len())
-                .saturating_add(max_new_tokens);
+        let mut said = Vec::new();
+        let mut longest = Longest::default();
+        for (answers, turn) in question.turns.iter().enumerate() {
+            let prompt = conversation.next(turn, &said)?;
+            longest.has_bos_twice |= answers == 0 && self.vocabulary.has_bos_twice(&prompt.tokens);
+            said.truncate(prompt.keep);
+            said.extend(prompt.tokens);
+            let answers = max_new_tokens.saturating_mul(answers + 1);
+            longest.tokens = longest.tokens.max(said.len().saturating_add(answers));
+            // Any text shows where answers go.
+            conversation.push_answer("…".into());
         }
-        Ok(Longest {
-            tokens,
-            has_bos_twice,
-        })
+        Ok(longest)
     }
 
     /// An answer as text, without special tokens and surrounding white space, as FastChat does.
@@ -86,7 +87,7 @@ impl<'e> Prompter<'e> {
 }
 
 /// A question's conversation if every answer reaches the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Longest {
     /// Its length.
     pub tokens: usize,
@@ -98,34 +99,39 @@ pub struct Longest {
 pub struct Conversation<'p> {
     prompter: &'p Prompter<'p>,
     messages: Vec<Message>,
-    begun: bool,
 }
 
 impl Conversation<'_> {
-    /// The tokens of the prompt for `turn`. `last` is the last token of the conversation so far.
+    /// The prompt for `turn`. `said` are the tokens of the conversation so far.
     ///
     /// # Errors
-    /// If the template or the tokenizer fails on the conversation.
-    pub fn next(&mut self, turn: &str, last: Option<TokenId>) -> Result<Vec<TokenId>, PromptError> {
+    /// If the template or the tokenizer fails on the conversation, or if the template leaves out or
+    /// changes the text of the turn.
+    pub fn next(&mut self, turn: &str, said: &[TokenId]) -> Result<Prompt, PromptError> {
         let prompter = self.prompter;
         let encoder = ChatEncoder {
             tokenizer: &prompter.vocabulary,
             template: prompter.template.as_ref(),
             parse_special: prompter.parse_special,
         };
-        let message = Message::new(Role::User, turn);
-        if !self.begun {
-            let messages = [&self.messages[..], std::slice::from_ref(&message)].concat();
-            let prompt = encoder.first(&messages)?;
-            self.begun = true;
-            self.messages = messages;
-            return Ok(prompt.tokens);
+        self.messages.push(Message::new(Role::User, turn));
+        let prompt = match said {
+            [] => encoder.first(&self.messages)?,
+            said => encoder.next(&self.messages, said)?,
+        };
+        if let Some(template) = &prompter.template {
+            template.check_question(&prompt.text, turn)?;
         }
-        let tokens = encoder.next(&self.messages, &message, last)?;
-        // The answer's tokens are in the KV cache. The template only needs to see that there was
-        // an answer.
-        self.messages.push(Message::new(Role::Assistant, "…"));
-        self.messages.push(message);
-        Ok(tokens)
+        Ok(prompt)
+    }
+
+    /// Adds the model's answer to the last turn.
+    pub fn answered(&mut self, answer: &[TokenId]) {
+        self.push_answer(self.prompter.vocabulary.transcript(answer));
+    }
+
+    /// Adds an answer as text.
+    pub fn push_answer(&mut self, answer: String) {
+        self.messages.push(Message::new(Role::Assistant, answer));
     }
 }

@@ -198,9 +198,11 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
 
     let model = args.model.load(stop)?;
     options.exact = model.is_exact();
+    let template = args.template.choose(&model)?;
+    args.template.warn_of_system(template.as_ref());
     let prompter = Prompter::new(
         model.vocabulary(),
-        args.template.choose(&model)?,
+        template,
         opening(args.template.system.as_deref()),
     )
     .parse_special(args.template.parse_special);

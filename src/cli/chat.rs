@@ -11,7 +11,6 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::Value;
 
-use crate::TokenId;
 use crate::cli::args::{DraftArgs, SamplingArgs, session_options, token_limit};
 use crate::cli::colors::{has_color, legend};
 use crate::cli::conversation::{TemplateArgs, opening, warn_if_bos_twice};
@@ -23,13 +22,13 @@ use crate::cli::json::AnswerJson;
 use crate::cli::lines::{InputLines, Waited};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::model_args::ModelArgs;
-use crate::cli::output::{AnswerPrinter, note_if_cut, statistics, text_of};
+use crate::cli::output::{AnswerPrinter, note_if_cut, statistics};
 use crate::cli::progress::prefill_bar;
 use crate::cli::prompt::{text_of_bytes, unreadable_input};
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{LlamaTarget, Vocabulary};
-use crate::runtime::{ChatTemplate, Message, PromptError, Role, TargetModel};
+use crate::runtime::{ChatTemplate, Message, Prompt, PromptError, Role, TargetModel};
 
 /// Chat with a model in the terminal
 ///
@@ -93,6 +92,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Interrupted);
     }
     let template = args.template.choose(&model)?;
+    args.template.warn_of_system(template.as_ref());
     let context = args.model.context(&model, DEFAULT_CTX);
     if let Some(reason) = model.cannot_draft(&context) {
         tell_line!("note: decoding without drafts: {reason}");
@@ -233,7 +233,7 @@ impl Chat<'_> {
     /// Answers one question.
     fn turn(&mut self, question: &str) -> anyhow::Result<()> {
         let question = Message::new(Role::User, question);
-        let prompt = match self.turn_tokens(&question) {
+        let prompt = match self.turn_prompt(&question) {
             Ok(prompt) => prompt,
             Err(error @ PromptError::Tokenize(_)) => return self.refuse(&error, 0),
             Err(error) => return Err(error.into()),
@@ -243,7 +243,8 @@ impl Chat<'_> {
         }
         let (mut answer, text) = self.generate()?;
         answer.timings.load = self.load;
-        self.print_json(|json| json.answer(&answer, &text, prompt.len()))?;
+        let prompt_tokens = prompt.tokens.len();
+        self.print_json(|json| json.answer(&answer, &text, prompt_tokens))?;
         let n_ctx = self.session.model().n_ctx();
         let hint = "/reset the conversation, or start one with a larger -c";
         note_if_cut(&answer, self.args.max_new_tokens, n_ctx, hint);
@@ -251,35 +252,37 @@ impl Chat<'_> {
             return Err(error.clone().into());
         }
         self.clear_ctrl_c();
-        let said = text_of(self.vocabulary, &answer.tokens);
+        let said = self.vocabulary.transcript(&answer.tokens);
         self.messages.push(question);
-        self.messages
-            .push(Message::new(Role::Assistant, said.trim()));
-        self.last = Some((answer, prompt.len()));
+        self.messages.push(Message::new(Role::Assistant, said));
+        self.last = Some((answer, prompt_tokens));
         Ok(())
     }
 
     /// Reads the prompt into the context. Returns whether there is a question to answer: not if
     /// Ctrl-C stopped it, or if the prompt was refused.
-    fn prefill(&mut self, prompt: &[TokenId]) -> anyhow::Result<bool> {
+    fn prefill(&mut self, prompt: &Prompt) -> anyhow::Result<bool> {
         let interrupted = watch_for_ctrl_c();
-        let bar = prefill_bar(prompt.len());
-        let prefilled = self.session.prefill(prompt, &mut |done, all| {
-            bar.set_length(all as u64);
-            bar.set_position(done as u64);
-            flow(interrupted)
-        });
+        let Prompt { keep, tokens, .. } = prompt;
+        let bar = prefill_bar(tokens.len());
+        let prefilled = self
+            .session
+            .prefill_behind(*keep, tokens, &mut |done, all| {
+                bar.set_length(all as u64);
+                bar.set_position(done as u64);
+                flow(interrupted)
+            });
         bar.finish_and_clear();
         match prefilled {
             Err(GenerateError::Cancelled) => {
                 self.clear_ctrl_c();
                 tell_line!("(stopped)");
                 let stopped = Generation::empty(FinishReason::Cancelled);
-                self.print_json(|json| json.answer(&stopped, "", prompt.len()))?;
+                self.print_json(|json| json.answer(&stopped, "", tokens.len()))?;
                 Ok(false)
             }
             Err(error) if error.is_input_error() => {
-                self.refuse(&error, prompt.len())?;
+                self.refuse(&error, tokens.len())?;
                 Ok(false)
             }
             other => {
@@ -340,22 +343,23 @@ impl Chat<'_> {
         }
     }
 
-    /// The tokens of the next turn: the whole prompt at first, later the text between two answers.
-    fn turn_tokens(&self, question: &Message) -> Result<Vec<TokenId>, PromptError> {
+    /// The prompt of the next turn.
+    fn turn_prompt(&self, question: &Message) -> Result<Prompt, PromptError> {
         let flags = &self.args.template;
         let encoder = flags.encoder(&self.vocabulary, self.template.as_ref());
-        if let Some(&last) = self.session.text().last() {
-            let before = self.messages.split_last().map_or(&[][..], |(_, it)| it);
-            return encoder.next(before, question, Some(last));
-        }
-        let mut messages = self.messages.clone();
-        messages.push(question.clone());
-        let prompt = encoder.first(&messages)?;
+        let messages = [&self.messages[..], std::slice::from_ref(question)].concat();
+        let said = self.session.text();
+        let prompt = match said {
+            [] => encoder.first(&messages)?,
+            said => encoder.next(&messages, said)?,
+        };
         if self.template.is_some() {
-            flags.warn_if_left_out(&prompt.text, &question.content);
+            flags.warn_if_left_out(&prompt.text, &question.content, said.is_empty());
         }
-        warn_if_bos_twice(&self.vocabulary, &prompt.tokens);
-        Ok(prompt.tokens)
+        if said.is_empty() {
+            warn_if_bos_twice(&self.vocabulary, &prompt.tokens);
+        }
+        Ok(prompt)
     }
 }
 

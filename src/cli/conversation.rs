@@ -10,6 +10,9 @@ use crate::cli::exit::user_error;
 use crate::runtime::llama::Model;
 use crate::runtime::{ChatEncoder, ChatTemplate, Message, PromptTokenizer};
 
+/// How messages name the model's own template.
+const OWN: &str = "of the model";
+
 /// The flags for the chat template.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Chat")]
@@ -43,26 +46,52 @@ impl TemplateArgs {
                     ChatTemplate::BUILTIN.join(", ")
                 )));
             };
-            return Ok(Some(ChatTemplate::new(
-                "of the model",
-                &source,
-                &bos,
-                &eos,
-            )?));
+            return Ok(Some(ChatTemplate::new(OWN, &source, &bos, &eos)?));
         };
         self.named(name, &bos, &eos)
     }
 
-    /// Prints a warning if the rendered prompt lacks the user's text: the model would answer
-    /// something else.
-    pub(super) fn warn_if_left_out(&self, prompt: &str, text: &str) {
-        if !prompt.contains(text.trim()) {
-            let of = self.template.as_deref().unwrap_or("of the model");
+    /// Prints a warning if the rendered prompt lacks the question or, in the first turn, the system
+    /// prompt: the model would answer something else.
+    pub(super) fn warn_if_left_out(&self, prompt: &str, question: &str, is_first: bool) {
+        let warn = |what: &str| {
             tell_line!(
-                "warning: the chat template {of} leaves out or changes the question; check it, or \
-                 choose another with --template"
+                "warning: the chat template {} leaves out or changes the {what}; check it, or \
+                 choose another with --template",
+                self.name()
             );
+        };
+        if !prompt.contains(question.trim()) {
+            warn("question");
         }
+        let system = self.system.as_deref().filter(|_| is_first);
+        if system.is_some_and(|text| !prompt.contains(text.trim())) {
+            warn("system prompt");
+        }
+    }
+
+    /// Prints a warning if there is a system prompt, but no place for it.
+    pub(super) fn warn_of_system(&self, template: Option<&ChatTemplate>) {
+        if self.system.is_none() {
+            return;
+        }
+        match template {
+            None => tell_line!(
+                "warning: plain text has no place for a system prompt: --system is left out; \
+                 choose a template with --template"
+            ),
+            Some(template) if !template.takes_system() => tell_line!(
+                "warning: the chat template {} has no place for a system prompt: --system becomes \
+                 the beginning of the first question",
+                self.name()
+            ),
+            Some(_) => {}
+        }
+    }
+
+    /// How messages name the template.
+    fn name(&self) -> &str {
+        self.template.as_deref().unwrap_or(OWN)
     }
 
     /// Makes prompts with this tokenizer and template.
@@ -97,6 +126,12 @@ impl TemplateArgs {
                 ChatTemplate::BUILTIN.join(", ")
             ))
         })?;
+        if source.trim().is_empty() {
+            return Err(user_error(format!(
+                "--template {name} is empty: name a file with a Jinja template, or use \
+                 --template none for plain text"
+            )));
+        }
         Ok(Some(ChatTemplate::new(name, &source, bos, eos)?))
     }
 }

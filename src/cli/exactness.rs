@@ -151,8 +151,8 @@ fn check(
     let mut conversation: Conversation<'_> = prompter.conversation();
     for (number, text) in question.turns.iter().enumerate() {
         let before = baseline.text().to_vec();
-        let prompt = conversation.next(text, before.last().copied())?;
-        if before.len() + prompt.len() >= baseline.model().n_ctx() {
+        let prompt = conversation.next(text, &before)?;
+        if prompt.keep + prompt.tokens.len() >= baseline.model().n_ctx() {
             break;
         }
         let turn = Turn::answer(baseline, question.question_id, number, prompt, limit)?;
@@ -162,6 +162,7 @@ fn check(
             }
             run.compare(&before, &turn, limit)?;
         }
+        conversation.answered(turn.answer_tokens());
     }
     Ok(true)
 }

@@ -267,6 +267,7 @@ impl GenerateArgs {
             return Ok(prompt);
         }
         let template = self.template.choose(model)?;
+        self.template.warn_of_system(template.as_ref());
         let encoder = self.template.encoder(&vocabulary, template.as_ref());
         let mut messages = opening(self.template.system.as_deref());
         let text = if template.is_some() {
@@ -277,7 +278,7 @@ impl GenerateArgs {
         messages.push(Message::new(Role::User, text));
         let prompt = encoder.first(&messages)?;
         if template.is_some() {
-            self.template.warn_if_left_out(&prompt.text, text);
+            self.template.warn_if_left_out(&prompt.text, text, true);
         }
         warn_if_bos_twice(&vocabulary, &prompt.tokens);
         Ok(prompt.tokens)

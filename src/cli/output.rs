@@ -6,7 +6,6 @@ use crate::TokenId;
 use crate::cli::args::NO_LIMIT;
 use crate::cli::colors::painted;
 use crate::engine::{FinishReason, Generation, Method, StepView, TextStream};
-use crate::runtime::llama::Vocabulary;
 use crate::tree::Source;
 
 /// Prints an answer token by token, and keeps its text.
@@ -184,12 +183,6 @@ pub(super) fn note_if_cut(answer: &Generation, max_new_tokens: usize, n_ctx: usi
             "note: the answer ends here because the context of {n_ctx} tokens is full: {hint}"
         );
     }
-}
-
-/// The text of some tokens.
-pub(super) fn text_of(vocabulary: Vocabulary<'_>, tokens: &[TokenId]) -> String {
-    let bytes: Vec<u8> = tokens.iter().flat_map(|&t| vocabulary.bytes(t)).collect();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -54,7 +54,8 @@ pub struct Verified<'a> {
 /// Grows draft trees from the text so far and the last logits.
 ///
 /// Contract: `text` passed to any method of one drafter always extends the text passed before,
-/// until [`next_request`](Self::next_request), [`rewind`](Self::rewind) or [`reset`](Self::reset).
+/// until [`next_request`](Self::next_request), [`rewind`](Self::rewind), [`revise`](Self::revise) or
+/// [`reset`](Self::reset).
 /// Whatever the drafter does, the tree keeps its own limits.
 pub trait Drafter: Send {
     /// Name of the method, as on the command line.
@@ -93,6 +94,14 @@ pub trait Drafter: Send {
     /// but what is remembered of earlier requests stays.
     fn rewind(&mut self) {
         self.reset();
+    }
+
+    /// The text is `text` now, of which only the first `keep` tokens are as before. Methods that
+    /// copy from the text may go on to copy from what was taken back.
+    fn revise(&mut self, text: &[TokenId], keep: usize) {
+        let _ = keep;
+        self.rewind();
+        self.begin(text);
     }
 
     /// Forgets all text, and what was learned from it.

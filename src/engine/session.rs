@@ -158,11 +158,26 @@ impl<M: TargetModel> Session<M> {
         prompt: &[TokenId],
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<(), GenerateError> {
+        self.prefill_behind(self.text.len(), prompt, progress)
+    }
+
+    /// Like [`prefill`](Self::prefill), but the prompt takes the place of all but the first `keep`
+    /// tokens of the conversation. Drafts may still be copied from what it replaces.
+    ///
+    /// # Errors
+    /// As of [`prefill`](Self::prefill).
+    pub fn prefill_behind(
+        &mut self,
+        keep: usize,
+        prompt: &[TokenId],
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<(), GenerateError> {
+        let keep = keep.min(self.text.len());
         let n_vocab = self.model.n_vocab();
         if let Some(&token) = prompt.iter().find(|&&token| token as usize >= n_vocab) {
             return Err(GenerateError::UnknownToken { token, n_vocab });
         }
-        let tokens = self.text.len() + prompt.len();
+        let tokens = keep + prompt.len();
         let n_ctx = self.model.n_ctx();
         if tokens > n_ctx {
             return Err(GenerateError::PromptTooLong { tokens, n_ctx });
@@ -171,14 +186,22 @@ impl<M: TargetModel> Session<M> {
             return Err(GenerateError::EmptyPrompt);
         }
         let mut watch = Stopwatch::start();
-        let before = self.text.len();
+        let replaced = self.text.split_off(keep);
+        if !replaced.is_empty() {
+            self.cut(keep);
+        }
         self.text.extend_from_slice(prompt);
         if let Err(error) = self.catch_up(progress) {
-            self.text.truncate(before);
+            // The cache lacks what it held of these, and gets it with the next prompt.
+            self.text.truncate(keep);
+            self.text.extend(replaced);
             return Err(error);
         }
         self.next = None;
-        self.drafter.begin(&self.text);
+        match replaced.is_empty() {
+            true => self.drafter.begin(&self.text),
+            false => self.drafter.revise(&self.text, keep),
+        }
         self.prefill_time = watch.lap();
         Ok(())
     }

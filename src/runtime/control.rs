@@ -12,7 +12,7 @@ use std::ops::Range;
 use memchr::memmem::Finder;
 
 use crate::TokenId;
-use crate::runtime::Message;
+use crate::runtime::{Message, Role};
 
 /// A token that text can spell out, but that stands for more than its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +122,9 @@ impl ControlTokens {
     /// Replaces what could become a control token in these messages: the spellings themselves, and
     /// the parts of spellings at the ends of a message, which what the template writes beside them
     /// could complete.
+    ///
+    /// Answers stay as they are. The model wrote their control tokens, and templates look for them,
+    /// for example for those around its reasoning.
     pub fn mark(&self, messages: &[Message]) -> Marked {
         let contents = messages.iter().map(|message| message.content.as_str());
         let mut marked = Marked {
@@ -129,7 +132,10 @@ impl ControlTokens {
             ..Marked::plain(&[])
         };
         for message in messages {
-            let content = self.mark_text(&message.content, &mut marked);
+            let content = match message.role {
+                Role::Assistant => message.content.clone(),
+                _ => self.mark_text(&message.content, &mut marked),
+            };
             marked.messages.push(Message::new(message.role, content));
         }
         marked
@@ -281,7 +287,6 @@ impl FreeMarks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::Role;
 
     fn control(tokens: &[&str]) -> ControlTokens {
         ControlTokens::new((0..).zip(tokens).map(|(id, text)| ControlToken {

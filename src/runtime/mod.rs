@@ -25,4 +25,4 @@ pub use layout::{SeqId, TreeLayout};
 pub use prompt::{ChatEncoder, Place, Prompt, PromptError, PromptTokenizer, TokenizeError};
 pub use scripted::{Failure, ScriptedModel};
 pub use target::{DecodeError, TargetModel};
-pub use template::{ChatTemplate, Message, Role, TemplateError};
+pub use template::{ChatTemplate, Message, Role, TemplateError, TurnText};

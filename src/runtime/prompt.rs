@@ -1,7 +1,7 @@
 //! From a conversation to the tokens of its prompts.
 
 use crate::TokenId;
-use crate::runtime::{ChatTemplate, ControlTokens, Marked, Message, Part, TemplateError};
+use crate::runtime::{ChatTemplate, ControlTokens, Marked, Message, Part, TemplateError, TurnText};
 
 /// A text that cannot be tokenized.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,13 +109,16 @@ pub struct ChatEncoder<'a> {
     pub parse_special: bool,
 }
 
-/// The first prompt of a conversation.
+/// The prompt of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
-    /// Its text.
-    pub text: String,
-    /// Its tokens.
+    /// How many tokens of the conversation so far stay. All of them, unless the template writes
+    /// earlier turns differently now.
+    pub keep: usize,
+    /// The tokens behind those. There is at least one, unless the prompt is empty.
     pub tokens: Vec<TokenId>,
+    /// The rendered text: of the whole conversation, or of what comes behind the last answer.
+    pub text: String,
 }
 
 impl ChatEncoder<'_> {
@@ -128,53 +131,54 @@ impl ChatEncoder<'_> {
     /// # Errors
     /// If the template or the tokenizer fails.
     pub fn first(&self, messages: &[Message]) -> Result<Prompt, PromptError> {
-        let mut tokens = self.tokenizer.prefix();
         let Some(template) = self.template else {
             let text = messages.last().map_or("", |message| &message.content);
+            let mut tokens = self.tokenizer.prefix();
             tokens.extend(self.plain(text, Place::Start)?);
             return Ok(Prompt {
-                text: text.into(),
+                keep: 0,
                 tokens,
+                text: text.into(),
             });
         };
         let marked = self.mark(messages);
-        let rendered = template.prompt(marked.messages())?;
-        let text = match self.tokenizer.bos_token() {
-            Some((bos, spelling)) if tokens.contains(&bos) => rendered
-                .strip_prefix(spelling.as_str())
-                .unwrap_or(&rendered),
-            _ => &rendered,
-        };
-        tokens.extend(self.encode(text, &marked, Place::Start)?);
-        let text = marked.restore(text);
-        Ok(Prompt { text, tokens })
+        let text = template.prompt(marked.messages())?;
+        Ok(self.whole(&text, &marked)?)
     }
 
-    /// The tokens between the last answer and the next one.
+    /// The prompt for the turn behind `said`, the tokens of the conversation so far.
     ///
-    /// `before` is the conversation before the last answer, and `next` is the new user message.
-    /// `last` is the last token of the conversation. If it ends the answer, the end token that the
-    /// template writes is left out.
+    /// `messages` are all messages, the new question being the last. An answer that the template
+    /// writes as it is keeps its tokens. If the template writes it differently, for example without
+    /// its reasoning, the whole conversation is tokenized again, and the tokens that it begins with
+    /// stay.
     ///
     /// # Errors
     /// If the template or the tokenizer fails.
-    pub fn next(
-        &self,
-        before: &[Message],
-        next: &Message,
-        last: Option<TokenId>,
-    ) -> Result<Vec<TokenId>, PromptError> {
+    pub fn next(&self, messages: &[Message], said: &[TokenId]) -> Result<Prompt, PromptError> {
         let Some(template) = self.template else {
-            return Ok(self.plain(&next.content, Place::Middle)?);
+            let text = messages.last().map_or("", |message| &message.content);
+            return Ok(Prompt {
+                keep: said.len(),
+                tokens: self.plain(text, Place::Middle)?,
+                text: text.into(),
+            });
         };
-        let marked = self.mark(&[before, std::slice::from_ref(next)].concat());
-        let (next, before) = marked
-            .messages()
-            .split_last()
-            .expect("there is a next message");
-        let text = template.next_turn(before, next)?;
+        let marked = self.mark(messages);
+        let text = match template.turn(marked.messages())? {
+            TurnText::Next(text) => text,
+            TurnText::Whole(text) => {
+                let mut prompt = self.whole(&text, &marked)?;
+                let pairs = prompt.tokens.iter().zip(said);
+                let common = pairs.take_while(|(new, old)| new == old).count();
+                // The last token is decoded again, so that its row is there.
+                prompt.keep = common.min(prompt.tokens.len().saturating_sub(1));
+                prompt.tokens.drain(..prompt.keep);
+                return Ok(prompt);
+            }
+        };
         let mut tokens = self.encode(&text, &marked, Place::Middle)?;
-        if last.is_some_and(|token| self.tokenizer.is_end(token)) {
+        if said.last().is_some_and(|&last| self.tokenizer.is_end(last)) {
             let is_blank = |token: &TokenId| self.tokenizer.is_blank(*token);
             let end = tokens.iter().position(|&it| self.tokenizer.is_end(it));
             // Some templates write a space before the end token.
@@ -182,7 +186,28 @@ impl ChatEncoder<'_> {
                 tokens.drain(..=end);
             }
         }
-        Ok(tokens)
+        Ok(Prompt {
+            keep: said.len(),
+            tokens,
+            text: marked.restore(&text),
+        })
+    }
+
+    /// The prompt of a whole conversation from its rendered text.
+    fn whole(&self, rendered: &str, marked: &Marked) -> Result<Prompt, TokenizeError> {
+        let mut tokens = self.tokenizer.prefix();
+        let text = match self.tokenizer.bos_token() {
+            Some((bos, spelling)) if tokens.contains(&bos) => {
+                rendered.strip_prefix(spelling.as_str()).unwrap_or(rendered)
+            }
+            _ => rendered,
+        };
+        tokens.extend(self.encode(text, marked, Place::Start)?);
+        Ok(Prompt {
+            keep: 0,
+            tokens,
+            text: marked.restore(text),
+        })
     }
 
     fn mark(&self, messages: &[Message]) -> Marked {

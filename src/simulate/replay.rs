@@ -12,6 +12,9 @@ use crate::verify::walk;
 /// One turn of a recorded conversation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Turn {
+    /// How many tokens of what was said before stay: all of them, unless the chat template writes
+    /// earlier turns differently now. More than there are means all.
+    pub keep: usize,
     /// The tokens that lead from what was said before to the answer.
     pub prompt: Vec<TokenId>,
     /// The answer; a token that ended it, if any, is the last.
@@ -90,8 +93,13 @@ pub fn replay(request: &Request, drafter: &mut dyn Drafter, settings: &Settings)
     let mut replay = Replay::default();
     let mut text = Vec::new();
     for turn in &request.turns {
+        let is_revised = turn.keep < text.len();
+        text.truncate(turn.keep);
         text.extend_from_slice(&turn.prompt);
-        drafter.begin(&text);
+        match is_revised {
+            true => drafter.revise(&text, turn.keep),
+            false => drafter.begin(&text),
+        }
         replay.answers += 1;
         let mut done = 0;
         while done < turn.answer.len() {

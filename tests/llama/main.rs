@@ -252,32 +252,35 @@ fn a_second_turn_continues_the_first_one() {
     let vocabulary = model.vocabulary();
     let source = model.chat_template().unwrap();
     let template = ChatTemplate::new("own", &source, &vocabulary.bos(), &vocabulary.eos()).unwrap();
-    let first = Message::new(Role::User, "Who are you?");
-    let second = Message::new(Role::User, "And who am I?");
+    let question = |text: &str| Message::new(Role::User, text);
+    let first = question("Who are you?");
     let encoder = ChatEncoder {
         tokenizer: &vocabulary,
         template: Some(&template),
         parse_special: false,
     };
-    let before = std::slice::from_ref(&first);
-    let opening = encoder.first(before).unwrap().tokens;
-    let between = template.next_turn(before, &second).unwrap();
-    assert_eq!(between, "</s>USER: And who am I? ASSISTANT:");
+    let opening = encoder.first(std::slice::from_ref(&first)).unwrap().tokens;
 
     let mut whole = Vec::new();
     for method in Method::ALL {
         let mut session = Session::open(&model, &CONTEXT, options(method, 32)).unwrap();
-        answer(&mut session, &opening, 25);
+        let said = answer(&mut session, &opening, 25);
         let held = session.text().to_vec();
+        let messages = [
+            first.clone(),
+            Message::new(Role::Assistant, vocabulary.transcript(&said)),
+            question("And who am I?"),
+        ];
         // The answer was cut short, so the end token of the template is needed. After an end token
         // of the model, it is left out.
-        let last = session.text().last().copied();
-        let next = encoder.next(before, &second, last).unwrap();
+        let next = encoder.next(&messages, &held).unwrap();
+        assert_eq!(next.text, "</s>USER: And who am I? ASSISTANT:");
+        assert_eq!(next.keep, held.len());
         let end = vocabulary.tokenize_continuation("</s>").unwrap();
-        assert_eq!(next[..1], end[..]);
-        let ended = encoder.next(before, &second, Some(end[0])).unwrap();
-        assert_eq!(ended, next[1..]);
-        answer(&mut session, &next, 25);
+        assert_eq!(next.tokens[..1], end[..]);
+        let ended = encoder.next(&messages, &[&held[..], &end].concat());
+        assert_eq!(ended.unwrap().tokens, next.tokens[1..]);
+        answer(&mut session, &next.tokens, 25);
         assert_eq!(
             session.text()[..held.len()],
             held[..],

@@ -2,7 +2,7 @@
 //! may be.
 
 use logitspec::bench::prompt::Prompter;
-use logitspec::runtime::{ChatEncoder, Place, PromptTokenizer};
+use logitspec::runtime::{ChatEncoder, Place, PromptTokenizer, TurnText};
 
 use super::*;
 use crate::gguf::{Value, bundled, byte_level, edit};
@@ -102,17 +102,20 @@ fn a_benchmark_asks_what_a_chat_asks() {
         let prompter = Prompter::new(vocabulary, Some(template(&model, WITH_BOS)), Vec::new());
         let said = "Say </s> now";
         let mut conversation = prompter.conversation();
-        let asked = conversation.next(said, None).unwrap();
+        let asked = conversation.next(said, &[]).unwrap().tokens;
         assert_eq!(asked, first(&model, WITH_BOS, false, &[user(said)]));
         assert_eq!((asked[0], count(&asked, EOS)), (BOS, 1));
-        let next = conversation.next(said, Some(EOS)).unwrap();
-        assert_eq!(count(&next, EOS), 1);
+        conversation.answered(&[EOS]);
+        let next = conversation.next(said, &[&asked[..], &[EOS]].concat());
+        let next = next.unwrap();
+        assert_eq!(next.keep, asked.len() + 1);
+        assert_eq!(count(&next.tokens, EOS), 1);
         // Without a template, a turn is plain text, too.
         let prompter = Prompter::new(vocabulary, None, Vec::new());
-        let asked = prompter.conversation().next(said, None).unwrap();
+        let asked = prompter.conversation().next(said, &[]).unwrap().tokens;
         assert_eq!(count(&asked, EOS), 0);
         let prompter = prompter.parse_special(true);
-        let asked = prompter.conversation().next(said, None).unwrap();
+        let asked = prompter.conversation().next(said, &[]).unwrap().tokens;
         assert_eq!(count(&asked, EOS), 1);
     }
 }
@@ -214,10 +217,11 @@ fn text_in_parts_has_the_tokens_of_the_whole() {
                     template: Some(&template),
                     parse_special: false,
                 };
-                let next = user(content);
-                let text = template.next_turn(&earlier[..1], &next).unwrap();
+                let TurnText::Next(text) = template.turn(&messages).unwrap() else {
+                    panic!("the template keeps answers");
+                };
                 let whole = vocabulary.encode(&text, Place::Middle, true).unwrap();
-                let tokens = encoder.next(&earlier[..1], &next, None).unwrap();
+                let tokens = encoder.next(&messages, &[]).unwrap().tokens;
                 assert_eq!(tokens, whole, "{content:?}");
             }
         }

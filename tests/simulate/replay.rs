@@ -18,6 +18,7 @@ fn request(turns: Vec<Turn>) -> Request {
 
 fn turn(prompt: &[TokenId], answer: &[TokenId], ended: bool) -> Turn {
     Turn {
+        keep: usize::MAX,
         prompt: prompt.to_vec(),
         answer: answer.to_vec(),
         ended,
@@ -78,6 +79,50 @@ fn plain_decoding_is_as_fast_as_plain_decoding() {
     let figures = tally.figures(Some(&PassCost::from_times(vec![0.25])));
     assert_eq!(figures.expected_speedup, Some(1.0));
     assert_eq!(figures.steps, 4);
+}
+
+/// Notes the text of each turn, and how much of the text before was kept.
+#[derive(Default)]
+struct Turns(Vec<(Option<usize>, Vec<TokenId>)>);
+
+impl Drafter for Turns {
+    fn name(&self) -> &'static str {
+        "turns"
+    }
+    fn begin(&mut self, text: &[TokenId]) {
+        self.0.push((None, text.to_vec()));
+    }
+    fn revise(&mut self, text: &[TokenId], keep: usize) {
+        self.0.push((Some(keep), text.to_vec()));
+    }
+    fn extend(&mut self, _text: &[TokenId], _fresh: usize) {}
+    fn draft(&mut self, _input: &DraftInput<'_>, _tree: &mut DraftTree) {}
+    fn reset(&mut self) {}
+}
+
+#[test]
+fn a_turn_takes_the_place_of_what_the_template_writes_differently() {
+    let revised = Turn {
+        keep: 2,
+        ..turn(&[7, 8], &[9], true)
+    };
+    let turns = vec![
+        turn(&[1, 2, 3], &[4, 5], true),
+        turn(&[6], &[4], false),
+        revised,
+    ];
+    let mut told = Turns::default();
+    replay(
+        &request(turns),
+        &mut told,
+        &Settings::new(Method::Baseline, 8),
+    );
+    let expected = [
+        (None, vec![1, 2, 3]),
+        (None, vec![1, 2, 3, 4, 5, 6]),
+        (Some(2), vec![1, 2, 7, 8]),
+    ];
+    assert_eq!(told.0, expected);
 }
 
 /// Notes what it is told.
@@ -225,6 +270,7 @@ proptest! {
                 let before_each = (before..said.len()).map(|at| &said[..at]);
                 let ranked = before_each.map(|text| top_k(&model.logits_after(text), 6));
                 turns.push(Turn {
+                    keep: usize::MAX,
                     prompt: prompt.clone(),
                     answer: answer.tokens,
                     ended: answer.finish == FinishReason::Stop,

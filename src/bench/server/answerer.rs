@@ -65,9 +65,10 @@ impl Answerer for ServerAnswerer<'_> {
         let mut record = Record::default();
         for (number, turn) in turns.iter().enumerate() {
             let prompt = conversation
-                .next(turn, text.last().copied())
+                .next(turn, &text)
                 .map_err(|error| AskError::of_prompt(error, number, turns.len()))?;
-            text.extend(prompt);
+            text.truncate(prompt.keep);
+            text.extend(prompt.tokens);
             if text.len() >= self.n_ctx {
                 let error = GenerateError::PromptTooLong {
                     tokens: text.len(),
@@ -88,8 +89,10 @@ impl Answerer for ServerAnswerer<'_> {
                     |error: TokenizeError| AskError::of_prompt(error.into(), number, turns.len());
                 text.extend(answer.map_err(failed)?);
                 record.add_text(&completion.content);
+                conversation.push_answer(completion.content);
             } else {
                 text.extend(&completion.tokens);
+                conversation.answered(&completion.tokens);
                 record.add_tokens(self.prompter.text(&completion.tokens), completion.tokens);
             }
         }

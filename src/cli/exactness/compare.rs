@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use crate::TokenId;
 use crate::engine::{GenerateError, Session, SessionOptions};
-use crate::runtime::TargetModel;
 use crate::runtime::llama::LlamaTarget;
+use crate::runtime::{Prompt, TargetModel};
 
 /// Rows of plain decoding that are kept for comparison, in bytes.
 const ROW_BYTES: usize = 256 << 20;
@@ -14,6 +14,8 @@ const ROW_BYTES: usize = 256 << 20;
 pub(super) struct Turn {
     question: i64,
     number: usize,
+    /// How many tokens of the conversation before stay, and what follows them.
+    keep: usize,
     prompt: Vec<TokenId>,
     answer: Vec<TokenId>,
     /// `rows[i]` are the logits after the first `i` tokens of the answer, as far as there is room.
@@ -26,10 +28,11 @@ impl Turn {
         session: &mut Session<LlamaTarget<'_>>,
         question: i64,
         number: usize,
-        prompt: Vec<TokenId>,
+        prompt: Prompt,
         limit: usize,
     ) -> Result<Self, GenerateError> {
-        session.prefill(&prompt, &mut |_, _| ControlFlow::Continue(()))?;
+        let (keep, prompt) = (prompt.keep, prompt.tokens);
+        session.prefill_behind(keep, &prompt, &mut go_on)?;
         let mut rows = Vec::new();
         let mut bytes = 0;
         let answer = generate(session, limit, |row, at| {
@@ -41,11 +44,21 @@ impl Turn {
         Ok(Self {
             question,
             number,
+            keep,
             prompt,
             answer: answer.tokens,
             rows,
         })
     }
+
+    pub(super) fn answer_tokens(&self) -> &[TokenId] {
+        &self.answer
+    }
+}
+
+/// Progress of a prefill. Never stops it.
+fn go_on(_: usize, _: usize) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
 /// An answer, and the number of steps that it took.
@@ -165,15 +178,13 @@ impl<'m> Run<'m> {
         turn: &Turn,
         limit: usize,
     ) -> Result<(), GenerateError> {
-        let prompt = if self.session.text() == before {
-            turn.prompt.clone()
-        } else {
+        if self.session.text() != before {
             // An earlier answer differs. Continue from that of plain decoding.
             self.session.reset();
-            [before, &turn.prompt].concat()
-        };
-        let go_on = &mut |_: usize, _: usize| ControlFlow::Continue(());
-        self.session.prefill(&prompt, go_on)?;
+            self.session.prefill(before, &mut go_on)?;
+        }
+        self.session
+            .prefill_behind(turn.keep, &turn.prompt, &mut go_on)?;
         let mut rows = Vec::new();
         let answer = generate(&mut self.session, limit, |row, at| {
             rows.push((at, row.to_vec()));

@@ -239,6 +239,7 @@ impl InputArgs {
     ) -> anyhow::Result<Vec<Request>> {
         // A JSON Lines record without a template holds prompts as the model got them.
         let is_raw = self.jsonl.is_some() && template.is_none();
+        self.template.warn_of_system(template);
         let encoder = RequestEncoder {
             tokenizer,
             template,

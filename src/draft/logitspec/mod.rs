@@ -69,8 +69,11 @@ impl Default for LogitSpecParams {
 pub struct LogitSpec {
     params: LogitSpecParams,
     pool: RequestPool,
-    /// The text, for the history once the request is over.
+    /// The text, for the history once the request is over. Like the pool, it still has what was
+    /// taken back.
     text: Vec<TokenId>,
+    /// Tokens of the pool that were taken back.
+    taken_back: usize,
     memory: Memory,
     recycled: RecycledRows,
     rates: AcceptanceRates,
@@ -95,6 +98,7 @@ impl LogitSpec {
             params,
             pool: RequestPool::default(),
             text: Vec::new(),
+            taken_back: 0,
             memory: Memory::none(),
             recycled: RecycledRows::default(),
             rates: AcceptanceRates::new(evidence::priors()),
@@ -160,7 +164,7 @@ impl Drafter for LogitSpec {
     }
 
     fn begin(&mut self, text: &[TokenId]) {
-        self.extend(text, text.len() - self.pool.len());
+        self.extend(text, text.len() + self.taken_back - self.pool.len());
     }
 
     fn extend(&mut self, text: &[TokenId], fresh: usize) {
@@ -249,9 +253,16 @@ impl Drafter for LogitSpec {
         }
     }
 
+    fn revise(&mut self, text: &[TokenId], keep: usize) {
+        let before = self.pool.len() - self.taken_back;
+        self.taken_back += before.saturating_sub(keep);
+        self.begin(text);
+    }
+
     fn reset(&mut self) {
         self.pool.clear();
         self.text.clear();
+        self.taken_back = 0;
         self.recycled.clear();
         // Acceptance is a property of the text: rates learned on one conversation mislead on the
         // next.

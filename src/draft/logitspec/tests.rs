@@ -269,3 +269,35 @@ fn logits_that_no_tree_can_use_are_ranked_only_now_and_then() {
     let wanted: Vec<_> = (0..20).map(|_| step(&mut drafter, &flat)).collect();
     assert_eq!(wanted.last(), Some(&64), "{wanted:?}");
 }
+
+#[test]
+fn drafts_are_copied_from_what_was_taken_back() {
+    let history = std::sync::Arc::new(crate::pool::SharedPool::new(100));
+    let mut drafter = LogitSpec::new(LogitSpecParams::default()).with_memory(Memory {
+        history: Some(std::sync::Arc::clone(&history)),
+        ..Memory::none()
+    });
+    drafter.begin(&[1, 2, 3, 4, 5, 6, 7]);
+    let mut text = vec![1, 2, 8];
+    drafter.revise(&text, 2);
+    let cost = PassCost::flat();
+    let mut tree = DraftTree::new(5, TreeLimits::nodes(8));
+    text.extend([3, 4]);
+    drafter.extend(&text, 2);
+    let input = DraftInput {
+        text: &text,
+        root: 5,
+        ranked: &[],
+        cost: &cost,
+    };
+    drafter.draft(&input, &mut tree);
+    assert!(tree.len() > 2, "{tree:?}");
+    assert_eq!(tree.token(1), 6);
+    // The next turn goes on from there, and the request is kept with all its text.
+    text.extend([5, 9]);
+    drafter.extend(&text, 2);
+    drafter.begin(&[&text[..], &[1]].concat());
+    drafter.next_request();
+    let kept = history.documents().concat();
+    assert!(kept.windows(2).any(|pair| pair == [6, 7]), "{kept:?}");
+}

@@ -72,7 +72,7 @@ impl ModelInfo {
                 .saturating_mul(key_size.saturating_add(value_size)),
             vocabulary: vocabulary.len(),
             tokenizer: vocabulary.kind(),
-            chat_template: text("tokenizer.chat_template"),
+            chat_template: text("tokenizer.chat_template").filter(|it| !it.trim().is_empty()),
             architecture,
             cannot_draft,
         }

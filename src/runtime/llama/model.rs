@@ -261,10 +261,11 @@ impl Model {
         length.and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
-    /// The model's own chat template in Jinja, if it has one.
+    /// The model's own chat template in Jinja, if it has one. A blank one counts as none.
     pub fn chat_template(&self) -> Option<String> {
         let template = self.model.chat_template(None).ok()?;
-        template.to_string().ok()
+        let template = template.to_string().ok()?;
+        Some(template).filter(|template| !template.trim().is_empty())
     }
 
     /// Why drafts cannot be verified with these options, if so: the model then decodes plainly.

@@ -160,6 +160,15 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
+    /// An answer as its chat template gets it: with control tokens, for example those around the
+    /// model's reasoning, and without the token that ended it.
+    pub fn transcript(&self, answer: &[TokenId]) -> String {
+        let shown = self.shown(true);
+        let tokens = answer.iter().filter(|&&token| !self.is_end(token));
+        let bytes: Vec<u8> = tokens.flat_map(|&token| shown(token)).collect();
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+
     /// The text of a token, including special tokens.
     pub fn written(&self, token: TokenId) -> String {
         let bytes = self

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::TokenId;
 use crate::files::json_reason;
+use crate::runtime::Prompt;
 use crate::simulate::Request;
 
 /// The keys of a JSON line.
@@ -70,11 +71,11 @@ fn request(
     match (prompt, response) {
         (Field::Tokens(prompt), Field::Tokens(ids)) => Ok(single_turn(
             category,
-            encoder.turn_from_tokens(prompt, &ids, &[]),
+            encoder.turn_from_tokens(raw(prompt), &ids, &[]),
         )),
         (Field::Tokens(prompt), Field::Text(answer)) => Ok(single_turn(
             category,
-            encoder.turn_from_text(prompt, &answer)?,
+            encoder.turn_from_text(raw(prompt), &answer)?,
         )),
         (Field::Text(said), response) => {
             let (text, token_ids) = match response {
@@ -88,6 +89,15 @@ fn request(
             };
             encoder.request(category, &[said], &choice)
         }
+    }
+}
+
+/// A prompt that is recorded as tokens.
+fn raw(tokens: Vec<TokenId>) -> Prompt {
+    Prompt {
+        keep: 0,
+        tokens,
+        text: String::new(),
     }
 }
 

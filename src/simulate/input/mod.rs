@@ -10,7 +10,9 @@ use crate::TokenId;
 use crate::bench::RankedTokens;
 use crate::files::lines;
 use crate::logits::Candidate;
-use crate::runtime::{ChatEncoder, ChatTemplate, Message, PromptTokenizer, Role, TokenizeError};
+use crate::runtime::{
+    ChatEncoder, ChatTemplate, Message, Prompt, PromptError, PromptTokenizer, Role, TokenizeError,
+};
 use crate::simulate::{Request, Turn};
 
 pub use answers::{RecordedAnswer, RecordedChoice, read_recorded_answers, requests_from_answers};
@@ -67,18 +69,19 @@ impl RequestEncoder<'_> {
             template: self.template,
             parse_special: self.parse_special,
         };
-        let mut last = None;
-        for (number, (said, answer)) in turns.iter().zip(&choice.turns).enumerate() {
-            let message = Message::new(Role::User, said.as_str());
-            let prompt = if number == 0 {
-                messages.push(message);
-                encoder.first(&messages)?.tokens
-            } else {
-                let prompt = encoder.next(&messages, &message, last)?;
-                messages.push(Message::new(Role::Assistant, answer.as_str()));
-                messages.push(message);
-                prompt
+        let mut said = Vec::new();
+        for (number, (question, answer)) in turns.iter().zip(&choice.turns).enumerate() {
+            messages.push(Message::new(Role::User, question.as_str()));
+            let prompt = match number {
+                0 => encoder.first(&messages)?,
+                _ => encoder.next(&messages, &said)?,
             };
+            if let Some(template) = self.template {
+                template
+                    .check_question(&prompt.text, question)
+                    .map_err(PromptError::from)?;
+            }
+            messages.push(Message::new(Role::Assistant, answer.as_str()));
             let turn = match &choice.token_ids {
                 Some(ids) => {
                     let ranked = choice.ranked.as_ref().map(|turns| &turns[number][..]);
@@ -86,14 +89,16 @@ impl RequestEncoder<'_> {
                 }
                 None => self.turn_from_text(prompt, answer)?,
             };
-            last = turn.answer.last().copied();
+            said.truncate(turn.keep);
+            said.extend_from_slice(&turn.prompt);
+            said.extend_from_slice(&turn.answer);
             request.turns.push(turn);
         }
         Ok(request)
     }
 
     /// A turn whose answer is recorded as text. The end token is added.
-    fn turn_from_text(&self, prompt: Vec<TokenId>, answer: &str) -> Result<Turn, TokenizeError> {
+    fn turn_from_text(&self, prompt: Prompt, answer: &str) -> Result<Turn, TokenizeError> {
         let mut answer = self.tokenizer.answer(answer)?;
         let end = match answer.len() < self.max_new_tokens {
             true => self.tokenizer.end(),
@@ -102,7 +107,8 @@ impl RequestEncoder<'_> {
         answer.truncate(self.max_new_tokens);
         answer.extend(end);
         Ok(Turn {
-            prompt,
+            keep: prompt.keep,
+            prompt: prompt.tokens,
             answer,
             ended: end.is_some(),
             ranked: Vec::new(),
@@ -112,7 +118,7 @@ impl RequestEncoder<'_> {
     /// A turn whose answer is recorded as tokens, with candidates for all of them or for none.
     fn turn_from_tokens(
         &self,
-        prompt: Vec<TokenId>,
+        prompt: Prompt,
         answer: &[TokenId],
         ranked: &[RankedTokens],
     ) -> Turn {
@@ -121,7 +127,8 @@ impl RequestEncoder<'_> {
             .position(|&token| self.tokenizer.is_end(token));
         let answer = &answer[..end.map_or(answer.len(), |end| end + 1)];
         Turn {
-            prompt,
+            keep: prompt.keep,
+            prompt: prompt.tokens,
             answer: answer.to_vec(),
             ended: end.is_some(),
             ranked: ranked.iter().map(|row| candidates(row)).collect(),

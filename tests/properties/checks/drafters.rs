@@ -41,6 +41,16 @@ impl Drafter for Checked {
         self.inner.extend(text, fresh);
     }
 
+    fn revise(&mut self, text: &[TokenId], keep: usize) {
+        assert!(keep < self.text.len(), "nothing is taken back");
+        assert!(
+            text.starts_with(&self.text[..keep]),
+            "the text does not begin as before"
+        );
+        self.text = text.to_vec();
+        self.inner.revise(text, keep);
+    }
+
     fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree) {
         assert_eq!(
             input.text, self.text,

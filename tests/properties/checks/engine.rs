@@ -61,12 +61,13 @@ impl Run {
                 self.session.truncate(number);
                 self.plain.truncate(number);
             }
-            2..=5 => self.prompt(number, usize::MAX),
+            2..=4 => self.prompt(number, usize::MAX, usize::MAX),
+            5 => self.prompt(number, usize::MAX, number / 2),
             6 if number % 2 == 0 => {
                 self.session.end_request();
                 self.plain.truncate(0);
             }
-            6 => self.prompt(number, number % 4),
+            6 => self.prompt(number, number % 4, number / 2),
             7..=9 => self.generate(number, number % 5),
             _ => self.generate(number, usize::MAX),
         }
@@ -84,10 +85,11 @@ impl Run {
         }
     }
 
-    /// A prompt of `number` tokens that repeats the text. Cancelled after `patience` reports of
-    /// progress.
-    fn prompt(&mut self, number: usize, patience: usize) {
+    /// A prompt of `number` tokens that repeats the text, behind its first `keep` tokens. Cancelled
+    /// after `patience` reports of progress.
+    fn prompt(&mut self, number: usize, patience: usize, keep: usize) {
         let before = self.plain.text.len();
+        let keep = keep.min(before);
         let token = |at: usize| match self.plain.text.get((at * 31 + number) % (before + 3)) {
             Some(&token) => token,
             None => ((number + at * at) % self.n_vocab) as TokenId,
@@ -97,18 +99,20 @@ impl Run {
             prompt.push(self.n_vocab as TokenId);
         }
         let mut reports = Vec::new();
-        let outcome = self.session.prefill(&prompt, &mut |done, of| {
+        let mut progress = |done, of| {
             reports.push((done, of));
             if reports.len() > patience {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
-        });
+        };
+        let outcome = self.session.prefill_behind(keep, &prompt, &mut progress);
         assert!(reports.is_sorted());
         let n_ctx = self.session.model().n_ctx();
         match outcome {
             Ok(()) => {
+                self.plain.truncate(keep);
                 self.plain.append(&prompt);
                 assert!(reports.last().is_some_and(|(done, of)| done == of));
                 assert_eq!(self.session.model().cached(), self.plain.text);
@@ -118,7 +122,7 @@ impl Run {
                 assert_eq!(token as usize, self.n_vocab)
             }
             Err(GenerateError::PromptTooLong { tokens, .. }) => {
-                assert!(tokens == before + prompt.len() && tokens > n_ctx);
+                assert!(tokens == keep + prompt.len() && tokens > n_ctx);
             }
             Err(GenerateError::EmptyPrompt) => assert!(prompt.is_empty()),
             Err(GenerateError::Cancelled) => assert!(reports.len() > patience),
