@@ -97,6 +97,7 @@ fn matching<'a>(models: &'a [Model], quant: &str) -> Vec<&'a Model> {
     models.iter().filter(has_word).collect()
 }
 
+#[derive(Clone)]
 struct Model {
     /// The parts with their numbers, in order. At least one.
     parts: Vec<(usize, RepoFile)>,
@@ -137,22 +138,36 @@ fn models(name: &ModelName, files: &[RepoFile]) -> Vec<Model> {
             || is_called(file, given) && file.name.to_lowercase().contains(".gguf")
     };
     let ggufs = || files.iter().filter(is_gguf);
-    let mut all = grouped(ggufs());
-    if all.iter().any(|model| model.is_called(given)) {
-        all.retain(|model| model.is_called(given));
-        return all;
-    }
-    if names_a_helper(given) {
-        return all;
-    }
+    let all = grouped(ggufs());
     let paths = without_helpers(ggufs().map(|file| file.name.as_str()));
-    grouped(ggufs().filter(|file| paths.contains(&&*file.name)))
+    let own = grouped(ggufs().filter(|file| paths.contains(&&*file.name)));
+    // A whole path says more than the last part of one, and models come before helpers.
+    let has_path = |file: &RepoFile| file.name == given;
+    let has_name = |file: &RepoFile| last_part(&file.name) == given;
+    let named = with_file(&all, has_path)
+        .or_else(|| with_file(&own, has_name))
+        .or_else(|| with_file(&all, has_name));
+    match named {
+        Some(named) => named,
+        None if names_a_helper(given) => all,
+        None => own,
+    }
+}
+
+/// The models with such a file, if there are any.
+fn with_file(models: &[Model], is_such: impl Fn(&RepoFile) -> bool) -> Option<Vec<Model>> {
+    let has_one = |model: &&Model| model.parts.iter().any(|(_, file)| is_such(file));
+    let found: Vec<Model> = models.iter().filter(has_one).cloned().collect();
+    (!found.is_empty()).then_some(found)
 }
 
 /// Whether `name` is the file's path, or the last part of it.
 fn is_called(file: &RepoFile, name: &str) -> bool {
-    let base = file.name.rsplit('/').next().unwrap_or_default();
-    file.name == name || base == name
+    file.name == name || last_part(&file.name) == name
+}
+
+fn last_part(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// Puts the parts of split models together.
@@ -375,6 +390,9 @@ mod tests {
             assert_eq!(chosen(&format!("u/r:{file}"), &files), [*file], "as named");
         }
         assert_eq!(chosen("u/r:eagle3", &files), ["eagle3-m-Q8_0.gguf"]);
+        let folders = ["Q4_K_M/m.gguf", "MTP/m.gguf"];
+        assert_eq!(chosen("u/r:m.gguf", &folders), folders[..1]);
+        assert_eq!(chosen("u/r:MTP/m.gguf", &folders), folders[1..]);
     }
 
     #[test]
