@@ -88,7 +88,7 @@ done
 if cmp -s "$scratch/baseline.txt" "$scratch/logitspec.txt"; then
     same="the answers are the same"
 else
-    same="the answers differ at a rounding tie: see docs/decisions/002-rounding-ties.md"
+    same="the answers differ: see docs/exactness.md"
 fi
 echo
 bundled=0

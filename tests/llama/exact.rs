@@ -1,0 +1,152 @@
+//! Logits of trees and answers of sessions, bit for bit those of plain decoding.
+#![cfg(few_token_kernels)]
+
+use logitspec::draft::{DraftInput, Drafter};
+use logitspec::tree::{DraftTree, ROOT, TreeLimits};
+use tempfile::TempDir;
+
+use super::quantized::quantized;
+use super::*;
+
+/// All types that llama.cpp can quantize the demo model to.
+const TYPES: [&str; 15] = [
+    "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S",
+    "Q4_1", "Q4_0", "IQ4_NL", "Q3_K_M",
+];
+
+fn context(threads: u32, flash_attention: FlashAttention) -> ContextOptions {
+    ContextOptions {
+        n_ctx: Some(768),
+        threads: Some(threads),
+        flash_attention,
+        draft_tree_capacity: 100,
+        ..CONTEXT
+    }
+}
+
+fn bits(target: &LlamaTarget<'_>, node: usize) -> Vec<u32> {
+    let row = target.row(node).logits();
+    row.iter().map(|logit| logit.to_bits()).collect()
+}
+
+/// Longer than the 512 cells from which ggml splits attention over threads, and then a tree of more
+/// than the 64 tokens from which it computes attention in tiles.
+fn assert_rows_are_those_of_single_tokens(model: &Model, context: &ContextOptions, what: &str) {
+    let prompt: Vec<TokenId> = (0..530).map(|at| 300 + at * 37 % 900).collect();
+    let chain: Vec<TokenId> = (0..8).map(|at| 400 + at * 11).collect();
+    let mut plain = model.context(context).unwrap();
+    plain.append(&prompt).unwrap();
+    let single: Vec<_> = chain
+        .iter()
+        .map(|&token| {
+            plain.append(&[token]).unwrap();
+            bits(&plain, ROOT)
+        })
+        .collect();
+    let mut target = model.context(context).unwrap();
+    target.append(&prompt).unwrap();
+    let mut tree = DraftTree::new(chain[0], TreeLimits::nodes(80));
+    tree.push_chain(ROOT, &chain[1..6]);
+    (500..572).for_each(|token| drop(tree.push(ROOT, token)));
+    target.decode_tree(&[], &tree).unwrap();
+    let path: Vec<_> = tree.principal_path().collect();
+    let nodes = std::iter::once(ROOT).chain(path.iter().copied());
+    for (node, expected) in nodes.zip(&single) {
+        assert!(bits(&target, node) == *expected, "{what}, node {node}");
+    }
+    // Only a part of the path is kept. The rest is decoded again with another tree.
+    target.commit(&tree, &path[..3]);
+    let mut tree = DraftTree::new(chain[6], TreeLimits::nodes(80));
+    tree.push(ROOT, chain[7]).unwrap();
+    target.decode_tree(&chain[4..6], &tree).unwrap();
+    for (node, expected) in [ROOT, 1].into_iter().zip(&single[6..]) {
+        assert!(bits(&target, node) == *expected, "{what}, again {node}");
+    }
+}
+
+#[test]
+fn rows_of_a_tree_are_those_of_single_tokens_for_all_types_of_weights() {
+    let folder = TempDir::new().unwrap();
+    for name in TYPES {
+        let model = quantized(&folder, name);
+        for threads in [1, 2] {
+            for attention in [FlashAttention::On, FlashAttention::Off] {
+                let what = format!("{name}, {threads} threads, flash attention {attention:?}");
+                let context = context(threads, attention);
+                assert_rows_are_those_of_single_tokens(&model, &context, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_tree_are_those_of_single_tokens_with_a_quantized_cache() {
+    let folder = TempDir::new().unwrap();
+    let model = quantized(&folder, "Q8_0");
+    let cache_type: CacheType = "q8_0".parse().unwrap();
+    let context = ContextOptions {
+        cache_type_k: cache_type,
+        cache_type_v: cache_type,
+        ..context(2, FlashAttention::On)
+    };
+    assert_rows_are_those_of_single_tokens(&model, &context, "a cache in Q8_0");
+}
+
+/// Grows trees of random shape from tokens of the text.
+struct RandomTrees(fastrand::Rng);
+
+impl Drafter for RandomTrees {
+    fn name(&self) -> &'static str {
+        "random-trees"
+    }
+
+    fn begin(&mut self, _: &[TokenId]) {}
+
+    fn extend(&mut self, _: &[TokenId], _: usize) {}
+
+    fn candidates(&self, _: usize, _: &PassCost) -> usize {
+        8
+    }
+
+    fn draft(&mut self, input: &DraftInput<'_>, tree: &mut DraftTree) {
+        let random = &mut self.0;
+        for _ in 0..random.usize(..40) {
+            let parent = random.usize(..tree.len());
+            let ranked = input.ranked.get(random.usize(..8));
+            let token = match (random.bool(), ranked) {
+                (true, Some(candidate)) => candidate.token,
+                _ => input.text[random.usize(..input.text.len())],
+            };
+            tree.grow(parent, token);
+        }
+    }
+
+    fn reset(&mut self) {}
+}
+
+/// The words of the demo model repeat, so that random trees are often right.
+#[test]
+fn answers_with_random_trees_are_those_of_plain_decoding() {
+    let folder = TempDir::new().unwrap();
+    for (name, threads) in [("Q4_0", 1), ("Q4_K_M", 2), ("F16", 2)] {
+        let model = quantized(&folder, name);
+        let context = context(threads, FlashAttention::On);
+        let mut random = fastrand::Rng::with_seed(11);
+        let mut plain = Session::open(&model, &context, options(Method::Baseline, 1)).unwrap();
+        let drafter = Box::new(RandomTrees(random.fork()));
+        let mut drafted = Session::open(&model, &context, options(Method::Logitspec, 64))
+            .unwrap()
+            .with_drafter(drafter);
+        let mut accepted = 0;
+        for number in 0..60 {
+            let prompt: Vec<_> = (0..64).map(|_| random.u32(300..1_500)).collect();
+            plain.reset();
+            drafted.reset();
+            let expected = answer(&mut plain, &prompt, 24);
+            let ours = generated(&mut drafted, &prompt, 24);
+            assert_eq!(ours.tokens, expected, "{name}, prompt {number}");
+            accepted += ours.tokens.len() - ours.accept_lengths.len();
+        }
+        assert!(accepted > 0, "no draft was ever right");
+    }
+}
