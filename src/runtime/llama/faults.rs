@@ -153,7 +153,9 @@ impl Facts<'_> {
 /// What is added to a variance before its root is taken cannot be negative.
 fn epsilon(header: &Header<'_>) -> Option<String> {
     header.iter().find_map(|(key, value)| match value {
-        Value::Float(epsilon) if key.ends_with("epsilon") && !(epsilon >= 0.0) => {
+        Value::Float(epsilon)
+            if key.ends_with("epsilon") && (epsilon.is_nan() || epsilon < 0.0) =>
+        {
             Some(format!("{key} is {epsilon}, but must be at least 0"))
         }
         _ => None,
