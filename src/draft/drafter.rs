@@ -54,9 +54,8 @@ pub struct Verified<'a> {
 /// Grows draft trees from the text so far and the last logits.
 ///
 /// Contract: `text` passed to any method of one drafter always extends the text passed before,
-/// until [`next_request`](Self::next_request), [`rewind`](Self::rewind), [`revise`](Self::revise) or
-/// [`reset`](Self::reset).
-/// Whatever the drafter does, the tree keeps its own limits.
+/// until [`next_request`](Self::next_request), [`rewind`](Self::rewind), [`revise`](Self::revise)
+/// or [`reset`](Self::reset). Whatever the drafter does, the tree keeps its own limits.
 pub trait Drafter: Send {
     /// Name of the method, as on the command line.
     fn name(&self) -> &'static str;

@@ -118,8 +118,8 @@ fn without_lengths(method: &Method) -> Option<String> {
     let count = method.entries().filter(lacks_them).count();
     (count > 0).then(|| {
         format!(
-            "{count} answers of {} have no accept_lengths: they do not count in the mean of accepted \
-             tokens",
+            "{count} answers of {} have no accept_lengths: they do not count in the mean of \
+             accepted tokens",
             method.name
         )
     })
