@@ -127,7 +127,7 @@ impl Conversation<'_> {
 
     /// Adds the model's answer to the last turn.
     pub fn answered(&mut self, answer: &[TokenId]) {
-        self.push_answer(self.prompter.vocabulary.transcript(answer));
+        self.messages.push(self.prompter.vocabulary.answer(answer));
     }
 
     /// Adds an answer as text.

@@ -252,9 +252,8 @@ impl Chat<'_> {
             return Err(error.clone().into());
         }
         self.clear_ctrl_c();
-        let said = self.vocabulary.transcript(&answer.tokens);
-        self.messages.push(question);
-        self.messages.push(Message::new(Role::Assistant, said));
+        let said = self.vocabulary.answer(&answer.tokens);
+        self.messages.extend([question, said]);
         self.last = Some((answer, prompt_tokens));
         Ok(())
     }

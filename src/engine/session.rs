@@ -186,6 +186,7 @@ impl<M: TargetModel> Session<M> {
             return Err(GenerateError::EmptyPrompt);
         }
         let mut watch = Stopwatch::start();
+        let next = self.next;
         let replaced = self.text.split_off(keep);
         if !replaced.is_empty() {
             self.cut(keep);
@@ -195,6 +196,7 @@ impl<M: TargetModel> Session<M> {
             // The cache lacks what it held of these, and gets it with the next prompt.
             self.text.truncate(keep);
             self.text.extend(replaced);
+            self.next = next;
             return Err(error);
         }
         self.next = None;

@@ -12,7 +12,7 @@ use std::ops::Range;
 use memchr::memmem::Finder;
 
 use crate::TokenId;
-use crate::runtime::{Message, Role};
+use crate::runtime::Message;
 
 /// A token that text can spell out, but that stands for more than its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,8 +123,7 @@ impl ControlTokens {
     /// the parts of spellings at the ends of a message, which what the template writes beside them
     /// could complete.
     ///
-    /// Answers stay as they are. The model wrote their control tokens, and templates look for them,
-    /// for example for those around its reasoning.
+    /// The spellings of control tokens that the model wrote stay.
     pub fn mark(&self, messages: &[Message]) -> Marked {
         let contents = messages.iter().map(|message| message.content.as_str());
         let mut marked = Marked {
@@ -132,18 +131,20 @@ impl ControlTokens {
             ..Marked::plain(&[])
         };
         for message in messages {
-            let content = match message.role {
-                Role::Assistant => message.content.clone(),
-                _ => self.mark_text(&message.content, &mut marked),
-            };
-            marked.messages.push(Message::new(message.role, content));
+            let content = self.mark_text(message, &mut marked);
+            marked.messages.push(Message {
+                content,
+                ..message.clone()
+            });
         }
         marked
     }
 
-    fn mark_text(&self, text: &str, marked: &mut Marked) -> String {
-        let mut places: Vec<Range<usize>> =
-            self.spellings(text).into_iter().map(|it| it.0).collect();
+    fn mark_text(&self, message: &Message, marked: &mut Marked) -> String {
+        let text = message.content.as_str();
+        let mut places = self.spellings(text);
+        places.retain(|(_, at)| !message.control.contains(&self.tokens[*at].0.id));
+        let mut places: Vec<Range<usize>> = places.into_iter().map(|it| it.0).collect();
         // A template may trim a message.
         let body = text.trim();
         let from = text.len() - text.trim_start().len();
@@ -287,6 +288,7 @@ impl FreeMarks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::Role;
 
     fn control(tokens: &[&str]) -> ControlTokens {
         ControlTokens::new((0..).zip(tokens).map(|(id, text)| ControlToken {
@@ -357,6 +359,21 @@ mod tests {
             let joined = format!("{}{}", left.content.trim(), right.content.trim());
             assert_eq!(control.spellings(&joined), [], "{joined:?}");
         }
+    }
+
+    #[test]
+    fn spellings_that_the_model_wrote_stay() {
+        let control = control(&["</s>", "</think>"]);
+        let answer = Message {
+            control: vec![1],
+            ..Message::new(Role::Assistant, "a</think>b</s>c</think>d")
+        };
+        let marked = control.mark(&[answer, user("</think>")]);
+        let [answer, user] = marked.messages() else {
+            panic!("two messages");
+        };
+        assert_eq!(answer.content.matches("</think>").count(), 2);
+        assert!(!answer.content.contains("</s>") && !user.content.contains("</think>"));
     }
 
     #[test]

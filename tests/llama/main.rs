@@ -271,7 +271,7 @@ fn a_second_turn_continues_the_first_one() {
         let held = session.text().to_vec();
         let messages = [
             first.clone(),
-            Message::new(Role::Assistant, vocabulary.transcript(&said)),
+            vocabulary.answer(&said),
             question("And who am I?"),
         ];
         // The answer was cut short, so the end token of the template is needed. After an end token

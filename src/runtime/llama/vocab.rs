@@ -10,7 +10,9 @@ use llama_cpp_2::vocab::VocabType;
 
 use crate::TokenId;
 use crate::runtime::llama::stack::{longest_match, with_stack_for};
-use crate::runtime::{ControlToken, ControlTokens, Place, PromptTokenizer, TokenizeError};
+use crate::runtime::{
+    ControlToken, ControlTokens, Message, Place, PromptTokenizer, Role, TokenizeError,
+};
 use crate::store::VocabFingerprint;
 
 /// A model's vocabulary.
@@ -162,11 +164,14 @@ impl<'a> Vocabulary<'a> {
 
     /// An answer as its chat template gets it: with control tokens, for example those around the
     /// model's reasoning, and without the token that ended it.
-    pub fn transcript(&self, answer: &[TokenId]) -> String {
+    pub fn answer(&self, tokens: &[TokenId]) -> Message {
         let shown = self.shown(true);
-        let tokens = answer.iter().filter(|&&token| !self.is_end(token));
-        let bytes: Vec<u8> = tokens.flat_map(|&token| shown(token)).collect();
-        String::from_utf8_lossy(&bytes).trim().to_owned()
+        let tokens = tokens.iter().copied().filter(|&token| !self.is_end(token));
+        let bytes: Vec<u8> = tokens.clone().flat_map(shown).collect();
+        Message {
+            control: tokens.filter(|&token| self.is_control(token)).collect(),
+            ..Message::new(Role::Assistant, String::from_utf8_lossy(&bytes).trim())
+        }
     }
 
     /// The text of a token, including special tokens.

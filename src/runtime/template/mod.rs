@@ -8,6 +8,7 @@ mod turn;
 use minijinja::value::{Serde, merge_maps};
 use minijinja::{Environment, Error, Value, context};
 
+use crate::TokenId;
 use builtin::{LLAMA2, LLAMA2_SYSTEM, VICUNA};
 pub use turn::TurnText;
 
@@ -29,6 +30,9 @@ pub struct Message {
     pub role: Role,
     /// The text.
     pub content: String,
+    /// Control tokens that the model wrote in it, for example around its reasoning. The template
+    /// looks for their spellings, which are otherwise plain text.
+    pub control: Vec<TokenId>,
 }
 
 impl Message {
@@ -37,6 +41,7 @@ impl Message {
         Self {
             role,
             content: content.into(),
+            control: Vec::new(),
         }
     }
 }
