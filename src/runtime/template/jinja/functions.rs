@@ -10,8 +10,8 @@ use minijinja::value::{Object, Rest, Tuple, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::globals;
 
+use super::expression::{REMAINDER, SUM};
 use super::filters::escaped;
-use super::source::{REMAINDER, SUM};
 
 pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.add_function("raise_exception", raise_exception);

@@ -4,6 +4,7 @@
 //! minijinja lacks: [`source`] rewrites syntax, the other modules add filters, tests, functions and
 //! methods.
 
+mod expression;
 mod filters;
 mod functions;
 mod json;
