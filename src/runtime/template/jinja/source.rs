@@ -3,9 +3,11 @@
 //! - Line ends are `\n`, as in jinja2.
 //! - `{% generation %}` marks the answers for training. It becomes `{% with %}`, which prints its
 //!   body and keeps assignments to itself, as the tag does in transformers.
-//! - `a % b` becomes a call of [`REMAINDER`](expression::REMAINDER), because minijinja cannot format text with `%`.
-//! - `a + b` becomes a call of [`SUM`](expression::SUM) in templates with safe text, because `+` escapes a text that
-//!   it adds to a safe one.
+//! - `a % b` becomes a call of [`REMAINDER`](expression::REMAINDER), because minijinja cannot
+//!   format text with `%`.
+//! - `a + b` becomes a call of [`SUM`](expression::SUM) in templates with safe text, because `+`
+//!   escapes a text that it adds to a safe one.
+//! - `{{ a, b }}` gets parentheses, and `+a` loses its sign.
 //!
 //! Raw blocks, comments and strings stay as they are, and so do line numbers.
 
