@@ -8,10 +8,13 @@ use tempfile::TempDir;
 use super::quantized::quantized;
 use super::*;
 
-/// All types that llama.cpp can quantize the demo model to.
-const TYPES: [&str; 15] = [
-    "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S",
-    "Q4_1", "Q4_0", "IQ4_NL", "Q3_K_M",
+/// Types that llama.cpp can quantize the demo model to.
+///
+/// Not Q5_K: without AMX, llama.cpp's repacked kernels for it round one token otherwise than
+/// several.
+const TYPES: [&str; 13] = [
+    "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0",
+    "IQ4_NL", "Q3_K_M",
 ];
 
 fn context(threads: u32, flash_attention: FlashAttention) -> ContextOptions {
@@ -74,12 +77,10 @@ fn rows_of_a_tree_are_those_of_single_tokens_for_all_types_of_weights() {
     let mut different = Vec::new();
     for name in TYPES {
         let model = quantized(&folder, name);
-        for threads in [1, 2] {
-            for attention in [FlashAttention::On, FlashAttention::Off] {
-                let context = context(threads, attention);
-                if !rows_are_those_of_single_tokens(&model, &context) {
-                    different.push(format!("{name}, -t {threads}, -fa {attention:?}"));
-                }
+        for (threads, attention) in [(2, FlashAttention::On), (1, FlashAttention::Off)] {
+            let context = context(threads, attention);
+            if !rows_are_those_of_single_tokens(&model, &context) {
+                different.push(format!("{name}, -t {threads}, -fa {attention:?}"));
             }
         }
     }
@@ -145,7 +146,7 @@ fn answers_with_random_trees_are_those_of_plain_decoding() {
             .unwrap()
             .with_drafter(drafter);
         let mut accepted = 0;
-        for number in 0..60 {
+        for number in 0..40 {
             let prompt: Vec<_> = (0..64).map(|_| random.u32(300..1_500)).collect();
             plain.reset();
             drafted.reset();
