@@ -25,7 +25,7 @@ pub(super) struct Sources<'a> {
 /// How far to search the pools.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SearchLimits {
-    /// Longest match that is told apart from a longer one.
+    /// Longer matches count as this long.
     pub max_match: usize,
     /// Most matches of one look-up.
     pub max_matches: usize,
@@ -38,8 +38,8 @@ pub(super) struct SearchLimits {
 /// A node with fewer active matches looks for more.
 const FEW_MATCHES: usize = 3;
 
-/// Before a node's candidates are looked for, its best one is assumed to have this part of the
-/// node's own probability.
+/// Until a node is expanded, its best child is assumed to have this fraction of the node's own
+/// probability.
 ///
 /// Looking takes most of a draft's time. So it waits until nothing known is likelier. Where the
 /// capacity bounds the tree, the last nodes are never expanded. That loses nothing: what is found
@@ -331,8 +331,8 @@ impl Build<'_> {
     }
 }
 
-/// Adds a candidate. Of several pieces of evidence for a token, the strongest counts, and that it
-/// is corroborated.
+/// Adds a candidate. If a token is proposed more than once, keeps the strongest evidence and marks
+/// it as corroborated.
 fn add(siblings: &mut Vec<Candidate>, token: TokenId, evidence: Evidence, rates: &AcceptanceRates) {
     let class = evidence.class(false);
     let rate = rates.of(class);

@@ -59,7 +59,7 @@ impl<M: TargetModel> Session<M> {
     fn plan(&mut self, left: usize) -> Result<Plan, GenerateError> {
         let last = match self.last_row {
             Some(last) => last,
-            // An answer that ended is continued.
+            // The last step needed no pass, or failed: the cache lacks tokens.
             None => self.catch_up(&mut |_, _| ControlFlow::Continue(()))?,
         };
         let mut watch = Stopwatch::start();
@@ -132,7 +132,7 @@ impl<M: TargetModel> Session<M> {
         plan.times.commit = moving;
 
         let (model, text) = (&self.model, &self.text);
-        // The published tree looks further than the answer may go.
+        // Stop at `left` tokens: `logitspec-reference` drafts deeper than the answer may go.
         let stops = |tokens: &[TokenId]| {
             tokens.len() == left || tokens.last().is_some_and(|&token| model.is_end(token))
         };
@@ -190,7 +190,8 @@ impl<M: TargetModel> Session<M> {
             // The time of the failed pass is part of the step's.
             self.cost.forget_graph();
         } else if plan.needs_pass {
-            // A tree costs more than its pass: beside a small model, that is much.
+            // Charge the whole step, not only the pass: with a small model, drafting and verifying
+            // are a large share.
             let seconds = (times.draft + times.decode + times.verify + times.commit).as_secs_f64();
             let pass = Pass {
                 tokens: plan.redecoded + tree.len(),
