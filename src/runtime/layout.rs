@@ -100,11 +100,6 @@ impl TreeLayout {
         self.index[node]
     }
 
-    /// Number of nodes.
-    pub fn node_count(&self) -> usize {
-        self.sequences.len()
-    }
-
     /// Number of sequences: one per leaf, and the padding.
     pub fn sequence_count(&self) -> usize {
         self.sequences[ROOT].len()
