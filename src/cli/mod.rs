@@ -89,6 +89,7 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 ///
 /// Exit codes: 0 for success, 2 for bad usage or bad input, 130 after Ctrl-C, 1 for anything else.
 pub fn main() -> ExitCode {
+    crate::runtime::llama::bound_spinning();
     crate::runtime::llama::set_abort_handler(exit::on_abort);
     let args = args::rewrite_llama_cpp_flags(std::env::args_os());
     let matches = with_negative_numbers(Cli::command()).try_get_matches_from(args);

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::TokenId;
 use crate::bench::run::AskError;
+use crate::runtime::llama::leave_spinning_alone;
 
 pub use answerer::ServerAnswerer;
 
@@ -115,6 +116,7 @@ impl LlamaServer {
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(failed)?)
             .stderr(log.try_clone().map_err(failed)?);
+        leave_spinning_alone(&mut command);
         // Ctrl-C in the terminal must not reach the server: the answer in progress is finished.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
