@@ -36,12 +36,16 @@
 //! | F16 | `AMX` | AVX-512 |
 //! | Q8_0, Q4_0, Q4_K, Q5_K, Q6_K | `AMX` | AVX-512 VNNI |
 //!
+//! `FLASH_ATTN_EXT` with keys and values in F16.
+//!
 //! To add an operation, match on it in [`forward`].
 
 use std::sync::OnceLock;
 
 use llama_cpp_sys_2 as sys;
 
+#[cfg(few_token_kernels)]
+mod attention;
 mod ggml;
 #[cfg(few_token_kernels)]
 mod interpose;
@@ -62,7 +66,7 @@ pub use ggml::ComputeParams;
 
 /// Changes whenever a pass costs something else than before, so that measurements can be told
 /// apart.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Instruction set that the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +82,9 @@ pub enum Isa {
 /// Settled once: the threads of a pass must not see different answers.
 static ENABLED: OnceLock<bool> = OnceLock::new();
 
-/// Whether the kernels are used in this process. The first call decides, as does the first
-/// `MUL_MAT` of ggml, which enables them.
+/// Whether the kernels are used in this process, also where passes need not be
+/// [batch-invariant](batch_invariant_or_init). The first call decides, as does the first operation
+/// of ggml that there is a kernel for, which enables them.
 pub fn enabled_or_init(enabled: bool) -> bool {
     *ENABLED.get_or_init(|| enabled)
 }
@@ -92,8 +97,9 @@ static BATCH_INVARIANT: OnceLock<bool> = OnceLock::new();
 /// ggml has several kernels for some operations and picks one by the number of tokens. They add in
 /// different orders. Where such an operation is batch-invariant, all passes take the same kernel:
 ///
-/// - `FLASH_ATTN_EXT`: the kernel that handles tokens one by one. (The others split the cache over
-///   threads, or handle 64 tokens at once.)
+/// - `FLASH_ATTN_EXT`: a kernel of this crate for keys and values in F16; for others ggml's, which
+///   handles tokens one by one. (Its other kernels split the cache over threads, or handle 64
+///   tokens at once.)
 /// - `MUL_MAT` of F32, F16 and BF16: dot products of single rows, or the kernel here for F16.
 ///
 /// ggml's kernels for quantized weights are batch-invariant as they are.
@@ -126,6 +132,15 @@ pub fn isa_for(weights: sys::ggml_type, row_len: usize) -> Option<Isa> {
     None
 }
 
+/// Whether attention over keys and values in F16 is computed here.
+pub fn has_attention() -> bool {
+    #[cfg(few_token_kernels)]
+    if is_linked() && (is_batch_invariant() || *ENABLED.get().unwrap_or(&true)) {
+        return Isa::best().is_some();
+    }
+    false
+}
+
 /// Computes this thread's part of an operation of ggml's graph. `false` if ggml has to.
 ///
 /// # Safety
@@ -145,7 +160,13 @@ pub unsafe extern "C" fn forward(params: &mut ComputeParams, op: &sys::ggml_tens
                 let computed = enabled_or_init(true) && mul_mat::forward(params, op);
                 (computed, mul_mat::depends_on_batch((*op.src[0]).type_))
             },
-            op => (false, op == sys::GGML_OP_FLASH_ATTN_EXT),
+            // SAFETY: the caller's promises.
+            sys::GGML_OP_FLASH_ATTN_EXT => unsafe {
+                let wanted = is_batch_invariant() || enabled_or_init(true);
+                let computed = wanted && attention::forward(params, op);
+                (computed, true)
+            },
+            _ => (false, false),
         };
         if !computed && depends_on_batch && is_batch_invariant() {
             reference::request(params);

@@ -11,6 +11,7 @@ pub(crate) trait F32Vector: Copy {
     const LANES: usize;
 
     unsafe fn zero() -> Self;
+    unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn load_f16(from: *const u16) -> Self;
     unsafe fn store(self, to: *mut f32);
@@ -27,6 +28,12 @@ impl F32Vector for __m256 {
     unsafe fn zero() -> Self {
         // SAFETY: the caller's promise.
         unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_set1_ps(value) }
     }
 
     #[inline(always)]
@@ -77,6 +84,12 @@ impl F32Vector for __m512 {
     }
 
     #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller's promises.
         unsafe { _mm512_loadu_ps(from) }
@@ -109,4 +122,14 @@ impl F32Vector for __m512 {
             eight.reduce()
         }
     }
+}
+
+/// A number in F16 as a float.
+///
+/// # Safety
+/// The processor has F16C.
+#[inline(always)]
+pub(crate) unsafe fn from_f16(value: u16) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(value)))) }
 }

@@ -23,6 +23,10 @@ mod few_token {
         false
     }
 
+    pub(super) fn has_attention() -> bool {
+        false
+    }
+
     pub(super) fn batch_invariant_or_init(invariant: bool) -> bool {
         invariant
     }
@@ -55,6 +59,11 @@ pub(super) fn batch_invariant_or_init(invariant: bool) -> bool {
 /// Whether they do: the hook into ggml is linked.
 pub(super) fn is_batch_invariant() -> bool {
     few_token::is_batch_invariant() && few_token::is_linked()
+}
+
+/// Whether there is a kernel for fused attention.
+pub(super) fn has_attention() -> bool {
+    few_token::has_attention()
 }
 
 /// The kernels for a model of a file type, with rows as long as its embeddings. `None` if

@@ -277,10 +277,10 @@ impl Model {
     /// [`FlashAttention::Auto`] is left to llama.cpp on a graphics processor, and decided here on
     /// others.
     ///
-    /// llama.cpp's fused kernel for processors reads the whole cache once for every token of a
-    /// small pass. The plain kernels read it once for the pass, which makes a draft's tokens
-    /// cheaper the longer the text is. They take a few calls more, which shows beside tiny models
-    /// only, and room for all scores of a layer.
+    /// Our own fused kernel for processors is the fastest one. llama.cpp's reads the whole cache
+    /// once for every head of every token of a small pass. Its plain kernels read it once for the
+    /// pass, which makes a draft's tokens cheaper the longer the text is. They take a few calls
+    /// more, which shows beside tiny models only, and room for all scores of a layer.
     pub fn flash_attention(&self, options: &ContextOptions) -> FlashAttention {
         const TINY: u64 = 256 << 20;
         const MOST_SCORES: u64 = 1 << 30;
@@ -290,6 +290,9 @@ impl Model {
         let cache = [options.cache_type_k, options.cache_type_v];
         let plain = cache.iter().all(CacheType::is_unquantized);
         match options.flash_attention {
+            FlashAttention::Auto if !self.is_on_gpu() && kernels::has_attention() => {
+                FlashAttention::On
+            }
             FlashAttention::Auto
                 if !self.is_on_gpu()
                     && plain
