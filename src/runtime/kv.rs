@@ -76,6 +76,11 @@ impl KvLedger {
         }
     }
 
+    /// Whether the memory can drop the end of a sequence.
+    pub fn can_cut(&self) -> bool {
+        self.can_cut
+    }
+
     /// Number of committed tokens in the cache.
     pub fn n_past(&self) -> usize {
         self.held[0]
@@ -120,6 +125,12 @@ impl KvLedger {
         // The last tree's graph is gone, so the next tree need not have its shape.
         self.layout = TreeLayout::of_root();
         self.batch = 0;
+    }
+
+    /// Notes that sequence 0, which is empty, was given `count` tokens of another text.
+    pub fn shared(&mut self, count: usize) {
+        debug_assert_eq!(self.held[0], 0);
+        self.held[0] = count;
     }
 
     /// Lays out the next tree, behind `redecode` tokens to decode again, and says what to do before

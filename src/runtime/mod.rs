@@ -9,6 +9,7 @@
 //!
 //! `llama` is the only module that names llama.cpp.
 
+mod cells;
 mod control;
 mod kv;
 mod layout;
@@ -16,6 +17,7 @@ mod layout;
 pub mod llama;
 mod prompt;
 mod scripted;
+mod slots;
 mod target;
 mod template;
 
@@ -24,5 +26,6 @@ pub use kv::{KvLedger, KvOp, SimulatedKv};
 pub use layout::{SeqId, TreeLayout};
 pub use prompt::{ChatEncoder, Place, Prompt, PromptError, PromptTokenizer, TokenizeError};
 pub use scripted::{Failure, ScriptedModel};
-pub use target::{DecodeError, TargetModel};
+pub use slots::{BatchToken, SlotCache, SlotId};
+pub use target::{DecodeError, Part, TargetModel};
 pub use template::{ChatTemplate, Message, Role, TemplateError, TurnText};

@@ -7,8 +7,9 @@ use rustc_hash::FxHasher;
 
 use crate::TokenId;
 use crate::logits::Row;
-use crate::runtime::kv::{KvLedger, KvOp, SimulatedKv};
-use crate::runtime::target::{DecodeError, TargetModel};
+use crate::runtime::kv::{KvOp, SimulatedKv};
+use crate::runtime::slots::{BatchToken, SlotCache, SlotId};
+use crate::runtime::target::{DecodeError, Part, TargetModel};
 use crate::tree::{DraftTree, NodeId};
 
 /// A failure to play at a later decode.
@@ -39,10 +40,8 @@ pub struct ScriptedModel {
     seed: u64,
     end: Option<TokenId>,
     cache: SimulatedKv,
-    ledger: KvLedger,
+    slots: SlotCache,
     rows: Vec<Vec<f32>>,
-    /// Where in the last batch the root is, or the last token of a prompt.
-    root_index: usize,
     failures: VecDeque<(usize, Failure)>,
     decodes: usize,
     can_draft: bool,
@@ -61,9 +60,8 @@ impl ScriptedModel {
             seed,
             end: None,
             cache: SimulatedKv::new(n_ctx),
-            ledger: KvLedger::new(sequences),
+            slots: SlotCache::new(n_ctx, 1, sequences),
             rows: Vec::new(),
-            root_index: 0,
             failures: VecDeque::new(),
             decodes: 0,
             can_draft: true,
@@ -77,6 +75,16 @@ impl ScriptedModel {
         self
     }
 
+    /// Has so many slots, each with as many branches as it had before.
+    pub fn with_slots(mut self, slots: usize) -> Self {
+        let sequences = self.slots.ledger(0).sequences();
+        self.slots = match self.can_draft {
+            true => SlotCache::new(self.n_ctx, slots, sequences),
+            false => SlotCache::uncuttable(self.n_ctx, slots),
+        };
+        self
+    }
+
     /// Ends its answers with `token`.
     pub fn with_end(mut self, token: TokenId) -> Self {
         self.end = Some(token);
@@ -85,7 +93,7 @@ impl ScriptedModel {
 
     /// A memory that can only be emptied, as recurrent models have: nothing may be drafted.
     pub fn uncuttable(mut self) -> Self {
-        self.ledger = KvLedger::uncuttable();
+        self.slots = SlotCache::uncuttable(self.n_ctx, self.slots.slots());
         self.can_draft = false;
         self
     }
@@ -108,26 +116,40 @@ impl ScriptedModel {
         self.row_after(&seen)
     }
 
-    /// Whether the cells lie as plain decoding leaves them ([`SimulatedKv::is_in_order`]).
+    /// Whether the cells of a single slot lie as plain decoding leaves them
+    /// ([`SimulatedKv::is_in_order`]).
     pub fn is_in_order(&self) -> bool {
         self.cache.is_in_order()
     }
 
-    /// Panics unless the cache holds exactly `text` at positions 0.. in every sequence as far as
-    /// the ledger says it goes, and nothing else.
+    /// Panics unless the only slot holds exactly `text`, and the cache nothing else.
     pub fn assert_cache_holds(&self, text: &[TokenId]) {
-        assert_eq!(self.ledger.n_past(), text.len());
         assert_eq!(self.cache.used(), text.len(), "stray cells");
-        for seq in 0..self.ledger.sequences() {
-            let expected: Vec<_> = text[..self.ledger.held(seq)]
-                .iter()
-                .copied()
-                .enumerate()
-                .collect();
-            let mut held = self.cache.visible(seq, usize::MAX);
-            held.sort_unstable();
-            assert_eq!(held, expected, "sequence {seq}");
+        self.assert_slot_holds(0, text);
+    }
+
+    /// Panics unless a slot holds exactly `text` at positions 0.. in every sequence as far as its
+    /// ledger says it goes. In a cache that keeps the order, the cells lie in that order.
+    pub fn assert_slot_holds(&self, slot: SlotId, text: &[TokenId]) {
+        let ledger = self.slots.ledger(slot);
+        assert_eq!(self.slots.text(slot), text, "slot {slot}");
+        assert_eq!(ledger.n_past(), text.len());
+        for seq in 0..ledger.sequences() {
+            let text = text[..ledger.held(seq)].iter().copied();
+            let expected: Vec<_> = text.enumerate().collect();
+            let mut held = self
+                .cache
+                .visible(slot * ledger.sequences() + seq, usize::MAX);
+            if !self.in_cell_order {
+                held.sort_unstable();
+            }
+            assert_eq!(held, expected, "slot {slot}, sequence {seq}");
         }
+    }
+
+    /// Number of cells in use, those that were set aside among them.
+    pub fn used_cells(&self) -> usize {
+        self.cache.used()
     }
 
     /// The logits of a token that sees these cells. Their order counts, as it does where attention
@@ -148,15 +170,8 @@ impl ScriptedModel {
 
     fn apply(&mut self, ops: &[KvOp]) {
         for &op in ops {
-            let drops_all = KvOp::Remove {
-                seq: None,
-                from: 0,
-                to: None,
-            };
-            assert!(
-                self.can_draft || op == drops_all,
-                "this memory cannot {op:?}"
-            );
+            let drops_all = matches!(op, KvOp::Remove { from: 0, to: None, .. });
+            assert!(self.can_draft || drops_all, "this memory cannot {op:?}");
             self.cache.apply(op);
         }
     }
@@ -176,7 +191,7 @@ impl ScriptedModel {
     /// What follows every failure.
     fn put_back(&mut self) {
         let mut ops = Vec::new();
-        self.ledger.after_failure(&mut ops);
+        self.slots.failed(&mut ops);
         self.apply(&ops);
     }
 
@@ -190,10 +205,7 @@ impl ScriptedModel {
     }
 
     /// Decodes tokens at given positions on given sequences, as `llama_decode` would.
-    fn decode(
-        &mut self,
-        batch: &[(TokenId, usize, std::ops::Range<usize>)],
-    ) -> Result<(), DecodeError> {
+    fn decode_batch(&mut self, batch: &[BatchToken]) -> Result<(), DecodeError> {
         assert!(
             batch.len() <= self.n_batch,
             "llama.cpp aborts on too large a batch"
@@ -203,7 +215,7 @@ impl ScriptedModel {
             self.put_back();
             return Err(DecodeError::NoRoom { batch: batch.len() });
         }
-        for (_, pos, sequences) in batch {
+        for BatchToken { pos, sequences, .. } in batch {
             let first = self.cache.bounds(sequences.start);
             for seq in sequences.clone() {
                 if self.cache.bounds(seq) != first {
@@ -211,10 +223,8 @@ impl ScriptedModel {
                 }
             }
             let starts_at = first.map_or(0, |(_, last)| last + 1);
-            let of_seq = |(_, _, of): &&(TokenId, usize, std::ops::Range<usize>)| {
-                of.contains(&sequences.start)
-            };
-            let lowest = batch.iter().filter(of_seq).map(|(_, pos, _)| *pos).min();
+            let of_seq = |it: &&BatchToken| it.sequences.contains(&sequences.start);
+            let lowest = batch.iter().filter(of_seq).map(|it| it.pos).min();
             if lowest != Some(starts_at) || *pos < starts_at {
                 return Err(self.fail(batch.len(), -1, "positions are not consecutive"));
             }
@@ -225,20 +235,23 @@ impl ScriptedModel {
         } else {
             batch.len()
         };
-        assert!(self.cache.put(batch[..computed].iter().cloned()));
+        let cells = batch[..computed].iter();
+        let cells = cells.map(|it| (it.token, it.pos, it.sequences.clone()));
+        assert!(self.cache.put(cells));
         if half_way {
             return Err(self.fail(batch.len(), -3, "scripted failure"));
         }
-        self.rows = batch
-            .iter()
-            .map(|(_, pos, sequences)| {
-                let mut seen = self.cache.visible(sequences.start, *pos);
-                if !self.in_cell_order {
-                    seen.sort_unstable();
-                }
-                self.row_after(&seen)
-            })
-            .collect();
+        let row = |it: &BatchToken| {
+            let mut seen = self.cache.visible(it.sequences.start, it.pos);
+            if !self.in_cell_order {
+                seen.sort_unstable();
+            }
+            match it.wants_row {
+                true => self.row_after(&seen),
+                false => Vec::new(),
+            }
+        };
+        self.rows = batch.iter().map(row).collect();
         Ok(())
     }
 }
@@ -250,15 +263,18 @@ impl TargetModel for ScriptedModel {
     fn n_vocab(&self) -> usize {
         self.n_vocab
     }
-    fn n_past(&self) -> usize {
-        self.ledger.n_past()
+    fn slots(&self) -> usize {
+        self.slots.slots()
+    }
+    fn n_past(&self, slot: SlotId) -> usize {
+        self.slots.n_past(slot)
     }
     fn n_batch(&self) -> usize {
         self.n_batch
     }
     fn max_leaves(&self) -> usize {
         if self.can_draft {
-            self.ledger.sequences()
+            self.slots.ledger(0).sequences()
         } else {
             0
         }
@@ -266,46 +282,46 @@ impl TargetModel for ScriptedModel {
     fn is_end(&self, token: TokenId) -> bool {
         self.end == Some(token)
     }
-
-    fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError> {
-        let start = self.ledger.n_past();
-        let batch: Vec<_> = (start..)
-            .zip(tokens)
-            .map(|(pos, &t)| (t, pos, 0..1))
-            .collect();
-        self.decode(&batch)?;
-        self.ledger.appended(tokens.len());
-        self.root_index = tokens.len() - 1;
-        Ok(())
+    fn keep_order(&mut self, keep: bool) {
+        self.slots.keep_order(keep);
+    }
+    fn free(&self) -> usize {
+        self.slots.free()
     }
 
-    fn decode_tree(&mut self, redecode: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
+    fn decode(&mut self, parts: &[Part<'_>]) -> Result<(), DecodeError> {
         let mut ops = Vec::new();
-        self.ledger.lay_out(redecode.len(), tree, &mut ops);
+        let batch = self.slots.lay_out(parts, self.n_batch, &mut ops);
+        let batch = batch.map(<[BatchToken]>::to_vec);
         self.apply(&ops);
-        let batch: Vec<_> = self.ledger.batch(redecode, tree).collect();
-        self.decode(&batch)?;
-        self.root_index = redecode.len();
+        self.decode_batch(&batch?)?;
+        self.slots.decoded();
         Ok(())
     }
 
-    fn row(&self, node: NodeId) -> Row<'_> {
-        Row::from(&self.rows[self.root_index + self.ledger.layout().index(node)])
+    fn row(&self, slot: SlotId, node: NodeId) -> Row<'_> {
+        Row::from(&self.rows[self.slots.row(slot, node)])
     }
 
-    fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
+    fn commit(&mut self, slot: SlotId, tree: &DraftTree, path: &[NodeId]) {
         let mut ops = Vec::new();
-        self.ledger.after_decode(tree, path, &mut ops);
+        self.slots.commit(slot, tree, path, &mut ops);
         self.apply(&ops);
     }
 
     fn sequences(&self) -> usize {
-        self.ledger.layout().sequence_count()
+        self.slots.sequences()
     }
 
-    fn truncate(&mut self, len: usize) {
+    fn truncate(&mut self, slot: SlotId, len: usize) {
         let mut ops = Vec::new();
-        self.ledger.truncate(len, &mut ops);
+        self.slots.truncate(slot, len, &mut ops);
+        self.apply(&ops);
+    }
+
+    fn share(&mut self, from: SlotId, to: SlotId, len: usize) {
+        let mut ops = Vec::new();
+        self.slots.share(from, to, len, &mut ops);
         self.apply(&ops);
     }
 }
@@ -327,18 +343,18 @@ mod tests {
             }
             tree
         };
-        model.append(&[1, 2, 3]).unwrap();
+        model.append(0, &[1, 2, 3]).unwrap();
         // Six tokens each: of the text, the root, drafted.
         let after = |model: &mut ScriptedModel, missing: &[TokenId], leaves| {
             let tree = star(leaves, 5 - missing.len() as TokenId);
-            model.decode_tree(missing, &tree).unwrap();
-            model.commit(&tree, &[]);
-            model.ledger.layout().sequence_count()
+            model.decode_tree(0, missing, &tree).unwrap();
+            model.commit(0, &tree, &[]);
+            model.slots.ledger(0).layout().sequence_count()
         };
         assert_eq!(after(&mut model, &[], 5), 5);
         assert_eq!(after(&mut model, &[], 2), 5, "as many as before");
         assert_eq!(after(&mut model, &[7, 8], 2), 5, "text counts");
-        model.append(&[4]).unwrap();
+        model.append(0, &[4]).unwrap();
         assert_eq!(after(&mut model, &[], 2), 2, "as many as it has leaves");
     }
 }

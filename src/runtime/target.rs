@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::TokenId;
 use crate::logits::Row;
+use crate::runtime::slots::SlotId;
 use crate::tree::{DraftTree, NodeId};
 
 /// Why a decode gave no logits. The cache is as after the last commit, or, if its memory cannot be
@@ -37,23 +38,49 @@ pub enum DecodeError {
     NoFiniteLogit,
 }
 
+/// What a pass decodes for one slot.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// The slot. A pass has at most one part for each.
+    pub slot: SlotId,
+    /// Committed tokens that the cache lacks: of a prompt, or to decode again.
+    pub tokens: &'a [TokenId],
+    /// The tree behind them. Without one, there is at least one token, and the last one's row is
+    /// that of the [root](crate::tree::ROOT).
+    pub tree: Option<&'a DraftTree>,
+}
+
+impl Part<'_> {
+    /// Number of tokens to decode.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.tokens.len() + self.tree.map_or(0, DraftTree::len)
+    }
+}
+
 /// A language model with a KV cache: llama.cpp, or a
 /// [`ScriptedModel`](crate::runtime::ScriptedModel).
 ///
-/// The cache holds a prefix of the committed text. [`decode_tree`](Self::decode_tree) adds a tree
-/// to it and [`commit`](Self::commit) reduces that to the accepted path. In between only what takes
-/// `&self` is called.
+/// The cache has slots. Each holds a prefix of a committed text. [`decode`](Self::decode) adds
+/// tokens and trees to them, and [`commit`](Self::commit) reduces a tree to the accepted path. All
+/// trees of a pass are committed before the next one. In between only what takes `&self` is called.
 pub trait TargetModel {
-    /// Most tokens the cache holds.
+    /// Most tokens the cache holds, of all slots together.
     fn n_ctx(&self) -> usize;
 
     /// Length of a logits row.
     fn n_vocab(&self) -> usize;
 
-    /// Number of committed tokens in the cache.
-    fn n_past(&self) -> usize;
+    /// Number of slots.
+    fn slots(&self) -> usize {
+        1
+    }
 
-    /// Largest batch, and so the largest tree, one decode takes.
+    /// Number of committed tokens of a slot in the cache. Decoding other tokens may make it
+    /// smaller: see [`SlotCache::lay_out`](crate::runtime::SlotCache::lay_out).
+    fn n_past(&self, slot: SlotId) -> usize;
+
+    /// Largest batch one decode takes.
     fn n_batch(&self) -> usize;
 
     /// Tokens of a prompt to decode at once: no more than the device computes at once, so that
@@ -69,30 +96,57 @@ pub trait TargetModel {
     /// Whether the model ends its answer with this token.
     fn is_end(&self, token: TokenId) -> bool;
 
-    /// Decodes `tokens` after the cached text and keeps them: at least one, at most
-    /// [`n_batch`](Self::n_batch). The row of the last one is then [`row`](Self::row) of the
-    /// [root](crate::tree::ROOT).
+    /// Says whether the cells of each slot must lie in the order of plain decoding. The cache is
+    /// empty.
+    fn keep_order(&mut self, keep: bool);
+
+    /// Number of tokens that the cache has room for.
+    fn free(&self) -> usize;
+
+    /// Decodes a batch of at most [`n_batch`](Self::n_batch) tokens. The tokens of parts without a
+    /// tree are committed. The other parts wait for [`commit`](Self::commit).
     ///
     /// # Errors
-    /// See [`DecodeError`]. Nothing of `tokens` is kept then.
-    fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError>;
+    /// See [`DecodeError`]. Nothing of the batch is kept then.
+    fn decode(&mut self, parts: &[Part<'_>]) -> Result<(), DecodeError>;
 
-    /// Decodes `redecode`, the committed tokens that the cache lacks, and behind them a tree. Both
-    /// together have at most [`n_batch`](Self::n_batch) tokens.
+    /// Decodes `tokens` behind a slot's text, and keeps them.
     ///
     /// # Errors
-    /// See [`DecodeError`]. Nothing of either is kept then.
-    fn decode_tree(&mut self, redecode: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError>;
+    /// As of [`decode`](Self::decode).
+    fn append(&mut self, slot: SlotId, tokens: &[TokenId]) -> Result<(), DecodeError> {
+        self.decode(&[Part {
+            slot,
+            tokens,
+            tree: None,
+        }])
+    }
 
-    /// The logits after a node of the last decode, borrowed until the next decode.
-    fn row(&self, node: NodeId) -> Row<'_>;
+    /// Decodes `redecode`, the committed tokens that the cache lacks, and behind them a tree.
+    ///
+    /// # Errors
+    /// As of [`decode`](Self::decode).
+    fn decode_tree(
+        &mut self,
+        slot: SlotId,
+        redecode: &[TokenId],
+        tree: &DraftTree,
+    ) -> Result<(), DecodeError> {
+        self.decode(&[Part {
+            slot,
+            tokens: redecode,
+            tree: Some(tree),
+        }])
+    }
 
-    /// Keeps the redecoded tokens, the root and `path` of the tree decoded last, and drops the
-    /// rest.
-    fn commit(&mut self, tree: &DraftTree, path: &[NodeId]);
+    /// The logits after a node of a slot's part of the last decode, borrowed until the next decode.
+    fn row(&self, slot: SlotId, node: NodeId) -> Row<'_>;
 
-    /// Distinct sequences of the tree decoded last, until something else is decoded. A computation
-    /// graph is made for so many, as it is for tokens and rows.
+    /// Keeps the redecoded tokens, the root and `path` of a slot's tree, and drops the rest.
+    fn commit(&mut self, slot: SlotId, tree: &DraftTree, path: &[NodeId]);
+
+    /// Distinct sequences of the last decode. A computation graph is made for so many, as it is for
+    /// tokens and rows.
     fn sequences(&self) -> usize {
         1
     }
@@ -108,9 +162,12 @@ pub trait TargetModel {
         None
     }
 
-    /// Keeps the first `len` tokens of the cached text, or none of them if the memory cannot be cut
+    /// Keeps the first `len` tokens of a slot's text, or none of them if the memory cannot be cut
     /// back: [`n_past`](Self::n_past) tells.
-    fn truncate(&mut self, len: usize);
+    fn truncate(&mut self, slot: SlotId, len: usize);
+
+    /// Gives the first `len` tokens of slot `from` to slot `to` as well, which is empty.
+    fn share(&mut self, from: SlotId, to: SlotId, len: usize);
 }
 
 /// A model that is lent: a session has it for one conversation, and gives it back.
@@ -121,8 +178,11 @@ impl<M: TargetModel + ?Sized> TargetModel for &mut M {
     fn n_vocab(&self) -> usize {
         (**self).n_vocab()
     }
-    fn n_past(&self) -> usize {
-        (**self).n_past()
+    fn slots(&self) -> usize {
+        (**self).slots()
+    }
+    fn n_past(&self, slot: SlotId) -> usize {
+        (**self).n_past(slot)
     }
     fn n_batch(&self) -> usize {
         (**self).n_batch()
@@ -136,17 +196,20 @@ impl<M: TargetModel + ?Sized> TargetModel for &mut M {
     fn is_end(&self, token: TokenId) -> bool {
         (**self).is_end(token)
     }
-    fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError> {
-        (**self).append(tokens)
+    fn keep_order(&mut self, keep: bool) {
+        (**self).keep_order(keep);
     }
-    fn decode_tree(&mut self, redecode: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
-        (**self).decode_tree(redecode, tree)
+    fn free(&self) -> usize {
+        (**self).free()
     }
-    fn row(&self, node: NodeId) -> Row<'_> {
-        (**self).row(node)
+    fn decode(&mut self, parts: &[Part<'_>]) -> Result<(), DecodeError> {
+        (**self).decode(parts)
     }
-    fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
-        (**self).commit(tree, path);
+    fn row(&self, slot: SlotId, node: NodeId) -> Row<'_> {
+        (**self).row(slot, node)
+    }
+    fn commit(&mut self, slot: SlotId, tree: &DraftTree, path: &[NodeId]) {
+        (**self).commit(slot, tree, path);
     }
     fn sequences(&self) -> usize {
         (**self).sequences()
@@ -157,8 +220,11 @@ impl<M: TargetModel + ?Sized> TargetModel for &mut M {
     fn graphs_reused(&mut self) -> Option<usize> {
         (**self).graphs_reused()
     }
-    fn truncate(&mut self, len: usize) {
-        (**self).truncate(len);
+    fn truncate(&mut self, slot: SlotId, len: usize) {
+        (**self).truncate(slot, len);
+    }
+    fn share(&mut self, from: SlotId, to: SlotId, len: usize) {
+        (**self).share(from, to, len);
     }
 }
 
@@ -177,8 +243,11 @@ mod tests {
         fn n_vocab(&self) -> usize {
             2
         }
-        fn n_past(&self) -> usize {
-            3
+        fn slots(&self) -> usize {
+            11
+        }
+        fn n_past(&self, slot: SlotId) -> usize {
+            3 + slot
         }
         fn n_batch(&self) -> usize {
             4
@@ -192,24 +261,25 @@ mod tests {
         fn is_end(&self, token: TokenId) -> bool {
             token == 7
         }
-        fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError> {
-            self.0.push(format!("append {tokens:?}"));
-            Ok(())
+        fn keep_order(&mut self, keep: bool) {
+            self.0.push(format!("order {keep}"));
         }
-        fn decode_tree(
-            &mut self,
-            redecode: &[TokenId],
-            tree: &DraftTree,
-        ) -> Result<(), DecodeError> {
-            self.0
-                .push(format!("decode {redecode:?} and {} nodes", tree.len()));
+        fn free(&self) -> usize {
+            12
+        }
+        fn decode(&mut self, parts: &[Part<'_>]) -> Result<(), DecodeError> {
+            for part in parts {
+                let Part { slot, tokens, .. } = part;
+                let nodes = part.tree.map(DraftTree::len);
+                self.0.push(format!("decode {slot} {tokens:?} {nodes:?}"));
+            }
             Err(DecodeError::Aborted)
         }
-        fn row(&self, node: NodeId) -> Row<'_> {
-            Row::from(&[0.0, 0.5, 1.0][node..])
+        fn row(&self, slot: SlotId, node: NodeId) -> Row<'_> {
+            Row::from(&[0.0, 0.5, 1.0][slot + node..])
         }
-        fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
-            self.0.push(format!("commit {path:?} of {}", tree.len()));
+        fn commit(&mut self, slot: SlotId, tree: &DraftTree, path: &[NodeId]) {
+            self.0.push(format!("commit {slot} {path:?} of {}", tree.len()));
         }
         fn sequences(&self) -> usize {
             10
@@ -220,8 +290,11 @@ mod tests {
         fn graphs_reused(&mut self) -> Option<usize> {
             Some(9)
         }
-        fn truncate(&mut self, len: usize) {
-            self.0.push(format!("keep {len}"));
+        fn truncate(&mut self, slot: SlotId, len: usize) {
+            self.0.push(format!("keep {len} of {slot}"));
+        }
+        fn share(&mut self, from: SlotId, to: SlotId, len: usize) {
+            self.0.push(format!("share {len} of {from} with {to}"));
         }
     }
 
@@ -232,21 +305,26 @@ mod tests {
         let sizes = [
             model.n_ctx(),
             model.n_vocab(),
-            model.n_past(),
+            model.n_past(0),
             model.n_batch(),
             model.prompt_piece(),
             model.max_leaves(),
+            model.slots(),
+            model.free(),
         ];
-        assert_eq!(sizes, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(sizes, [1, 2, 3, 4, 5, 6, 11, 12]);
         assert!(model.is_end(7) && !model.is_end(1));
-        assert_eq!(model.append(&[1, 2]), Ok(()));
-        assert_eq!(model.decode_tree(&[9], &tree), Err(DecodeError::Aborted));
-        assert_eq!(model.row(1).logits(), [0.5, 1.0]);
-        model.commit(&tree, &[child]);
+        model.keep_order(false);
+        assert_eq!(model.append(1, &[1, 2]), Err(DecodeError::Aborted));
+        let decoded = model.decode_tree(2, &[9], &tree);
+        assert_eq!(decoded, Err(DecodeError::Aborted));
+        assert_eq!(model.row(1, 1).logits(), [1.0]);
+        model.commit(1, &tree, &[child]);
         assert_eq!(model.sequences(), 10);
         assert_eq!(model.kv_time(), Duration::from_secs(8));
         assert_eq!(model.graphs_reused(), Some(9));
-        model.truncate(3);
+        model.truncate(1, 3);
+        model.share(0, 1, 2);
     }
 
     #[test]
@@ -254,10 +332,12 @@ mod tests {
         let mut witness = Witness(Vec::new());
         ask(&mut witness);
         let told = [
-            "append [1, 2]",
-            "decode [9] and 2 nodes",
-            "commit [1] of 2",
-            "keep 3",
+            "order false",
+            "decode 1 [1, 2] None",
+            "decode 2 [9] Some(2)",
+            "commit 1 [1] of 2",
+            "keep 3 of 1",
+            "share 2 of 0 with 1",
         ];
         assert_eq!(witness.0, told);
     }

@@ -6,12 +6,12 @@ use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::token::LlamaToken;
 
-use crate::TokenId;
 use crate::logits::Row;
-use crate::runtime::kv::{KvLedger, KvOp};
+use crate::runtime::kv::KvOp;
 use crate::runtime::llama::log;
 use crate::runtime::llama::vocab::Vocabulary;
-use crate::runtime::target::{DecodeError, TargetModel};
+use crate::runtime::slots::{BatchToken, SlotCache, SlotId};
+use crate::runtime::target::{DecodeError, Part, TargetModel};
 use crate::tree::{DraftTree, NodeId};
 
 /// A llama.cpp context: a KV cache shared by all sequences, and the logits of the last decode.
@@ -24,9 +24,7 @@ pub struct LlamaTarget<'a> {
     /// 0 if the memory cannot drop single tokens.
     max_leaves: usize,
     batch: LlamaBatch<'static>,
-    /// Where in the last batch the root is, or the last token of a prompt.
-    root_index: usize,
-    ledger: KvLedger,
+    slots: SlotCache,
     /// 0, 1, 2, …: the sequences of a node are a slice of it.
     sequence_ids: Vec<i32>,
     ops: Vec<KvOp>,
@@ -44,30 +42,29 @@ impl<'a> LlamaTarget<'a> {
         context: LlamaContext<'a>,
         vocabulary: Vocabulary<'a>,
         n_ctx: usize,
+        slots: usize,
         max_leaves: usize,
     ) -> Self {
-        let sequences = max_leaves.max(1);
-        let ids = (0..).take(sequences);
+        let leaves = max_leaves.max(1);
+        let n_ctx = n_ctx.min(context.n_ctx() as usize);
         Self {
             // `LlamaBatch::add` checks the number of tokens but not the number of sequence ids, so
             // every token gets room for all sequences.
             batch: LlamaBatch::new(
                 context.n_batch() as usize,
-                i32::try_from(sequences).expect("at most 256"),
+                i32::try_from(leaves).expect("at most 256"),
             ),
-            root_index: 0,
-            n_ctx: n_ctx.min(context.n_ctx() as usize),
+            n_ctx,
             n_batch: context.n_batch() as usize,
             n_ubatch: context.n_ubatch() as usize,
             context,
             vocabulary,
             max_leaves,
-            ledger: if max_leaves == 0 {
-                KvLedger::uncuttable()
-            } else {
-                KvLedger::new(sequences)
+            slots: match max_leaves {
+                0 => SlotCache::uncuttable(n_ctx, slots),
+                _ => SlotCache::new(n_ctx, slots, leaves),
             },
-            sequence_ids: ids.collect(),
+            sequence_ids: (0..).take(slots * leaves).collect(),
             ops: Vec::new(),
             kv_time: Duration::ZERO,
         }
@@ -104,7 +101,7 @@ impl<'a> LlamaTarget<'a> {
     }
 
     /// Decodes the batch; on failure puts the cache back to the last commit.
-    fn decode(&mut self) -> Result<(), DecodeError> {
+    fn decode_batch(&mut self) -> Result<(), DecodeError> {
         use llama_cpp_2::DecodeError as Code;
 
         log::take_errors();
@@ -119,7 +116,7 @@ impl<'a> LlamaTarget<'a> {
             Err(Code::NTokensZero) => -1,
             Err(Code::Unknown(code)) => code,
         };
-        self.ledger.after_failure(&mut self.ops);
+        self.slots.failed(&mut self.ops);
         self.apply_ops();
         Err(match code {
             1 => DecodeError::NoRoom { batch },
@@ -159,13 +156,6 @@ fn apply(context: &mut LlamaContext<'_>, op: KvOp) {
     }
 }
 
-fn add(batch: &mut LlamaBatch<'_>, token: TokenId, pos: usize, sequences: &[i32], wants_row: bool) {
-    let pos = i32::try_from(pos).expect("a context is shorter than 2^31");
-    batch
-        .add(LlamaToken(token.cast_signed()), pos, sequences, wants_row)
-        .expect("batches are cut to n_batch");
-}
-
 impl TargetModel for LlamaTarget<'_> {
     fn n_ctx(&self) -> usize {
         self.n_ctx
@@ -173,8 +163,11 @@ impl TargetModel for LlamaTarget<'_> {
     fn n_vocab(&self) -> usize {
         self.vocabulary.len()
     }
-    fn n_past(&self) -> usize {
-        self.ledger.n_past()
+    fn slots(&self) -> usize {
+        self.slots.slots()
+    }
+    fn n_past(&self, slot: SlotId) -> usize {
+        self.slots.n_past(slot)
     }
     fn n_batch(&self) -> usize {
         self.n_batch
@@ -188,49 +181,46 @@ impl TargetModel for LlamaTarget<'_> {
     fn is_end(&self, token: TokenId) -> bool {
         self.vocabulary.is_end(token)
     }
-
-    fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError> {
-        self.batch.clear();
-        let start = self.ledger.n_past();
-        let last = tokens.len() - 1;
-        for (index, &token) in tokens.iter().enumerate() {
-            let ids = &self.sequence_ids[..1];
-            add(&mut self.batch, token, start + index, ids, index == last);
-        }
-        self.decode()?;
-        self.ledger.appended(tokens.len());
-        self.root_index = last;
-        Ok(())
+    fn keep_order(&mut self, keep: bool) {
+        self.slots.keep_order(keep);
+    }
+    fn free(&self) -> usize {
+        self.slots.free()
     }
 
-    fn decode_tree(&mut self, redecode: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
-        self.ledger.lay_out(redecode.len(), tree, &mut self.ops);
+    fn decode(&mut self, parts: &[Part<'_>]) -> Result<(), DecodeError> {
+        self.batch.clear();
+        let batch = self.slots.lay_out(parts, self.n_batch, &mut self.ops);
+        let laid_out = batch.map(|batch| {
+            for it in batch {
+                let BatchToken { token, pos, .. } = *it;
+                let pos = i32::try_from(pos).expect("a context is shorter than 2^31");
+                let ids = &self.sequence_ids[it.sequences.clone()];
+                self.batch
+                    .add(LlamaToken(token.cast_signed()), pos, ids, it.wants_row)
+                    .expect("batches are cut to n_batch");
+            }
+        });
         self.apply_ops();
-        self.batch.clear();
-        for (token, pos, sequences) in self.ledger.batch(redecode, tree) {
-            // Nobody reads the rows of redecoded tokens. But llama.cpp reuses a graph only for a
-            // batch with the same number of rows.
-            let ids = &self.sequence_ids[sequences];
-            add(&mut self.batch, token, pos, ids, true);
-        }
-        self.decode()?;
-        self.root_index = redecode.len();
+        laid_out?;
+        self.decode_batch()?;
+        self.slots.decoded();
         Ok(())
     }
 
-    fn row(&self, node: NodeId) -> Row<'_> {
-        let index = self.root_index + self.ledger.layout().index(node);
-        let index = i32::try_from(index).expect("a batch is shorter than 2^31");
+    fn row(&self, slot: SlotId, node: NodeId) -> Row<'_> {
+        let index = i32::try_from(self.slots.row(slot, node));
+        let index = index.expect("a batch is shorter than 2^31");
         self.context.get_logits_ith(index).into()
     }
 
-    fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
-        self.ledger.after_decode(tree, path, &mut self.ops);
+    fn commit(&mut self, slot: SlotId, tree: &DraftTree, path: &[NodeId]) {
+        self.slots.commit(slot, tree, path, &mut self.ops);
         self.apply_ops();
     }
 
     fn sequences(&self) -> usize {
-        self.ledger.layout().sequence_count()
+        self.slots.sequences()
     }
 
     fn kv_time(&self) -> Duration {
@@ -245,8 +235,13 @@ impl TargetModel for LlamaTarget<'_> {
         digits.parse().ok()
     }
 
-    fn truncate(&mut self, len: usize) {
-        self.ledger.truncate(len, &mut self.ops);
+    fn truncate(&mut self, slot: SlotId, len: usize) {
+        self.slots.truncate(slot, len, &mut self.ops);
+        self.apply_ops();
+    }
+
+    fn share(&mut self, from: SlotId, to: SlotId, len: usize) {
+        self.slots.share(from, to, len, &mut self.ops);
         self.apply_ops();
     }
 }
