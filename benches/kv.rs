@@ -58,14 +58,14 @@ fn kv(criterion: &mut Criterion) {
                     for _ in 0..times {
                         let before = target.kv_time();
                         target
-                            .decode_tree(&[], black_box(&tree))
+                            .decode_tree(0, &[], black_box(&tree))
                             .expect("there is room");
-                        target.commit(&tree, path);
+                        target.commit(0, &tree, path);
                         // This call waits for the commit.
                         black_box(target.graphs_reused());
                         spent += target.kv_time() - before;
                         // Restore the length of the text. This is not timed.
-                        target.truncate(len);
+                        target.truncate(0, len);
                     }
                     spent
                 });

@@ -86,7 +86,7 @@ impl Answerer for EngineAnswerer<'_> {
         // the history is kept.
         let drafter = self.next_drafter();
         let mut target = self.target.borrow_mut();
-        target.truncate(0);
+        target.truncate(0, 0);
         let mut session = Session::new(&mut *target, options)
             .with_drafter(drafter)
             .with_cost(self.cost.clone());
@@ -123,7 +123,7 @@ fn converse(
         let prompt = conversation
             .next(turn, session.text())
             .map_err(|error| AskError::of_prompt(error, number, turns.len()))?;
-        let held = session.model().n_past().min(prompt.keep);
+        let held = session.model().n_past(0).min(prompt.keep);
         let mut go_on = |_, _| ControlFlow::Continue(());
         session
             .prefill_behind(prompt.keep, &prompt.tokens, &mut go_on)

@@ -13,9 +13,12 @@ use crate::engine::answer::{FinishReason, Generation, StepView};
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
 use crate::engine::stats::Stopwatch;
-use crate::runtime::TargetModel;
+use crate::runtime::{SlotId, TargetModel};
 use crate::tree::{NodeId, ROOT};
 use crate::verify::{Greedy, Sampler, Select};
+
+/// A session has a model to itself, and one text in its cache.
+const SLOT: SlotId = 0;
 
 /// A model, the conversation so far, and what is needed to go on.
 pub struct Session<M> {
@@ -37,7 +40,9 @@ pub struct Session<M> {
 
 impl<M: TargetModel> Session<M> {
     /// A session with no text.
-    pub fn new(model: M, options: SessionOptions) -> Self {
+    pub fn new(mut model: M, options: SessionOptions) -> Self {
+        model.truncate(SLOT, 0);
+        model.keep_order(options.exact);
         let sampling = options.sampling;
         let greedy = sampling.temperature <= 0.0 && sampling.repeat_penalty == 1.0;
         Self {
@@ -115,7 +120,8 @@ impl<M: TargetModel> Session<M> {
     /// The logits of the last committed token, if they are at hand: after a prompt, and after a
     /// step that needed a pass.
     pub fn last_logits(&self) -> Option<&[f32]> {
-        self.last_row.map(|node| self.model.row(node).logits())
+        self.last_row
+            .map(|node| self.model.row(SLOT, node).logits())
     }
 
     /// Forgets the conversation, and all that the drafter itself remembers of earlier ones.
@@ -139,8 +145,8 @@ impl<M: TargetModel> Session<M> {
     /// Text and cache without what follows the first `len` tokens.
     fn cut(&mut self, len: usize) {
         self.text.truncate(len);
-        if self.model.n_past() > len {
-            self.model.truncate(len);
+        if self.model.n_past(SLOT) > len {
+            self.model.truncate(SLOT, len);
         }
         self.last_row = None;
         self.next = None;
@@ -214,24 +220,24 @@ impl<M: TargetModel> Session<M> {
         &mut self,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<NodeId, GenerateError> {
-        if self.model.n_past() >= self.text.len() {
+        if self.model.n_past(SLOT) >= self.text.len() {
             // A failed decode took the last row; the last token gives it again.
-            self.model.truncate(self.text.len() - 1);
+            self.model.truncate(SLOT, self.text.len() - 1);
         }
         self.cost.forget_graph();
-        let start = self.model.n_past();
+        let start = self.model.n_past(SLOT);
         let missing = &self.text[start..];
         let mut done = 0;
         for piece in missing.chunks(self.model.prompt_piece().max(1)) {
             let decoded = match progress(done, missing.len()) {
-                ControlFlow::Continue(()) => self.model.append(piece).map_err(Into::into),
+                ControlFlow::Continue(()) => self.model.append(SLOT, piece).map_err(Into::into),
                 ControlFlow::Break(()) => Err(GenerateError::Cancelled),
             };
             if let Err(error) = decoded {
                 // The rows of earlier decodes are gone.
                 self.last_row = None;
-                if self.model.n_past() > start {
-                    self.model.truncate(start);
+                if self.model.n_past(SLOT) > start {
+                    self.model.truncate(SLOT, start);
                 }
                 return Err(error);
             }

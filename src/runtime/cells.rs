@@ -1,6 +1,7 @@
 //! Which cell of the KV cache each token gets.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use crate::runtime::slots::SlotId;
 
@@ -199,7 +200,8 @@ impl Cells {
     /// Frees the cells of a slot behind its first `len` tokens, unless another slot holds them,
     /// too.
     pub(super) fn forget(&mut self, slot: SlotId, len: usize) {
-        let dropped = self.live[slot].split_off(len.min(self.live[slot].len()));
+        let live = &mut self.live[slot];
+        let dropped = live.split_off(len.min(live.len()));
         for at in dropped {
             self.let_go(at, Cell::Free);
         }
@@ -226,12 +228,22 @@ impl Cells {
         others.any(|other| self.last(other).is_some_and(|last| last > first))
     }
 
-    /// Like [`forget`](Self::forget), but the cells stay occupied until they are of use.
-    pub(super) fn set_aside(&mut self, slot: SlotId, len: usize) {
-        let dropped = self.live[slot].split_off(len.min(self.live[slot].len()));
+    /// Like [`forget`](Self::forget), but the cells stay occupied until they are of use. Returns
+    /// the positions of those that no other slot holds.
+    pub(super) fn set_aside(&mut self, slot: SlotId, len: usize) -> Vec<Range<usize>> {
+        let live = &mut self.live[slot];
+        let dropped = live.split_off(len.min(live.len()));
+        let mut aside: Vec<Range<usize>> = Vec::new();
         for (pos, at) in (len..).zip(dropped) {
-            self.let_go(at, Cell::Aside { slot, pos });
+            let then = Cell::Aside { slot, pos };
+            self.let_go(at, then);
+            match aside.last_mut() {
+                _ if self.cells[at] != then => {}
+                Some(run) if run.end == pos => run.end += 1,
+                _ => aside.push(pos..pos + 1),
+            }
         }
+        aside
     }
 
     /// A slot keeps `kept` of the cells that it was given by [`place`](Self::place), in this order,
@@ -322,7 +334,7 @@ mod tests {
         cells.settle(1, [3], []);
         assert!(cells.would_leave_holes(0, 1));
         assert!(!cells.would_leave_holes(1, 0));
-        cells.set_aside(0, 1);
+        assert_eq!(cells.set_aside(0, 1), [1..3]);
         assert_eq!(cells.free(), 6);
         // Slot 1 goes on behind its own token.
         let placed = place(&mut cells, &mut [wanted(1, &[0])]);

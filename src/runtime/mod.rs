@@ -26,6 +26,6 @@ pub use kv::{KvLedger, KvOp, SimulatedKv};
 pub use layout::{SeqId, TreeLayout};
 pub use prompt::{ChatEncoder, Place, Prompt, PromptError, PromptTokenizer, TokenizeError};
 pub use scripted::{Failure, ScriptedModel};
-pub use slots::{BatchToken, SlotCache, SlotId};
-pub use target::{DecodeError, Part, TargetModel};
+pub use slots::{BatchToken, MAX_SLOTS, SlotCache, SlotId};
+pub use target::{DecodeError, SlotPart, TargetModel};
 pub use template::{ChatTemplate, Message, Role, TemplateError, TurnText};

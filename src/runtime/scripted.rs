@@ -9,7 +9,7 @@ use crate::TokenId;
 use crate::logits::Row;
 use crate::runtime::kv::{KvOp, SimulatedKv};
 use crate::runtime::slots::{BatchToken, SlotCache, SlotId};
-use crate::runtime::target::{DecodeError, Part, TargetModel};
+use crate::runtime::target::{DecodeError, SlotPart, TargetModel};
 use crate::tree::{DraftTree, NodeId};
 
 /// A failure to play at a later decode.
@@ -170,7 +170,14 @@ impl ScriptedModel {
 
     fn apply(&mut self, ops: &[KvOp]) {
         for &op in ops {
-            let drops_all = matches!(op, KvOp::Remove { from: 0, to: None, .. });
+            let drops_all = matches!(
+                op,
+                KvOp::Remove {
+                    from: 0,
+                    to: None,
+                    ..
+                }
+            );
             assert!(self.can_draft || drops_all, "this memory cannot {op:?}");
             self.cache.apply(op);
         }
@@ -269,6 +276,9 @@ impl TargetModel for ScriptedModel {
     fn n_past(&self, slot: SlotId) -> usize {
         self.slots.n_past(slot)
     }
+    fn cached(&self, slot: SlotId) -> &[TokenId] {
+        self.slots.text(slot)
+    }
     fn n_batch(&self) -> usize {
         self.n_batch
     }
@@ -289,7 +299,7 @@ impl TargetModel for ScriptedModel {
         self.slots.free()
     }
 
-    fn decode(&mut self, parts: &[Part<'_>]) -> Result<(), DecodeError> {
+    fn decode(&mut self, parts: &[SlotPart<'_>]) -> Result<(), DecodeError> {
         let mut ops = Vec::new();
         let batch = self.slots.lay_out(parts, self.n_batch, &mut ops);
         let batch = batch.map(<[BatchToken]>::to_vec);

@@ -6,11 +6,14 @@ use crate::TokenId;
 use crate::runtime::cells::{Cells, Placed, Wanted};
 use crate::runtime::kv::{KvLedger, KvOp};
 use crate::runtime::layout::SeqId;
-use crate::runtime::target::{DecodeError, Part};
+use crate::runtime::target::{DecodeError, SlotPart};
 use crate::tree::{DraftTree, NodeId, ROOT};
 
 /// Number of a slot: one of several texts in a cache.
 pub type SlotId = usize;
+
+/// Most slots: each needs sequence ids for a tree, and llama.cpp has 256 in all.
+pub const MAX_SLOTS: usize = 64;
 
 /// A token of a batch, as llama.cpp wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,12 +111,19 @@ impl SlotCache {
         self.slots.len()
     }
 
-    /// Sequence ids that are in use, or may be: of the slots, and one for each slot for
-    /// cells that are set aside.
+    /// Number of sequence ids: of the slots, and one for each slot for cells that are set aside.
     pub fn sequence_ids(slots: usize, leaves: usize) -> usize {
         match slots {
             0 | 1 => leaves.max(1),
             _ => slots * (leaves.max(1) + 1),
+        }
+    }
+
+    /// Most leaves of each slot's tree if there are so many sequence ids.
+    pub fn most_leaves(slots: usize, sequence_ids: usize) -> usize {
+        match slots {
+            0 | 1 => sequence_ids,
+            _ => (sequence_ids / slots).saturating_sub(1).max(1),
         }
     }
 
@@ -153,17 +163,21 @@ impl SlotCache {
     /// If there are too few cells, or if the batch has more than `n_batch` tokens.
     pub fn lay_out(
         &mut self,
-        parts: &[Part<'_>],
+        parts: &[SlotPart<'_>],
         n_batch: usize,
         ops: &mut Vec<KvOp>,
     ) -> Result<&[BatchToken], DecodeError> {
         self.slots.iter_mut().for_each(|slot| slot.part.clear());
         self.batch.clear();
-        let mut batch = parts.iter().map(Part::len).sum();
+        let mut batch = parts.iter().map(SlotPart::len).sum();
         let mut wanted: Vec<Wanted> = parts.iter().map(wanted).collect();
         let mut freed = Vec::new();
+        let free = match self.cells {
+            Some(_) => usize::MAX,
+            None => self.free(),
+        };
         let placed = match &mut self.cells {
-            None if batch > self.free() => Err(DecodeError::NoRoom { batch }),
+            None if batch > free => Err(DecodeError::NoRoom { batch }),
             None => Ok(in_turn(&wanted)),
             Some(cells) => {
                 let placed = cells.place(&mut wanted, &mut freed);
@@ -190,7 +204,7 @@ impl SlotCache {
     }
 
     /// Takes the tokens out of a slot that it gave up for the order of the cells.
-    fn give_up(&mut self, part: &Part<'_>, ops: &mut Vec<KvOp>) -> Vec<TokenId> {
+    fn give_up(&mut self, part: &SlotPart<'_>, ops: &mut Vec<KvOp>) -> Vec<TokenId> {
         let held = match &self.cells {
             Some(cells) => cells.held(part.slot),
             None => self.slots[part.slot].text.len(),
@@ -209,7 +223,7 @@ impl SlotCache {
     /// Lays out one slot's part of a batch: its sequences, and where its tokens are.
     fn lay_out_part(
         &mut self,
-        part: &Part<'_>,
+        part: &SlotPart<'_>,
         mut tokens: Vec<TokenId>,
         index: usize,
         placed: &Placed,
@@ -233,7 +247,7 @@ impl SlotCache {
     }
 
     /// Writes the batch.
-    fn fill_batch(&mut self, parts: &[Part<'_>]) {
+    fn fill_batch(&mut self, parts: &[SlotPart<'_>]) {
         let nothing = BatchToken {
             token: 0,
             pos: 0,
@@ -331,13 +345,7 @@ impl SlotCache {
     }
 
     /// Keeps the tokens before a slot's tree, its root and `path`. Drops the rest of the tree.
-    pub fn commit(
-        &mut self,
-        slot: SlotId,
-        tree: &DraftTree,
-        path: &[NodeId],
-        ops: &mut Vec<KvOp>,
-    ) {
+    pub fn commit(&mut self, slot: SlotId, tree: &DraftTree, path: &[NodeId], ops: &mut Vec<KvOp>) {
         let mut local = Vec::new();
         let it = &mut self.slots[slot];
         it.ledger.after_decode(tree, path, &mut local);
@@ -362,7 +370,6 @@ impl SlotCache {
     /// Keeps only the first `len` committed tokens of a slot, or none if the memory cannot be cut
     /// back.
     pub fn truncate(&mut self, slot: SlotId, len: usize, ops: &mut Vec<KvOp>) {
-        let n_past = self.n_past(slot);
         let aside = self.aside(slot);
         let mut local = Vec::new();
         let it = &mut self.slots[slot];
@@ -372,13 +379,13 @@ impl SlotCache {
         it.part.clear();
         if let Some(cells) = &mut self.cells {
             if cells.would_leave_holes(slot, kept) {
-                ops.push(KvOp::Copy {
+                let runs = cells.set_aside(slot, kept);
+                ops.extend(runs.iter().map(|run| KvOp::Copy {
                     source: slot * self.leaves,
                     seq: aside,
-                    from: kept,
-                    to: n_past,
-                });
-                cells.set_aside(slot, kept);
+                    from: run.start,
+                    to: run.end,
+                }));
             } else {
                 cells.forget(slot, kept);
             }
@@ -456,7 +463,7 @@ impl LaidOut {
 }
 
 /// How likely each token of a part is to be kept.
-fn wanted(part: &Part<'_>) -> Wanted {
+fn wanted(part: &SlotPart<'_>) -> Wanted {
     let mut ranks = vec![0; part.tokens.len()];
     if let Some(tree) = part.tree {
         let principal = tree.principal_path().count();

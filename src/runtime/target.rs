@@ -40,7 +40,7 @@ pub enum DecodeError {
 
 /// What a pass decodes for one slot.
 #[derive(Clone, Copy, Debug)]
-pub struct Part<'a> {
+pub struct SlotPart<'a> {
     /// The slot. A pass has at most one part for each.
     pub slot: SlotId,
     /// Committed tokens that the cache lacks: of a prompt, or to decode again.
@@ -50,7 +50,7 @@ pub struct Part<'a> {
     pub tree: Option<&'a DraftTree>,
 }
 
-impl Part<'_> {
+impl SlotPart<'_> {
     /// Number of tokens to decode.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
@@ -80,6 +80,9 @@ pub trait TargetModel {
     /// smaller: see [`SlotCache::lay_out`](crate::runtime::SlotCache::lay_out).
     fn n_past(&self, slot: SlotId) -> usize;
 
+    /// The committed tokens of a slot in the cache.
+    fn cached(&self, slot: SlotId) -> &[TokenId];
+
     /// Largest batch one decode takes.
     fn n_batch(&self) -> usize;
 
@@ -108,14 +111,14 @@ pub trait TargetModel {
     ///
     /// # Errors
     /// See [`DecodeError`]. Nothing of the batch is kept then.
-    fn decode(&mut self, parts: &[Part<'_>]) -> Result<(), DecodeError>;
+    fn decode(&mut self, parts: &[SlotPart<'_>]) -> Result<(), DecodeError>;
 
     /// Decodes `tokens` behind a slot's text, and keeps them.
     ///
     /// # Errors
     /// As of [`decode`](Self::decode).
     fn append(&mut self, slot: SlotId, tokens: &[TokenId]) -> Result<(), DecodeError> {
-        self.decode(&[Part {
+        self.decode(&[SlotPart {
             slot,
             tokens,
             tree: None,
@@ -132,7 +135,7 @@ pub trait TargetModel {
         redecode: &[TokenId],
         tree: &DraftTree,
     ) -> Result<(), DecodeError> {
-        self.decode(&[Part {
+        self.decode(&[SlotPart {
             slot,
             tokens: redecode,
             tree: Some(tree),
@@ -184,6 +187,9 @@ impl<M: TargetModel + ?Sized> TargetModel for &mut M {
     fn n_past(&self, slot: SlotId) -> usize {
         (**self).n_past(slot)
     }
+    fn cached(&self, slot: SlotId) -> &[TokenId] {
+        (**self).cached(slot)
+    }
     fn n_batch(&self) -> usize {
         (**self).n_batch()
     }
@@ -202,7 +208,7 @@ impl<M: TargetModel + ?Sized> TargetModel for &mut M {
     fn free(&self) -> usize {
         (**self).free()
     }
-    fn decode(&mut self, parts: &[Part<'_>]) -> Result<(), DecodeError> {
+    fn decode(&mut self, parts: &[SlotPart<'_>]) -> Result<(), DecodeError> {
         (**self).decode(parts)
     }
     fn row(&self, slot: SlotId, node: NodeId) -> Row<'_> {
@@ -249,6 +255,9 @@ mod tests {
         fn n_past(&self, slot: SlotId) -> usize {
             3 + slot
         }
+        fn cached(&self, slot: SlotId) -> &[TokenId] {
+            &[1, 2, 3][slot..]
+        }
         fn n_batch(&self) -> usize {
             4
         }
@@ -267,9 +276,9 @@ mod tests {
         fn free(&self) -> usize {
             12
         }
-        fn decode(&mut self, parts: &[Part<'_>]) -> Result<(), DecodeError> {
+        fn decode(&mut self, parts: &[SlotPart<'_>]) -> Result<(), DecodeError> {
             for part in parts {
-                let Part { slot, tokens, .. } = part;
+                let SlotPart { slot, tokens, .. } = part;
                 let nodes = part.tree.map(DraftTree::len);
                 self.0.push(format!("decode {slot} {tokens:?} {nodes:?}"));
             }
@@ -279,7 +288,8 @@ mod tests {
             Row::from(&[0.0, 0.5, 1.0][slot + node..])
         }
         fn commit(&mut self, slot: SlotId, tree: &DraftTree, path: &[NodeId]) {
-            self.0.push(format!("commit {slot} {path:?} of {}", tree.len()));
+            self.0
+                .push(format!("commit {slot} {path:?} of {}", tree.len()));
         }
         fn sequences(&self) -> usize {
             10
@@ -314,6 +324,7 @@ mod tests {
         ];
         assert_eq!(sizes, [1, 2, 3, 4, 5, 6, 11, 12]);
         assert!(model.is_end(7) && !model.is_end(1));
+        assert_eq!(model.cached(1), [2, 3]);
         model.keep_order(false);
         assert_eq!(model.append(1, &[1, 2]), Err(DecodeError::Aborted));
         let decoded = model.decode_tree(2, &[9], &tree);

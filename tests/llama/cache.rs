@@ -34,7 +34,7 @@ fn on_cpu(name: &str) -> Model {
 /// The rows of `nodes`, copied.
 fn rows(target: &LlamaTarget<'_>, nodes: Range<NodeId>) -> Vec<Vec<f32>> {
     nodes
-        .map(|node| target.row(node).logits().to_vec())
+        .map(|node| target.row(0, node).logits().to_vec())
         .collect()
 }
 
@@ -45,12 +45,12 @@ fn assert_holds(
     context: &ContextOptions,
     text: &[TokenId],
 ) {
-    assert_eq!(target.n_past(), text.len());
-    target.append(&[7]).unwrap();
+    assert_eq!(target.n_past(0), text.len());
+    target.append(0, &[7]).unwrap();
     let mut fresh = model.context(context).unwrap();
-    fresh.append(text).unwrap();
-    fresh.append(&[7]).unwrap();
-    let worst = max_difference(target.row(ROOT).logits(), fresh.row(ROOT).logits());
+    fresh.append(0, text).unwrap();
+    fresh.append(0, &[7]).unwrap();
+    let worst = max_difference(target.row(0, ROOT).logits(), fresh.row(0, ROOT).logits());
     assert!(worst < 1e-3, "rows differ by {worst}");
 }
 
@@ -63,8 +63,8 @@ fn a_tree_without_room_does_not_change_the_cache() {
     };
     let mut target = model.context(&context).unwrap();
     let text: Vec<TokenId> = (0..245).map(|at| 3 + at % 50).collect();
-    target.append(&text).unwrap();
-    let outcome = target.decode_tree(&[], &bush(20, 5));
+    target.append(0, &text).unwrap();
+    let outcome = target.decode_tree(0, &[], &bush(20, 5));
     assert!(
         matches!(outcome, Err(DecodeError::NoRoom { batch: 21 })),
         "{outcome:?}"
@@ -77,9 +77,9 @@ fn a_tree_that_llama_cpp_refuses_does_not_change_the_cache() {
     let model = load("tiny-llama.gguf");
     let mut target = model.context(&CONTEXT).unwrap();
     let text: Vec<TokenId> = (0..40).map(|at| 3 + at % 20).collect();
-    target.append(&text).unwrap();
+    target.append(0, &text).unwrap();
     let beyond = target.n_vocab() as TokenId;
-    let outcome = target.decode_tree(&[], &bush(6, beyond - 2));
+    let outcome = target.decode_tree(0, &[], &bush(6, beyond - 2));
     let Err(DecodeError::Failed { code, .. }) = &outcome else {
         panic!("{outcome:?}");
     };
@@ -92,7 +92,7 @@ fn rows_are_right_after_commits_and_with_tokens_decoded_again() {
     let model = on_cpu("tiny-llama.gguf");
     let mut target = model.context(&CONTEXT).unwrap();
     let mut text: Vec<TokenId> = (0..300).map(|at| 3 + at % 50).collect();
-    target.append(&text).unwrap();
+    target.append(0, &text).unwrap();
     let mut redecode = Vec::new();
     for round in 0..42 {
         let mut tree = bush(20 + round % 30, 5);
@@ -101,7 +101,7 @@ fn rows_are_right_after_commits_and_with_tokens_decoded_again() {
             path.extend(tree.push(path[path.len() - 1], token));
         }
         path.truncate(round % 3);
-        target.decode_tree(&redecode, &tree).unwrap();
+        target.decode_tree(0, &redecode, &tree).unwrap();
         let before = rows(&target, ROOT..tree.len());
         if !redecode.is_empty() {
             for node in [ROOT, 1, 2] {
@@ -109,29 +109,29 @@ fn rows_are_right_after_commits_and_with_tokens_decoded_again() {
                 let path = path.map(|node| tree.token(node));
                 let mut fresh = model.context(&CONTEXT).unwrap();
                 let all: Vec<_> = text.iter().copied().chain(path).collect();
-                fresh.append(&all).unwrap();
-                let worst = max_difference(&before[node], fresh.row(ROOT).logits());
+                fresh.append(0, &all).unwrap();
+                let worst = max_difference(&before[node], fresh.row(0, ROOT).logits());
                 assert!(worst < 1e-3, "round {round}, node {node}: {worst}");
             }
         }
         let committed = if round % 4 == 1 { &[] } else { &path[..] };
-        target.commit(&tree, committed);
+        target.commit(0, &tree, committed);
         assert!(rows(&target, ROOT..tree.len()) == before, "round {round}");
         text.push(tree.token(ROOT));
         text.extend(path.iter().map(|&node| tree.token(node)));
         // Tokens that were not committed are decoded again with the next tree.
-        redecode = text[target.n_past()..].to_vec();
+        redecode = text[target.n_past(0)..].to_vec();
         match round % 5 {
             0 if redecode.is_empty() => {
                 assert_holds(&model, &mut target, &CONTEXT, &text);
                 text.push(7);
             }
-            1 => target.truncate(target.n_past()),
+            1 => target.truncate(0, target.n_past(0)),
             2 => assert!(target.graphs_reused().is_some()),
             _ => {}
         }
     }
-    target.append(&redecode).unwrap();
+    target.append(0, &redecode).unwrap();
     assert_holds(&model, &mut target, &CONTEXT, &text);
 }
 
@@ -197,7 +197,7 @@ fn recurrent_models_start_over_after_a_cancelled_prompt() {
     let first = answer(&mut session, &prompt, 20);
     cancel_prompt(&mut session, &prompt);
     // The state cannot be truncated, so it is computed again.
-    assert_eq!(session.model().n_past(), 0);
+    assert_eq!(session.model().n_past(0), 0);
     let more = session
         .generate(20, &mut |_| ControlFlow::Continue(()))
         .unwrap();

@@ -28,7 +28,7 @@ fn context(threads: u32, flash_attention: FlashAttention) -> ContextOptions {
 }
 
 fn bits(target: &LlamaTarget<'_>, node: usize) -> Vec<u32> {
-    let row = target.row(node).logits();
+    let row = target.row(0, node).logits();
     row.iter().map(|logit| logit.to_bits()).collect()
 }
 
@@ -38,32 +38,32 @@ fn rows_are_those_of_single_tokens(model: &Model, context: &ContextOptions) -> b
     let prompt: Vec<TokenId> = (0..530).map(|at| 300 + at * 37 % 900).collect();
     let chain: Vec<TokenId> = (0..8).map(|at| 400 + at * 11).collect();
     let mut plain = model.context(context).unwrap();
-    plain.append(&prompt).unwrap();
+    plain.append(0, &prompt).unwrap();
     let single: Vec<_> = chain
         .iter()
         .map(|&token| {
-            plain.append(&[token]).unwrap();
+            plain.append(0, &[token]).unwrap();
             bits(&plain, ROOT)
         })
         .collect();
     let mut target = model.context(context).unwrap();
-    target.append(&prompt).unwrap();
+    target.append(0, &prompt).unwrap();
     let mut tree = DraftTree::new(chain[0], TreeLimits::nodes(80));
     tree.push_chain(ROOT, &chain[1..6]);
     for token in 500..572 {
         tree.push(ROOT, token).unwrap();
     }
-    target.decode_tree(&[], &tree).unwrap();
+    target.decode_tree(0, &[], &tree).unwrap();
     let path: Vec<_> = tree.principal_path().collect();
     let nodes = std::iter::once(ROOT).chain(path.iter().copied());
     let mut equal = nodes
         .zip(&single)
         .all(|(node, row)| bits(&target, node) == *row);
     // Only a part of the path is kept. The rest is decoded again with another tree.
-    target.commit(&tree, &path[..3]);
+    target.commit(0, &tree, &path[..3]);
     let mut tree = DraftTree::new(chain[6], TreeLimits::nodes(80));
     tree.push(ROOT, chain[7]).unwrap();
-    target.decode_tree(&chain[4..6], &tree).unwrap();
+    target.decode_tree(0, &chain[4..6], &tree).unwrap();
     let again = [ROOT, 1].into_iter().zip(&single[6..]);
     equal &= again
         .into_iter()

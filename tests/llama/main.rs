@@ -235,7 +235,7 @@ fn the_last_row_equals_that_of_a_fresh_decode_after_every_step() {
         for _ in 0..40 {
             session.step(usize::MAX).unwrap().unwrap();
             // Up to one eighth of the tokens of a pass may be missing, to be decoded again.
-            let missing = session.text().len() - session.model().n_past();
+            let missing = session.text().len() - session.model().n_past(0);
             assert!(missing <= 24 / 8, "{missing}");
             fresh.reset();
             fresh.prefill(session.text(), &mut go_on).unwrap();

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use logitspec::TokenId;
 use logitspec::engine::{FinishReason, GenerateError, Method, Session, SessionOptions, StepView};
 use logitspec::logits::Row;
-use logitspec::runtime::{DecodeError, ScriptedModel, TargetModel};
+use logitspec::runtime::{DecodeError, ScriptedModel, SlotId, SlotPart, TargetModel};
 use logitspec::tree::{DraftTree, NodeId};
 use logitspec::verify::SamplingParams;
 
@@ -36,8 +36,11 @@ impl TargetModel for Broken {
     fn n_vocab(&self) -> usize {
         self.model.n_vocab()
     }
-    fn n_past(&self) -> usize {
-        self.model.n_past()
+    fn n_past(&self, slot: SlotId) -> usize {
+        self.model.n_past(slot)
+    }
+    fn cached(&self, slot: SlotId) -> &[TokenId] {
+        self.model.cached(slot)
     }
     fn n_batch(&self) -> usize {
         self.model.n_batch()
@@ -48,26 +51,35 @@ impl TargetModel for Broken {
     fn is_end(&self, token: TokenId) -> bool {
         self.model.is_end(token)
     }
-    fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError> {
-        self.positions = vec![self.n_past() + tokens.len() - 1];
-        self.model.append(tokens)
+    fn keep_order(&mut self, keep: bool) {
+        self.model.keep_order(keep);
     }
-    fn decode_tree(&mut self, redecode: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
-        let root = self.n_past() + redecode.len();
-        self.positions = (0..tree.len()).map(|it| root + tree.depth(it)).collect();
-        self.model.decode_tree(redecode, tree)
+    fn free(&self) -> usize {
+        self.model.free()
     }
-    fn row(&self, node: NodeId) -> Row<'_> {
+    fn decode(&mut self, parts: &[SlotPart<'_>]) -> Result<(), DecodeError> {
+        let part = parts[0];
+        let end = self.n_past(part.slot) + part.tokens.len();
+        self.positions = match part.tree {
+            Some(tree) => (0..tree.len()).map(|it| end + tree.depth(it)).collect(),
+            None => vec![end - 1],
+        };
+        self.model.decode(parts)
+    }
+    fn row(&self, slot: SlotId, node: NodeId) -> Row<'_> {
         match self.positions[node] < self.broken_from {
-            true => self.model.row(node),
+            true => self.model.row(slot, node),
             false => Row::from(&self.nan),
         }
     }
-    fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
-        self.model.commit(tree, path);
+    fn commit(&mut self, slot: SlotId, tree: &DraftTree, path: &[NodeId]) {
+        self.model.commit(slot, tree, path);
     }
-    fn truncate(&mut self, len: usize) {
-        self.model.truncate(len);
+    fn truncate(&mut self, slot: SlotId, len: usize) {
+        self.model.truncate(slot, len);
+    }
+    fn share(&mut self, from: SlotId, to: SlotId, len: usize) {
+        self.model.share(from, to, len);
     }
 }
 

@@ -11,6 +11,7 @@ mod pools;
 mod reference;
 mod sampling;
 mod sharing;
+mod slots;
 mod token_files;
 mod tree;
 mod verify;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::TokenId;
 use crate::engine::cost::{CostModel, Curve};
 use crate::logits::argmax;
-use crate::runtime::{DecodeError, TargetModel};
+use crate::runtime::{DecodeError, SlotId, TargetModel};
 use crate::tree::{DraftTree, ROOT, TreeLimits};
 pub use file::{Calibration, CalibrationError, CalibrationKey};
 
@@ -78,6 +78,8 @@ impl Default for CalibrationPlan {
 
 /// More samples of a short pass teach nothing.
 const MOST_REPEATS: usize = 64;
+/// The slot whose passes are measured.
+const SLOT: SlotId = 0;
 /// Samples of what rows cost. It decides nothing, so few are enough.
 const LAST_ROWS: usize = 5;
 
@@ -95,9 +97,9 @@ pub fn calibrate(
     plan: &CalibrationPlan,
     progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Vec<PassTimes>, DecodeError> {
-    model.truncate(0);
+    model.truncate(SLOT, 0);
     let measured = measure_all(&mut Passes::of(model), plan, progress);
-    model.truncate(0);
+    model.truncate(SLOT, 0);
     measured
 }
 
@@ -270,11 +272,11 @@ impl<'m, M: TargetModel> Passes<'m, M> {
     fn fill(&mut self, n_past: usize, count: &mut Count<'_>) -> Result<(), DecodeError> {
         self.before = None;
         let most = self.model.prompt_piece().max(1);
-        while self.model.n_past() < n_past {
+        while self.model.n_past(SLOT) < n_past {
             count.tell()?;
-            let piece = (n_past - self.model.n_past()).min(most);
+            let piece = (n_past - self.model.n_past(SLOT)).min(most);
             let tokens = self.filler.tokens(piece);
-            self.model.append(&tokens)?;
+            self.model.append(SLOT, &tokens)?;
         }
         Ok(())
     }
@@ -282,23 +284,23 @@ impl<'m, M: TargetModel> Passes<'m, M> {
     /// One pass over a tree like those that drafters grow: half chain, half bush.
     fn tree(&mut self, size: usize, samples: &mut Samples) -> Result<Graph, DecodeError> {
         let model = &mut *self.model;
-        let n_past = model.n_past();
+        let n_past = model.n_past(SLOT);
         let tree = sample_tree(&mut self.filler, size, model.max_leaves());
         let kv_before = model.kv_time();
         let start = Instant::now();
-        model.decode_tree(&[], &tree)?;
+        model.decode_tree(SLOT, &[], &tree)?;
         let pass = start.elapsed();
         let kv_within = model.kv_time().saturating_sub(kv_before);
         let searched = Instant::now();
-        std::hint::black_box(argmax(model.row(ROOT).logits()));
+        std::hint::black_box(argmax(model.row(SLOT, ROOT).logits()));
         let argmax_time = searched.elapsed();
         let searched = Instant::now();
         let mut found = Vec::new();
-        model.row(tree.len() - 1).top_k_into(64, &mut found);
+        model.row(SLOT, tree.len() - 1).top_k_into(64, &mut found);
         std::hint::black_box(found);
         let top_k_time = searched.elapsed();
-        model.commit(&tree, &[]);
-        model.truncate(n_past);
+        model.commit(SLOT, &tree, &[]);
+        model.truncate(SLOT, n_past);
         let kv = model.kv_time().saturating_sub(kv_before);
         let graph = match self.before.replace(size) == Some(size) {
             true => Graph::Reused,
@@ -318,14 +320,14 @@ impl<'m, M: TargetModel> Passes<'m, M> {
     /// A pass that gives its last row alone, after another that builds the graph.
     fn last_row(&mut self, size: usize, samples: &mut Samples) -> Result<(), DecodeError> {
         self.before = None;
-        let n_past = self.model.n_past();
+        let n_past = self.model.n_past(SLOT);
         let tokens = self.filler.tokens(size);
-        self.model.append(&tokens)?;
-        self.model.truncate(n_past);
+        self.model.append(SLOT, &tokens)?;
+        self.model.truncate(SLOT, n_past);
         let start = Instant::now();
-        self.model.append(&tokens)?;
+        self.model.append(SLOT, &tokens)?;
         samples.last_row.push(start.elapsed());
-        self.model.truncate(n_past);
+        self.model.truncate(SLOT, n_past);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What the next pass has room for: a tree, and tokens to decode again.
 
-use super::Session;
+use super::{SLOT, Session};
 use crate::TokenId;
 use crate::runtime::TargetModel;
 use crate::tree::{DraftTree, NodeId, TreeLimits};
@@ -31,7 +31,7 @@ impl<M: TargetModel> Session<M> {
 
     /// The tokens to decode again: committed tokens that the cache does not hold.
     pub(super) fn redecode(&self) -> &[TokenId] {
-        &self.text[self.model.n_past()..]
+        &self.text[self.model.n_past(SLOT)..]
     }
 
     /// The beginning of the accepted path that stays in the cache. The rest is decoded again with

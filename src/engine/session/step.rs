@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::Session;
+use super::{SLOT, Session};
 use crate::TokenId;
 use crate::draft::{Drafter, Verified};
 use crate::engine::Pass;
@@ -67,7 +67,9 @@ impl<M: TargetModel> Session<M> {
         let root = match self.next.take() {
             Some(root) => root,
             None => {
-                let selected = self.selector.select(self.model.row(last), &self.text, &[]);
+                let selected = self
+                    .selector
+                    .select(self.model.row(SLOT, last), &self.text, &[]);
                 selected.ok_or(DecodeError::NoFiniteLogit)?
             }
         };
@@ -75,7 +77,7 @@ impl<M: TargetModel> Session<M> {
         let needs_pass = self.needs_pass(root, left);
         let limits = self.limits(left);
         if needs_pass {
-            self.cost.prepare(self.model.n_past(), redecoded);
+            self.cost.prepare(self.model.n_past(SLOT), redecoded);
         }
         let step = DraftStep {
             text: &self.text,
@@ -84,7 +86,7 @@ impl<M: TargetModel> Session<M> {
             cost: self.cost.cost(),
             ranked: self.options.ranked,
         };
-        let row = self.model.row(last);
+        let row = self.model.row(SLOT, last);
         let drafter = needs_pass.then_some(&mut *self.drafter as &mut dyn Drafter);
         let mut draft = step.draft(drafter, |k, ranked| row.top_k_into(k, ranked));
         // A corpus may be of another vocabulary. The model would refuse the whole pass.
@@ -138,7 +140,7 @@ impl<M: TargetModel> Session<M> {
         };
         let accepted = walk(
             &plan.draft.tree,
-            |node, path| self.selector.select(model.row(node), text, path),
+            |node, path| self.selector.select(model.row(SLOT, node), text, path),
             stops,
         );
         plan.times.verify = plan.watch.lap();
@@ -148,12 +150,12 @@ impl<M: TargetModel> Session<M> {
     /// Decodes the tree. If the cache has no room for it, only the bare root.
     fn decode(&mut self, plan: &mut Plan) -> Result<(), GenerateError> {
         let tree = &mut plan.draft.tree;
-        let redecode = &self.text[self.model.n_past()..];
-        match self.model.decode_tree(redecode, tree) {
+        let redecode = &self.text[self.model.n_past(SLOT)..];
+        match self.model.decode_tree(SLOT, redecode, tree) {
             Err(DecodeError::NoRoom { .. }) if tree.drafted() > 0 => {
                 tree.truncate(1);
                 plan.retried = true;
-                Ok(self.model.decode_tree(redecode, tree)?)
+                Ok(self.model.decode_tree(SLOT, redecode, tree)?)
             }
             done => Ok(done?),
         }
@@ -167,15 +169,16 @@ impl<M: TargetModel> Session<M> {
             mut watch,
             ..
         } = plan;
-        let n_past = self.model.n_past();
+        let n_past = self.model.n_past(SLOT);
         if plan.needs_pass {
-            self.model.commit(&tree, self.kept(&tree, &accepted.path));
+            self.model
+                .commit(SLOT, &tree, self.kept(&tree, &accepted.path));
             let model = &self.model;
             self.drafter.observe(&Verified {
                 tree: &tree,
                 path: &accepted.path,
                 next: accepted.next,
-                rows: &|node: NodeId| model.row(node),
+                rows: &|node: NodeId| model.row(SLOT, node),
             });
             self.last_row = Some(accepted.last());
         }

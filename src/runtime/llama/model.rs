@@ -24,6 +24,7 @@ use crate::runtime::llama::options::{
 };
 use crate::runtime::llama::target::LlamaTarget;
 use crate::runtime::llama::vocab::{LazyControlTokens, Vocabulary};
+use crate::runtime::slots::{MAX_SLOTS, SlotCache};
 
 /// Why a model or a context could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -330,12 +331,14 @@ impl Model {
         // One sequence per leaf, and no tree has more leaves than drafted nodes. llama.cpp also
         // wants to be able to give out a row for each sequence, and gives out no more rows than a
         // batch has tokens.
-        let sequences = match self.cannot_draft(options) {
+        let slots = options.slots.clamp(1, MAX_SLOTS);
+        let leaves = match self.cannot_draft(options) {
             Some(_) => 0,
             None => (capacity - 1)
-                .clamp(1, MAX_SEQUENCES)
+                .clamp(1, SlotCache::most_leaves(slots, MAX_SEQUENCES))
                 .min(n_ctx.min(batch) as usize),
         };
+        let sequences = SlotCache::sequence_ids(slots, leaves);
         let threads = options
             .threads
             .map_or_else(cores, |t| t.max(1))
@@ -344,7 +347,7 @@ impl Model {
             .with_n_ctx(NonZeroU32::new(n_ctx))
             .with_n_batch(batch)
             .with_n_ubatch(self.n_ubatch(options))
-            .with_n_seq_max(small(sequences.max(1)))
+            .with_n_seq_max(small(sequences))
             .with_kv_unified(true)
             .with_n_threads(threads)
             .with_n_threads_batch(threads)
@@ -374,7 +377,8 @@ impl Model {
             context,
             self.vocabulary(),
             n_ctx as usize,
-            sequences,
+            slots,
+            leaves,
         ))
     }
 

@@ -141,6 +141,8 @@ pub struct ContextOptions {
     pub swa_full: bool,
     /// Most nodes of a draft tree, including the root.
     pub draft_tree_capacity: usize,
+    /// Texts that the cache holds side by side. Each gets a share of the sequences for its tree.
+    pub slots: usize,
 }
 
 impl Default for ContextOptions {
@@ -155,6 +157,7 @@ impl Default for ContextOptions {
             cache_type_v: CacheType::default(),
             swa_full: true,
             draft_tree_capacity: 64,
+            slots: 1,
         }
     }
 }

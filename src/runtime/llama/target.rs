@@ -6,12 +6,13 @@ use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::token::LlamaToken;
 
+use crate::TokenId;
 use crate::logits::Row;
 use crate::runtime::kv::KvOp;
 use crate::runtime::llama::log;
 use crate::runtime::llama::vocab::Vocabulary;
 use crate::runtime::slots::{BatchToken, SlotCache, SlotId};
-use crate::runtime::target::{DecodeError, Part, TargetModel};
+use crate::runtime::target::{DecodeError, SlotPart, TargetModel};
 use crate::tree::{DraftTree, NodeId};
 
 /// A llama.cpp context: a KV cache shared by all sequences, and the logits of the last decode.
@@ -169,6 +170,9 @@ impl TargetModel for LlamaTarget<'_> {
     fn n_past(&self, slot: SlotId) -> usize {
         self.slots.n_past(slot)
     }
+    fn cached(&self, slot: SlotId) -> &[TokenId] {
+        self.slots.text(slot)
+    }
     fn n_batch(&self) -> usize {
         self.n_batch
     }
@@ -188,7 +192,7 @@ impl TargetModel for LlamaTarget<'_> {
         self.slots.free()
     }
 
-    fn decode(&mut self, parts: &[Part<'_>]) -> Result<(), DecodeError> {
+    fn decode(&mut self, parts: &[SlotPart<'_>]) -> Result<(), DecodeError> {
         self.batch.clear();
         let batch = self.slots.lay_out(parts, self.n_batch, &mut self.ops);
         let laid_out = batch.map(|batch| {

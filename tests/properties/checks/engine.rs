@@ -72,7 +72,7 @@ impl Run {
             _ => self.generate(number, usize::MAX),
         }
         assert_eq!(self.session.text(), self.plain.text);
-        let cached = self.session.model().cached();
+        let cached = self.session.model().cached(0);
         assert!(
             self.plain.text.starts_with(cached),
             "the cache holds another text"
@@ -115,7 +115,7 @@ impl Run {
                 self.plain.truncate(keep);
                 self.plain.append(&prompt);
                 assert!(reports.last().is_some_and(|(done, of)| done == of));
-                assert_eq!(self.session.model().cached(), self.plain.text);
+                assert_eq!(self.session.model().cached(0), self.plain.text);
                 assert!(self.session.last_logits().is_some());
             }
             Err(GenerateError::UnknownToken { token, .. }) => {
@@ -191,7 +191,7 @@ impl Run {
                     FinishReason::Failed(_) => return self.after_failure(&answer),
                 }
                 assert!(
-                    self.session.model().n_past() + self.max_missing + 1 >= self.plain.text.len()
+                    self.session.model().n_past(0) + self.max_missing + 1 >= self.plain.text.len()
                         || answer.is_empty()
                 );
                 let cancelled = generation.finish == FinishReason::Cancelled;

@@ -226,7 +226,7 @@ impl Cache {
 }
 
 /// The path from the root that `turns` selects.
-fn some_path(tree: &DraftTree, turns: u8) -> Vec<NodeId> {
+pub fn some_path(tree: &DraftTree, turns: u8) -> Vec<NodeId> {
     let mut turns = usize::from(turns);
     let mut path = Vec::new();
     let mut at = ROOT;

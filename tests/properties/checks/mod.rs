@@ -19,6 +19,7 @@ pub mod ngram;
 pub mod oracle;
 pub mod published;
 pub mod scenario;
+pub mod slots;
 pub mod suffix;
 pub mod target;
 pub mod token_files;

@@ -2,7 +2,7 @@
 
 use logitspec::TokenId;
 use logitspec::logits::Row;
-use logitspec::runtime::{DecodeError, ScriptedModel, TargetModel};
+use logitspec::runtime::{DecodeError, ScriptedModel, SlotId, SlotPart, TargetModel};
 use logitspec::tree::{DraftTree, NodeId, ROOT};
 
 use super::tree;
@@ -46,18 +46,23 @@ impl CheckedModel {
         self.model.is_in_order()
     }
 
-    /// The tokens in the cache.
-    pub fn cached(&self) -> &[TokenId] {
-        &self.text
-    }
-
     /// Checks the cache after a failure: empty if it cannot be truncated, otherwise unchanged.
     fn after_failure(&mut self) {
         if self.recurrent {
-            assert_eq!(self.model.n_past(), 0);
+            assert_eq!(self.model.n_past(0), 0);
             self.text.clear();
         }
         self.assert_consistent();
+    }
+
+    fn check_tree(&self, tree: &DraftTree) {
+        tree::assert_valid(tree);
+        assert!((0..tree.len()).all(|node| (tree.token(node) as usize) < self.n_vocab()));
+        assert!(tree.leaf_count() <= self.max_leaves().max(1));
+        assert!(
+            !self.recurrent || tree.drafted() == 0,
+            "drafted with a memory that cannot be truncated"
+        );
     }
 
     fn assert_consistent(&self) {
@@ -76,8 +81,11 @@ impl TargetModel for CheckedModel {
     fn n_vocab(&self) -> usize {
         self.model.n_vocab()
     }
-    fn n_past(&self) -> usize {
-        self.model.n_past()
+    fn n_past(&self, slot: SlotId) -> usize {
+        self.model.n_past(slot)
+    }
+    fn cached(&self, slot: SlotId) -> &[TokenId] {
+        self.model.cached(slot)
     }
     fn n_batch(&self) -> usize {
         self.model.n_batch()
@@ -89,59 +97,56 @@ impl TargetModel for CheckedModel {
         self.model.is_end(token)
     }
 
-    fn append(&mut self, tokens: &[TokenId]) -> Result<(), DecodeError> {
-        self.assert_consistent();
-        assert!((1..=self.n_batch()).contains(&tokens.len()));
-        self.rows = 0..0;
-        match self.model.append(tokens) {
-            Ok(()) => {
-                self.rows = ROOT..ROOT + 1;
-                self.text.extend_from_slice(tokens);
-            }
-            Err(error) => {
-                self.last_failure = Some(Call::Append);
-                self.after_failure();
-                return Err(error);
-            }
-        }
-        self.assert_consistent();
-        Ok(())
+    fn keep_order(&mut self, keep: bool) {
+        self.model.keep_order(keep);
+    }
+    fn free(&self) -> usize {
+        self.model.free()
     }
 
-    fn decode_tree(&mut self, redecode: &[TokenId], tree: &DraftTree) -> Result<(), DecodeError> {
+    fn decode(&mut self, parts: &[SlotPart<'_>]) -> Result<(), DecodeError> {
         self.assert_consistent();
-        tree::assert_valid(tree);
-        assert!(redecode.len() + tree.len() <= self.n_batch());
-        assert!((0..tree.len()).all(|node| (tree.token(node) as usize) < self.n_vocab()));
-        assert!(tree.leaf_count() <= self.max_leaves().max(1));
-        assert!(
-            !self.recurrent || tree.drafted() == 0,
-            "drafted with a memory that cannot be truncated"
-        );
-        assert!(self.text.len() + redecode.len() + tree.len() <= self.n_ctx());
+        let &[part] = parts else {
+            panic!("a session has one slot, and not {} parts", parts.len());
+        };
+        assert_eq!(part.slot, 0);
+        assert!((1..=self.n_batch()).contains(&part.len()));
+        assert!(self.text.len() + part.len() <= self.n_ctx());
+        if let Some(tree) = part.tree {
+            self.check_tree(tree);
+        }
         self.rows = 0..0;
-        if let Err(error) = self.model.decode_tree(redecode, tree) {
-            self.last_failure = Some(Call::DecodeTree);
+        if let Err(error) = self.model.decode(parts) {
+            self.last_failure = Some(match part.tree {
+                Some(_) => Call::DecodeTree,
+                None => Call::Append,
+            });
             self.after_failure();
             return Err(error);
         }
-        self.rows = 0..tree.len();
-        self.uncommitted = Some((redecode.to_vec(), tree.clone()));
+        self.rows = 0..part.tree.map_or(1, DraftTree::len);
+        match part.tree {
+            Some(tree) => self.uncommitted = Some((part.tokens.to_vec(), tree.clone())),
+            None => {
+                self.text.extend_from_slice(part.tokens);
+                self.assert_consistent();
+            }
+        }
         Ok(())
     }
 
-    fn row(&self, node: NodeId) -> Row<'_> {
+    fn row(&self, slot: SlotId, node: NodeId) -> Row<'_> {
         assert!(self.rows.contains(&node), "row {node} of {:?}", self.rows);
-        self.model.row(node)
+        self.model.row(slot, node)
     }
 
-    fn commit(&mut self, tree: &DraftTree, path: &[NodeId]) {
+    fn commit(&mut self, slot: SlotId, tree: &DraftTree, path: &[NodeId]) {
         let (redecode, decoded) = self.uncommitted.take().expect("a tree was decoded");
         assert_eq!(&decoded, tree);
         if let Some(&last) = path.last() {
             assert_eq!(path, tree.path_to(last), "not a path from the root");
         }
-        self.model.commit(tree, path);
+        self.model.commit(slot, tree, path);
         self.text.extend(redecode);
         self.text
             .extend([ROOT].iter().chain(path).map(|&node| tree.token(node)));
@@ -152,11 +157,15 @@ impl TargetModel for CheckedModel {
         self.model.sequences()
     }
 
-    fn truncate(&mut self, len: usize) {
+    fn truncate(&mut self, slot: SlotId, len: usize) {
         self.assert_consistent();
         assert!(len <= self.text.len());
-        self.model.truncate(len);
+        self.model.truncate(slot, len);
         self.text.truncate(if self.recurrent { 0 } else { len });
         self.assert_consistent();
+    }
+
+    fn share(&mut self, from: SlotId, to: SlotId, _: usize) {
+        panic!("a session has one slot, and shares nothing of {from} with {to}");
     }
 }

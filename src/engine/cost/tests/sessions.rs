@@ -77,7 +77,7 @@ fn accepted_tokens_off_the_principal_path_are_redecoded() {
             // Another tree as large, with as many redecoded tokens, would reuse the graph.
             assert_eq!(cost.of_tree(nodes), cost.of(redecoded + nodes));
             let off = stepped.path.first().is_some_and(|&node| node != 1);
-            let behind = session.text().len() - session.model().n_past();
+            let behind = session.text().len() - session.model().n_past(0);
             assert_eq!(behind, usize::from(exact && off));
             assert!(!exact || session.model().is_in_order());
             seen += redecoded;
