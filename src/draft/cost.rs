@@ -13,6 +13,8 @@ pub struct PassCost {
     redecode: usize,
     /// Whether accepted tokens off the principal path are decoded again.
     exact: bool,
+    /// Tokens that a unit of time brings at least, for all requests together.
+    least_throughput: f64,
 }
 
 /// The computation graph of the last pass.
@@ -44,6 +46,7 @@ impl PassCost {
             graph: None,
             redecode: 0,
             exact: false,
+            least_throughput: 0.0,
         };
         cost.set_times(seconds);
         cost
@@ -76,6 +79,17 @@ impl PassCost {
     /// Says whether accepted tokens off the principal path are decoded again.
     pub fn set_exact(&mut self, exact: bool) {
         self.exact = exact;
+    }
+
+    /// Says how many tokens a unit of time brings at least. Where a pass serves several requests,
+    /// one of them alone cannot know.
+    pub fn set_least_throughput(&mut self, tokens: f64) {
+        self.least_throughput = tokens;
+    }
+
+    /// Tokens that a unit of time brings at least; 0 if that is not known.
+    pub fn least_throughput(&self) -> f64 {
+        self.least_throughput
     }
 
     /// Time that it takes later if a token off the principal path is accepted: it is then one more

@@ -6,6 +6,7 @@
 
 mod answer;
 pub mod calibrate;
+mod conversation;
 mod cost;
 mod drafting;
 mod error;
@@ -13,8 +14,12 @@ mod error;
 mod llama;
 mod method;
 mod options;
+mod pass;
+mod request;
+mod scheduler;
 mod session;
 mod stats;
+mod stops;
 mod stream;
 
 pub use answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
@@ -23,6 +28,9 @@ pub use drafting::{Draft, DraftStep};
 pub use error::GenerateError;
 pub use method::{Method, MethodParams, UnknownMethod};
 pub use options::SessionOptions;
+pub use request::RequestOptions;
+pub use scheduler::{Event, NewRequest, RequestId, Scheduler, SchedulerOptions};
 pub use session::Session;
 pub use stats::{StepTimes, Timings};
+pub use stops::{HeldBack, StopHit, StopState, Stops};
 pub use stream::TextStream;

@@ -1,21 +1,20 @@
 //! One conversation with a model.
 
-mod budget;
-mod step;
-
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::TokenId;
 use crate::draft::{Drafter, Memory};
 use crate::engine::CostModel;
-use crate::engine::answer::{FinishReason, Generation, StepView};
+use crate::engine::answer::{FinishReason, Generation, StepView, Stepped};
+use crate::engine::conversation::Conversation;
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
+use crate::engine::pass::{self, Turn};
+use crate::engine::request::RequestOptions;
 use crate::engine::stats::Stopwatch;
 use crate::runtime::{SlotId, TargetModel};
-use crate::tree::{NodeId, ROOT};
-use crate::verify::{Greedy, Sampler, Select};
+use crate::tree::ROOT;
 
 /// A session has a model to itself, and one text in its cache.
 const SLOT: SlotId = 0;
@@ -23,81 +22,64 @@ const SLOT: SlotId = 0;
 /// A model, the conversation so far, and what is needed to go on.
 pub struct Session<M> {
     model: M,
-    options: SessionOptions,
-    drafter: Box<dyn Drafter>,
     cost: CostModel,
-    selector: Box<dyn Select>,
-    /// The committed text. The cache may lack its last tokens, which are then decoded again: after
-    /// a step that needed no pass, and where that is cheaper than moving cells.
-    text: Vec<TokenId>,
-    /// The node of the last decode whose row follows the last committed token, if there is one.
-    last_row: Option<NodeId>,
-    /// The next root, when a walk has already selected it.
-    next: Option<TokenId>,
+    conversation: Conversation,
     /// Time the last prompt took, until an answer reports it.
     prefill_time: Duration,
 }
 
 impl<M: TargetModel> Session<M> {
-    /// A session with no text.
+    /// A session with no text. What the model's cache held is forgotten.
     pub fn new(mut model: M, options: SessionOptions) -> Self {
         model.truncate(SLOT, 0);
         model.keep_order(options.exact);
-        let sampling = options.sampling;
-        let greedy = sampling.temperature <= 0.0 && sampling.repeat_penalty == 1.0;
         Self {
             model,
-            options,
-            drafter: options.method.drafter(options.method_params),
             cost: CostModel::flat(),
-            selector: if greedy {
-                Box::new(Greedy)
-            } else {
-                Box::new(Sampler::new(sampling))
-            },
-            text: Vec::new(),
-            last_row: None,
-            next: None,
+            conversation: Conversation::new(SLOT, options),
             prefill_time: Duration::ZERO,
         }
     }
 
+    /// Selects and stops as a request asks for it. Without a request, greedily, until the model
+    /// ends.
+    pub fn with_request(mut self, request: RequestOptions) -> Self {
+        self.conversation.set_request(request);
+        self
+    }
+
     /// Replaces the drafter; for drafters that are no [`Method`](crate::engine::Method).
     pub fn with_drafter(mut self, drafter: Box<dyn Drafter>) -> Self {
-        self.drafter = drafter;
+        self.conversation.drafter = drafter;
         self
     }
 
     /// Ends the request, and hands over the drafter with what it remembers, for the next session.
     pub fn into_drafter(mut self) -> Box<dyn Drafter> {
-        self.drafter.next_request();
-        self.drafter
+        self.conversation.drafter.next_request();
+        self.conversation.drafter
     }
 
     /// Lets the drafter copy from `memory`, too; to be told before the first prompt.
     pub fn with_memory(mut self, memory: Memory) -> Self {
-        let SessionOptions {
-            method,
-            method_params,
-            ..
-        } = self.options;
-        self.drafter = method.drafter_with(method_params, memory);
+        self.conversation.set_memory(memory);
         self
     }
 
     /// Ends the request: the conversation is forgotten, but for what the drafter's memory keeps of
     /// it.
     pub fn end_request(&mut self) {
-        self.drafter.next_request();
-        self.cut(0);
+        self.conversation.drafter.next_request();
+        self.forget();
     }
 
     /// Says what a pass of the model costs, so that trees are no larger than pays. Without a cost,
     /// or if the options say that cost does not matter, trees grow as large as they may.
     pub fn with_cost(mut self, cost: CostModel) -> Self {
-        if self.options.weighs_cost() {
+        let options = &self.conversation.options;
+        if options.weighs_cost() {
             self.cost = cost;
-            self.cost.set_exact(self.options.exact);
+            self.cost.set_exact(options.exact);
         }
         self
     }
@@ -109,7 +91,12 @@ impl<M: TargetModel> Session<M> {
 
     /// The committed text: prompts and answers.
     pub fn text(&self) -> &[TokenId] {
-        &self.text
+        &self.conversation.text
+    }
+
+    /// What the request asks for.
+    pub fn request(&self) -> &RequestOptions {
+        &self.conversation.request
     }
 
     /// The model.
@@ -120,36 +107,24 @@ impl<M: TargetModel> Session<M> {
     /// The logits of the last committed token, if they are at hand: after a prompt, and after a
     /// step that needed a pass.
     pub fn last_logits(&self) -> Option<&[f32]> {
-        self.last_row
-            .map(|node| self.model.row(SLOT, node).logits())
+        let last = self.conversation.last_row;
+        last.map(|node| self.model.row(SLOT, node).logits())
     }
 
     /// Forgets the conversation, and all that the drafter itself remembers of earlier ones.
     pub fn reset(&mut self) {
-        self.cut(0);
-        self.drafter.reset();
+        self.conversation.drafter.reset();
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.conversation.cut(&mut self.model, 0);
+        self.conversation.begin_turn();
     }
 
     /// Forgets all but the first `len` tokens.
     pub fn truncate(&mut self, len: usize) {
-        if len < self.text.len() {
-            self.cut(len);
-            self.drafter.rewind();
-            if len > 0 {
-                // One may go on without a new prompt.
-                self.drafter.begin(&self.text);
-            }
-        }
-    }
-
-    /// Text and cache without what follows the first `len` tokens.
-    fn cut(&mut self, len: usize) {
-        self.text.truncate(len);
-        if self.model.n_past(SLOT) > len {
-            self.model.truncate(SLOT, len);
-        }
-        self.last_row = None;
-        self.next = None;
+        self.conversation.truncate(&mut self.model, len);
     }
 
     /// Adds a prompt to the conversation and decodes it in pieces ([`TargetModel::prompt_piece`]).
@@ -164,7 +139,7 @@ impl<M: TargetModel> Session<M> {
         prompt: &[TokenId],
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<(), GenerateError> {
-        self.prefill_behind(self.text.len(), prompt, progress)
+        self.prefill_behind(self.text().len(), prompt, progress)
     }
 
     /// Like [`prefill`](Self::prefill), but the prompt takes the place of all but the first `keep`
@@ -178,7 +153,7 @@ impl<M: TargetModel> Session<M> {
         prompt: &[TokenId],
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<(), GenerateError> {
-        let keep = keep.min(self.text.len());
+        let keep = keep.min(self.text().len());
         let n_vocab = self.model.n_vocab();
         if let Some(&token) = prompt.iter().find(|&&token| token as usize >= n_vocab) {
             return Err(GenerateError::UnknownToken { token, n_vocab });
@@ -192,24 +167,26 @@ impl<M: TargetModel> Session<M> {
             return Err(GenerateError::EmptyPrompt);
         }
         let mut watch = Stopwatch::start();
-        let next = self.next;
-        let replaced = self.text.split_off(keep);
+        let next = self.conversation.next;
+        let replaced = self.conversation.text.split_off(keep);
         if !replaced.is_empty() {
-            self.cut(keep);
+            self.conversation.cut(&mut self.model, keep);
         }
-        self.text.extend_from_slice(prompt);
+        self.conversation.text.extend_from_slice(prompt);
         if let Err(error) = self.catch_up(progress) {
             // The cache lacks what it held of these, and gets it with the next prompt.
-            self.text.truncate(keep);
-            self.text.extend(replaced);
-            self.next = next;
+            self.conversation.text.truncate(keep);
+            self.conversation.text.extend(replaced);
+            self.conversation.next = next;
             return Err(error);
         }
-        self.next = None;
+        let Conversation { drafter, text, .. } = &mut self.conversation;
         match replaced.is_empty() {
-            true => self.drafter.begin(&self.text),
-            false => self.drafter.revise(&self.text, keep),
+            true => drafter.begin(text),
+            false => drafter.revise(text, keep),
         }
+        self.conversation.next = None;
+        self.conversation.begin_turn();
         self.prefill_time = watch.lap();
         Ok(())
     }
@@ -219,37 +196,75 @@ impl<M: TargetModel> Session<M> {
     fn catch_up(
         &mut self,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-    ) -> Result<NodeId, GenerateError> {
-        if self.model.n_past(SLOT) >= self.text.len() {
+    ) -> Result<(), GenerateError> {
+        let Self {
+            model,
+            conversation,
+            ..
+        } = self;
+        let text = &conversation.text;
+        if model.n_past(SLOT) >= text.len() {
             // A failed decode took the last row; the last token gives it again.
-            self.model.truncate(SLOT, self.text.len() - 1);
+            model.truncate(SLOT, text.len() - 1);
         }
         self.cost.forget_graph();
-        let start = self.model.n_past(SLOT);
-        let missing = &self.text[start..];
+        let start = model.n_past(SLOT);
+        let missing = &text[start..];
         let mut done = 0;
-        for piece in missing.chunks(self.model.prompt_piece().max(1)) {
+        for piece in missing.chunks(model.prompt_piece().max(1)) {
             let decoded = match progress(done, missing.len()) {
-                ControlFlow::Continue(()) => self.model.append(SLOT, piece).map_err(Into::into),
+                ControlFlow::Continue(()) => model.append(SLOT, piece).map_err(Into::into),
                 ControlFlow::Break(()) => Err(GenerateError::Cancelled),
             };
             if let Err(error) = decoded {
                 // The rows of earlier decodes are gone.
-                self.last_row = None;
-                if self.model.n_past(SLOT) > start {
-                    self.model.truncate(SLOT, start);
+                conversation.last_row = None;
+                if model.n_past(SLOT) > start {
+                    model.truncate(SLOT, start);
                 }
                 return Err(error);
             }
             done += piece.len();
         }
         let _ = progress(done, done);
-        self.last_row = Some(ROOT);
-        Ok(ROOT)
+        conversation.last_row = Some(ROOT);
+        Ok(())
     }
 
-    /// Answers: decode steps until the model ends, `max_new_tokens` are reached, the context is
-    /// full, or `on_step` breaks. `on_step` sees every step right after it was committed. If the
+    /// One decode step, which commits 1 to `left` tokens. `None` if the context is full.
+    ///
+    /// A step whose outcome is known beforehand (`left` is 1, or the model ends here) needs no pass
+    /// of the model. What it commits is decoded with the next prompt, and until then there are no
+    /// [last logits](Self::last_logits).
+    ///
+    /// # Errors
+    /// If there is no prompt yet, or if the model fails. The conversation is then as before, and
+    /// one may go on.
+    ///
+    /// # Panics
+    /// If `left` is 0.
+    pub fn step(&mut self, left: usize) -> Result<Option<Stepped>, GenerateError> {
+        assert!(left > 0, "a step commits at least one token");
+        if self.text().is_empty() {
+            return Err(GenerateError::EmptyPrompt);
+        }
+        if self.text().len() > self.model.n_ctx() {
+            return Ok(None);
+        }
+        if self.conversation.last_row.is_none() {
+            // The last step needed no pass, or failed: the cache lacks tokens.
+            self.catch_up(&mut |_, _| ControlFlow::Continue(()))?;
+        }
+        let turn = Turn {
+            conversation: &mut self.conversation,
+            left,
+        };
+        let mut stepped = pass::run(&mut self.model, &mut self.cost, &mut [turn], &[])?;
+        stepped.pop().expect("one turn, one step").map(Some)
+    }
+
+    /// Answers: decode steps until the model ends, a stop of the request is complete,
+    /// `max_new_tokens` are reached, the context is full, or `on_step` breaks. `on_step` sees every step right after it was committed. If the
     /// model fails half-way, the answer so far is returned, with [`FinishReason::Failed`].
     ///
     /// # Errors
@@ -259,14 +274,14 @@ impl<M: TargetModel> Session<M> {
         max_new_tokens: usize,
         on_step: &mut dyn FnMut(&StepView<'_>) -> ControlFlow<()>,
     ) -> Result<Generation, GenerateError> {
-        if self.text.is_empty() {
+        if self.text().is_empty() {
             return Err(GenerateError::EmptyPrompt);
         }
         let reused_before = self.model.graphs_reused();
         let mut answer = Generation::empty(FinishReason::Length);
         answer.timings.prefill = std::mem::take(&mut self.prefill_time).as_secs_f64();
         while answer.tokens.len() < max_new_tokens {
-            let n_past = self.text.len();
+            let n_past = self.text().len();
             let left = max_new_tokens - answer.tokens.len();
             let mut watch = Stopwatch::start();
             let stepped = match self.step(left) {
@@ -289,6 +304,14 @@ impl<M: TargetModel> Session<M> {
                 path: &stepped.path,
                 step: &stepped.step,
             });
+            if let Some(hit) = stepped.step.stop {
+                answer.finish = FinishReason::Stop;
+                answer.kept = answer
+                    .kept
+                    .saturating_sub(self.conversation.cut_back(&mut self.model, &hit));
+                answer.stop = Some(hit);
+                break;
+            }
             if answer.tokens.last().is_some_and(|&t| self.model.is_end(t)) {
                 answer.finish = FinishReason::Stop;
                 break;

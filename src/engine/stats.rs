@@ -21,6 +21,11 @@ pub struct StepTimes {
 }
 
 impl StepTimes {
+    /// All of it.
+    pub fn total(&self) -> Duration {
+        self.overhead() + self.decode
+    }
+
     /// What is not the model: draft, verify and commit.
     pub fn overhead(&self) -> Duration {
         self.draft + self.verify + self.commit

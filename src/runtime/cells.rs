@@ -26,6 +26,8 @@ pub(super) struct Cells {
     live: Vec<Vec<usize>>,
     /// No lower cell is free or set aside.
     lowest: usize,
+    /// Number of cells that slots hold.
+    held: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +71,13 @@ impl Cells {
             cells: vec![Cell::Free; cells],
             live: vec![Vec::new(); slots],
             lowest: 0,
+            held: 0,
         }
     }
 
     /// Number of cells that no slot holds.
     pub(super) fn free(&self) -> usize {
-        let held = |cell: &&Cell| matches!(cell, Cell::Live(_));
-        self.cells.len() - self.cells.iter().filter(held).count()
+        self.cells.len() - self.held
     }
 
     /// The last cell of a slot's tokens.
@@ -100,6 +102,7 @@ impl Cells {
                     for &cell in &placed.cells {
                         self.cells[cell] = Cell::Live(1);
                     }
+                    self.held += placed.cells.len();
                     return Ok(placed);
                 }
                 Err(Some(blocked)) => self.give_up_behind(blocked, wanted),
@@ -213,6 +216,7 @@ impl Cells {
             Cell::Live(holders @ 2..) => *holders -= 1,
             cell => {
                 *cell = then;
+                self.held -= 1;
                 self.lowest = self.lowest.min(at);
             }
         }

@@ -36,6 +36,9 @@ pub enum DecodeError {
          overflow; download the file again, or use another quantization of it"
     )]
     NoFiniteLogit,
+    /// The grammar of the request cannot be followed any further.
+    #[error("the grammar cannot be followed: {0}")]
+    Grammar(String),
 }
 
 /// What a pass decodes for one slot.

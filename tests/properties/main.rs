@@ -5,13 +5,18 @@
 mod broken;
 mod checks;
 mod engine;
+#[cfg(feature = "grammar")]
+mod grammar;
 mod kv;
 mod layout;
+mod logprobs;
 mod pools;
 mod reference;
 mod sampling;
+mod scheduler;
 mod sharing;
 mod slots;
+mod stops;
 mod token_files;
 mod tree;
 mod verify;

@@ -23,7 +23,7 @@ impl Throughput {
     pub(super) fn lambda(&self, cost: &PassCost) -> f64 {
         // It starts from plain decoding, which brings one token a pass.
         let rate = (self.tokens + 2.0) / (self.passes + 2.0);
-        Self::CAUTION * rate.max(1.0) / cost.of(1)
+        Self::CAUTION * (rate.max(1.0) / cost.of(1)).max(cost.least_throughput())
     }
 
     /// A pass of this cost begins; `of_one` is the cost of one token.

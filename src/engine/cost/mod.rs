@@ -170,6 +170,11 @@ impl CostModel {
         self.current.set_exact(exact);
     }
 
+    /// Says how many tokens a unit of time brings at least, for all requests of a pass together.
+    pub fn set_least_throughput(&mut self, tokens: f64) {
+        self.current.set_least_throughput(tokens);
+    }
+
     /// Prepares [`cost`](Self::cost) for the next pass: it comes after `n_past` tokens in the cache
     /// and decodes `redecode` committed tokens again.
     pub fn prepare(&mut self, n_past: usize, redecode: usize) {

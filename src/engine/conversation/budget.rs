@@ -1,18 +1,36 @@
 //! What the next pass has room for: a tree, and tokens to decode again.
 
-use super::{SLOT, Session};
+use super::Conversation;
 use crate::TokenId;
+use crate::engine::CostModel;
 use crate::runtime::TargetModel;
 use crate::tree::{DraftTree, NodeId, TreeLimits};
 
-impl<M: TargetModel> Session<M> {
+/// What a pass has left for one conversation's tree.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Room {
+    /// Tokens of the batch.
+    pub batch: usize,
+    /// Cells of the cache.
+    pub cells: usize,
+    /// Tokens that the pass decodes beside this tree: of other conversations, and to decode again.
+    pub beside: usize,
+    /// Whether the pass is for this conversation alone.
+    pub alone: bool,
+}
+
+impl Conversation {
     /// How large this step's tree may be.
-    pub(super) fn limits(&self, left: usize) -> TreeLimits {
-        let model = &self.model;
+    pub(super) fn limits<M: TargetModel>(
+        &self,
+        model: &M,
+        cost: &CostModel,
+        room: Room,
+        left: usize,
+    ) -> TreeLimits {
         let leaves = model.max_leaves();
-        let room = model.n_ctx() - self.text.len();
-        let redecode = self.redecode().len();
-        let probe = redecode == 0 && self.cost.wants_single_token_probe();
+        let redecode = self.redecode(model).len();
+        let probe = room.alone && redecode == 0 && cost.wants_single_token_probe();
         let capacity = self.options.draft_tree_capacity;
         let capacity = match self.options.method.weighs_cost() {
             _ if leaves == 0 || probe => 1,
@@ -21,17 +39,18 @@ impl<M: TargetModel> Session<M> {
             // The published trees are as large as they are.
             false => capacity,
         };
-        let batch = model.n_batch().saturating_sub(redecode);
+        let positions = model.n_ctx() - self.text.len();
+        let room = room.batch.min(room.cells).min(positions);
         TreeLimits {
-            capacity: capacity.min(room).min(batch).max(1),
+            capacity: capacity.min(room).max(1),
             leaves: leaves.max(1),
             depth: self.options.method.max_depth(left),
         }
     }
 
     /// The tokens to decode again: committed tokens that the cache does not hold.
-    pub(super) fn redecode(&self) -> &[TokenId] {
-        &self.text[self.model.n_past(SLOT)..]
+    pub(in crate::engine) fn redecode<M: TargetModel>(&self, model: &M) -> &[TokenId] {
+        &self.text[model.n_past(self.slot)..]
     }
 
     /// The beginning of the accepted path that stays in the cache. The rest is decoded again with
