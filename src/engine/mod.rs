@@ -29,7 +29,7 @@ pub use error::GenerateError;
 pub use method::{Method, MethodParams, UnknownMethod};
 pub use options::SessionOptions;
 pub use request::RequestOptions;
-pub use scheduler::{Event, NewRequest, RequestId, Scheduler, SchedulerOptions};
+pub use scheduler::{Event, NewRequest, RequestId, Scheduler, SchedulerOptions, SlotStatus};
 pub use session::Session;
 pub use stats::{StepTimes, Timings};
 pub use stops::{HeldBack, StopHit, StopState, Stops};

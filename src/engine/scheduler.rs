@@ -66,10 +66,24 @@ pub enum Event {
         /// Tokens of the prompt that need not be decoded.
         cached: usize,
     },
+    /// Its prompt is decoded.
+    Prefilled {
+        /// Time since it got its slot.
+        seconds: f64,
+    },
     /// It went on by a step.
     Step(Box<Stepped>),
     /// It is over.
     Finished(Box<Generation>),
+}
+
+/// What a slot does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotStatus {
+    /// Its request, if it has one.
+    pub request: Option<RequestId>,
+    /// Tokens in the cache.
+    pub cached: usize,
 }
 
 /// How a scheduler is set up.
@@ -176,11 +190,15 @@ impl<M: TargetModel> Scheduler<M> {
             .count()
     }
 
-    /// For each slot, its request, if it has one.
-    pub fn requests(&self) -> impl Iterator<Item = Option<RequestId>> + '_ {
+    /// What each slot does.
+    pub fn slots(&self) -> impl Iterator<Item = SlotStatus> + '_ {
         self.slots
             .iter()
-            .map(|slot| slot.running.as_ref().map(|it| it.id))
+            .enumerate()
+            .map(|(slot, state)| SlotStatus {
+                request: state.running.as_ref().map(|it| it.id),
+                cached: self.model.n_past(slot),
+            })
     }
 
     /// Whether there is nothing to do.
@@ -380,7 +398,10 @@ impl<M: TargetModel> Scheduler<M> {
             && self.model.n_past(slot) == running.conversation.text.len()
         {
             running.conversation.last_row = Some(ROOT);
-            running.note_prefilled();
+            if let Some(seconds) = running.note_prefilled() {
+                let id = running.id;
+                self.events.push((id, Event::Prefilled { seconds }));
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod gguf;
 mod lora;
 mod prompts;
 mod quantized;
+mod slots;
 mod tokens;
 
 use std::ops::ControlFlow;
@@ -67,6 +68,7 @@ const CONTEXT: ContextOptions = ContextOptions {
     cache_type_v: CacheType::F16,
     swa_full: true,
     draft_tree_capacity: 64,
+    slots: 1,
 };
 
 const PROMPTS: [&str; 3] = [

@@ -284,7 +284,12 @@ fn a_drafted_answer_has_the_log_probabilities_of_the_plain_one() {
             logprobs: Some(4),
             ..RequestOptions::default()
         };
-        let session = Session::open(&model, &CONTEXT, options(method, 16)).unwrap();
+        // Plain attention adds by the index of a cell, which off the principal path is another one.
+        let context = ContextOptions {
+            flash_attention: FlashAttention::On,
+            ..CONTEXT
+        };
+        let session = Session::open(&model, &context, options(method, 16)).unwrap();
         generated(&mut session.with_request(request), &prompt, 40)
     };
     for temperature in [0.0, 0.8] {
@@ -355,7 +360,7 @@ fn a_stop_is_found_in_the_middle_of_tokens_and_cuts_the_cache_back() {
     assert!(before.starts_with(&kept) && before.len() - kept.len() < 20);
     let expected = [&prompt[..], &stopped.tokens[..stopped.kept]].concat();
     assert_eq!(session.text(), expected);
-    assert!(session.model().n_past() <= expected.len());
+    assert!(session.model().n_past(0) <= expected.len());
 }
 
 #[test]

@@ -62,12 +62,12 @@ impl Running {
         std::mem::replace(&mut self.recomputed_at, len) == len
     }
 
-    /// Its prompt is decoded.
-    pub(super) fn note_prefilled(&mut self) {
-        if let Some(mut watch) = self.prefill.take() {
-            self.answer.timings.prefill = watch.lap().as_secs_f64();
-            self.answer.timings.total += self.answer.timings.prefill;
-        }
+    /// Its text is decoded. Returns how long the prompt took, the first time.
+    pub(super) fn note_prefilled(&mut self) -> Option<f64> {
+        let seconds = self.prefill.take()?.lap().as_secs_f64();
+        self.answer.timings.prefill = seconds;
+        self.answer.timings.total += seconds;
+        Some(seconds)
     }
 
     /// Adds a step to its answer. Says why the answer is over, if it is.

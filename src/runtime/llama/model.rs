@@ -318,7 +318,8 @@ impl Model {
     /// [`FlashAttention::Auto`] is left to llama.cpp on a graphics processor, and decided here on
     /// others.
     ///
-    /// Our own fused kernel for processors is the fastest one. llama.cpp's reads the whole cache
+    /// Our own fused kernel for processors is the fastest one. Fused kernels also do not add up
+    /// cells of other slots, so there the slots' answers do not depend on each other. llama.cpp's reads the whole cache
     /// once for every head of every token of a small pass. Its plain kernels read it once for the
     /// pass, which makes a draft's tokens cheaper the longer the text is. They take a few calls
     /// more, which shows beside tiny models only, and room for all scores of a layer.
@@ -331,7 +332,9 @@ impl Model {
         let cache = [options.cache_type_k, options.cache_type_v];
         let plain = cache.iter().all(CacheType::is_unquantized);
         match options.flash_attention {
-            FlashAttention::Auto if !self.is_on_gpu() && kernels::has_attention() => {
+            FlashAttention::Auto
+                if !self.is_on_gpu() && (kernels::has_attention() || options.slots > 1) =>
+            {
                 FlashAttention::On
             }
             FlashAttention::Auto

@@ -148,6 +148,7 @@ impl Run {
                     assert!(!std::mem::replace(&mut request.started, true));
                     assert!(cached < request.prompt.len());
                 }
+                Event::Prefilled { seconds } => assert!(request.started && seconds >= 0.0),
                 Event::Step(stepped) => request.said.extend(stepped.step.accepted),
                 Event::Finished(answer) => {
                     let request = self.requests.remove(&id).expect("it is there");
