@@ -47,4 +47,4 @@ pub mod hub;
 #[cfg(feature = "report")]
 pub mod report;
 
-pub use token::TokenId;
+pub use token::{TokenBytes, TokenId};

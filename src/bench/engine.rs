@@ -10,7 +10,8 @@ use crate::bench::prompt::Prompter;
 use crate::bench::run::{Answerer, AskError};
 use crate::draft::{Drafter, Memory};
 use crate::engine::{
-    CostModel, FinishReason, GenerateError, Generation, Session, SessionOptions, StepView,
+    CostModel, FinishReason, GenerateError, Generation, RequestOptions, Session, SessionOptions,
+    StepView,
 };
 use crate::runtime::TargetModel;
 use crate::runtime::llama::LlamaTarget;
@@ -27,6 +28,7 @@ pub struct EngineAnswerer<'e> {
     target: SharedTarget<'e>,
     prompter: &'e Prompter<'e>,
     options: SessionOptions,
+    request: RequestOptions,
     max_new_tokens: usize,
     /// The cost of a pass, as learned so far. It is a property of the machine, so it is kept from
     /// question to question.
@@ -40,11 +42,12 @@ pub struct EngineAnswerer<'e> {
 }
 
 impl<'e> EngineAnswerer<'e> {
-    /// Answers with `options` on `target`, whose draft tree capacity must be at least theirs.
+    /// Answers with `options`, and as `request` asks for it, on `target`, whose draft tree capacity must be at least theirs.
     pub fn new(
         target: SharedTarget<'e>,
         prompter: &'e Prompter<'e>,
         options: SessionOptions,
+        request: RequestOptions,
         max_new_tokens: usize,
         cost: CostModel,
     ) -> Self {
@@ -52,6 +55,7 @@ impl<'e> EngineAnswerer<'e> {
             target,
             prompter,
             options,
+            request,
             max_new_tokens,
             cost,
             memory: Box::new(Memory::none),
@@ -80,14 +84,16 @@ impl<'e> EngineAnswerer<'e> {
 
 impl Answerer for EngineAnswerer<'_> {
     fn answer(&mut self, turns: &[String], choice: u32) -> Result<Choice, AskError> {
-        let mut options = self.options;
-        options.sampling.seed = options.sampling.seed.wrapping_add(choice.into());
+        let options = self.options;
+        let mut request = self.request.clone();
+        request.sampling.seed = request.sampling.seed.wrapping_add(choice.into());
         // A new session: no pool and no random numbers are left from the previous question, unless
         // the history is kept.
         let drafter = self.next_drafter();
         let mut target = self.target.borrow_mut();
         target.truncate(0);
         let mut session = Session::new(&mut *target, options)
+            .with_request(request)
             .with_drafter(drafter)
             .with_cost(self.cost.clone());
         let answered = converse(

@@ -1,4 +1,4 @@
-//! The flags for drafting and sampling, and the session that they describe.
+//! The flags for drafting, and the session that they describe.
 
 use std::ffi::OsString;
 
@@ -9,7 +9,6 @@ use crate::cli::exit::user_error;
 use crate::cli::suffix::SuffixArgs;
 use crate::engine::{Method, MethodParams, SessionOptions};
 use crate::tree::Source;
-use crate::verify::SamplingParams;
 
 /// Largest draft tree: larger than any machine gains from, yet its logits still fit into memory.
 const MAX_CAPACITY: usize = 1024;
@@ -85,7 +84,7 @@ pub(super) struct TreeArgs {
     pub num_pred_tokens: Option<usize>,
 
     /// Draft sources that logitspec does not use, to measure what each one gains: text (the
-    /// conversation so far), history, corpus, last-logits, recycled
+    /// conversation so far), history, corpus, last-logits, recycled; with any method: grammar
     #[arg(
         long,
         alias = "leave_out",
@@ -110,45 +109,10 @@ impl TreeArgs {
     }
 }
 
-/// How the next token is sampled.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Sampling")]
-pub(super) struct SamplingArgs {
-    /// Sampling temperature: 0 always takes the most probable token; higher values vary the answer
-    /// more
-    #[arg(long, alias = "temp", default_value_t = 0.0, value_name = "T")]
-    pub temperature: f64,
-
-    /// Sample from the K most probable tokens; 0 for all
-    #[arg(long, alias = "top_k", default_value_t = 40, value_name = "K")]
-    pub top_k: usize,
-
-    /// Sample from the smallest set of tokens whose probabilities sum to P
-    #[arg(long, alias = "top_p", default_value_t = 0.95, value_name = "P")]
-    pub top_p: f64,
-
-    /// Drop tokens less than P times as probable as the most probable one
-    #[arg(long, alias = "min_p", default_value_t = 0.05, value_name = "P")]
-    pub min_p: f64,
-
-    /// Penalty for repeating one of the last 64 tokens; 1 for none
-    #[arg(
-        long,
-        alias = "repeat_penalty",
-        default_value_t = 1.0,
-        value_name = "X"
-    )]
-    pub repeat_penalty: f64,
-
-    /// Random seed. The same seed gives the same answer with every method, except for rounding
-    #[arg(short = 's', long, default_value_t = 0, value_name = "N")]
-    pub seed: u64,
-}
-
 /// Gives llama.cpp's flags of several letters a second dash: clap would read `-ngl 99` as three
 /// short flags.
 pub(super) fn rewrite_llama_cpp_flags(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    const REWRITTEN: [&str; 7] = ["-ngl", "-fa", "-ub", "-ctk", "-ctv", "-hf", "-sp"];
+    const REWRITTEN: [&str; 8] = ["-ngl", "-fa", "-ub", "-ctk", "-ctv", "-hf", "-sp", "-jf"];
     let mut rewritten: Vec<OsString> = Vec::new();
     let mut flags_ended = false;
     for arg in args {
@@ -184,37 +148,12 @@ pub(super) fn capacity_within(capacity: usize) -> anyhow::Result<usize> {
     )))
 }
 
-/// How these flags select tokens.
-pub(super) fn sampling_params(sampling: &SamplingArgs) -> anyhow::Result<SamplingParams> {
-    let within = |flag: &str, value: f64, range: std::ops::RangeInclusive<f64>| {
-        if range.contains(&value) {
-            return Ok(value as f32);
-        }
-        let (low, high) = range.into_inner();
-        Err(user_error(format!(
-            "{flag} {value} is out of range: give {low} to {high}"
-        )))
-    };
-    Ok(SamplingParams {
-        temperature: within("--temperature", sampling.temperature, 0.0..=100.0)?,
-        top_k: sampling.top_k,
-        top_p: within("--top-p", sampling.top_p, 0.0..=1.0)?,
-        min_p: within("--min-p", sampling.min_p, 0.0..=1.0)?,
-        repeat_penalty: within("--repeat-penalty", sampling.repeat_penalty, 0.01..=100.0)?,
-        seed: sampling.seed,
-        ..SamplingParams::default()
-    })
-}
-
 /// The session that these flags ask for.
-pub(super) fn session_options(
-    draft: &DraftArgs,
-    sampling: &SamplingArgs,
-) -> anyhow::Result<SessionOptions> {
+pub(super) fn session_options(draft: &DraftArgs) -> anyhow::Result<SessionOptions> {
     let capacity = capacity_within(draft.tree.draft_tree_capacity)?;
     let of_logitspec = [(
         "--leave-out",
-        !draft.tree.leave_out.is_empty(),
+        draft.tree.leave_out.iter().any(|&it| it != Source::Grammar),
         "has those sources",
     )];
     for (flag, given, what) in of_logitspec {
@@ -229,7 +168,6 @@ pub(super) fn session_options(
         draft_tree_capacity: capacity,
         fill_tree: draft.size.fill_tree,
         exact: true,
-        sampling: sampling_params(sampling)?,
         ranked: 0,
     })
 }

@@ -20,11 +20,12 @@ use serde_json::json;
 use crate::bench::prompt::Prompter;
 use crate::bench::run::{Finished, Order, Plan, run as run_plan};
 use crate::bench::{Question, QuestionSet};
-use crate::cli::args::{DraftArgs, SamplingArgs, SizeArgs, TreeArgs, session_options};
+use crate::cli::args::{DraftArgs, SizeArgs, TreeArgs, session_options};
 use crate::cli::conversation::{TemplateArgs, opening, warn_of_second_bos};
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::history::{HistoryArgs, InitialMemory};
 use crate::cli::model_args::ModelArgs;
+use crate::cli::sampling::SamplingArgs;
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{Method, SessionOptions};
 use crate::runtime::PromptError;
@@ -193,11 +194,15 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let stop = interrupt::watch_for_ctrl_c();
     let contestants = contestants::all(args)?;
     let mut options = args.session_options()?;
+    let sampling = args.sampling.params()?;
     let question_file = args.question_file()?;
     let mut set = args.read_questions(&question_file)?;
 
     let model = args.model.load(stop)?;
     options.exact = model.is_exact();
+    let sampling = args
+        .sampling
+        .with_vocabulary(sampling, &model.vocabulary())?;
     let template = args.template.choose(&model)?;
     args.template.warn_of_system(template.as_ref());
     let prompter = Prompter::new(
@@ -237,6 +242,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         shared_memory: memory.copy(),
         keeps_history: args.history.history,
         options,
+        request: sampling.into(),
         max_new_tokens: args.max_new_tokens,
     };
     let mut progress = Progress::new(&names, &set.questions);
@@ -279,7 +285,7 @@ impl BenchArgs {
             size: self.size,
             tree: self.tree.clone(),
         };
-        let mut options = session_options(&draft, &self.sampling)?;
+        let mut options = session_options(&draft)?;
         options.ranked = self.ranked;
         options.method_params.suffix.max_cached_tokens = self.history.common.pool_max_tokens();
         Ok(options)

@@ -11,7 +11,7 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::Value;
 
-use crate::cli::args::{DraftArgs, SamplingArgs, session_options, token_limit};
+use crate::cli::args::{DraftArgs, session_options, token_limit};
 use crate::cli::colors::{has_color, legend};
 use crate::cli::conversation::{TemplateArgs, opening, warn_if_bos_twice};
 use crate::cli::cost::known_cost;
@@ -25,10 +25,14 @@ use crate::cli::model_args::ModelArgs;
 use crate::cli::output::{AnswerPrinter, note_if_cut, statistics};
 use crate::cli::progress::prefill_bar;
 use crate::cli::prompt::{text_of_bytes, unreadable_input};
+use crate::cli::request::{GrammarArgs, RequestFlags, StopArgs};
+use crate::cli::sampling::SamplingArgs;
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::runtime::llama::{LlamaTarget, Vocabulary};
-use crate::runtime::{ChatTemplate, Message, Prompt, PromptError, Role, TargetModel};
+use crate::runtime::{
+    ChatTemplate, Message, Place, Prompt, PromptError, PromptTokenizer, Role, TargetModel,
+};
 
 /// Chat with a model in the terminal
 ///
@@ -73,6 +77,10 @@ pub(super) struct ChatArgs {
     template: TemplateArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    stops: StopArgs,
+    #[command(flatten)]
+    grammar: GrammarArgs,
 }
 
 /// Context size of a conversation without -c.
@@ -85,12 +93,14 @@ const HELP: &str = "\
 /exit    end the conversation (also Ctrl-D)";
 
 pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
-    let options = session_options(&args.draft, &args.sampling)?;
+    let options = session_options(&args.draft)?;
+    let request = RequestFlags::new(&args.sampling, &args.stops, &args.grammar, None)?;
     let interrupted = watch_for_ctrl_c();
     let model = args.model.load(interrupted)?;
     if interrupted.load(Ordering::Relaxed) {
         return Ok(Outcome::Interrupted);
     }
+    let request = request.options(&model, args.special)?;
     let template = args.template.choose(&model)?;
     args.template.warn_of_system(template.as_ref());
     let context = args.model.context(&model, DEFAULT_CTX);
@@ -107,11 +117,13 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
         },
         vocabulary: model.vocabulary(),
         session: Session::open(&model, &context, options)?
+            .with_request(request)
             .with_memory(memory.clone())
             .with_cost(known_cost(&model, &context, &options)),
         template,
         messages: opening(args.template.system.as_deref()),
         last: None,
+        part: String::new(),
         refused: 0,
         load: model.load_time().as_secs_f64(),
     };
@@ -134,6 +146,8 @@ struct Chat<'a> {
     messages: Vec<Message>,
     /// The last answer, and the number of tokens of its prompt.
     last: Option<(Generation, usize)>,
+    /// The part of the last answer's text that is not in the context.
+    part: String,
     /// Number of refused questions.
     refused: usize,
     /// Seconds that the model took to load.
@@ -211,6 +225,7 @@ impl Chat<'_> {
                 } else {
                     self.session.reset();
                 }
+                self.part.clear();
                 self.messages = opening(self.args.template.system.as_deref());
                 tell_line!("(a new conversation)");
             }
@@ -252,10 +267,29 @@ impl Chat<'_> {
             return Err(error.clone().into());
         }
         self.clear_ctrl_c();
-        let said = self.vocabulary.answer(&answer.tokens);
+        let said = self.said(&answer, &text);
         self.messages.extend([question, said]);
         self.last = Some((answer, prompt_tokens));
         Ok(())
+    }
+
+    /// The answer as a message. If a stop cut a token, the part of it that was shown is kept for the
+    /// next prompt: the conversation has whole tokens only.
+    fn said(&mut self, answer: &Generation, text: &str) -> Message {
+        let kept = &answer.tokens[..answer.kept];
+        let mut said = self.vocabulary.answer(kept);
+        let shown = self.vocabulary.shown(self.args.special);
+        let bytes: Vec<u8> = kept.iter().flat_map(|&token| shown(token)).collect();
+        let whole = String::from_utf8_lossy(&bytes);
+        let part = match &answer.stop {
+            Some(_) => text.strip_prefix(whole.trim_start()).unwrap_or_default(),
+            None => "",
+        };
+        self.part = part.to_owned();
+        if !part.is_empty() {
+            text.trim().clone_into(&mut said.content);
+        }
+        said
     }
 
     /// Reads the prompt into the context. Returns whether there is a question to answer: not if
@@ -310,6 +344,7 @@ impl Chat<'_> {
         let mut printer = AnswerPrinter::new(shown, stdout())
             .trim_start(true)
             .silent(self.args.json)
+            .stops(self.session.request().stops.clone())
             .color_drafts(self.args.color_drafts && has_color(&io::stdout()));
         let mut failed = None;
         let answer = self
@@ -348,10 +383,14 @@ impl Chat<'_> {
         let encoder = flags.encoder(&self.vocabulary, self.template.as_ref());
         let messages = [&self.messages[..], std::slice::from_ref(question)].concat();
         let said = self.session.text();
-        let prompt = match said {
+        let mut prompt = match said {
             [] => encoder.first(&messages)?,
             said => encoder.next(&messages, said)?,
         };
+        if prompt.keep == said.len() && !self.part.is_empty() {
+            let part = self.vocabulary.encode(&self.part, Place::Middle, false)?;
+            prompt.tokens.splice(..0, part);
+        }
         if self.template.is_some() {
             flags.warn_if_left_out(&prompt.text, &question.content, said.is_empty());
         }

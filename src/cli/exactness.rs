@@ -10,14 +10,14 @@ use clap::Args;
 
 use crate::bench::prompt::{Conversation, Prompter};
 use crate::bench::{Question, read_questions};
-use crate::cli::args::{SamplingArgs, sampling_params};
 use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::interrupt::{is_raised, watch_for_ctrl_c};
 use crate::cli::model::data_folders;
 use crate::cli::model_args::ModelArgs;
 use crate::cli::progress::bar;
-use crate::engine::{Method, Session, SessionOptions};
+use crate::cli::sampling::SamplingArgs;
+use crate::engine::{Method, RequestOptions, Session, SessionOptions};
 use crate::runtime::TargetModel;
 use crate::runtime::llama::LlamaTarget;
 use compare::{Report, Run, Turn};
@@ -81,8 +81,12 @@ pub(super) struct ExactnessArgs {
 pub(super) fn run(args: &ExactnessArgs) -> anyhow::Result<Outcome> {
     let interrupted = watch_for_ctrl_c();
     let questions = args.read_questions()?;
-    let sampling = sampling_params(&args.sampling)?;
+    let sampling = args.sampling.params()?;
     let model = args.model.load(interrupted)?;
+    let sampling = args
+        .sampling
+        .with_vocabulary(sampling, &model.vocabulary())?;
+    let request = RequestOptions::from(sampling);
     let prompter = Prompter::new(
         model.vocabulary(),
         args.template.choose(&model)?,
@@ -97,14 +101,16 @@ pub(super) fn run(args: &ExactnessArgs) -> anyhow::Result<Outcome> {
     let plain = SessionOptions {
         method: Method::Baseline,
         draft_tree_capacity: 1,
-        sampling,
         ..SessionOptions::default()
     };
     let context = args.model.context(&model, needed + args.largest());
-    let mut baseline = Session::open(&model, &context, plain)?;
+    let open = |options| -> anyhow::Result<_> {
+        Ok(Session::open(&model, &context, options)?.with_request(request.clone()))
+    };
+    let mut baseline = open(plain)?;
     let mut runs = Vec::new();
     for options in args.options(plain) {
-        runs.push(Run::new(Session::open(&model, &context, options)?, options));
+        runs.push(Run::new(open(options)?, options));
     }
     let progress = bar(
         questions.len() as u64,

@@ -14,7 +14,7 @@ use crate::engine::GenerateError;
 use crate::engine::calibrate::CalibrationError;
 use crate::hub::HubError;
 use crate::report::ReportError;
-use crate::runtime::llama::{Abort, LoadError};
+use crate::runtime::llama::{Abort, LoadError, LoraError};
 use crate::runtime::{PromptError, TemplateError, TokenizeError};
 use crate::simulate::InputError;
 use crate::store::TokenFileError;
@@ -131,6 +131,7 @@ fn is_users(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<UserError>()
             || cause.is::<LoadError>()
+            || cause.is::<LoraError>()
             || cause.is::<TemplateError>()
             || cause.is::<PromptError>()
             || cause.is::<TokenizeError>()

@@ -8,18 +8,20 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 
 use crate::TokenId;
-use crate::cli::args::{DraftArgs, SamplingArgs, session_options, token_limit};
+use crate::cli::args::{DraftArgs, session_options, token_limit};
 use crate::cli::colors::has_color;
 use crate::cli::conversation::{TemplateArgs, opening, warn_if_bos_twice};
 use crate::cli::cost::known_cost;
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::interrupt::{flow, watch_for_ctrl_c};
-use crate::cli::json::AnswerJson;
+use crate::cli::json::{AnswerJson, logprobs};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::model_args::ModelArgs;
 use crate::cli::output::{AnswerPrinter, note_if_cut, statistics};
 use crate::cli::progress::prefill_bar;
-use crate::cli::prompt::PromptArgs;
+use crate::cli::prompt::{PromptArgs, Wanted};
+use crate::cli::request::{GrammarArgs, RequestFlags, StopArgs};
+use crate::cli::sampling::SamplingArgs;
 use crate::cli::stdout::{print_json, stdout};
 use crate::cli::trace::{TraceWriter, may_be_replaced};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
@@ -61,6 +63,11 @@ pub(super) struct GenerateArgs {
     #[arg(long)]
     json: bool,
 
+    /// With --json: the log-probability of each token, and the K most probable ones in its place.
+    /// The probabilities are the model's own, before any sampler
+    #[arg(long, value_name = "K", requires = "json")]
+    logprobs: Option<usize>,
+
     /// Show control tokens in the answer
     #[arg(long, alias = "sp")]
     special: bool,
@@ -84,10 +91,15 @@ pub(super) struct GenerateArgs {
     template: TemplateArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    stops: StopArgs,
+    #[command(flatten)]
+    grammar: GrammarArgs,
 }
 
 pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
-    let mut options = session_options(&args.draft, &args.sampling)?;
+    let mut options = session_options(&args.draft)?;
+    let request = args.request()?;
     args.check_trace()?;
     let prompt_text = args.prompt.read(args.is_chat())?;
     // Not earlier: a blocking read of the prompt would continue after a signal that is caught.
@@ -97,7 +109,10 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
         options.ranked = options.draft_tree_capacity;
     }
     let model = args.model.load(interrupted)?;
-    let prompt = args.prompt_tokens(&model, &prompt_text)?;
+    let mut request = request.options(&model, args.special)?;
+    let (prompt, ends) = args.prompt_tokens(&model, &prompt_text)?;
+    let bytes = || model.vocabulary().token_bytes(args.special);
+    request.stops = request.stops.with_tokens(&ends, bytes);
     let needed = prompt
         .len()
         .saturating_add(args.max_new_tokens)
@@ -109,6 +124,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     }
     let memory = args.memory.open(&model, args.draft.method)?;
     let mut session = Session::open(&model, &context, options)?
+        .with_request(request)
         .with_memory(memory.clone())
         .with_cost(known_cost(&model, &context, &options));
     let json = AnswerJson {
@@ -142,7 +158,7 @@ impl GenerateArgs {
         if let Some(trace) = trace {
             trace.finish()?;
         }
-        self.print_results(&answer, &text, prompt.len(), json)?;
+        self.print_results(&answer, &text, prompt.len(), json, model)?;
         let n_ctx = session.model().n_ctx();
         let hint = more_context(n_ctx, model);
         note_if_cut(&answer, self.max_new_tokens, n_ctx, &hint);
@@ -167,6 +183,7 @@ impl GenerateArgs {
         let mut printer = AnswerPrinter::new(vocabulary.shown(self.special), stdout())
             .trim_start(self.is_chat())
             .silent(self.json)
+            .stops(session.request().stops.clone())
             .color_drafts(self.color_drafts && has_color(&io::stdout()));
         let bar = prefill_bar(prompt.len());
         let prefilled = session.prefill(prompt, &mut |done, all| {
@@ -205,9 +222,14 @@ impl GenerateArgs {
         text: &str,
         prompt_tokens: usize,
         json: &AnswerJson<'_>,
+        model: &Model,
     ) -> anyhow::Result<()> {
         if self.json {
-            print_json(&json.answer(answer, text, prompt_tokens))?;
+            let mut object = json.answer(answer, text, prompt_tokens);
+            if self.logprobs.is_some() {
+                object["logprobs"] = logprobs(answer, &model.vocabulary());
+            }
+            print_json(&object)?;
         } else {
             let method = json.options.method;
             let color = self.color_drafts && has_color(&io::stderr());
@@ -248,6 +270,11 @@ impl GenerateArgs {
         Ok(())
     }
 
+    /// What is asked for beside the prompt.
+    fn request(&self) -> anyhow::Result<RequestFlags<'_>> {
+        RequestFlags::new(&self.sampling, &self.stops, &self.grammar, self.logprobs)
+    }
+
     fn is_chat(&self) -> bool {
         self.chat
             || self.template.system.is_some()
@@ -258,8 +285,29 @@ impl GenerateArgs {
                 .is_some_and(|name| name != "none")
     }
 
-    /// The prompt as the model gets it: in the chat template, if there is one.
-    fn prompt_tokens(&self, model: &Model, text: &str) -> anyhow::Result<Vec<TokenId>> {
+    /// The prompt as the model gets it, and tokens that end its answer beside the usual ones.
+    fn prompt_tokens(
+        &self,
+        model: &Model,
+        wanted: &Wanted,
+    ) -> anyhow::Result<(Vec<TokenId>, Vec<TokenId>)> {
+        match wanted {
+            Wanted::Prompt(text) => Ok((self.chat_prompt(model, text)?, Vec::new())),
+            Wanted::Middle { prefix, suffix } => {
+                let Some(fill) = model.vocabulary().fill_in(prefix, suffix)? else {
+                    return Err(user_error(format!(
+                        "{:?} has no tokens for --prefix and --suffix: choose a model that was \
+                         trained to fill in the middle, or leave them out",
+                        model.path()
+                    )));
+                };
+                Ok((fill.prompt, fill.ends))
+            }
+        }
+    }
+
+    /// A prompt in the chat template, if there is one.
+    fn chat_prompt(&self, model: &Model, text: &str) -> anyhow::Result<Vec<TokenId>> {
         let vocabulary = model.vocabulary();
         if !self.is_chat() {
             let prompt = vocabulary.tokenize(text)?;

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::args::{NO_LIMIT, SamplingArgs};
+use crate::TokenId;
+use crate::cli::args::NO_LIMIT;
+use crate::cli::sampling::SamplingArgs;
 use crate::engine::{FinishReason, Generation, SessionOptions, StepTimes};
+use crate::runtime::llama::Vocabulary;
 use crate::tree::Source;
+use crate::verify::TokenLogprobs;
 
 /// Makes the JSON objects of answers that were generated with the same flags.
 #[derive(Debug)]
@@ -29,7 +33,7 @@ impl AnswerJson<'_> {
             limit => json!(limit),
         };
         let suffix = options.method_params.suffix;
-        json!({
+        let mut parameters = json!({
             "draft_tree_capacity": options.draft_tree_capacity,
             "fill_tree": options.fill_tree,
             "max_ngram_size": options.method_params.max_ngram_size,
@@ -46,7 +50,12 @@ impl AnswerJson<'_> {
             "min_p": sampling.min_p,
             "repeat_penalty": sampling.repeat_penalty,
             "seed": sampling.seed,
-        })
+        });
+        let more = sampling.more_parameters();
+        if let (Value::Object(all), Value::Object(more)) = (&mut parameters, more) {
+            all.extend(more);
+        }
+        parameters
     }
 
     /// The object of an answer to a prompt of `prompt_tokens` tokens.
@@ -69,6 +78,7 @@ impl AnswerJson<'_> {
             "drafted_tokens": answer.drafted,
             "tokens_per_second": answer.tokens_per_second(),
             "finish_reason": finish_reason,
+            "stopping_word": answer.stop.as_ref().and_then(|stop| stop.string.clone()),
             "error": error,
             "method": self.options.method,
             "parameters": self.parameters(),
@@ -94,6 +104,27 @@ impl AnswerJson<'_> {
         object["error"] = json!(error);
         object
     }
+}
+
+/// The log-probabilities of an answer's tokens, in the form of llama.cpp's server.
+pub(super) fn logprobs(answer: &Generation, vocabulary: &Vocabulary<'_>) -> Value {
+    let shown = vocabulary.shown(true);
+    let one = |token: TokenId, logprob: f32| {
+        let bytes = shown(token);
+        json!({
+            "id": token,
+            "token": String::from_utf8_lossy(&bytes),
+            "bytes": bytes,
+            "logprob": logprob,
+        })
+    };
+    let with_others = |of: &TokenLogprobs| {
+        let mut object = one(of.token, of.logprob);
+        let top = of.top.iter().map(|&(token, logprob)| one(token, logprob));
+        object["top_logprobs"] = top.collect();
+        object
+    };
+    answer.logprobs.iter().map(with_others).collect()
 }
 
 /// Drafted and accepted tokens by source.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::exit::user_error;
 use crate::cli::model::{ModelSource, note_odd_context};
 use crate::runtime::llama::{
-    CacheType, ContextOptions, Exact, FlashAttention, Model, ModelOptions,
+    CacheType, ContextOptions, Exact, FlashAttention, Lora, Model, ModelOptions,
 };
 
 /// Maximum number of threads: ggml's own limit, above which it crashes.
@@ -111,6 +111,16 @@ pub(super) struct ModelArgs {
     #[arg(long, alias = "no_mmap")]
     pub no_mmap: bool,
 
+    /// Apply a LoRA adapter, a GGUF file, scaled by SCALE [default: 1]; may be given several times
+    #[arg(
+        long,
+        alias = "lora-scaled",
+        value_delimiter = ',',
+        value_name = "FILE[:SCALE]",
+        value_parser = lora
+    )]
+    pub lora: Vec<Lora>,
+
     /// Use llama.cpp's kernels only. By default, logitspec's own kernels compute passes of two or
     /// more tokens on x86 Linux: for F16 and Q8_0 weights, with AVX-512 VNNI also for Q4_0, Q4_K
     /// and Q6_K, and with AMX also for Q5_K
@@ -163,7 +173,7 @@ impl ModelArgs {
             },
             info_only: false,
         };
-        let model = Model::load(&path, &options)?;
+        let model = Model::load(&path, &options)?.with_adapters(&self.lora)?;
         note_odd_context(&model);
         Ok(model)
     }
@@ -205,6 +215,23 @@ impl ModelArgs {
             ..ContextOptions::default()
         }
     }
+}
+
+/// A file, and behind a colon its scale.
+fn lora(text: &str) -> Result<Lora, &'static str> {
+    if let Some((path, Ok(scale))) = text.rsplit_once(':').map(|(path, it)| (path, it.parse())) {
+        return match f32::is_finite(scale) && !path.is_empty() {
+            true => Ok(Lora {
+                path: path.into(),
+                scale,
+            }),
+            false => Err("give a file and a finite scale, for example style.gguf:0.5"),
+        };
+    }
+    Ok(Lora {
+        path: text.into(),
+        scale: 1.0,
+    })
 }
 
 fn at_least_one(text: &str) -> Result<u32, String> {

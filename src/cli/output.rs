@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::TokenId;
 use crate::cli::args::NO_LIMIT;
 use crate::cli::colors::painted;
-use crate::engine::{FinishReason, Generation, Method, StepView, TextStream};
+use crate::engine::{FinishReason, Generation, HeldBack, Method, StepView, Stops, TextStream};
 use crate::tree::Source;
 
 /// Prints an answer token by token, and keeps its text.
@@ -14,6 +14,8 @@ pub(super) struct AnswerPrinter<'a, W> {
     /// The bytes of a token.
     bytes: Box<dyn Fn(TokenId) -> Vec<u8> + 'a>,
     stream: TextStream,
+    /// Holds back what may begin a stop, if there are stops.
+    held: Option<HeldBack<Option<Source>>>,
     /// Everything printed so far.
     text: String,
     /// Skip white space before the first word: chat templates end just before it.
@@ -29,6 +31,7 @@ impl<'a, W: Write> AnswerPrinter<'a, W> {
             out,
             bytes: Box::new(bytes),
             stream: TextStream::default(),
+            held: None,
             text: String::new(),
             trim_start: false,
             silent: false,
@@ -38,6 +41,12 @@ impl<'a, W: Write> AnswerPrinter<'a, W> {
 
     pub(super) fn trim_start(mut self, yes: bool) -> Self {
         self.trim_start = yes;
+        self
+    }
+
+    /// Leaves out the text from a stop on.
+    pub(super) fn stops(mut self, stops: Stops) -> Self {
+        self.held = (!stops.is_empty()).then(|| HeldBack::new(stops));
         self
     }
 
@@ -62,15 +71,37 @@ impl<'a, W: Write> AnswerPrinter<'a, W> {
         tokens: impl Iterator<Item = (TokenId, Option<Source>)>,
     ) -> io::Result<()> {
         for (token, source) in tokens {
-            let bytes = (self.bytes)(token);
-            let piece = self.stream.push(&bytes);
-            self.print(&piece, source)?;
+            match &mut self.held {
+                Some(held) => {
+                    let released = held.push(token, source);
+                    self.bytes(released)?;
+                }
+                None => {
+                    let bytes = (self.bytes)(token);
+                    self.bytes([(bytes, source)])?;
+                }
+            }
         }
         self.out.flush()
     }
 
-    /// Prints the bytes of an incomplete character and returns the whole text.
+    /// Prints bytes, each with the source of its token.
+    fn bytes(
+        &mut self,
+        pieces: impl IntoIterator<Item = (Vec<u8>, Option<Source>)>,
+    ) -> io::Result<()> {
+        for (bytes, source) in pieces {
+            let piece = self.stream.push(&bytes);
+            self.print(&piece, source)?;
+        }
+        Ok(())
+    }
+
+    /// Prints what was held back, with the bytes of an incomplete character, and returns the whole
+    /// text.
     pub(super) fn finish(mut self) -> io::Result<String> {
+        let held = self.held.as_mut().map(HeldBack::finish);
+        self.bytes(held.unwrap_or_default())?;
         let rest = self.stream.finish();
         self.print(&rest, None)?;
         if !self.silent && !self.text.ends_with('\n') {

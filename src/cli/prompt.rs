@@ -15,14 +15,41 @@ pub(super) struct PromptArgs {
         short = 'p',
         long,
         value_name = "TEXT",
-        conflicts_with = "file",
+        conflicts_with_all = ["file", "prefix", "suffix"],
         allow_hyphen_values = true
     )]
     prompt: Option<String>,
 
     /// Read the prompt from a file; - for standard input
-    #[arg(short = 'f', long, value_name = "FILE")]
+    #[arg(
+        short = 'f',
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["prefix", "suffix"]
+    )]
     file: Option<PathBuf>,
+
+    /// Fill in the middle: write what lies between the text of this file and that of --suffix. For
+    /// models that were trained for it, such as CodeLlama
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["chat", "template", "system"])]
+    prefix: Option<PathBuf>,
+
+    /// The text behind what is to be filled in
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["chat", "template", "system"])]
+    suffix: Option<PathBuf>,
+}
+
+/// What the user wants an answer to.
+pub(super) enum Wanted {
+    /// A prompt.
+    Prompt(String),
+    /// The text between two others.
+    Middle {
+        /// What lies before it.
+        prefix: String,
+        /// What lies behind it.
+        suffix: String,
+    },
 }
 
 impl PromptArgs {
@@ -30,7 +57,27 @@ impl PromptArgs {
     ///
     /// # Errors
     /// If there is none, or it cannot be read.
-    pub(super) fn read(&self, chat: bool) -> anyhow::Result<String> {
+    pub(super) fn read(&self, chat: bool) -> anyhow::Result<Wanted> {
+        if self.prefix.is_none() && self.suffix.is_none() {
+            return Ok(Wanted::Prompt(self.read_prompt(chat)?));
+        }
+        let text = |flag: &str, path: &Option<PathBuf>| {
+            let Some(path) = path else {
+                return Ok(String::new());
+            };
+            let bytes = std::fs::read(path).map_err(|error| {
+                user_error(format!("cannot read {path:?}: {error}; check {flag}"))
+            })?;
+            anyhow::Ok(text_of_bytes(bytes, &format!("{path:?}")))
+        };
+        Ok(Wanted::Middle {
+            prefix: text("--prefix", &self.prefix)?,
+            suffix: text("--suffix", &self.suffix)?,
+        })
+    }
+
+    /// The text of a prompt.
+    fn read_prompt(&self, chat: bool) -> anyhow::Result<String> {
         let (bytes, source) = match (&self.prompt, &self.file) {
             (Some(text), _) => (text.clone().into_bytes(), "-p".to_owned()),
             (None, Some(path)) if path.as_os_str() != "-" => {

@@ -2,14 +2,16 @@
 
 use crate::TokenId;
 use crate::engine::stats::{StepTimes, Timings};
+use crate::engine::stops::StopHit;
 use crate::logits::Candidate;
 use crate::runtime::DecodeError;
 use crate::tree::{DraftTree, NodeId, PerSource, Source};
+use crate::verify::TokenLogprobs;
 
 /// Why an answer ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model ended it.
+    /// The model ended it, or it ran into a stop of the request.
     Stop,
     /// The limit on new tokens, or the end of the context, was reached.
     Length,
@@ -29,7 +31,7 @@ pub struct StepSources {
 }
 
 /// What one decode step committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// The tokens, root first; never empty.
     pub accepted: Vec<TokenId>,
@@ -39,6 +41,10 @@ pub struct Step {
     pub redecoded: usize,
     /// Where those nodes came from.
     pub sources: StepSources,
+    /// The log-probabilities of the tokens, if the request asks for them.
+    pub logprobs: Vec<TokenLogprobs>,
+    /// The stop of the request that its last token completes.
+    pub stop: Option<StopHit>,
     /// Where the time went.
     pub times: StepTimes,
 }
@@ -84,8 +90,15 @@ impl StepView<'_> {
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Generation {
-    /// Its tokens; the token that ended it, if any, is the last.
+    /// Its tokens; the token that ended it, if any, is the last. Those of a stop are among them.
     pub tokens: Vec<TokenId>,
+    /// The stop that ended it, if one did. The conversation is then cut back to the
+    /// [kept](Self::kept) tokens.
+    pub stop: Option<StopHit>,
+    /// How many of its tokens stay in the conversation: all, but for those of a stop.
+    pub kept: usize,
+    /// Their log-probabilities, if the request asks for them.
+    pub logprobs: Vec<TokenLogprobs>,
     /// Tokens committed in each step.
     pub accept_lengths: Vec<usize>,
     /// Where the time of each step went.
@@ -109,6 +122,9 @@ impl Generation {
     pub fn empty(finish: FinishReason) -> Self {
         Self {
             tokens: Vec::new(),
+            stop: None,
+            kept: 0,
+            logprobs: Vec::new(),
             accept_lengths: Vec::new(),
             step_times: Vec::new(),
             drafted: 0,
@@ -123,6 +139,8 @@ impl Generation {
     /// Adds a step.
     pub(super) fn add(&mut self, step: &Step) {
         self.tokens.extend_from_slice(&step.accepted);
+        self.kept = self.tokens.len();
+        self.logprobs.extend_from_slice(&step.logprobs);
         self.accept_lengths.push(step.accepted.len());
         self.step_times.push(step.times);
         self.drafted += step.drafted;

@@ -1,9 +1,9 @@
 //! How a session is set up.
 
 use crate::engine::method::{Method, MethodParams};
-use crate::verify::SamplingParams;
 
-/// How a session drafts and selects.
+/// How a session drafts. What a request asks for is in
+/// [`RequestOptions`](crate::engine::RequestOptions).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SessionOptions {
     /// The drafter.
@@ -18,8 +18,6 @@ pub struct SessionOptions {
     /// Keep the cells of the cache in the order that plain decoding gives them, so that rounding is
     /// the same. Costs decoding accepted tokens again where they left the tree's likeliest path.
     pub exact: bool,
-    /// How tokens are selected; the default is greedy.
-    pub sampling: SamplingParams,
     /// Rank at least this many of the last logits in every step although the drafter may want
     /// fewer: for traces.
     pub ranked: usize,
@@ -40,7 +38,6 @@ impl Default for SessionOptions {
             draft_tree_capacity: 64,
             fill_tree: false,
             exact: true,
-            sampling: SamplingParams::default(),
             ranked: 0,
         }
     }

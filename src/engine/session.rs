@@ -12,10 +12,12 @@ use crate::engine::CostModel;
 use crate::engine::answer::{FinishReason, Generation, StepView};
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
+use crate::engine::request::RequestOptions;
 use crate::engine::stats::Stopwatch;
+use crate::engine::stops::{StopHit, StopState};
 use crate::runtime::TargetModel;
 use crate::tree::{NodeId, ROOT};
-use crate::verify::{Greedy, Sampler, Select};
+use crate::verify::Select;
 
 /// A model, the conversation so far, and what is needed to go on.
 pub struct Session<M> {
@@ -23,7 +25,12 @@ pub struct Session<M> {
     options: SessionOptions,
     drafter: Box<dyn Drafter>,
     cost: CostModel,
+    request: RequestOptions,
     selector: Box<dyn Select>,
+    /// Where the text of the answer begins.
+    turn_start: usize,
+    /// How much of a stop the answer ends with.
+    stop_state: StopState,
     /// The committed text. The cache may lack its last tokens, which are then decoded again: after
     /// a step that needed no pass, and where that is cheaper than moving cells.
     text: Vec<TokenId>,
@@ -38,23 +45,29 @@ pub struct Session<M> {
 impl<M: TargetModel> Session<M> {
     /// A session with no text.
     pub fn new(model: M, options: SessionOptions) -> Self {
-        let sampling = options.sampling;
-        let greedy = sampling.temperature <= 0.0 && sampling.repeat_penalty == 1.0;
+        let request = RequestOptions::default();
         Self {
             model,
             options,
             drafter: options.method.drafter(options.method_params),
             cost: CostModel::flat(),
-            selector: if greedy {
-                Box::new(Greedy)
-            } else {
-                Box::new(Sampler::new(sampling))
-            },
+            selector: request.selector(),
+            request,
+            turn_start: 0,
+            stop_state: StopState::default(),
             text: Vec::new(),
             last_row: None,
             next: None,
             prefill_time: Duration::ZERO,
         }
+    }
+
+    /// Selects and stops as a request asks for it. Without a request, greedily, until the model
+    /// ends.
+    pub fn with_request(mut self, request: RequestOptions) -> Self {
+        self.selector = request.selector();
+        self.request = request;
+        self
     }
 
     /// Replaces the drafter; for drafters that are no [`Method`](crate::engine::Method).
@@ -85,6 +98,7 @@ impl<M: TargetModel> Session<M> {
     pub fn end_request(&mut self) {
         self.drafter.next_request();
         self.cut(0);
+        self.begin_turn();
     }
 
     /// Says what a pass of the model costs, so that trees are no larger than pays. Without a cost,
@@ -107,6 +121,11 @@ impl<M: TargetModel> Session<M> {
         &self.text
     }
 
+    /// What the request asks for.
+    pub fn request(&self) -> &RequestOptions {
+        &self.request
+    }
+
     /// The model.
     pub fn model(&self) -> &M {
         &self.model
@@ -122,6 +141,7 @@ impl<M: TargetModel> Session<M> {
     pub fn reset(&mut self) {
         self.cut(0);
         self.drafter.reset();
+        self.begin_turn();
     }
 
     /// Forgets all but the first `len` tokens.
@@ -133,7 +153,15 @@ impl<M: TargetModel> Session<M> {
                 // One may go on without a new prompt.
                 self.drafter.begin(&self.text);
             }
+            self.begin_turn();
         }
+    }
+
+    /// An answer begins behind the text.
+    fn begin_turn(&mut self) {
+        self.turn_start = self.text.len();
+        self.stop_state = StopState::default();
+        self.selector.begin(&self.text);
     }
 
     /// Text and cache without what follows the first `len` tokens.
@@ -204,6 +232,7 @@ impl<M: TargetModel> Session<M> {
             true => self.drafter.begin(&self.text),
             false => self.drafter.revise(&self.text, keep),
         }
+        self.begin_turn();
         self.prefill_time = watch.lap();
         Ok(())
     }
@@ -242,8 +271,8 @@ impl<M: TargetModel> Session<M> {
         Ok(ROOT)
     }
 
-    /// Answers: decode steps until the model ends, `max_new_tokens` are reached, the context is
-    /// full, or `on_step` breaks. `on_step` sees every step right after it was committed. If the
+    /// Answers: decode steps until the model ends, a stop of the request is complete,
+    /// `max_new_tokens` are reached, the context is full, or `on_step` breaks. `on_step` sees every step right after it was committed. If the
     /// model fails half-way, the answer so far is returned, with [`FinishReason::Failed`].
     ///
     /// # Errors
@@ -283,6 +312,12 @@ impl<M: TargetModel> Session<M> {
                 path: &stepped.path,
                 step: &stepped.step,
             });
+            if let Some(hit) = stepped.step.stop {
+                answer.finish = FinishReason::Stop;
+                answer.kept = answer.kept.saturating_sub(self.cut_back(&hit));
+                answer.stop = Some(hit);
+                break;
+            }
             if answer.tokens.last().is_some_and(|&t| self.model.is_end(t)) {
                 answer.finish = FinishReason::Stop;
                 break;
@@ -296,5 +331,14 @@ impl<M: TargetModel> Session<M> {
         let reused = self.model.graphs_reused().zip(reused_before);
         answer.graphs_reused = reused.map(|(after, before)| after.saturating_sub(before));
         Ok(answer)
+    }
+
+    /// Takes back the tokens that are not wholly part of the answer, which ran into a stop. Returns
+    /// how many.
+    fn cut_back(&mut self, hit: &StopHit) -> usize {
+        let answer = &self.text[self.turn_start..];
+        let cut = answer.len() - self.request.stops.kept(answer, hit);
+        self.truncate(self.text.len() - cut);
+        cut
     }
 }

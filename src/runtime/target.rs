@@ -35,6 +35,9 @@ pub enum DecodeError {
          overflow; download the file again, or use another quantization of it"
     )]
     NoFiniteLogit,
+    /// The grammar of the request cannot be followed any further.
+    #[error("the grammar cannot be followed: {0}")]
+    Grammar(String),
 }
 
 /// A language model with a KV cache: llama.cpp, or a

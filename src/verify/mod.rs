@@ -6,8 +6,18 @@
 //! token at a time picks: the argmax ([`Greedy`]), or a draw from the model's distribution
 //! ([`Sampler`]).
 
+mod constraint;
+#[cfg(feature = "grammar")]
+mod grammar;
+mod logprobs;
 mod sample;
 mod walk;
 
-pub use sample::{Sampler, SamplingParams};
+pub use constraint::Constraint;
+#[cfg(feature = "grammar")]
+pub use grammar::{Grammar, GrammarError, GrammarSource, GrammarVocabulary};
+pub use logprobs::{TokenLogprobs, WithLogprobs};
+pub use sample::{
+    DryBreakers, DryParams, Mirostat, Sampler, SamplerKind, SamplingParams, UnknownSampler,
+};
 pub use walk::{Accepted, Greedy, Select, walk};

@@ -3,6 +3,7 @@
 use crate::TokenId;
 use crate::logits::Row;
 use crate::tree::{DraftTree, NodeId, ROOT};
+use crate::verify::{Constraint, TokenLogprobs};
 
 /// Picks the token that follows from a row of logits.
 pub trait Select: Send {
@@ -13,6 +14,35 @@ pub trait Select: Send {
     /// `None` if the row has no finite logit. Otherwise NaN is never picked, and infinity as the
     /// largest logit is.
     fn select(&mut self, row: Row<'_>, text: &[TokenId], path: &[TokenId]) -> Option<TokenId>;
+
+    /// An answer begins behind `text`.
+    fn begin(&mut self, text: &[TokenId]) {
+        let _ = text;
+    }
+
+    /// What is known beforehand of a tree drafted behind `text`: which nodes will not be selected,
+    /// and, if that `forces` nodes, which ones will be. `None` if nothing is known.
+    fn constrain(
+        &mut self,
+        text: &[TokenId],
+        drafted: &DraftTree,
+        forces: bool,
+    ) -> Option<Constraint> {
+        let _ = (text, drafted, forces);
+        None
+    }
+
+    /// Why nothing could be selected, if it was not for want of a finite logit.
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
+    /// The log-probabilities of the first `count` tokens that were selected since the last call, if
+    /// they are kept.
+    fn take_logprobs(&mut self, count: usize) -> Vec<TokenLogprobs> {
+        let _ = count;
+        Vec::new()
+    }
 }
 
 /// Picks the largest logit.

@@ -9,7 +9,7 @@ use crate::bench::prompt::Prompter;
 use crate::bench::run::{Answerer, AskError};
 use crate::engine::GenerateError;
 use crate::runtime::TokenizeError;
-use crate::verify::SamplingParams;
+use crate::verify::{DryBreakers, SamplingParams};
 
 /// Answers questions with a [`LlamaServer`].
 pub struct ServerAnswerer<'e> {
@@ -41,7 +41,7 @@ impl<'e> ServerAnswerer<'e> {
     /// The body of a request to `/completion` for turn `turn` of a conversation.
     fn request(&self, text: &[TokenId], turn: usize, choice: u32) -> Value {
         let sampling = &self.sampling;
-        json!({
+        let mut request = json!({
             "prompt": text,
             "n_predict": self.max_new_tokens,
             "temperature": sampling.temperature,
@@ -54,8 +54,50 @@ impl<'e> ServerAnswerer<'e> {
             // the cache.
             "cache_prompt": turn > 0,
             "return_tokens": true,
-        })
+        });
+        if let (Value::Object(all), Value::Object(more)) = (&mut request, more(sampling)) {
+            all.extend(more);
+        }
+        request
     }
+}
+
+/// The samplers that are off by default.
+fn more(sampling: &SamplingParams) -> Value {
+    let SamplingParams { dry, mirostat, .. } = sampling;
+    let names = sampling.samplers.iter().map(|kind| kind.name());
+    let bias = |&(token, bias): &(TokenId, f32)| match bias == f32::NEG_INFINITY {
+        // JSON has no infinity; the server takes this for it.
+        true => json!([token, false]),
+        false => json!([token, bias]),
+    };
+    let breakers = dry.breakers.as_deref().map(DryBreakers::strings);
+    let mut more = json!({
+        "samplers": names.collect::<Vec<_>>(),
+        "dynatemp_range": sampling.dynatemp_range,
+        "dynatemp_exponent": sampling.dynatemp_exponent,
+        "typical_p": sampling.typical_p,
+        "top_n_sigma": sampling.top_n_sigma,
+        "xtc_probability": sampling.xtc_probability,
+        "xtc_threshold": sampling.xtc_threshold,
+        "repeat_last_n": sampling.repeat_last_n,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "dry_multiplier": dry.multiplier,
+        "dry_base": dry.base,
+        "dry_allowed_length": dry.allowed_length,
+        "dry_penalty_last_n": dry.last_n,
+        "logit_bias": sampling.logit_bias.iter().map(bias).collect::<Vec<_>>(),
+    });
+    if let Some(breakers) = breakers {
+        more["dry_sequence_breakers"] = json!(breakers);
+    }
+    if let Some(mirostat) = mirostat {
+        more["mirostat"] = json!(2);
+        more["mirostat_tau"] = json!(mirostat.tau);
+        more["mirostat_eta"] = json!(mirostat.eta);
+    }
+    more
 }
 
 impl Answerer for ServerAnswerer<'_> {

@@ -11,7 +11,7 @@ use crate::bench::server::{LlamaServer, ServerAnswerer};
 use crate::cli::cost::known_cost;
 use crate::cli::history::InitialMemory;
 use crate::draft::Memory;
-use crate::engine::SessionOptions;
+use crate::engine::{RequestOptions, SessionOptions};
 use crate::runtime::llama::{ContextOptions, Model};
 
 /// Makes the answerers of all contestants.
@@ -26,6 +26,7 @@ pub(super) struct Factory<'e> {
     pub shared_memory: Memory,
     pub keeps_history: bool,
     pub options: SessionOptions,
+    pub request: RequestOptions,
     pub max_new_tokens: usize,
 }
 
@@ -33,8 +34,14 @@ impl<'e> Factory<'e> {
     fn engine(&self, contestant: &Contestant, target: SharedTarget<'e>) -> Box<dyn Answerer + 'e> {
         let options = contestant.session_options(self.options);
         let cost = known_cost(self.model, self.context, &options);
-        let answerer =
-            EngineAnswerer::new(target, self.prompter, options, self.max_new_tokens, cost);
+        let answerer = EngineAnswerer::new(
+            target,
+            self.prompter,
+            options,
+            self.request.clone(),
+            self.max_new_tokens,
+            cost,
+        );
         let memory = self.memory;
         Box::new(match self.keeps_history {
             true => answerer.with_memory(|| memory.copy(), true),
@@ -61,7 +68,7 @@ impl<'e> AnswererFactory for Factory<'e> {
             return Ok(Box::new(ServerAnswerer::new(
                 server,
                 self.prompter,
-                self.options.sampling,
+                self.request.sampling.clone(),
                 self.max_new_tokens,
                 n_ctx,
             )));

@@ -13,7 +13,7 @@ use crate::cli::bench::BenchArgs;
 use crate::cli::bench::contestants::Contestant;
 use crate::cli::cost;
 use crate::engine::SessionOptions;
-use crate::runtime::llama::{ContextOptions, Model, build, devices};
+use crate::runtime::llama::{ContextOptions, Lora, Model, build, devices};
 use crate::store::checksum_of;
 
 /// Models of this size or more take a while to hash.
@@ -111,7 +111,7 @@ fn common_flags(
     questions: &Path,
 ) -> anyhow::Result<BTreeMap<String, Value>> {
     let sampling = &args.sampling;
-    Ok(entries(json!({
+    let mut flags = entries(json!({
         "batch-size": args.model.batch_size,
         "cache-type-k": context.cache_type_k.to_string(),
         "cache-type-v": context.cache_type_v.to_string(),
@@ -140,7 +140,15 @@ fn common_flags(
         // The result, because the default depends on the device.
         "ubatch-size": model.n_ubatch(context),
         "warmup": args.warmup,
-    })))
+    }));
+    // What is off by default is not named, so that older runs can be resumed.
+    flags.extend(sampling.changed_parameters());
+    if !args.model.lora.is_empty() {
+        let lora = |it: &Lora| format!("{}:{}", it.path.display(), it.scale);
+        let all: Vec<String> = args.model.lora.iter().map(lora).collect();
+        flags.insert("lora".into(), all.into());
+    }
+    Ok(flags)
 }
 
 /// The flags that concern methods that draft.

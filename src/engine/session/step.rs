@@ -5,19 +5,35 @@ use std::time::Duration;
 
 use super::Session;
 use crate::TokenId;
-use crate::draft::{Drafter, Verified};
-use crate::engine::Pass;
+use crate::draft::{Drafter, NodeRows, Verified};
 use crate::engine::answer::{Step, StepSources, Stepped};
 use crate::engine::drafting::{Draft, DraftStep};
 use crate::engine::error::GenerateError;
 use crate::engine::stats::{StepTimes, Stopwatch};
+use crate::engine::{Method, Pass};
+use crate::logits::{Candidate, Row};
 use crate::runtime::{DecodeError, TargetModel};
-use crate::tree::{NodeId, ROOT};
-use crate::verify::{Accepted, walk};
+use crate::tree::{DraftTree, NodeId, ROOT, Source};
+use crate::verify::{Accepted, Constraint, walk};
+
+/// The rows of a drafted tree, of which not all nodes were verified.
+struct Known<F>(F);
+
+impl<'m, F: Fn(NodeId) -> Option<Row<'m>>> NodeRows for Known<F> {
+    fn top_k(&self, node: NodeId, k: usize, found: &mut Vec<Candidate>) -> bool {
+        found.clear();
+        (self.0)(node).is_some_and(|row| {
+            row.top_k_into(k, found);
+            true
+        })
+    }
+}
 
 /// What a step is about to do, and later what it took.
 struct Plan {
     draft: Draft,
+    /// What the request's grammar made of the tree, if there is one.
+    constraint: Option<Constraint>,
     /// Whether the model must be asked. It need not be where the outcome is known.
     needs_pass: bool,
     /// Committed tokens that the pass decodes again, ahead of the tree.
@@ -68,7 +84,7 @@ impl<M: TargetModel> Session<M> {
             Some(root) => root,
             None => {
                 let selected = self.selector.select(self.model.row(last), &self.text, &[]);
-                selected.ok_or(DecodeError::NoFiniteLogit)?
+                selected.ok_or_else(|| self.nothing_selected())?
             }
         };
         let redecoded = self.redecode().len();
@@ -94,12 +110,14 @@ impl<M: TargetModel> Session<M> {
         if let Some(node) = (ROOT + 1..tree.len()).find(unknown) {
             tree.truncate(node);
         }
+        let constraint = needs_pass.then(|| self.constrain(&mut draft)).flatten();
         let times = StepTimes {
             draft: watch.lap(),
             ..StepTimes::default()
         };
         Ok(Plan {
             draft,
+            constraint,
             needs_pass,
             redecoded,
             retried: false,
@@ -109,10 +127,30 @@ impl<M: TargetModel> Session<M> {
         })
     }
 
+    /// Takes out of the tree what the request's grammar forbids, and puts in what it forces.
+    fn constrain(&mut self, draft: &mut Draft) -> Option<Constraint> {
+        let options = &self.options;
+        let forces = options.method != Method::Baseline
+            && !options.method_params.leave_out.has(Source::Grammar);
+        let constraint = self.selector.constrain(&self.text, &draft.tree, forces)?;
+        draft.tree.clone_from(&constraint.tree);
+        Some(constraint)
+    }
+
+    /// Why nothing could be selected.
+    fn nothing_selected(&self) -> DecodeError {
+        match self.selector.failure() {
+            Some(reason) => DecodeError::Grammar(reason),
+            None => DecodeError::NoFiniteLogit,
+        }
+    }
+
     /// Whether the model must be asked what follows `root`.
     fn needs_pass(&self, root: TokenId, left: usize) -> bool {
         let full = self.text.len() == self.model.n_ctx();
-        let known = left == 1 || full || self.model.is_end(root);
+        let stops = &self.request.stops;
+        let ends = self.model.is_end(root) || stops.ends_in(&self.stop_state, &[root]);
+        let known = left == 1 || full || ends;
         !known || (!full && self.options.method.verifies_last_step())
     }
 
@@ -134,7 +172,9 @@ impl<M: TargetModel> Session<M> {
         let (model, text) = (&self.model, &self.text);
         // Stop at `left` tokens: `logitspec-reference` drafts deeper than the answer may go.
         let stops = |tokens: &[TokenId]| {
-            tokens.len() == left || tokens.last().is_some_and(|&token| model.is_end(token))
+            tokens.len() == left
+                || tokens.last().is_some_and(|&token| model.is_end(token))
+                || self.request.stops.ends_in(&self.stop_state, tokens)
         };
         let accepted = walk(
             &plan.draft.tree,
@@ -170,18 +210,15 @@ impl<M: TargetModel> Session<M> {
         let n_past = self.model.n_past();
         if plan.needs_pass {
             self.model.commit(&tree, self.kept(&tree, &accepted.path));
-            let model = &self.model;
-            self.drafter.observe(&Verified {
-                tree: &tree,
-                path: &accepted.path,
-                next: accepted.next,
-                rows: &|node: NodeId| model.row(node),
-            });
+            self.tell_drafter(&tree, plan.constraint.as_ref(), &accepted);
             self.last_row = Some(accepted.last());
         }
         self.next = accepted.next;
         let path = std::iter::once(&ROOT).chain(&accepted.path);
         let committed: Vec<TokenId> = path.map(|&node| tree.token(node)).collect();
+        let stops = &self.request.stops;
+        let mut hits = committed.iter();
+        let stop = hits.find_map(|&token| stops.push(&mut self.stop_state, token));
         self.text.extend_from_slice(&committed);
         self.drafter.extend(&self.text, committed.len());
         times.commit += watch.lap();
@@ -206,11 +243,44 @@ impl<M: TargetModel> Session<M> {
                 drafted: tree.drafted(),
                 redecoded: if plan.needs_pass { plan.redecoded } else { 0 },
                 sources: StepSources::of(&tree, &accepted.path),
+                logprobs: self.selector.take_logprobs(1 + accepted.path.len()),
+                stop,
                 times,
             },
             tree,
             path: accepted.path,
             ranked,
         }
+    }
+
+    /// Tells the drafter what came of its tree.
+    fn tell_drafter(
+        &mut self,
+        tree: &DraftTree,
+        constraint: Option<&Constraint>,
+        accepted: &Accepted,
+    ) {
+        let model = &self.model;
+        let Some(constraint) = constraint else {
+            return self.drafter.observe(&Verified {
+                tree,
+                path: &accepted.path,
+                next: accepted.next,
+                rows: &|node: NodeId| model.row(node),
+            });
+        };
+        let path = constraint.drafted_path(&accepted.path);
+        let next = accepted.path.get(path.len()).map(|&node| tree.token(node));
+        // After a failed pass, only the root was verified.
+        let row = |node| {
+            let verified = constraint.verified(node).filter(|&it| it < tree.len());
+            verified.map(|node| model.row(node))
+        };
+        self.drafter.observe(&Verified {
+            tree: &constraint.drafted,
+            path: &path,
+            next: next.or(accepted.next),
+            rows: &Known(row),
+        });
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use llama_cpp_2::context::params::LlamaContextParams;
@@ -19,11 +19,16 @@ use crate::runtime::llama::header::Header;
 use crate::runtime::llama::info::ModelInfo;
 use crate::runtime::llama::kernels::{self, Kernels};
 use crate::runtime::llama::log;
+use crate::runtime::llama::lora::{Adapters, Lora, LoraError};
 use crate::runtime::llama::options::{
     CacheType, ContextOptions, Exact, FlashAttention, ModelOptions,
 };
 use crate::runtime::llama::target::LlamaTarget;
+#[cfg(feature = "grammar")]
+use crate::runtime::llama::vocab::tokens_behind_text;
 use crate::runtime::llama::vocab::{LazyControlTokens, Vocabulary};
+#[cfg(feature = "grammar")]
+use crate::verify::{GrammarError, GrammarVocabulary};
 
 /// Why a model or a context could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -102,12 +107,15 @@ const MAX_SEQUENCES: usize = 256;
 
 /// A model loaded by llama.cpp, from which contexts are made.
 pub struct Model {
-    model: LlamaModel,
+    model: Arc<LlamaModel>,
+    adapters: Adapters,
     path: PathBuf,
     load_time: Duration,
     gpu_layers: Option<u32>,
     exact: Exact,
     control: LazyControlTokens,
+    #[cfg(feature = "grammar")]
+    grammars: OnceLock<Result<GrammarVocabulary, GrammarError>>,
 }
 
 pub(super) fn backend() -> &'static LlamaBackend {
@@ -163,12 +171,15 @@ impl Model {
         log::take_errors();
         let model = in_a_thread_of_its_own(|| load_model(backend, path, options))?;
         let engine = Self {
-            model,
+            model: Arc::new(model),
+            adapters: Adapters::none(),
             path: path.into(),
             load_time: start.elapsed(),
             gpu_layers: options.n_gpu_layers,
             exact: options.exact,
             control: LazyControlTokens::new(),
+            #[cfg(feature = "grammar")]
+            grammars: OnceLock::new(),
         };
         match engine.not_a_language_model() {
             Some(reason) if !options.info_only => Err(LoadError::NotALanguageModel {
@@ -180,6 +191,16 @@ impl Model {
             _ if engine.settles_kernels(options) => Ok(engine),
             _ => Err(LoadError::Kernels { path: path.into() }),
         }
+    }
+
+    /// Applies LoRA adapters in all contexts that are made from now on, instead of those before.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or is no adapter for this model.
+    pub fn with_adapters(mut self, adapters: &[Lora]) -> Result<Self, LoraError> {
+        let model = Arc::get_mut(&mut self.model).expect("nobody else has it yet");
+        self.adapters = Adapters::load(model, adapters)?;
+        Ok(self)
     }
 
     /// Whether this process uses the kernels that `options` ask for. The first model decides.
@@ -222,6 +243,25 @@ impl Model {
     /// The vocabulary.
     pub fn vocabulary(&self) -> Vocabulary<'_> {
         Vocabulary::new(&self.model, &self.control)
+    }
+
+    /// The vocabulary, prepared for grammars. The first call takes some tens of milliseconds.
+    ///
+    /// # Errors
+    /// If the vocabulary is not fit for grammars.
+    #[cfg(feature = "grammar")]
+    pub fn grammars(&self) -> Result<&GrammarVocabulary, GrammarError> {
+        let made = self.grammars.get_or_init(|| {
+            let vocabulary = self.vocabulary();
+            let mut ends = vocabulary.ends();
+            // First the token that the model itself ends answers with.
+            let own = vocabulary.end();
+            ends.sort_by_key(|&token| Some(token) != own);
+            let model = Arc::clone(&self.model);
+            let tokenize = move |text: &[u8]| tokens_behind_text(&model, text);
+            GrammarVocabulary::new(&vocabulary.token_bytes(false), &ends, tokenize)
+        });
+        made.as_ref().map_err(Clone::clone)
     }
 
     /// The facts about the model.
@@ -360,13 +400,14 @@ impl Model {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let _loading = Loading::of(&self.path);
         log::take_errors();
-        let context =
+        let mut context =
             self.model
                 .new_context(backend(), params)
                 .map_err(|error| LoadError::Context {
                     n_ctx,
                     cause: cause(&error),
                 })?;
+        self.adapters.apply(&mut context);
         Ok(LlamaTarget::new(
             context,
             self.vocabulary(),

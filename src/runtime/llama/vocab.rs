@@ -1,6 +1,7 @@
 //! Tokenizing and detokenizing.
 
 use std::ffi::CStr;
+use std::num::NonZeroU16;
 use std::sync::OnceLock;
 
 use llama_cpp_2::model::LlamaModel;
@@ -8,18 +9,28 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 use llama_cpp_2::vocab::VocabType;
 
-use crate::TokenId;
 use crate::runtime::llama::stack::{longest_match, with_stack_for};
 use crate::runtime::{
     ControlToken, ControlTokens, Message, Place, PromptTokenizer, Role, TokenizeError,
 };
 use crate::store::VocabFingerprint;
+use crate::verify::DryBreakers;
+use crate::{TokenBytes, TokenId};
 
 /// A model's vocabulary.
 #[derive(Clone, Copy)]
 pub struct Vocabulary<'a> {
     model: &'a LlamaModel,
     control: &'a LazyControlTokens,
+}
+
+/// A text to be filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FillIn {
+    /// The prompt.
+    pub prompt: Vec<TokenId>,
+    /// Tokens that end the text, beside those that end answers.
+    pub ends: Vec<TokenId>,
 }
 
 /// The control tokens of a model, once they were asked for.
@@ -99,6 +110,69 @@ impl<'a> Vocabulary<'a> {
             .into_iter()
             .find(|token| token.0 >= 0)
             .map(|token| token.0.cast_unsigned())
+    }
+
+    /// The prompt for the text between `prefix` and `suffix`, if the model has tokens for it, and
+    /// the tokens that end such a text, beside those that end answers.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn fill_in(&self, prefix: &str, suffix: &str) -> Result<Option<FillIn>, TokenizeError> {
+        let vocab = self.model.vocab();
+        let markers = [vocab.fim_pre(), vocab.fim_suf(), vocab.fim_mid()];
+        if markers.iter().any(|marker| marker.0 < 0) {
+            return Ok(None);
+        }
+        let [before, after, middle] = markers.map(|marker| marker.0.cast_unsigned());
+        let mut prompt = self.prefix();
+        prompt.push(before);
+        prompt.extend(self.encode(prefix, Place::AfterControl, false)?);
+        prompt.push(after);
+        // CodeLlama was trained without a space before the suffix, which SentencePiece would add.
+        prompt.extend(self.encode(suffix, Place::Middle, false)?);
+        prompt.push(middle);
+        // llama.cpp does not count CodeLlama's among the tokens that end answers.
+        let is_end = |token: &i32| {
+            let text = vocab.text(LlamaToken(*token)).map(CStr::to_bytes);
+            text == Some("▁<EOT>".as_bytes())
+        };
+        let ends = (0..vocab.n_tokens()).filter(is_end).map(i32::cast_unsigned);
+        Ok(Some(FillIn {
+            prompt,
+            ends: ends.collect(),
+        }))
+    }
+
+    /// All tokens that end answers.
+    pub fn ends(&self) -> Vec<TokenId> {
+        let vocab = self.model.vocab();
+        let ends = (0..vocab.n_tokens()).filter(|&token| vocab.is_eog(LlamaToken(token)));
+        ends.map(i32::cast_unsigned).collect()
+    }
+
+    /// The bytes of all tokens. With `special`, control tokens have theirs, too. Takes some
+    /// milliseconds.
+    pub fn token_bytes(&self, special: bool) -> TokenBytes {
+        let shown = self.shown(special);
+        let tokens = 0..self.model.vocab().n_tokens().cast_unsigned();
+        tokens.map(shown).collect()
+    }
+
+    /// Finds strings that break repetitions in the tokens.
+    pub fn dry_breakers(&self, strings: Vec<String>) -> DryBreakers {
+        let vocab = self.model.vocab();
+        // llama.cpp looks at each token as if it began a text.
+        let at_start = match vocab.vocab_type() {
+            VocabType::SPM => NonZeroU16::new(1),
+            _ => None,
+        };
+        let piece = |token| vocab.token_to_piece(LlamaToken(token), true, at_start);
+        let pieces: TokenBytes = (0..vocab.n_tokens()).map(piece).collect();
+        let tokenize = |rest: &[u8]| {
+            let tokens = vocab.tokenize(rest, false, false).into_iter();
+            tokens.map(|token| token.0.cast_unsigned()).collect()
+        };
+        DryBreakers::new(strings, pieces.all(), tokenize)
     }
 
     /// Tokenizes a document of a corpus. Adds no special tokens.
@@ -217,6 +291,26 @@ impl<'a> Vocabulary<'a> {
         } else {
             self.written(token.0.cast_unsigned())
         }
+    }
+}
+
+/// The tokens of bytes that lie behind other text, without control tokens.
+#[cfg(feature = "grammar")]
+pub(super) fn tokens_behind_text(model: &LlamaModel, text: &[u8]) -> Vec<TokenId> {
+    // As in `continuation`.
+    const GUARD: &[u8] = b"\x01";
+    let vocab = model.vocab();
+    let tokens = |text: &[u8]| {
+        let tokens = vocab.tokenize(text, false, false).into_iter();
+        tokens.map(|it| it.0.cast_unsigned()).collect::<Vec<_>>()
+    };
+    if vocab.vocab_type() != VocabType::SPM {
+        return tokens(text);
+    }
+    let guarded = tokens(&[GUARD, text].concat());
+    match guarded.strip_prefix(tokens(GUARD).as_slice()) {
+        Some(rest) => rest.to_vec(),
+        None => tokens(text),
     }
 }
 
