@@ -72,6 +72,49 @@ pub fn edit(source: &Path, target: &Path, changes: &[(&str, Value<'_>)]) {
     fs::write(target, out).unwrap();
 }
 
+/// A tensor of two dimensions, the fastest first.
+pub type Matrix<'m> = (&'m str, [usize; 2], &'m [f32]);
+
+/// Writes a LoRA adapter for models of an architecture.
+pub fn write_lora(target: &Path, architecture: &str, alpha: f32, tensors: &[Matrix<'_>]) {
+    const F32: u32 = 6;
+    let mut out = b"GGUF\x03\x00\x00\x00".to_vec();
+    out.extend((tensors.len() as u64).to_le_bytes());
+    out.extend(4u64.to_le_bytes());
+    let texts = [
+        ("general.architecture", architecture),
+        ("general.type", "adapter"),
+        ("adapter.type", "lora"),
+    ];
+    for (key, text) in texts {
+        write_text(&mut out, key);
+        write_value(&mut out, &Value::Text(text));
+    }
+    write_text(&mut out, "adapter.lora.alpha");
+    out.extend(F32.to_le_bytes());
+    out.extend(alpha.to_le_bytes());
+    let mut offset = 0u64;
+    for (name, sizes, values) in tensors {
+        write_text(&mut out, name);
+        out.extend(2u32.to_le_bytes());
+        sizes
+            .iter()
+            .for_each(|&size| out.extend((size as u64).to_le_bytes()));
+        // 32-bit numbers.
+        out.extend(0u32.to_le_bytes());
+        out.extend(offset.to_le_bytes());
+        offset += (4 * values.len()).next_multiple_of(ALIGNMENT) as u64;
+    }
+    for (_, _, values) in tensors {
+        out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+        values
+            .iter()
+            .for_each(|value| out.extend(value.to_le_bytes()));
+    }
+    out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+    fs::write(target, out).unwrap();
+}
+
 /// The tokens of a byte-level vocabulary, padded to `count`, and their types. Token 0 is unknown,
 /// 1 begins a text and 2 ends it.
 pub fn byte_level(pre: &str, count: usize) -> Vec<(&'static str, Value<'_>)> {

@@ -5,6 +5,7 @@ mod cache;
 mod exact;
 #[path = "../gguf/mod.rs"]
 mod gguf;
+mod lora;
 mod prompts;
 mod quantized;
 mod tokens;
@@ -326,12 +327,9 @@ fn the_same_seed_gives_the_same_answer_with_every_method() {
         ..SamplingParams::default()
     };
     let answer_with = |method| {
-        let options = SessionOptions {
-            sampling,
-            ..options(method, 16)
-        };
+        let session = Session::open(&model, &CONTEXT, options(method, 16)).unwrap();
         answer(
-            &mut Session::open(&model, &CONTEXT, options).unwrap(),
+            &mut session.with_request(sampling.clone().into()),
             &prompt,
             60,
         )

@@ -5,7 +5,7 @@ use logitspec::bench::prompt::Prompter;
 use logitspec::runtime::{ChatEncoder, Place, PromptTokenizer, TurnText};
 
 use super::*;
-use crate::gguf::{Value, bundled, byte_level, edit};
+use crate::gguf::{CONTROL, Value, bundled, byte_level, edit};
 
 const BOS: TokenId = 1;
 const EOS: TokenId = 2;
@@ -266,4 +266,146 @@ fn a_text_that_no_stack_holds_is_refused_by_name() {
         vocabulary.tokenize_document(&lines).unwrap().len(),
         lines.len()
     );
+}
+
+#[test]
+fn a_drafted_answer_has_the_log_probabilities_of_the_plain_one() {
+    use logitspec::engine::{Generation, RequestOptions};
+
+    let model = load("tiny-llama.gguf");
+    let prompt = model.vocabulary().tokenize(PROMPTS[1]).unwrap();
+    let answer = |flash_attention, method, temperature| -> Generation {
+        let request = RequestOptions {
+            sampling: SamplingParams {
+                temperature,
+                seed: 3,
+                ..SamplingParams::default()
+            },
+            logprobs: Some(4),
+            ..RequestOptions::default()
+        };
+        let context = ContextOptions {
+            flash_attention,
+            ..CONTEXT
+        };
+        let session = Session::open(&model, &context, options(method, 16)).unwrap();
+        generated(&mut session.with_request(request), &prompt, 40)
+    };
+    for (attention, temperature) in [
+        (FlashAttention::On, 0.0),
+        (FlashAttention::On, 0.8),
+        (FlashAttention::Off, 0.8),
+    ] {
+        let plain = answer(attention, Method::Baseline, temperature);
+        assert_eq!(plain.logprobs.len(), plain.tokens.len());
+        for method in Method::ALL {
+            let drafted = answer(attention, method, temperature);
+            if cfg!(few_token_kernels) && attention == FlashAttention::On {
+                assert!(drafted.logprobs == plain.logprobs, "{method}");
+            }
+            for (a, b) in drafted.logprobs.iter().zip(&plain.logprobs) {
+                if a.token != b.token {
+                    // A tie.
+                    break;
+                }
+                assert!(
+                    (a.logprob - b.logprob).abs() < 1e-4,
+                    "{a:?} and {b:?} with {method}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stop_is_found_in_the_middle_of_tokens_and_cuts_the_cache_back() {
+    use std::sync::Arc;
+
+    use logitspec::engine::{RequestOptions, Stops};
+
+    let model = load("tiny-llama.gguf");
+    let vocabulary = model.vocabulary();
+    let prompt = vocabulary.tokenize(PROMPTS[1]).unwrap();
+    let open = || Session::open(&model, &CONTEXT, options(Method::Logitspec, 16)).unwrap();
+    let plain = generated(&mut open(), &prompt, 40);
+    let bytes = Arc::new(vocabulary.token_bytes(false));
+    // From the middle of one token to the middle of another.
+    let text: Vec<u8> = plain
+        .tokens
+        .iter()
+        .flat_map(|&it| bytes.of(it).to_vec())
+        .collect();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let letters: Vec<char> = text.chars().collect();
+    let stop: String = letters[letters.len() / 2..letters.len() / 2 + 5]
+        .iter()
+        .collect();
+    assert!(
+        !stop.contains(char::REPLACEMENT_CHARACTER),
+        "{stop:?}: take another prompt"
+    );
+    let request = RequestOptions {
+        stops: Stops::new(vec![stop.clone()], Vec::new(), Arc::clone(&bytes)),
+        ..RequestOptions::default()
+    };
+    let mut session = open().with_request(request);
+    let stopped = generated(&mut session, &prompt, 40);
+    assert_eq!(stopped.finish, FinishReason::Stop);
+    assert_eq!(stopped.stop.unwrap().string, Some(stop.clone()));
+    let kept: Vec<u8> = stopped.tokens[..stopped.kept]
+        .iter()
+        .flat_map(|&it| bytes.of(it).to_vec())
+        .collect();
+    let before = text.split(&stop).next().unwrap().as_bytes();
+    assert!(before.starts_with(&kept) && before.len() - kept.len() < 20);
+    let expected = [&prompt[..], &stopped.tokens[..stopped.kept]].concat();
+    assert_eq!(session.text(), expected);
+    assert!(session.model().n_past() <= expected.len());
+}
+
+#[test]
+fn a_text_to_fill_in_stands_between_the_models_markers() {
+    let markers = [
+        ("tokenizer.ggml.fim_pre_token_id", Value::U32(600)),
+        ("tokenizer.ggml.fim_suf_token_id", Value::U32(601)),
+        ("tokenizer.ggml.fim_mid_token_id", Value::U32(602)),
+    ];
+    let model = vocabulary_of("tiny-llama.gguf", &markers);
+    let vocabulary = model.vocabulary();
+    let fill = vocabulary.fill_in("def", "return <s>").unwrap().unwrap();
+    // As SentencePiece begins a text, with a space, and as it goes on, without one. What looks like
+    // a control token is text.
+    let before = vocabulary.encode("def", Place::Start, false).unwrap();
+    let after = vocabulary
+        .encode("return <s>", Place::Middle, false)
+        .unwrap();
+    let text = |tokens: &[TokenId]| {
+        let bytes: Vec<u8> = tokens.iter().flat_map(|&it| vocabulary.bytes(it)).collect();
+        String::from_utf8(bytes).unwrap()
+    };
+    assert_eq!([text(&before), text(&after)], [" def", "return <s>"]);
+    let expected = [&[BOS, 600][..], &before, &[601], &after, &[602]].concat();
+    assert_eq!(fill.prompt, expected);
+    assert!(fill.ends.is_empty());
+    let without = load("tiny-llama.gguf");
+    assert_eq!(without.vocabulary().fill_in("a", "b"), Ok(None));
+}
+
+#[test]
+fn codellamas_markers_are_found_by_their_texts() {
+    let mut changes = byte_level("gpt-2", 640);
+    for (_, value) in &mut changes {
+        match value {
+            Value::Texts(tokens) if !tokens.is_empty() => {
+                let named = ["▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"];
+                tokens[600..604].clone_from_slice(&named.map(String::from));
+            }
+            Value::Integers(types) => types[600..604].fill(CONTROL),
+            _ => {}
+        }
+    }
+    let model = vocabulary_of("tiny-llama.gguf", &changes);
+    let fill = model.vocabulary().fill_in("", "").unwrap().unwrap();
+    assert_eq!(fill.prompt.last_chunk(), Some(&[600, 601, 602]));
+    assert_eq!(fill.ends, [603]);
 }

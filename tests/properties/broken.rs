@@ -83,10 +83,10 @@ fn an_answer_ends_where_the_logits_do_whatever_is_drafted() {
                 };
                 let options = SessionOptions {
                     method,
-                    sampling,
                     ..SessionOptions::default()
                 };
-                let mut session = Session::new(Broken::new(broken_from), options);
+                let mut session =
+                    Session::new(Broken::new(broken_from), options).with_request(sampling.into());
                 let patient = &mut |_, _| ControlFlow::Continue(());
                 session.prefill(&PROMPT, patient).unwrap();
                 let patient = &mut |_: &StepView<'_>| ControlFlow::Continue(());

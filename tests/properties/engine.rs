@@ -38,14 +38,14 @@ proptest! {
 fn sampling_session(method: Method) -> Session<ScriptedModel> {
     let options = SessionOptions {
         method,
-        sampling: SamplingParams {
-            temperature: 1.0,
-            seed: 5,
-            ..SamplingParams::default()
-        },
         ..SessionOptions::default()
     };
-    Session::new(ScriptedModel::new(6, 1, 9, 500, 64), options)
+    let sampling = SamplingParams {
+        temperature: 1.0,
+        seed: 5,
+        ..SamplingParams::default()
+    };
+    Session::new(ScriptedModel::new(6, 1, 9, 500, 64), options).with_request(sampling.into())
 }
 
 fn prefill(session: &mut Session<ScriptedModel>, prompt: &[TokenId]) {

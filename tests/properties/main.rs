@@ -5,12 +5,16 @@
 mod broken;
 mod checks;
 mod engine;
+#[cfg(feature = "grammar")]
+mod grammar;
 mod kv;
 mod layout;
+mod logprobs;
 mod pools;
 mod reference;
 mod sampling;
 mod sharing;
+mod stops;
 mod token_files;
 mod tree;
 mod verify;

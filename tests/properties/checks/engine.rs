@@ -27,17 +27,18 @@ struct Run {
 
 impl Run {
     fn new(scenario: &Scenario) -> Self {
-        let sampling = scenario.options.sampling;
+        let sampling = scenario.sampling.clone();
         let n_vocab = scenario.model.n_vocab();
         let drafter = Checked {
             inner: scenario.drafter(),
-            greedy: sampling.temperature <= 0.0 && sampling.repeat_penalty == 1.0,
+            greedy: sampling.is_greedy(),
             n_vocab,
             text: Vec::new(),
         };
         let model = CheckedModel::new(scenario.model.clone(), scenario.recurrent);
         Self {
             session: Session::new(model, scenario.options)
+                .with_request(sampling.clone().into())
                 .with_cost(scenario.cost())
                 .with_drafter(Box::new(drafter)),
             plain: Plain::new(scenario.model.clone(), sampling),

@@ -18,6 +18,7 @@ pub mod layout;
 pub mod ngram;
 pub mod oracle;
 pub mod published;
+pub mod samplers;
 pub mod scenario;
 pub mod suffix;
 pub mod target;

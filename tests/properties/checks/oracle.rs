@@ -18,7 +18,7 @@ pub struct Plain {
 
 impl Plain {
     pub fn new(model: ScriptedModel, sampling: SamplingParams) -> Self {
-        let greedy = sampling.temperature <= 0.0 && sampling.repeat_penalty == 1.0;
+        let greedy = sampling.is_greedy();
         Self {
             model,
             sampler: (!greedy).then(|| Sampler::new(sampling)),

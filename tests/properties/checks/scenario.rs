@@ -10,7 +10,7 @@ use logitspec::pool::SharedPool;
 use logitspec::runtime::{Failure, ScriptedModel, TargetModel};
 use logitspec::store::VocabFingerprint;
 use logitspec::tree::Source;
-use logitspec::verify::SamplingParams;
+use logitspec::verify::{Mirostat, SamplingParams};
 
 use super::drafters::{Oracle, RandomDrafter};
 
@@ -23,6 +23,7 @@ pub struct Scenario {
     drafter: u8,
     pub seed: u64,
     pub options: SessionOptions,
+    pub sampling: SamplingParams,
 }
 
 impl Scenario {
@@ -42,7 +43,8 @@ impl Scenario {
             capacity,
             rest @ ..,
         ] = setup;
-        let options = options([seed, drafter, capacity], rest);
+        let options = options([drafter, capacity], rest);
+        let sampling = sampling(seed, rest);
         let model = model([vocab, memory, seed, ctx, sequences, batch, end], failures);
         Self {
             model: match options.exact {
@@ -53,6 +55,7 @@ impl Scenario {
             drafter,
             seed: seed.into(),
             options,
+            sampling,
         }
     }
 
@@ -151,8 +154,8 @@ fn model(
     }
 }
 
-fn options([seed, drafter, capacity]: [u8; 3], rest: [u8; 7]) -> SessionOptions {
-    let [ngram, pred, temperature, top_k, filters, penalty, ranked] = rest.map(usize::from);
+fn options([drafter, capacity]: [u8; 2], rest: [u8; 7]) -> SessionOptions {
+    let [ngram, pred, _, top_k, filters, penalty, ranked] = rest.map(usize::from);
     let parameter = |number: usize, max: usize| (number % (max + 1)).checked_sub(1);
     let tenths = |number: usize| (number % 11) as f32 / 10.0;
     SessionOptions {
@@ -176,19 +179,40 @@ fn options([seed, drafter, capacity]: [u8; 3], rest: [u8; 7]) -> SessionOptions 
         draft_tree_capacity: below(capacity, 81),
         fill_tree: false,
         exact: ranked / 2 % 4 != 1,
-        sampling: SamplingParams {
-            temperature: if temperature % 2 == 0 {
-                0.0
-            } else {
-                0.1 + tenths(temperature)
-            },
-            top_k: top_k % 8,
-            top_p: 1.0 - tenths(filters) / 2.0,
-            min_p: tenths(filters / 11) / 4.0,
-            repeat_penalty: if penalty % 4 == 0 { 1.5 } else { 1.0 },
-            repeat_last_n: penalty,
-            seed: seed.into(),
-        },
         ranked: ranked % 20 * (ranked % 2),
     }
+}
+
+fn sampling(seed: u8, rest: [u8; 7]) -> SamplingParams {
+    let [ngram, _, temperature, top_k, filters, penalty, _] = rest.map(usize::from);
+    let tenths = |number: usize| (number % 11) as f32 / 10.0;
+    let mut params = SamplingParams {
+        temperature: if temperature % 2 == 0 {
+            0.0
+        } else {
+            0.1 + tenths(temperature)
+        },
+        top_k: top_k % 8,
+        top_p: 1.0 - tenths(filters) / 2.0,
+        min_p: tenths(filters / 11) / 4.0,
+        repeat_penalty: if penalty % 4 == 0 { 1.5 } else { 1.0 },
+        repeat_last_n: penalty,
+        seed: seed.into(),
+        ..SamplingParams::default()
+    };
+    // Each of the others in some of the scenarios.
+    match ngram {
+        140..150 => params.presence_penalty = tenths(penalty),
+        150..160 => params.frequency_penalty = tenths(penalty),
+        160..170 => params.dry.multiplier = 0.1 + tenths(penalty),
+        170..180 => params.typical_p = tenths(filters),
+        180..190 => params.top_n_sigma = tenths(filters) * 2.0,
+        190..200 => (params.xtc_probability, params.xtc_threshold) = (0.5, 0.1),
+        200..210 => params.dynatemp_range = tenths(filters),
+        210..220 => params.logit_bias = vec![(1, 3.0), (2, -2.0), (900, 1.0)],
+        220..240 => params.mirostat = Some(Mirostat { tau: 3.0, eta: 0.3 }),
+        240..250 => params.samplers.to_mut().reverse(),
+        _ => {}
+    }
+    params
 }
