@@ -201,8 +201,8 @@ fn grammars_in_llama_cpps_format_are_followed() {
 # Sums, with brackets.
 root   ::= expr "=" | "none"
 expr   ::= term ([-+*] term)?   # line ends end rules
-term   ::= num | "(" expr
-    ")"
+term   ::= num | ("(" expr
+    ")")
 num    ::= [1-9] [0-9]{0,2}
 "#;
     let grammar = compile(&GrammarSource::Gbnf(arithmetic.to_owned()));
@@ -325,7 +325,7 @@ fn what_cannot_be_followed_is_refused_by_name() {
         (schema("{\"type\": \"blob\"}"), "JSON schema: "),
         (
             schema(&large),
-            "JSON schema: it has 6291466 bytes; 4194304 are the limit",
+            "JSON schema: it has 6291469 bytes; 4194304 are the limit",
         ),
         (
             gbnf(""),
