@@ -53,7 +53,7 @@ trap 'rm -rf "$scratch"' EXIT
 
 # Answers the question with a method. Writes the statistics to a file.
 answer() {
-    "$logitspec" generate -m "$model" --method "$1" --chat -n 400 -f scripts/demo_prompt.txt \
+    "$logitspec" generate -m "$model" --method "$1" -n 400 -f scripts/demo_prompt.txt \
         2>"$scratch/$1.log" ||
         {
             cat "$scratch/$1.log" >&2

@@ -105,7 +105,9 @@ fn prompts_come_from_files_and_pipes_as_well() {
     let tiny = model_path("tiny-llama.gguf");
     let text = "one two three one two";
     let given = json(&generate(&["-p", text, "-n", "9", "--json"]))["tokens"].clone();
-    let piped = ["generate", "-m", &tiny, "-t", "1", "-n", "9", "--json"];
+    let piped = [
+        "generate", "--raw", "-m", &tiny, "-t", "1", "-n", "9", "--json",
+    ];
     assert_eq!(
         json(&with_stdin(command(&piped), text.as_bytes()))["tokens"],
         given

@@ -25,12 +25,36 @@ pub(super) struct PromptArgs {
     file: Option<PathBuf>,
 }
 
+/// A prompt that is not empty.
+#[derive(Debug)]
+pub(super) struct PromptText {
+    pub text: String,
+    /// Where it comes from, for messages.
+    source: String,
+}
+
+impl PromptText {
+    /// Refuses white space, which can be continued, but is no question.
+    pub(super) fn check_question(&self) -> anyhow::Result<()> {
+        match self.text.trim_ascii().is_empty() {
+            true => Err(empty(&self.source)),
+            false => Ok(()),
+        }
+    }
+}
+
+fn empty(source: &str) -> anyhow::Error {
+    user_error(format!(
+        "the prompt from {source} is empty: give some text with -p TEXT, -f FILE or standard input"
+    ))
+}
+
 impl PromptArgs {
-    /// The prompt's text. In a chat, white space alone is not a prompt.
+    /// The prompt's text.
     ///
     /// # Errors
     /// If there is none, or it cannot be read.
-    pub(super) fn read(&self, chat: bool) -> anyhow::Result<String> {
+    pub(super) fn read(&self) -> anyhow::Result<PromptText> {
         let (bytes, source) = match (&self.prompt, &self.file) {
             (Some(text), _) => (text.clone().into_bytes(), "-p".to_owned()),
             (None, Some(path)) if path.as_os_str() != "-" => {
@@ -55,13 +79,11 @@ impl PromptArgs {
                 (bytes, "standard input".to_owned())
             }
         };
-        if bytes.is_empty() || chat && bytes.trim_ascii().is_empty() {
-            return Err(user_error(format!(
-                "the prompt from {source} is empty: give some text with -p TEXT, -f FILE or \
-                 standard input"
-            )));
+        if bytes.is_empty() {
+            return Err(empty(&source));
         }
-        Ok(text_of_bytes(bytes, &source))
+        let text = text_of_bytes(bytes, &source);
+        Ok(PromptText { text, source })
     }
 }
 
