@@ -71,11 +71,11 @@ fn numbers_that_would_crash_are_out_of_range() {
             "65537",
             ["--num-pred-tokens", "0..=65536"],
         ),
-        ("-n", "-2", ["--max-new-tokens", "-1 for no limit"]),
+        ("-n", "-3", ["--max-new-tokens", "-1 for no limit"]),
         ("-c", "-3", ["--ctx-size", "0 for as many"]),
         ("--top-k", "-1", ["--top-k", "digit"]),
-        ("-s", "-1", ["--seed", "digit"]),
-        ("-ngl", "-1", ["--n-gpu-layers", "-1"]),
+        ("-s", "-2", ["--seed", "-1 for a seed"]),
+        ("-ngl", "-2", ["--n-gpu-layers", "or all"]),
         ("--pool-max-tokens", "-1", ["--pool-max-tokens", "1..="]),
     ] {
         let output = generate(&["-p", "x", flag, value]);

@@ -203,7 +203,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let prompter = Prompter::new(
         model.vocabulary(),
         template,
-        opening(args.template.system.as_deref()),
+        opening(args.template.system()),
     )
     .parse_special(args.template.parse_special);
     // The context fits the whole set, so that all slices of it run with equal contexts.

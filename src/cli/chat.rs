@@ -110,7 +110,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
             .with_memory(memory.clone())
             .with_cost(known_cost(&model, &context, &options)),
         template,
-        messages: opening(args.template.system.as_deref()),
+        messages: opening(args.template.system()),
         last: None,
         refused: 0,
         load: model.load_time().as_secs_f64(),
@@ -211,7 +211,7 @@ impl Chat<'_> {
                 } else {
                     self.session.reset();
                 }
-                self.messages = opening(self.args.template.system.as_deref());
+                self.messages = opening(self.args.template.system());
                 tell_line!("(a new conversation)");
             }
             "/stats" => match &self.last {

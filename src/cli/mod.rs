@@ -26,6 +26,7 @@ mod inspect;
 mod interrupt;
 mod json;
 mod lines;
+mod llama_flags;
 mod memory;
 mod model;
 mod model_args;
@@ -90,12 +91,17 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 /// Exit codes: 0 for success, 2 for bad usage or bad input, 130 after Ctrl-C, 1 for anything else.
 pub fn main() -> ExitCode {
     crate::runtime::llama::set_abort_handler(exit::on_abort);
-    let args = args::rewrite_llama_cpp_flags(std::env::args_os());
-    let matches = with_negative_numbers(Cli::command()).try_get_matches_from(args);
+    let command = with_negative_numbers(Cli::command());
+    let args = match llama_flags::rewrite(std::env::args_os().collect(), &command) {
+        Ok(rewritten) => rewritten,
+        Err(error) => return exit::report(Err(error)),
+    };
+    let matches = command.try_get_matches_from(&args.args);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
+    args.tell();
     let done = match cli.command {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),

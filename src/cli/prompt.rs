@@ -20,6 +20,10 @@ pub(super) struct PromptArgs {
     )]
     prompt: Option<String>,
 
+    /// Replace the escapes of the prompt: \n, \r, \t, \', \", \\ and \xHH
+    #[arg(short = 'e', long)]
+    escape: bool,
+
     /// Read the prompt from a file; - for standard input
     #[arg(short = 'f', long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -82,9 +86,34 @@ impl PromptArgs {
         if bytes.is_empty() {
             return Err(empty(&source));
         }
-        let text = text_of_bytes(bytes, &source);
+        let mut text = text_of_bytes(bytes, &source);
+        if self.escape {
+            text = unescaped(&text);
+        }
         Ok(PromptText { text, source })
     }
+}
+
+/// The text with its escapes replaced. Others stay as they are.
+fn unescaped(text: &str) -> String {
+    let mut done = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        done += before;
+        let code = after.strip_prefix('x').and_then(|it| it.get(..2));
+        let byte = code.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let (c, length) = match (after.chars().next(), byte) {
+            (Some('n'), _) => ('\n', 1),
+            (Some('r'), _) => ('\r', 1),
+            (Some('t'), _) => ('\t', 1),
+            (Some(c @ ('\'' | '"' | '\\')), _) => (c, 1),
+            (_, Some(byte)) => (byte.into(), 3),
+            _ => ('\\', 0),
+        };
+        done.push(c);
+        rest = &after[length..];
+    }
+    done + rest
 }
 
 /// The error for standard input that is a folder or fails.
@@ -103,4 +132,17 @@ pub(super) fn text_of_bytes(bytes: Vec<u8>, source: &str) -> String {
         );
         String::from_utf8_lossy(error.as_bytes()).into_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_replaced_and_nothing_else() {
+        let escaped = r#"a\nb\tc\\n \"q\" \'s\' \x41\x7a \d \x4 \é \"#;
+        let text = "a\nb\tc\\n \"q\" 's' Az \\d \\x4 \\é \\";
+        assert_eq!(unescaped(escaped), text);
+        assert_eq!(unescaped(""), "");
+    }
 }

@@ -47,7 +47,7 @@ pub fn run(args: &[&str]) -> Output {
 }
 
 /// The flags with which `generate` asks the prompt or continues it.
-const FRAMINGS: [&str; 4] = ["--chat", "--raw", "--system", "--template"];
+const FRAMINGS: [&str; 5] = ["--chat", "--raw", "-no-cnv", "--system", "--template"];
 
 /// Arguments of `generate`, which continues the prompt unless they say otherwise.
 fn continued<'a>(args: &[&'a str]) -> Vec<&'a str> {

@@ -51,7 +51,7 @@ pub(super) fn start(
     flag("-t", args.threads().to_string());
     flag("-b", context.n_batch.to_string());
     flag("-ub", model.n_ubatch(context).to_string());
-    if let Some(layers) = args.model.n_gpu_layers {
+    if let Some(layers) = args.model.n_gpu_layers() {
         flag("-ngl", layers.to_string());
     }
     match args.model.flash_attn {

@@ -22,7 +22,7 @@ pub(super) struct FramingArgs {
         visible_alias = "no-conversation",
         alias = "no-cnv",
         alias = "no_conversation",
-        conflicts_with_all = ["chat", "template", "system"]
+        conflicts_with_all = ["chat", "template", "system", "system_prompt_file"]
     )]
     raw: bool,
 
@@ -62,7 +62,7 @@ impl FramingArgs {
         let template = &self.template.template;
         !self.raw
             && (self.chat
-                || self.template.system.is_some()
+                || self.template.system().is_some()
                 || template.as_ref().map_or_else(by_default, named))
     }
 
@@ -93,7 +93,7 @@ impl FramingArgs {
             Some(_) => prompt.text.trim(),
             None => &prompt.text,
         };
-        let mut messages = opening(flags.system.as_deref());
+        let mut messages = opening(flags.system());
         messages.push(Message::new(Role::User, text));
         let asked = encoder.first(&messages)?;
         let note = match &template {

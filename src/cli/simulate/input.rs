@@ -243,7 +243,7 @@ impl InputArgs {
         let encoder = RequestEncoder {
             tokenizer,
             template,
-            opening: opening(self.template.system.as_deref()),
+            opening: opening(self.template.system()),
             parse_special: self.template.parse_special || is_raw,
             max_new_tokens: self.max_new_tokens,
         };
