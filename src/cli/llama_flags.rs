@@ -2,8 +2,8 @@
 //!
 //! A flag that the subcommand has under one of the flag's names is passed on. All others are looked
 //! up in a table: they are ours by another name, or left out with a note, or refused by a line that
-//! says what to use. Flags of several letters may have one dash (`-ngl 99`), and words may be joined
-//! by underscores.
+//! says what to use. Flags of several letters may have one dash (`-ngl 99`), and words may be
+//! joined by underscores.
 
 mod table;
 #[cfg(test)]
@@ -89,7 +89,7 @@ impl Rewriter<'_> {
         }
     }
 
-    /// The name by which the subcommand knows a flag. A flag of several letters has two dashes then.
+    /// The name by which the subcommand knows a flag: with two dashes if it has several letters.
     fn ours(&self, name: &str) -> Option<String> {
         let is_long = |long: &str| {
             let mut args = self.command.get_arguments();

@@ -1,8 +1,8 @@
 //! The command line: parses flags, calls the library and prints.
 //!
-//! Each subcommand has a module: `generate`, `chat`, `bench`, `report`, `simulate`, `calibrate`,
-//! `exactness`, `corpus`, `inspect` and `pull`. They do not use each other; what they share has
-//! modules of its own. No other module of the crate reads a flag or prints.
+//! Each subcommand has a module: `generate`, `chat`, `compare`, `bench`, `report`, `simulate`,
+//! `calibrate`, `exactness`, `corpus`, `inspect` and `pull`. They do not use each other; what they
+//! share has modules of its own. No other module of the crate reads a flag or prints.
 
 // First, because its macros are only known below.
 #[macro_use]
@@ -13,6 +13,7 @@ mod bench;
 mod calibrate;
 mod chat;
 mod colors;
+mod compare;
 mod conversation;
 mod corpus;
 mod cost;
@@ -27,6 +28,7 @@ mod interrupt;
 mod json;
 mod lines;
 mod llama_flags;
+mod llama_server;
 mod memory;
 mod model;
 mod model_args;
@@ -34,9 +36,11 @@ mod output;
 mod progress;
 mod prompt;
 mod pull;
+mod questions;
 mod report;
 mod simulate;
 mod stdout;
+mod stop;
 mod suffix;
 mod tokenizer;
 mod trace;
@@ -68,6 +72,7 @@ enum Command {
     Chat(Box<chat::ChatArgs>),
     Inspect(inspect::InspectArgs),
     Pull(pull::PullArgs),
+    Compare(Box<compare::CompareArgs>),
     Bench(Box<bench::BenchArgs>),
     Report(report::ReportArgs),
     Simulate(Box<simulate::SimulateArgs>),
@@ -107,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Chat(args) => chat::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Pull(args) => pull::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Simulate(args) => simulate::run(&args),

@@ -65,7 +65,7 @@ impl Settings {
             drafting: drafting_flags(args),
             kernels: model.few_token_kernels(),
             calibration: cost::checksum(model, context).unwrap_or_else(|| "none".into()),
-            server: entries(json!({ "llama-server-args": args.llama_server_args })),
+            server: entries(json!({ "llama-server-args": args.server.flags() })),
             server_build: server_build.unwrap_or_else(|| "unknown".into()),
         })
     }
