@@ -224,6 +224,18 @@ fn an_answer_that_the_context_cuts_off_says_so() {
 }
 
 #[test]
+fn an_answer_that_the_limit_cuts_off_says_so() {
+    let told = |args: &[&str]| stderr(&generate(&[&["-p", "Hi", "-c", "64"], args].concat()));
+    let note = "note: stopped after -n 4 tokens; -n -1 sets no limit\n";
+    assert!(told(&["-n", "4"]).ends_with(note));
+    assert!(!told(&["-n", "-1"]).contains("stopped after"));
+    assert_eq!(told(&["-n", "4", "--json"]), "");
+    let chat = program::tiny("chat", &["-n", "4"]);
+    let output = program::with_stdin(chat, b"Who are you?\n");
+    assert!(stderr(&output).ends_with(note), "{}", stderr(&output));
+}
+
+#[test]
 fn a_flag_of_another_method_is_told() {
     let output = generate(&[
         "-p",

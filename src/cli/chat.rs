@@ -22,7 +22,7 @@ use crate::cli::json::AnswerJson;
 use crate::cli::lines::{InputLines, Waited};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::model_args::ModelArgs;
-use crate::cli::output::{AnswerPrinter, note_if_cut, note_if_empty, statistics};
+use crate::cli::output::{AnswerPrinter, note_if_cut, note_if_empty, note_if_limited, statistics};
 use crate::cli::progress::prefill_bar;
 use crate::cli::prompt::{text_of_bytes, unreadable_input};
 use crate::cli::stdout::{print_json, stdout};
@@ -249,6 +249,7 @@ impl Chat<'_> {
         let hint = "/reset the conversation, or start one with a larger -c";
         note_if_cut(&answer, self.args.max_new_tokens, n_ctx, hint);
         if !self.args.json {
+            note_if_limited(&answer, self.args.max_new_tokens);
             note_if_empty(
                 &answer,
                 &text,

@@ -17,7 +17,7 @@ use crate::cli::interrupt::{flow, watch_for_ctrl_c};
 use crate::cli::json::AnswerJson;
 use crate::cli::memory::MemoryArgs;
 use crate::cli::model_args::ModelArgs;
-use crate::cli::output::{AnswerPrinter, note_if_cut, note_if_empty, statistics};
+use crate::cli::output::{AnswerPrinter, note_if_cut, note_if_empty, note_if_limited, statistics};
 use crate::cli::progress::prefill_bar;
 use crate::cli::prompt::PromptArgs;
 use crate::cli::stdout::{print_json, stdout};
@@ -150,6 +150,7 @@ impl GenerateArgs {
         let hint = more_context(n_ctx, model);
         note_if_cut(&answer, self.max_new_tokens, n_ctx, &hint);
         if !self.json {
+            note_if_limited(&answer, self.max_new_tokens);
             note_if_empty(&answer, &text, prompt.if_empty);
         }
         match answer.finish {

@@ -188,6 +188,13 @@ pub(super) fn note_if_cut(answer: &Generation, max_new_tokens: usize, n_ctx: usi
     }
 }
 
+/// Prints a note if the answer has as many tokens as it may have.
+pub(super) fn note_if_limited(answer: &Generation, max_new_tokens: usize) {
+    if answer.finish == FinishReason::Length && answer.tokens.len() >= max_new_tokens {
+        tell_line!("note: stopped after -n {max_new_tokens} tokens; -n -1 sets no limit");
+    }
+}
+
 /// Prints a note if the model ended its answer before it said anything; `hint` says what to do.
 pub(super) fn note_if_empty(answer: &Generation, text: &str, hint: &str) {
     if answer.finish == FinishReason::Stop && text.trim().is_empty() {
