@@ -96,6 +96,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
         options.ranked = options.draft_tree_capacity;
     }
     let model = args.model.load(interrupted)?;
+    args.prompt.note_unread_input();
     let prompt = args.framing.frame(&model, &prompt_text)?;
     let needed = prompt
         .tokens

@@ -45,6 +45,7 @@ mod suffix;
 mod tokenizer;
 mod trace;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -69,6 +70,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Generate(Box<generate::GenerateArgs>),
+    #[command(visible_alias = "run")]
     Chat(Box<chat::ChatArgs>),
     Inspect(inspect::InspectArgs),
     Pull(pull::PullArgs),
@@ -91,13 +93,28 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
         .mut_subcommands(with_negative_numbers)
 }
 
+/// Without a subcommand, flags are those of `chat`; without anything, help is wanted.
+fn with_usual_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    const OWN: [&str; 5] = ["-h", "--help", "--usage", "-V", "--version"];
+    let first = args.get(1).map(|arg| arg.to_string_lossy().into_owned());
+    match first {
+        None => args.push("-h".into()),
+        Some(flag) if flag.starts_with('-') && !OWN.contains(&flag.as_str()) => {
+            args.insert(1, "chat".into());
+        }
+        Some(_) => {}
+    }
+    args
+}
+
 /// Runs the command line of this process.
 ///
 /// Exit codes: 0 for success, 2 for bad usage or bad input, 130 after Ctrl-C, 1 for anything else.
 pub fn main() -> ExitCode {
     crate::runtime::llama::set_abort_handler(exit::on_abort);
     let command = with_negative_numbers(Cli::command());
-    let args = match llama_flags::rewrite(std::env::args_os().collect(), &command) {
+    let args = with_usual_command(std::env::args_os().collect());
+    let args = match llama_flags::rewrite(args, &command) {
         Ok(rewritten) => rewritten,
         Err(error) => return exit::report(Err(error)),
     };

@@ -54,6 +54,22 @@ fn empty(source: &str) -> anyhow::Error {
 }
 
 impl PromptArgs {
+    /// Prints a note if there is text on standard input while the prompt comes from elsewhere.
+    /// Nothing is read: the text may be meant for the next command.
+    pub(super) fn note_unread_input(&self) {
+        let flag = match (&self.prompt, &self.file) {
+            (Some(_), _) => "-p",
+            (None, Some(path)) if path.as_os_str() != "-" => "-f",
+            _ => return,
+        };
+        if has_unread_input() {
+            tell_line!(
+                "note: standard input is not read, because {flag} gives the prompt: leave out \
+                 {flag}, or put both texts into one"
+            );
+        }
+    }
+
     /// The prompt's text.
     ///
     /// # Errors
@@ -114,6 +130,29 @@ fn unescaped(text: &str) -> String {
         rest = &after[length..];
     }
     done + rest
+}
+
+/// Whether a pipe at standard input holds text.
+#[cfg(unix)]
+fn has_unread_input() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::fs::{FileType, fstat};
+
+    let stdin = io::stdin();
+    let is_pipe = fstat(&stdin)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode as _) == FileType::Fifo);
+    let mut files = [PollFd::new(&stdin, PollFlags::IN)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let polled = is_pipe && poll(&mut files, Some(&at_once)).is_ok();
+    polled && files[0].revents().contains(PollFlags::IN)
+}
+
+#[cfg(not(unix))]
+fn has_unread_input() -> bool {
+    false
 }
 
 /// The error for standard input that is a folder or fails.
