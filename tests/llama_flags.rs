@@ -74,7 +74,7 @@ fn a_flag_without_a_counterpart_is_refused_in_one_line() {
     );
     let tiny = model_path("tiny-llama.gguf");
     let shift = run(&["generate", "-m", &tiny, "-p", "x", "--context-shift"]);
-    assert_refused(&shift, &["--context-shift", "logitspec chat"]);
+    assert_refused(&shift, &["--context-shift", "-c sets a larger context"]);
     // It is the beginning of -h as clap reads it.
     assert_refused(
         &run(&["generate", "-hfr"]),
