@@ -105,7 +105,9 @@ fn prompts_come_from_files_and_pipes_as_well() {
     let tiny = model_path("tiny-llama.gguf");
     let text = "one two three one two";
     let given = json(&generate(&["-p", text, "-n", "9", "--json"]))["tokens"].clone();
-    let piped = ["generate", "-m", &tiny, "-t", "1", "-n", "9", "--json"];
+    let piped = [
+        "generate", "--raw", "-m", &tiny, "-t", "1", "-n", "9", "--json",
+    ];
     assert_eq!(
         json(&with_stdin(command(&piped), text.as_bytes()))["tokens"],
         given
@@ -356,6 +358,50 @@ fn the_demo_model_is_used_where_no_model_is_named() {
         .output()
         .unwrap();
     assert_refused(&missing, &["LOGITSPEC_MODEL", "nowhere.gguf"]);
+}
+
+#[test]
+fn without_a_command_there_is_help_or_a_conversation() {
+    let bare = run(&[]);
+    assert_eq!((bare.status.code(), stderr(&bare).as_str()), (Some(0), ""));
+    assert!(stdout(&bare).contains("Usage: logitspec") && stdout(&bare).contains("compare"));
+    assert_refused(&run(&["corpus"]), &["no command given"]);
+
+    let tiny = model_path("tiny-llama.gguf");
+    let flags = ["-m", &tiny, "-t", "1", "-n", "6", "--json"];
+    let talk = |words: &[&str]| {
+        let output = with_stdin(command(&[words, &flags].concat()), b"Who are you?\n");
+        json(&output)["tokens"].clone()
+    };
+    let expected = talk(&["chat"]);
+    assert_eq!(talk(&[]), expected);
+    assert_eq!(talk(&["run"]), expected);
+    assert_eq!(run(&["--version"]).stdout, run(&["-V"]).stdout);
+}
+
+#[cfg(unix)]
+#[test]
+fn text_on_standard_input_beside_a_prompt_is_told() {
+    use std::io::Write;
+
+    let piped = |args: &[&str], input: &[u8]| {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(input).unwrap();
+        drop(writer);
+        let mut command = program::tiny("generate", &[args, &["-n", "2"]].concat());
+        let output = command.stdin(reader).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let note = "note: standard input is not read, because -p gives the prompt";
+    assert!(piped(&["-p", "Hi"], b"an article").contains(note));
+    for (args, input) in [(&["-p", "Hi"][..], ""), (&[], "Hi"), (&["-f", "-"], "Hi")] {
+        assert!(
+            !piped(args, input.as_bytes()).contains("not read"),
+            "{args:?}"
+        );
+    }
+    assert!(!stderr(&generate(&["-p", "Hi", "-n", "2"])).contains("not read"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod program;
 
 use std::process::Output;
 
-use gguf::{Value, bundled, edit};
+use gguf::{CONTROL, NORMAL, Value, bundled, edit};
 use logitspec::bench::read_answers;
 use program::{assert_refused, command, prompt_of, run, stderr, stdout, with_stdin};
 
@@ -117,6 +117,97 @@ fn templates_that_want_typed_content_get_it() {
     assert_eq!(typed, plain);
 }
 
+/// What `generate` says of a prompt, and its tokens.
+fn asked(model: &str, args: &[&str]) -> (String, Vec<u64>) {
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let common = ["generate", "-t", "1", "-p", "one two", "-m", model];
+    let more = ["-n", "12", "--trace", trace.path().to_str().unwrap()];
+    let output = run(&[&common[..], &more, args].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let steps = std::fs::read_to_string(trace.path()).unwrap();
+    let header: serde_json::Value = serde_json::from_str(steps.lines().next().unwrap()).unwrap();
+    let prompt = header["prompt"].as_array().unwrap();
+    let prompt = prompt.iter().map(|token| token.as_u64().unwrap());
+    (stderr(&output), prompt.collect())
+}
+
+#[test]
+fn a_prompt_is_asked_where_there_is_a_template_and_continued_elsewhere() {
+    let tiny = program::model_path("tiny-llama.gguf");
+    let (told, question) = asked(&tiny, &[]);
+    assert!(
+        told.contains("note: asking with the chat template of the model"),
+        "{told}"
+    );
+    assert_eq!(asked(&tiny, &["--chat"]).1, question);
+    assert_eq!(asked(&tiny, &["--template", "vicuna"]).1, question);
+    for flag in ["--raw", "-no-cnv", "--no-conversation"] {
+        let (told, text) = asked(&tiny, &[flag]);
+        assert!(
+            told.contains("note: continuing the prompt as plain text\n"),
+            "{told}"
+        );
+        assert!(text.len() < question.len() && question != text, "{flag}");
+        assert_eq!(text, asked(&tiny, &["--template", "none"]).1);
+    }
+    let without = templated("");
+    let (told, text) = asked(&without.model, &[]);
+    assert!(
+        told.contains("the model has no chat template (--template names one)"),
+        "{told}"
+    );
+    assert_eq!(text, asked(&tiny, &["--raw"]).1);
+    let both = run(&["generate", "-m", &tiny, "-p", "x", "--raw", "--system", "y"]);
+    assert_refused(&both, &["--raw", "--system"]);
+    // Programs that read the object get nothing else.
+    let quiet = ["generate", "-m", &tiny, "-p", "x", "-n", "2", "--json"];
+    assert_eq!(stderr(&run(&quiet)), "");
+}
+
+#[test]
+fn an_empty_answer_is_told() {
+    let ends = |args: &[&str]| {
+        let tiny = program::model_path("tiny-llama.gguf");
+        let common = ["generate", "-p", "one two", "-n", "1", "-t", "1", "--json"];
+        let first = program::json(&run(&[&common[..], &["-m", &tiny], args].concat()));
+        let first = u32::try_from(first["tokens"][0].as_u64().unwrap()).unwrap();
+        // The same model, but the first token of its answer ends it.
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ends.gguf");
+        let types = (0..640).map(|id| {
+            if id < 3 || id == first {
+                CONTROL
+            } else {
+                NORMAL
+            }
+        });
+        let changes = [
+            ("tokenizer.ggml.eos_token_id", Value::U32(first)),
+            (
+                "tokenizer.ggml.token_type",
+                Value::Integers(types.collect()),
+            ),
+        ];
+        edit(&bundled("tiny-llama.gguf"), &file, &changes);
+        let (told, _) = asked(file.to_str().unwrap(), args);
+        let chat = ["chat", "-t", "1", "-m", file.to_str().unwrap()];
+        let chat = with_stdin(command(&chat), b"one two\n");
+        (told, stderr(&chat))
+    };
+    let (told, chat) = ends(&[]);
+    let line = "note: the answer is empty";
+    assert!(
+        told.contains(line) && told.contains("another --template"),
+        "{told}"
+    );
+    assert!(told.contains(" s, 1 steps"), "no speed: {told}");
+    assert!(chat.contains(line), "{chat}");
+    let (told, _) = ends(&["--raw"]);
+    assert!(told.contains("without --raw, it is asked"), "{told}");
+    let (told, _) = asked(&program::model_path("tiny-llama.gguf"), &[]);
+    assert!(!told.contains(line), "{told}");
+}
+
 /// `bench` on two questions, one of two turns.
 fn bench(templated: &Templated, args: &[&str]) -> Output {
     let questions = templated.folder.path().join("question.jsonl");
@@ -208,7 +299,7 @@ fn the_next_turn_has_the_history_that_the_template_gives() {
         let prompt = prompt_of(&["-m", &cut.model, "-p", &whole]);
         // The same answer as to this text in a fresh context.
         let fresh = [
-            "generate", "-m", &cut.model, "-p", &whole, "-n", "12", "-t", "1", "--json",
+            "generate", "--raw", "-m", &cut.model, "-p", &whole, "-n", "12", "-t", "1", "--json",
         ];
         let fresh = program::json(&run(&fresh));
         assert_eq!(second["tokens"], fresh["tokens"], "{method}");

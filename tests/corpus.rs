@@ -94,6 +94,8 @@ fn files_lines_and_folders_become_documents_in_order() {
     folder.write("tree/.gitignore", "build/\n");
     folder.write("tree/build/made.rs", "91");
     folder.write("tree/picture.png", b"\x89PNG\0\0");
+    folder.write("tree/server.log", "93");
+    folder.write("tree/c/page.min.js", "94");
     folder.write("tree/empty", "");
     folder.write(
         "tree/c/lines.ndjson",
@@ -121,9 +123,23 @@ fn files_lines_and_folders_become_documents_in_order() {
         (&built["tokens"], &built["documents"]),
         (&json!(16), &json!(9))
     );
-    assert_eq!(built["left_out"], 2);
+    assert_eq!(built["left_out"], 4);
     let notes = String::from_utf8_lossy(&output.stderr);
-    assert!(notes.contains("picture.png: left out"), "{notes}");
+    assert!(
+        notes.contains("taking 5 files: 1 .ndjson (") && notes.contains("1 .rs ("),
+        "{notes}"
+    );
+    for (kind, name) in [
+        ("1 file that is not text", "picture.png"),
+        ("1 log", "server.log"),
+        ("1 minified file", "page.min.js"),
+    ] {
+        let line = notes
+            .lines()
+            .find(|line| line.contains("name a file to take it"));
+        let line = line.unwrap_or_default();
+        assert!(line.contains(kind) && line.contains(name), "{notes}");
+    }
     let line = "others.jsonl: left out: everything from line 2 on, which has no text in \"text\"";
     assert!(notes.contains(line), "{notes}");
 
@@ -131,8 +147,15 @@ fn files_lines_and_folders_become_documents_in_order() {
     for key in ["tokens", "documents", "file_size", "vocabulary", "n_vocab"] {
         assert_eq!(info[key], built[key], "{key}");
     }
-    let text = run(&["info", &folder.name("out.corpus")]);
+    let text = run(&["inspect", &folder.name("out.corpus")]);
     assert!(String::from_utf8_lossy(&text.stdout).contains("tokens      16"));
+
+    // Whoever names a log means it.
+    let built = json_of(&folder.build(&["tree/server.log", "tree/c/page.min.js"], &[]));
+    assert_eq!(
+        (&built["documents"], &built["left_out"]),
+        (&json!(2), &json!(0))
+    );
 }
 
 #[test]

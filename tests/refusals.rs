@@ -54,7 +54,6 @@ fn bad_input_is_refused_in_one_line_that_names_the_mend() {
     );
     assert_refused(&generate(&["-p", "x", "-ctk", "q9"]), &["q9", "q8_0"]);
     assert_refused(&run(&["inspect", &format!("{tiny}.missing")]), &["missing"]);
-    assert_refused(&run(&[]), &["generate"]);
 }
 
 #[test]
@@ -71,11 +70,11 @@ fn numbers_that_would_crash_are_out_of_range() {
             "65537",
             ["--num-pred-tokens", "0..=65536"],
         ),
-        ("-n", "-2", ["--max-new-tokens", "-1 for no limit"]),
+        ("-n", "-3", ["--max-new-tokens", "-1 for no limit"]),
         ("-c", "-3", ["--ctx-size", "0 for as many"]),
         ("--top-k", "-1", ["--top-k", "digit"]),
-        ("-s", "-1", ["--seed", "digit"]),
-        ("-ngl", "-1", ["--n-gpu-layers", "-1"]),
+        ("-s", "-2", ["--seed", "-1 for a seed"]),
+        ("-ngl", "-2", ["--n-gpu-layers", "or all"]),
         ("--pool-max-tokens", "-1", ["--pool-max-tokens", "1..="]),
     ] {
         let output = generate(&["-p", "x", flag, value]);
@@ -221,6 +220,18 @@ fn an_answer_that_the_context_cuts_off_says_so() {
     assert!(note(&["-n", "100"]));
     assert!(!note(&["-n", "4"]), "there is room for that");
     assert!(!note(&["-n", "-1"]), "as many as there is room for");
+}
+
+#[test]
+fn an_answer_that_the_limit_cuts_off_says_so() {
+    let told = |args: &[&str]| stderr(&generate(&[&["-p", "Hi", "-c", "64"], args].concat()));
+    let note = "note: stopped after -n 4 tokens; -n -1 sets no limit\n";
+    assert!(told(&["-n", "4"]).ends_with(note));
+    assert!(!told(&["-n", "-1"]).contains("stopped after"));
+    assert_eq!(told(&["-n", "4", "--json"]), "");
+    let chat = program::tiny("chat", &["-n", "4"]);
+    let output = program::with_stdin(chat, b"Who are you?\n");
+    assert!(stderr(&output).ends_with(note), "{}", stderr(&output));
 }
 
 #[test]

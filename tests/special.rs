@@ -68,8 +68,14 @@ fn bos_twice_is_told_once() {
         );
         warnings.len()
     };
-    assert_eq!(told(&tiny(), &["generate", "-p", "<s>Once"], ""), 1);
-    assert_eq!(told(&tiny(), &["generate", "-p", "Once <s>"], ""), 0);
+    assert_eq!(
+        told(&tiny(), &["generate", "--raw", "-p", "<s>Once"], ""),
+        1
+    );
+    assert_eq!(
+        told(&tiny(), &["generate", "--raw", "-p", "Once <s>"], ""),
+        0
+    );
     assert_eq!(
         told(&tiny(), &["generate", "-p", "<s>Once", "--chat"], ""),
         0
@@ -79,7 +85,10 @@ fn bos_twice_is_told_once() {
     assert_eq!(told(&tiny(), &parsed, "<s>a\n/reset\n<s>b\n"), 1);
     assert_eq!(told(&tiny(), &plain, "<s>a\n"), 0);
     let edited = edited(&[("tokenizer.ggml.add_bos_token", Value::Bool(false))]);
-    assert_eq!(told(&edited.model, &["generate", "-p", "<s>Once"], ""), 0);
+    assert_eq!(
+        told(&edited.model, &["generate", "--raw", "-p", "<s>Once"], ""),
+        0
+    );
 }
 
 #[test]
@@ -105,7 +114,7 @@ fn messages_are_plain_text_unless_told_otherwise() {
 #[test]
 fn special_shows_control_tokens() {
     let tiny = tiny();
-    let ask = ["-p", "one two", "-n", "8", "-t", "1", "--json"];
+    let ask = ["--raw", "-p", "one two", "-n", "8", "-t", "1", "--json"];
     let plain = json(&run(&[&["generate", "-m", &tiny], &ask[..]].concat()));
     // The same model, but the second token of its answer is a control token.
     let token = plain["tokens"][1].as_u64().unwrap();
@@ -156,7 +165,7 @@ fn a_long_word_is_no_reason_to_end() {
     let path = |name: &str| edited.folder.path().join(name).to_str().unwrap().to_owned();
     let (text, out) = (path("text.txt"), path("out.corpus"));
     std::fs::write(&text, "a".repeat(300_000)).unwrap();
-    let ask = ["generate", "-m", &edited.model, "-f", &text];
+    let ask = ["generate", "--raw", "-m", &edited.model, "-f", &text];
     assert_refused(&run(&ask), &["300001 tokens", "shorten the prompt"]);
     let build = [
         "corpus",

@@ -10,10 +10,12 @@
 //!
 //! [`run`](mod@run) asks the questions and keeps the answers. A trait stands for the methods that
 //! answer: `engine` implements it on llama.cpp, `server` on a `llama-server`.
+//! [`compare`] measures a few prompts without files.
 
 pub mod answer;
 pub mod answer_file;
 pub mod category;
+pub mod compare;
 pub mod manifest;
 pub mod question;
 pub mod run;

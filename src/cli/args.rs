@@ -1,7 +1,5 @@
 //! The flags for drafting, and the session that they describe.
 
-use std::ffi::OsString;
-
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
@@ -109,29 +107,10 @@ impl TreeArgs {
     }
 }
 
-/// Gives llama.cpp's flags of several letters a second dash: clap would read `-ngl 99` as three
-/// short flags.
-pub(super) fn rewrite_llama_cpp_flags(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    const REWRITTEN: [&str; 8] = ["-ngl", "-fa", "-ub", "-ctk", "-ctv", "-hf", "-sp", "-jf"];
-    let mut rewritten: Vec<OsString> = Vec::new();
-    let mut flags_ended = false;
-    for arg in args {
-        flags_ended |= arg == "--";
-        let is_value = rewritten
-            .last()
-            .is_some_and(|last| last == "-p" || last == "--prompt");
-        match REWRITTEN.iter().find(|&&flag| arg == flag) {
-            Some(flag) if !flags_ended && !is_value => rewritten.push(format!("-{flag}").into()),
-            _ => rewritten.push(arg),
-        }
-    }
-    rewritten
-}
-
-/// A number of tokens, or -1 for [`NO_LIMIT`], as in llama.cpp.
+/// A number of tokens, or -1 (or llama.cpp's -2, until the context is full) for [`NO_LIMIT`].
 pub(super) fn token_limit(text: &str) -> Result<usize, String> {
     match text {
-        "-1" => Ok(NO_LIMIT),
+        "-1" | "-2" => Ok(NO_LIMIT),
         _ => text
             .parse()
             .map_err(|_| "give a whole number of tokens, or -1 for no limit".into()),

@@ -2,11 +2,9 @@
 
 mod contestants;
 mod factory;
-mod interrupt;
 mod logs;
 mod progress;
 mod questions;
-mod server;
 mod settings;
 mod summary;
 
@@ -21,14 +19,16 @@ use crate::bench::prompt::Prompter;
 use crate::bench::run::{Finished, Order, Plan, run as run_plan};
 use crate::bench::{Question, QuestionSet};
 use crate::cli::args::{DraftArgs, SizeArgs, TreeArgs, session_options};
-use crate::cli::conversation::{TemplateArgs, opening, warn_of_second_bos};
+use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::history::{HistoryArgs, InitialMemory};
+use crate::cli::llama_server::ServerArgs;
 use crate::cli::model_args::ModelArgs;
+use crate::cli::questions::context_of_questions;
 use crate::cli::sampling::SamplingArgs;
 use crate::cli::stdout::{print_json, stdout};
+use crate::cli::stop;
 use crate::engine::{Method, SessionOptions};
-use crate::runtime::PromptError;
 use crate::runtime::llama::{ContextOptions, Model, default_threads};
 use contestants::{Contestant, NamedMethod};
 use factory::Factory;
@@ -147,19 +147,8 @@ pub(super) struct BenchArgs {
     )]
     jobs: u32,
 
-    /// Also measure llama.cpp's llama-server, given by its path, on the same model and questions
-    #[arg(long, alias = "llama_server", value_name = "PROGRAM")]
-    llama_server: Option<PathBuf>,
-
-    /// More flags for llama-server, for example "--spec-type ngram-simple"
-    #[arg(
-        long,
-        alias = "llama_server_args",
-        value_name = "FLAGS",
-        requires = "llama_server",
-        allow_hyphen_values = true
-    )]
-    llama_server_args: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
 
     /// Print one JSON object at the end
     #[arg(long)]
@@ -191,7 +180,7 @@ pub(super) struct BenchArgs {
 }
 
 pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
-    let stop = interrupt::watch_for_ctrl_c();
+    let stop = stop::watch_for_ctrl_c();
     let contestants = contestants::all(args)?;
     let mut options = args.session_options()?;
     let sampling = args.sampling.params()?;
@@ -208,7 +197,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let prompter = Prompter::new(
         model.vocabulary(),
         template,
-        opening(args.template.system.as_deref()),
+        opening(args.template.system()),
     )
     .parse_special(args.template.parse_special);
     // The context fits the whole set, so that all slices of it run with equal contexts.
@@ -218,7 +207,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
         tell_line!("note: every method decodes without drafts: {reason}");
     }
     let memory = args.initial_memory(&model, &contestants)?;
-    let server = server::start(args, &model, &context, stop)?;
+    let server = args.server.start(&args.model, &model, &context, stop)?;
 
     let model_id = args.model_id(&model);
     let settings = Settings::new(args, &model, &context, &question_file, server.as_ref())?;
@@ -321,27 +310,12 @@ impl BenchArgs {
         prompter: &Prompter<'_>,
         set: &QuestionSet,
     ) -> anyhow::Result<ContextOptions> {
-        let mut needed = 0;
-        for question in &set.questions {
-            match prompter.longest(question, self.max_new_tokens) {
-                Ok(longest) => {
-                    needed = needed.max(longest.tokens);
-                    if longest.has_bos_twice {
-                        warn_of_second_bos(&prompter.vocabulary());
-                    }
-                }
-                // The run skips it and says so.
-                Err(PromptError::Tokenize(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let needed = needed.saturating_add(self.tree.draft_tree_capacity);
-        // llama.cpp rounds up to this anyway.
-        let needed = needed.checked_next_multiple_of(256).unwrap_or(needed);
+        let capacity = self.tree.draft_tree_capacity;
+        let limit = self.max_new_tokens;
+        let questions = &set.questions;
         Ok(ContextOptions {
             threads: Some(self.threads()),
-            draft_tree_capacity: self.tree.draft_tree_capacity,
-            ..self.model.context(model, needed)
+            ..context_of_questions(&self.model, model, prompter, questions, limit, capacity)?
         })
     }
 

@@ -17,7 +17,7 @@ use crate::cli::progress::bar;
 use crate::cli::stdout::{print_json, stdout};
 use crate::engine::MOST_TOKENS;
 use crate::engine::calibrate::{
-    Calibration, CalibrationError, CalibrationPlan, PassTimes, calibrate, contradictory, cost_model,
+    Calibration, CalibrationError, CalibrationPlan, PassTimes, calibrate, contradictory,
 };
 use crate::runtime::DecodeError;
 use crate::runtime::llama::{ContextOptions, LlamaTarget, Model};
@@ -173,12 +173,10 @@ impl CalibrateArgs {
         let times = &calibration.times;
         let kept = written.and_then(|written| written.as_ref().ok());
         if self.json {
-            let cost = cost_model(times);
-            let seconds: Vec<f64> = (1..=MOST_TOKENS).map(|n| cost.cost().of(n)).collect();
             print_json(&json!({
                 "key": calibration.key,
                 "times": times,
-                "seconds": seconds,
+                "seconds": cost::seconds(times),
                 "file": kept,
             }))?;
             return Ok(());

@@ -22,7 +22,7 @@ use crate::cli::json::AnswerJson;
 use crate::cli::lines::{InputLines, Waited};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::model_args::ModelArgs;
-use crate::cli::output::{AnswerPrinter, note_if_cut, statistics};
+use crate::cli::output::{AnswerPrinter, note_if_cut, note_if_empty, note_if_limited, statistics};
 use crate::cli::progress::prefill_bar;
 use crate::cli::prompt::{text_of_bytes, unreadable_input};
 use crate::cli::request::{GrammarArgs, RequestFlags, StopArgs};
@@ -121,7 +121,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
             .with_memory(memory.clone())
             .with_cost(known_cost(&model, &context, &options)),
         template,
-        messages: opening(args.template.system.as_deref()),
+        messages: opening(args.template.system()),
         last: None,
         part: String::new(),
         refused: 0,
@@ -226,7 +226,7 @@ impl Chat<'_> {
                     self.session.reset();
                 }
                 self.part.clear();
-                self.messages = opening(self.args.template.system.as_deref());
+                self.messages = opening(self.args.template.system());
                 tell_line!("(a new conversation)");
             }
             "/stats" => match &self.last {
@@ -263,6 +263,14 @@ impl Chat<'_> {
         let n_ctx = self.session.model().n_ctx();
         let hint = "/reset the conversation, or start one with a larger -c";
         note_if_cut(&answer, self.args.max_new_tokens, n_ctx, hint);
+        if !self.args.json {
+            note_if_limited(&answer, self.args.max_new_tokens);
+            note_if_empty(
+                &answer,
+                &text,
+                "ask in other words, or choose another --template",
+            );
+        }
         if let FinishReason::Failed(error) = &answer.finish {
             return Err(error.clone().into());
         }

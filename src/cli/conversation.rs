@@ -13,18 +13,30 @@ use crate::runtime::{ChatEncoder, ChatTemplate, Message, PromptTokenizer};
 /// How messages name the model's own template.
 const OWN: &str = "of the model";
 
+/// How messages name a template that stands in the command line.
+const TYPED: &str = "of --template";
+
 /// The flags for the chat template.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Chat")]
 pub(super) struct TemplateArgs {
-    /// Chat template: vicuna, llama2, codellama-instruct, none (plain text), or a Jinja file
-    /// [default: the model's own]
-    #[arg(long, value_name = "NAME|FILE")]
+    /// Chat template: vicuna, llama2, codellama-instruct, none (plain text), a Jinja file, or Jinja
+    /// itself [default: the model's own]
+    #[arg(long, value_name = "NAME|FILE|JINJA")]
     pub template: Option<String>,
 
     /// System prompt, instead of the template's own
     #[arg(long, alias = "system_prompt", value_name = "TEXT")]
-    pub system: Option<String>,
+    system: Option<String>,
+
+    /// Read the system prompt from a file
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "system",
+        value_parser = text_of_file
+    )]
+    system_prompt_file: Option<FileText>,
 
     /// Make control tokens of their spellings in messages, such as `</s>`. Without this flag, only
     /// the template's own markers are control tokens, and messages are plain text
@@ -32,7 +44,24 @@ pub(super) struct TemplateArgs {
     pub parse_special: bool,
 }
 
+/// The text of a file that a flag names.
+#[derive(Clone, Debug)]
+struct FileText(String);
+
+fn text_of_file(name: &str) -> Result<FileText, String> {
+    let text = std::fs::read_to_string(name).map(FileText);
+    text.map_err(|error| format!("cannot read it: {error}"))
+}
+
 impl TemplateArgs {
+    /// The system prompt that the flags give.
+    pub(super) fn system(&self) -> Option<&str> {
+        let file = self.system_prompt_file.as_ref();
+        self.system
+            .as_deref()
+            .or(file.map(|text| text.0.trim_end()))
+    }
+
     /// The template to use; `None` for plain text.
     pub(super) fn choose(&self, model: &Model) -> anyhow::Result<Option<ChatTemplate>> {
         let vocabulary = model.vocabulary();
@@ -64,7 +93,7 @@ impl TemplateArgs {
         if !prompt.contains(question.trim()) {
             warn("question");
         }
-        let system = self.system.as_deref().filter(|_| is_first);
+        let system = self.system().filter(|_| is_first);
         if system.is_some_and(|text| !prompt.contains(text.trim())) {
             warn("system prompt");
         }
@@ -72,7 +101,7 @@ impl TemplateArgs {
 
     /// Prints a warning if there is a system prompt, but no place for it.
     pub(super) fn warn_of_system(&self, template: Option<&ChatTemplate>) {
-        if self.system.is_none() {
+        if self.system().is_none() {
             return;
         }
         match template {
@@ -91,7 +120,11 @@ impl TemplateArgs {
 
     /// How messages name the template.
     fn name(&self) -> &str {
-        self.template.as_deref().unwrap_or(OWN)
+        match self.template.as_deref() {
+            None => OWN,
+            Some(source) if is_jinja(source) => TYPED,
+            Some(name) => name,
+        }
     }
 
     /// Makes prompts with this tokenizer and template.
@@ -120,6 +153,9 @@ impl TemplateArgs {
         if let Some(template) = ChatTemplate::builtin(name, bos, eos) {
             return Ok(Some(template));
         }
+        if is_jinja(name) {
+            return Ok(Some(ChatTemplate::new(TYPED, name, bos, eos)?));
+        }
         let source = std::fs::read_to_string(Path::new(name)).map_err(|error| {
             user_error(format!(
                 "--template {name} is not {}, none or a readable file: {error}",
@@ -134,6 +170,11 @@ impl TemplateArgs {
         }
         Ok(Some(ChatTemplate::new(name, &source, bos, eos)?))
     }
+}
+
+/// Whether this is a template, not the name of one.
+fn is_jinja(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
 }
 
 /// The messages before the first turn of a conversation.

@@ -1,5 +1,6 @@
 //! `logitspec corpus`: builds and describes corpora, which drafts copy from.
 
+mod kinds;
 mod texts;
 
 use std::io::Write;
@@ -34,14 +35,15 @@ pub(super) struct CorpusArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(BuildArgs),
+    #[command(visible_alias = "inspect")]
     Info(InfoArgs),
 }
 
 /// Build a corpus from text files, JSONL files and source trees
 ///
-/// Folders are searched for text files. Hidden files, files that a .gitignore names, and files that
-/// are not text are left out. Each file is one document; in *.jsonl and *.ndjson files, each line
-/// is.
+/// Folders are searched for text files. Hidden files, files that a .gitignore names, logs, minified
+/// files and files that are not text are left out unless they are named. Each file is one document;
+/// in *.jsonl and *.ndjson files, each line is.
 #[derive(Debug, Args)]
 struct BuildArgs {
     /// Text files, JSONL files or folders
@@ -88,8 +90,12 @@ pub(super) fn run(args: &CorpusArgs) -> anyhow::Result<Outcome> {
 
 fn build(args: &BuildArgs) -> anyhow::Result<Outcome> {
     check_output(&args.output)?;
-    let texts = Texts::gather(&args.texts, &args.field, &args.output)?;
+    let mut texts = Texts::gather(&args.texts, &args.field, &args.output)?;
     let tokenizer = AnyTokenizer::open(&args.tokenizer)?;
+    let kinds = texts.kinds();
+    for line in kinds.lines() {
+        tell_line!("{line}");
+    }
     let begun = Instant::now();
     let (builder, left_out) = tokenize(texts, &tokenizer)?;
     let tokenize_seconds = begun.elapsed().as_secs_f64();
@@ -108,7 +114,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<Outcome> {
     let info = builder.write(&args.output, &tokenizer.fingerprint())?;
     bar.finish_and_clear();
     let described = Described {
-        left_out: Some(left_out.len()),
+        left_out: Some(left_out.len() + kinds.left_out()),
         tokenize_seconds: Some(tokenize_seconds),
         sort_seconds: Some(begun.elapsed().as_secs_f64()),
         ..Described::new(&args.output, &info)

@@ -6,9 +6,11 @@ use serde_json::json;
 
 use crate::bench::sha256_of_file;
 use crate::cli::hints;
-use crate::engine::calibrate::{Calibration, CalibrationKey, cost_model};
-use crate::engine::{CostModel, SessionOptions};
-use crate::runtime::llama::{ContextOptions, Model, build, default_threads, devices, system};
+use crate::engine::calibrate::{Calibration, CalibrationKey, PassTimes, cost_model};
+use crate::engine::{CostModel, MOST_TOKENS, SessionOptions};
+use crate::runtime::llama::{
+    ContextOptions, Model, ModelOptions, build, default_threads, devices, system,
+};
 
 /// The folder that measurements are kept in; `None` if this user has no cache folder.
 pub(super) fn folder() -> Option<PathBuf> {
@@ -58,6 +60,28 @@ pub(super) fn checksum(model: &Model, context: &ContextOptions) -> Option<String
     let mut sha256 = sha256_of_file(Calibration::path(&folder, &key)).ok()?;
     sha256.truncate(DIGITS);
     Some(sha256)
+}
+
+/// Seconds of passes of one token and more that are kept for this model on this machine, with the
+/// settings that commands have by default. Only the model's header needs to be loaded.
+pub(super) fn kept_seconds(model: &Model) -> Option<Vec<f64>> {
+    const USUAL_CTX: u32 = 8192;
+    let context = ContextOptions {
+        n_ctx: Some(model.n_ctx_train().min(USUAL_CTX)),
+        ..ContextOptions::default()
+    };
+    // The kernels are part of the key.
+    if !model.settles_kernels(&ModelOptions::default()) {
+        return None;
+    }
+    let calibration = Calibration::read(&folder()?, &key(model, &context)).ok()??;
+    Some(seconds(&calibration.times))
+}
+
+/// Seconds of passes of one token and more.
+pub(super) fn seconds(times: &[PassTimes]) -> Vec<f64> {
+    let cost = cost_model(times);
+    (1..=MOST_TOKENS).map(|n| cost.cost().of(n)).collect()
 }
 
 /// The cost model that a session starts with: earlier measurements on this machine, or a guess.

@@ -90,7 +90,7 @@ pub(super) fn run(args: &ExactnessArgs) -> anyhow::Result<Outcome> {
     let prompter = Prompter::new(
         model.vocabulary(),
         args.template.choose(&model)?,
-        opening(args.template.system.as_deref()),
+        opening(args.template.system()),
     )
     .parse_special(args.template.parse_special);
     let limit = args.max_new_tokens as usize;

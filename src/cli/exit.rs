@@ -74,9 +74,7 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         line += &format!(" ({tip})");
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        line = "error: no command given: use logitspec generate, chat, inspect, pull, bench, \
-                report, simulate, corpus or calibrate (see logitspec --help)"
-            .into();
+        line = "error: no command given; see --help for all of them".into();
     } else if is_bare_word(error)
         && std::env::args_os()
             .nth(1)

@@ -1,5 +1,7 @@
 //! `logitspec generate`: one prompt, one answer.
 
+mod framing;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -7,36 +9,36 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
-use crate::TokenId;
 use crate::cli::args::{DraftArgs, session_options, token_limit};
 use crate::cli::colors::has_color;
-use crate::cli::conversation::{TemplateArgs, opening, warn_if_bos_twice};
 use crate::cli::cost::known_cost;
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::interrupt::{flow, watch_for_ctrl_c};
 use crate::cli::json::{AnswerJson, logprobs};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::model_args::ModelArgs;
-use crate::cli::output::{AnswerPrinter, note_if_cut, statistics};
+use crate::cli::output::{AnswerPrinter, note_if_cut, note_if_empty, note_if_limited, statistics};
 use crate::cli::progress::prefill_bar;
-use crate::cli::prompt::{PromptArgs, Wanted};
+use crate::cli::prompt::PromptArgs;
 use crate::cli::request::{GrammarArgs, RequestFlags, StopArgs};
 use crate::cli::sampling::SamplingArgs;
 use crate::cli::stdout::{print_json, stdout};
 use crate::cli::trace::{TraceWriter, may_be_replaced};
 use crate::engine::{FinishReason, GenerateError, Generation, Session};
 use crate::files::is_same_place;
+use crate::runtime::TargetModel;
 use crate::runtime::llama::{LlamaTarget, Model};
-use crate::runtime::{Message, Role, TargetModel};
+use framing::{Framed, FramingArgs};
 
 /// Answer one prompt
 ///
-/// The prompt comes from -p, from a file (-f), or from standard input. The answer is printed while
-/// it is generated. Statistics about speed and drafts follow on standard error.
+/// The prompt comes from -p, from a file (-f), or from standard input. It is asked as a question if
+/// the model has a chat template; --raw continues it as plain text. The answer is printed while it
+/// is generated. Statistics about speed and drafts follow on standard error.
 ///
 /// Examples:
-///   logitspec generate -m vicuna-7b-v1.3.Q8_0.gguf --chat -p "Why is the sky blue?"
-///   logitspec generate -m codellama-7b.Q4_0.gguf -f main.py -n 200 --color-drafts
+///   logitspec generate -m vicuna-7b-v1.3.Q8_0.gguf -p "Why is the sky blue?"
+///   logitspec generate -m codellama-7b.Q4_0.gguf --raw -f main.py -n 200 --color-drafts
 ///   cat article.txt | logitspec generate -m model.gguf --json | jq .mean_accepted_tokens
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -55,9 +57,8 @@ pub(super) struct GenerateArgs {
     )]
     max_new_tokens: usize,
 
-    /// Put the prompt into the model's chat template. --template and --system imply this flag
-    #[arg(long)]
-    chat: bool,
+    #[command(flatten)]
+    framing: FramingArgs,
 
     /// Print one JSON object instead of the text
     #[arg(long)]
@@ -88,8 +89,6 @@ pub(super) struct GenerateArgs {
     #[command(flatten)]
     memory: MemoryArgs,
     #[command(flatten)]
-    template: TemplateArgs,
-    #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     stops: StopArgs,
@@ -101,7 +100,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     let mut options = session_options(&args.draft)?;
     let request = args.request()?;
     args.check_trace()?;
-    let prompt_text = args.prompt.read(args.is_chat())?;
+    let prompt_text = args.prompt.read()?;
     // Not earlier: a blocking read of the prompt would continue after a signal that is caught.
     let interrupted = watch_for_ctrl_c();
     let mut trace = args.trace.as_deref().map(TraceWriter::create).transpose()?;
@@ -110,15 +109,17 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     }
     let model = args.model.load(interrupted)?;
     let mut request = request.options(&model, args.special)?;
-    let (prompt, ends) = args.prompt_tokens(&model, &prompt_text)?;
+    args.prompt.note_unread_input();
+    let prompt = args.framing.frame(&model, &prompt_text)?;
     let bytes = || model.vocabulary().token_bytes(args.special);
-    request.stops = request.stops.with_tokens(&ends, bytes);
+    request.stops = request.stops.with_tokens(&prompt.ends, bytes);
     let needed = prompt
+        .tokens
         .len()
         .saturating_add(args.max_new_tokens)
         .saturating_add(options.draft_tree_capacity);
     let context = args.model.context(&model, needed);
-    check_fit(prompt.len(), context.n_ctx, &model)?;
+    check_fit(prompt.tokens.len(), context.n_ctx, &model)?;
     if let Some(reason) = model.cannot_draft(&context) {
         tell_line!("note: decoding without drafts: {reason}");
     }
@@ -133,7 +134,10 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
         max_new_tokens: args.max_new_tokens,
     };
     if let Some(trace) = &mut trace {
-        trace.header(model.path(), &options, &json.parameters(), &prompt)?;
+        trace.header(model.path(), &options, &json.parameters(), &prompt.tokens)?;
+    }
+    if !args.json {
+        tell_line!("note: {}", prompt.note);
     }
     let done = args.answer(&model, &mut session, &prompt, &json, trace, interrupted);
     // The request is kept even if the pipe was closed early.
@@ -147,7 +151,7 @@ impl GenerateArgs {
         &self,
         model: &Model,
         session: &mut Session<LlamaTarget<'_>>,
-        prompt: &[TokenId],
+        prompt: &Framed,
         json: &AnswerJson<'_>,
         mut trace: Option<TraceWriter>,
         interrupted: &AtomicBool,
@@ -158,10 +162,14 @@ impl GenerateArgs {
         if let Some(trace) = trace {
             trace.finish()?;
         }
-        self.print_results(&answer, &text, prompt.len(), json, model)?;
+        self.print_results(&answer, &text, prompt.tokens.len(), json, model)?;
         let n_ctx = session.model().n_ctx();
         let hint = more_context(n_ctx, model);
         note_if_cut(&answer, self.max_new_tokens, n_ctx, &hint);
+        if !self.json {
+            note_if_limited(&answer, self.max_new_tokens);
+            note_if_empty(&answer, &text, prompt.if_empty);
+        }
         match answer.finish {
             FinishReason::Stop | FinishReason::Length => Ok(Outcome::Done),
             FinishReason::Cancelled => Ok(Outcome::Interrupted),
@@ -175,18 +183,18 @@ impl GenerateArgs {
         &self,
         model: &Model,
         session: &mut Session<LlamaTarget<'_>>,
-        prompt: &[TokenId],
+        prompt: &Framed,
         mut trace: Option<&mut TraceWriter>,
         interrupted: &AtomicBool,
     ) -> anyhow::Result<(Generation, String)> {
         let vocabulary = model.vocabulary();
         let mut printer = AnswerPrinter::new(vocabulary.shown(self.special), stdout())
-            .trim_start(self.is_chat())
+            .trim_start(prompt.is_chat)
             .silent(self.json)
             .stops(session.request().stops.clone())
             .color_drafts(self.color_drafts && has_color(&io::stdout()));
-        let bar = prefill_bar(prompt.len());
-        let prefilled = session.prefill(prompt, &mut |done, all| {
+        let bar = prefill_bar(prompt.tokens.len());
+        let prefilled = session.prefill(&prompt.tokens, &mut |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
             flow(interrupted)
@@ -273,63 +281,6 @@ impl GenerateArgs {
     /// What is asked for beside the prompt.
     fn request(&self) -> anyhow::Result<RequestFlags<'_>> {
         RequestFlags::new(&self.sampling, &self.stops, &self.grammar, self.logprobs)
-    }
-
-    fn is_chat(&self) -> bool {
-        self.chat
-            || self.template.system.is_some()
-            || self
-                .template
-                .template
-                .as_ref()
-                .is_some_and(|name| name != "none")
-    }
-
-    /// The prompt as the model gets it, and tokens that end its answer beside the usual ones.
-    fn prompt_tokens(
-        &self,
-        model: &Model,
-        wanted: &Wanted,
-    ) -> anyhow::Result<(Vec<TokenId>, Vec<TokenId>)> {
-        match wanted {
-            Wanted::Prompt(text) => Ok((self.chat_prompt(model, text)?, Vec::new())),
-            Wanted::Middle { prefix, suffix } => {
-                let Some(fill) = model.vocabulary().fill_in(prefix, suffix)? else {
-                    return Err(user_error(format!(
-                        "{:?} has no tokens for --prefix and --suffix: choose a model that was \
-                         trained to fill in the middle, or leave them out",
-                        model.path()
-                    )));
-                };
-                Ok((fill.prompt, fill.ends))
-            }
-        }
-    }
-
-    /// A prompt in the chat template, if there is one.
-    fn chat_prompt(&self, model: &Model, text: &str) -> anyhow::Result<Vec<TokenId>> {
-        let vocabulary = model.vocabulary();
-        if !self.is_chat() {
-            let prompt = vocabulary.tokenize(text)?;
-            warn_if_bos_twice(&vocabulary, &prompt);
-            return Ok(prompt);
-        }
-        let template = self.template.choose(model)?;
-        self.template.warn_of_system(template.as_ref());
-        let encoder = self.template.encoder(&vocabulary, template.as_ref());
-        let mut messages = opening(self.template.system.as_deref());
-        let text = if template.is_some() {
-            text.trim()
-        } else {
-            text
-        };
-        messages.push(Message::new(Role::User, text));
-        let prompt = encoder.first(&messages)?;
-        if template.is_some() {
-            self.template.warn_if_left_out(&prompt.text, text, true);
-        }
-        warn_if_bos_twice(&vocabulary, &prompt.tokens);
-        Ok(prompt.tokens)
     }
 }
 

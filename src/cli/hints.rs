@@ -136,6 +136,7 @@ fn of_report(error: &ReportError) -> Option<&'static str> {
         ReportError::Overlap { .. } => {
             Some("give --mean-report if these are repeated runs, or else only one of the two files")
         }
+        ReportError::NoBase => Some("name the files to compare with behind --base"),
         ReportError::TwoBases { .. } => Some("give --base the files of one method"),
         ReportError::QuestionSets { .. } | ReportError::Category { .. } => {
             Some("give --base the answers to the same questions")

@@ -1,8 +1,8 @@
 //! The command line: parses flags, calls the library and prints.
 //!
-//! Each subcommand has a module: `generate`, `chat`, `bench`, `report`, `simulate`, `calibrate`,
-//! `exactness`, `corpus`, `inspect` and `pull`. They do not use each other; what they share has
-//! modules of its own. No other module of the crate reads a flag or prints.
+//! Each subcommand has a module: `generate`, `chat`, `compare`, `bench`, `report`, `simulate`,
+//! `calibrate`, `exactness`, `corpus`, `inspect` and `pull`. They do not use each other; what they
+//! share has modules of its own. No other module of the crate reads a flag or prints.
 
 // First, because its macros are only known below.
 #[macro_use]
@@ -13,6 +13,7 @@ mod bench;
 mod calibrate;
 mod chat;
 mod colors;
+mod compare;
 mod conversation;
 mod corpus;
 mod cost;
@@ -27,6 +28,8 @@ mod inspect;
 mod interrupt;
 mod json;
 mod lines;
+mod llama_flags;
+mod llama_server;
 mod memory;
 mod model;
 mod model_args;
@@ -34,15 +37,18 @@ mod output;
 mod progress;
 mod prompt;
 mod pull;
+mod questions;
 mod report;
 mod request;
 mod sampling;
 mod simulate;
 mod stdout;
+mod stop;
 mod suffix;
 mod tokenizer;
 mod trace;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -67,9 +73,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Generate(Box<generate::GenerateArgs>),
+    #[command(visible_alias = "run")]
     Chat(Box<chat::ChatArgs>),
     Inspect(inspect::InspectArgs),
     Pull(pull::PullArgs),
+    Compare(Box<compare::CompareArgs>),
     Bench(Box<bench::BenchArgs>),
     Report(report::ReportArgs),
     Simulate(Box<simulate::SimulateArgs>),
@@ -88,23 +96,44 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
         .mut_subcommands(with_negative_numbers)
 }
 
+/// Without a subcommand, flags are those of `chat`; without anything, help is wanted.
+fn with_usual_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    const OWN: [&str; 5] = ["-h", "--help", "--usage", "-V", "--version"];
+    let first = args.get(1).map(|arg| arg.to_string_lossy().into_owned());
+    match first {
+        None => args.push("-h".into()),
+        Some(flag) if flag.starts_with('-') && !OWN.contains(&flag.as_str()) => {
+            args.insert(1, "chat".into());
+        }
+        Some(_) => {}
+    }
+    args
+}
+
 /// Runs the command line of this process.
 ///
 /// Exit codes: 0 for success, 2 for bad usage or bad input, 130 after Ctrl-C, 1 for anything else.
 pub fn main() -> ExitCode {
     crate::runtime::llama::bound_spinning();
     crate::runtime::llama::set_abort_handler(exit::on_abort);
-    let args = args::rewrite_llama_cpp_flags(std::env::args_os());
-    let matches = with_negative_numbers(Cli::command()).try_get_matches_from(args);
+    let command = with_negative_numbers(Cli::command());
+    let args = with_usual_command(std::env::args_os().collect());
+    let args = match llama_flags::rewrite(args, &command) {
+        Ok(rewritten) => rewritten,
+        Err(error) => return exit::report(Err(error)),
+    };
+    let matches = command.try_get_matches_from(&args.args);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
+    args.tell();
     let done = match cli.command {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Pull(args) => pull::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Simulate(args) => simulate::run(&args),

@@ -40,14 +40,16 @@ pub(super) struct ModelArgs {
     )]
     pub threads: Option<u32>,
 
-    /// Number of layers to offload to the GPU [default: all, if this build has a GPU backend]
+    /// Number of layers to offload to the GPU; -1, all or auto for all of them [default: all, if
+    /// this build has a GPU backend]
     #[arg(
         long = "n-gpu-layers",
         visible_alias = "ngl",
         alias = "n_gpu_layers",
-        value_name = "N"
+        value_name = "N",
+        value_parser = gpu_layers
     )]
-    pub n_gpu_layers: Option<u32>,
+    n_gpu_layers: Option<GpuLayers>,
 
     /// Flash attention
     #[arg(
@@ -144,6 +146,13 @@ pub(super) struct ModelArgs {
     pub verbose: bool,
 }
 
+/// How many layers go to the GPU.
+#[derive(Clone, Copy, Debug)]
+enum GpuLayers {
+    All,
+    Count(u32),
+}
+
 /// A switch with an automatic setting.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(super) enum When {
@@ -163,7 +172,7 @@ impl ModelArgs {
         crate::runtime::llama::set_verbose(self.verbose);
         let path = self.source.locate(None, interrupted)?;
         let options = ModelOptions {
-            n_gpu_layers: self.n_gpu_layers,
+            n_gpu_layers: self.n_gpu_layers(),
             use_mmap: !self.no_mmap,
             llama_kernels: self.llama_kernels,
             exact: match self.exact {
@@ -176,6 +185,14 @@ impl ModelArgs {
         let model = Model::load(&path, &options)?.with_adapters(&self.lora)?;
         note_odd_context(&model);
         Ok(model)
+    }
+
+    /// The number of layers to offload to the GPU; `None` for all of them.
+    pub(super) fn n_gpu_layers(&self) -> Option<u32> {
+        match self.n_gpu_layers? {
+            GpuLayers::All => None,
+            GpuLayers::Count(count) => Some(count),
+        }
     }
 
     /// llama.cpp reads quantized values only with flash attention.
@@ -232,6 +249,16 @@ fn lora(text: &str) -> Result<Lora, &'static str> {
         path: text.into(),
         scale: 1.0,
     })
+}
+
+fn gpu_layers(text: &str) -> Result<GpuLayers, String> {
+    match text {
+        "-1" | "all" | "auto" => Ok(GpuLayers::All),
+        _ => text
+            .parse()
+            .map(GpuLayers::Count)
+            .map_err(|_| "give a whole number, or all".into()),
+    }
 }
 
 fn at_least_one(text: &str) -> Result<u32, String> {

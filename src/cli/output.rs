@@ -179,9 +179,12 @@ pub(super) fn statistics(
     )
 }
 
-/// Tokens per second, or nothing if no time was measured.
+/// Fewer tokens have no speed that means anything.
+const FEWEST_FOR_RATE: usize = 10;
+
+/// Tokens per second, or nothing if no time was measured, or for too few tokens.
 fn rate(tokens: usize, seconds: f64) -> String {
-    match seconds > 0.0 {
+    match seconds > 0.0 && tokens >= FEWEST_FOR_RATE {
         true => format!(", {:.1} tokens/s", tokens as f64 / seconds),
         false => String::new(),
     }
@@ -213,6 +216,20 @@ pub(super) fn note_if_cut(answer: &Generation, max_new_tokens: usize, n_ctx: usi
         tell_line!(
             "note: the answer ends here because the context of {n_ctx} tokens is full: {hint}"
         );
+    }
+}
+
+/// Prints a note if the answer has as many tokens as it may have.
+pub(super) fn note_if_limited(answer: &Generation, max_new_tokens: usize) {
+    if answer.finish == FinishReason::Length && answer.tokens.len() >= max_new_tokens {
+        tell_line!("note: stopped after -n {max_new_tokens} tokens; -n -1 sets no limit");
+    }
+}
+
+/// Prints a note if the model ended its answer before it said anything; `hint` says what to do.
+pub(super) fn note_if_empty(answer: &Generation, text: &str, hint: &str) {
+    if answer.finish == FinishReason::Stop && text.trim().is_empty() {
+        tell_line!("note: the answer is empty, the model ended it at once: {hint}");
     }
 }
 
@@ -284,6 +301,9 @@ mod tests {
             told.contains("10 tokens in 0.50 s, 20.0 tokens/s"),
             "{told}"
         );
+        answer.tokens.pop();
+        let told = statistics(&answer, 9, Method::Logitspec, 0.5, false);
+        assert!(!told.contains("tokens/s"), "of nine tokens: {told}");
     }
 
     #[test]

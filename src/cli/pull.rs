@@ -27,7 +27,7 @@ use crate::hub::{Hub, ModelName, RepoFile, Settings};
 /// Examples:
 ///   logitspec pull TheBloke/CodeLlama-7B-Instruct-GGUF:Q4_K_M
 ///   logitspec pull TheBloke/vicuna-7B-v1.5-GGUF --list
-///   logitspec generate -m "$(logitspec pull TheBloke/vicuna-7B-v1.5-GGUF)" --chat -p "Hello"
+///   logitspec generate -m "$(logitspec pull TheBloke/vicuna-7B-v1.5-GGUF)" -p "Hello"
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct PullArgs {

@@ -7,29 +7,31 @@ use anyhow::Context;
 
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::stdout::stdout;
-use crate::files::start_of;
+use crate::files::{is_same_place, start_of};
+use crate::report::find::{Found, answer_files, sort};
 use crate::report::{Options, Report, csv, html, markdown, table};
 
 /// Compare answer files with those of plain decoding
 ///
 /// Prints the figures of the original evaluation for each category: mean accepted tokens, tokens/s
 /// and speedup. Adds the speedup over paired questions with a 95 % confidence interval, medians,
-/// the number of identical answers, accept lengths, and a breakdown of the time.
+/// the number of identical answers with the first differences, accept lengths, and a breakdown of
+/// the time.
 #[derive(Debug, clap::Args)]
 // In this order, since --base takes all files that follow it.
-#[command(override_usage = "logitspec report [OPTIONS] <ANSWERS>... --base <BASE>...")]
+#[command(override_usage = "logitspec report [OPTIONS] <ANSWERS>... [--base <BASE>...]")]
 pub(super) struct ReportArgs {
-    /// Answer files. Several files of one method count as parts of one run
+    /// Answer files, or folders of such. Several files of one method count as parts of one run
     #[arg(value_name = "ANSWERS", required = true)]
     answers: Vec<PathBuf>,
 
-    /// Answer files of plain decoding, to compare with
+    /// Answer files of plain decoding, to compare with [default: those among ANSWERS whose method
+    /// is baseline]
     #[arg(
         long,
         alias = "base_path",
         alias = "base-path",
         value_name = "BASE",
-        required = true,
         num_args = 1..
     )]
     base: Vec<PathBuf>,
@@ -62,9 +64,10 @@ pub(super) struct ReportArgs {
 
 /// Prints the report to standard output and notices to standard error.
 pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
+    let found = args.files()?;
     let options = Options {
         tokenizer: args.tokenizer_path.clone(),
-        mean_report: args.mean_report,
+        mean_report: args.mean_report || found.is_repeated,
     };
     if let Some(path) = &args.html
         && !may_be_replaced(path)
@@ -74,7 +77,7 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
             path.display()
         )));
     }
-    let report = Report::new(&args.answers, &args.base, &options)?;
+    let report = Report::new(&found.answers, &found.base, &options)?;
     for notice in &report.notices {
         tell_line!("note: {}", table::printable(notice));
     }
@@ -100,6 +103,30 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     }
     printed?;
     Ok(Outcome::Done)
+}
+
+impl ReportArgs {
+    /// The files that are named, and those in folders that are named.
+    fn files(&self) -> anyhow::Result<Found> {
+        let mut files = Vec::new();
+        for path in &self.answers {
+            match path.is_dir() {
+                true => files.extend(answer_files(path)?),
+                false => files.push(path.clone()),
+            }
+        }
+        if self.base.is_empty() {
+            return Ok(sort(&files)?);
+        }
+        let is_base = |file: &PathBuf| self.base.iter().any(|base| is_same_place(base, file));
+        let has_folder = self.answers.iter().any(|path| path.is_dir());
+        files.retain(|file| !has_folder || !is_base(file));
+        Ok(Found {
+            answers: files,
+            base: self.base.clone(),
+            is_repeated: false,
+        })
+    }
 }
 
 /// Whether a page may replace this path: there is no file, an empty one, or an older page.

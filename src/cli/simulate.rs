@@ -19,13 +19,15 @@ use crate::cli::stdout::{print_json, stdout};
 use crate::draft::PassCost;
 use crate::engine::Method;
 use crate::simulate::{Request, Settings, Tally, replay};
+use output::CostSource;
 
 /// Measure drafting methods on recorded text, without running the model
 ///
 /// Recorded answers are replayed token by token. A draft is accepted exactly as far as it agrees
 /// with the recorded answer. This takes seconds and needs no weights. It gives the mean accepted
-/// tokens, the drafted tokens per step and the drafting time of every method. With --cost (from
-/// `logitspec calibrate --json`), it also gives the expected speedup.
+/// tokens, the drafted tokens per step and the drafting time of every method. With the costs of
+/// passes that `logitspec calibrate` kept for -m, or with --cost, it also gives the expected
+/// speedup of decoding.
 ///
 /// Plain text has no logits. Methods that draft from logits get them from a --trace, or from
 /// --answers that `logitspec bench --methods baseline --ranked 64` wrote. On plain text, their
@@ -33,7 +35,8 @@ use crate::simulate::{Request, Settings, Tally, replay};
 ///
 /// Examples:
 ///   logitspec simulate --questions question.jsonl --answers answers.jsonl -m model.gguf
-///   logitspec simulate --jsonl log.jsonl --response-field answer --tokenizer-path tokenizer.json
+///   logitspec simulate log.jsonl -m model.gguf
+///   logitspec simulate log.jsonl --response-field answer --tokenizer-path tokenizer.json
 ///   logitspec simulate --trace trace.jsonl --methods logitspec,prompt-lookup
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -43,7 +46,7 @@ pub(super) struct SimulateArgs {
     methods: Vec<Method>,
 
     /// Cost of a forward pass by its size: a file {"seconds": [of 1 token, of 2, ...]}, as
-    /// `logitspec calibrate --json` writes it
+    /// `logitspec calibrate --json` writes it [default: what calibrate kept for -m]
     #[arg(long, value_name = "FILE")]
     cost: Option<PathBuf>,
 
@@ -102,8 +105,9 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
             args.every
         )));
     }
-    let cost = args.cost.as_deref().map(read_cost).transpose()?;
+    let named = args.cost.as_deref().map(read_cost).transpose()?;
     let requests = args.input.read()?;
+    let (source, cost) = args.cost(named)?;
     let chosen = args.choose(&requests)?;
     let methods = match args.methods.as_slice() {
         [] => &Method::ALL,
@@ -130,17 +134,32 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<Outcome> {
             "pool_file": args.history.pool_file(),
             "corpus": args.history.common.corpus(),
             "draft_tree_capacity": capacity,
+            "cost": source.name(),
             "methods": tables,
         });
         print_json(&report)?;
     } else {
-        let text = output::table(&tables);
+        let has_logits = requests.iter().any(Request::has_logits);
+        let text = output::table(&tables) + "\n" + &output::remarks(source, has_logits);
         stdout().write_all(text.as_bytes())?;
     }
     Ok(Outcome::Done)
 }
 
 impl SimulateArgs {
+    /// The cost of passes: that of --cost, or what is kept for the model on this machine.
+    fn cost(&self, named: Option<PassCost>) -> anyhow::Result<(CostSource, Option<PassCost>)> {
+        if named.is_some() {
+            return Ok((CostSource::File, named));
+        }
+        let kept = self.input.kept_seconds()?.map(PassCost::from_times);
+        let source = match kept {
+            Some(_) => CostSource::Kept,
+            None => CostSource::Unknown,
+        };
+        Ok((source, kept))
+    }
+
     /// The requests that the flags select.
     fn choose<'a>(&self, requests: &'a [Request]) -> anyhow::Result<Vec<&'a Request>> {
         let end = self.question_end.unwrap_or(requests.len());

@@ -29,6 +29,11 @@ pub(super) fn may_be_replaced(path: &Path) -> bool {
             .is_some_and(is_header)
 }
 
+/// Whether this file is a trace.
+pub(super) fn is_trace(path: &Path) -> bool {
+    path.metadata().is_ok_and(|it| it.len() > 0) && may_be_replaced(path)
+}
+
 /// The keys of a header.
 const HEADER: [&str; 4] = ["model", "method", "parameters", "prompt"];
 /// The longest header: a prompt of about a million tokens.

@@ -21,6 +21,26 @@ pub enum ReportError {
     /// No files were given.
     #[error("no {0} given; name at least one answer file")]
     NoFiles(&'static str),
+    /// A folder cannot be read.
+    #[error("{}: cannot read this folder: {error}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        error: std::io::Error,
+    },
+    /// A folder without answer files.
+    #[error("{}: holds no answer files (*.jsonl)", path.display())]
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No file is of plain decoding.
+    #[error("none of these files is of plain decoding (method baseline)")]
+    NoBase,
+    /// All files are of plain decoding.
+    #[error("all these files are of plain decoding (method baseline): there is nothing to compare")]
+    OnlyBase,
     /// A file without a record.
     #[error("{}: holds no answers; leave it out, or run its benchmark first", path.display())]
     Empty {

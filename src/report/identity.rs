@@ -44,6 +44,11 @@ pub struct Difference {
     pub base: Option<String>,
     /// What the method has there.
     pub method: Option<String>,
+    /// The base's text from the first character on that differs; `None` if none does in this turn,
+    /// or if it ends there.
+    pub base_text: Option<String>,
+    /// The method's text from there on.
+    pub method_text: Option<String>,
 }
 
 /// The unit of comparison of two answers.
@@ -146,21 +151,17 @@ impl Pair<'_> {
                         )
                     })
                 }
-                _ => {
-                    let ours: Vec<char> = ours.turns[turn].chars().collect();
-                    let theirs: Vec<char> = theirs.turns[turn].chars().collect();
-                    first_difference(&ours, &theirs).map(|at| {
-                        (
-                            Unit::Character,
-                            at,
-                            excerpt(&theirs, at),
-                            excerpt(&ours, at),
-                        )
-                    })
-                }
+                _ => in_text(&ours.turns[turn], &theirs.turns[turn])
+                    .map(|(at, theirs, ours)| (Unit::Character, at, theirs, ours)),
             };
-            if let Some((unit, at, theirs, ours)) = difference {
-                return Some(self.at(index, turn, unit, at, theirs, ours));
+            if let Some((unit, at, base, method)) = difference {
+                let in_text = in_text(&ours.turns[turn], &theirs.turns[turn]);
+                let (_, base_text, method_text) = in_text.unwrap_or_default();
+                return Some(Difference {
+                    base_text,
+                    method_text,
+                    ..self.at(index, turn, unit, at, base, method)
+                });
             }
         }
         (our_turns != their_turns).then(|| {
@@ -195,6 +196,8 @@ impl Pair<'_> {
             position,
             base,
             method,
+            base_text: None,
+            method_text: None,
         }
     }
 }
@@ -203,6 +206,14 @@ impl Pair<'_> {
 fn first_difference<T: PartialEq>(a: &[T], b: &[T]) -> Option<usize> {
     let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     (common < a.len().max(b.len())).then_some(common)
+}
+
+/// Where two texts differ, and the second and the first one from there on.
+fn in_text(ours: &str, theirs: &str) -> Option<(usize, Option<String>, Option<String>)> {
+    let ours: Vec<char> = ours.chars().collect();
+    let theirs: Vec<char> = theirs.chars().collect();
+    let at = first_difference(&ours, &theirs)?;
+    Some((at, excerpt(&theirs, at), excerpt(&ours, at)))
 }
 
 fn token(tokens: &[u32], at: usize) -> Option<String> {

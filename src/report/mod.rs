@@ -49,6 +49,7 @@ use crate::bench::{Manifest, SourceTokens};
 
 pub mod category;
 pub mod csv;
+pub mod find;
 pub mod html;
 pub mod identity;
 pub mod markdown;

@@ -113,8 +113,16 @@ impl Report {
                     difference.question_id.to_string(),
                     difference.category.clone(),
                     place(method, difference),
-                    shown(difference, difference.base.as_deref()),
-                    shown(difference, difference.method.as_deref()),
+                    shown(
+                        difference,
+                        difference.base.as_deref(),
+                        difference.base_text.as_deref(),
+                    ),
+                    shown(
+                        difference,
+                        difference.method.as_deref(),
+                        difference.method_text.as_deref(),
+                    ),
                 ]
             })
         });
@@ -128,7 +136,9 @@ impl Report {
         ];
         Section {
             title: "First differences".into(),
-            note: "Every answer that differs from the base's, and its first difference.".into(),
+            note: "Every answer that differs from the base's, and both texts from the first \
+                   difference on."
+                .into(),
             rows: with_head(&head, rows),
         }
     }
@@ -375,11 +385,12 @@ fn place(method: &MethodReport, difference: &Difference) -> String {
     }
 }
 
-/// One side of a difference. Text is in quotes, with visible line ends.
-fn shown(difference: &Difference, side: Option<&str>) -> String {
-    match (side, difference.unit) {
-        (None, _) => "(its end)".into(),
-        (Some(text), Unit::Character) => format!("{text:?}"),
-        (Some(text), _) => text.to_string(),
+/// One side of a difference: its text if the texts differ, in quotes, with visible line ends.
+fn shown(difference: &Difference, side: Option<&str>, text: Option<&str>) -> String {
+    let texts_differ = difference.base_text.is_some() || difference.method_text.is_some();
+    match (side, text) {
+        (_, Some(text)) => format!("{text:?}"),
+        (Some(side), None) if !texts_differ => side.to_owned(),
+        _ => "(its end)".into(),
     }
 }

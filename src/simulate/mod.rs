@@ -20,8 +20,9 @@ mod vocabulary;
 
 pub use figures::{Figures, SourceFigures, Tally};
 pub use input::{
-    Fields, InputError, LinePart, RecordKind, RecordedAnswer, RecordedChoice, RequestEncoder,
-    SpecialToken, TextTokenizer, read_jsonl, read_recorded_answers, requests_from_answers,
+    Fields, InputError, LinePart, LineRead, RecordKind, RecordedAnswer, RecordedChoice,
+    RequestEncoder, SpecialToken, TextTokenizer, holds_chats, read_jsonl, read_recorded_answers,
+    requests_from_answers,
 };
 pub use replay::{Record, Replay, Request, Settings, Turn, replay};
 #[cfg(feature = "report")]

@@ -35,6 +35,13 @@ pub struct Request {
     pub turns: Vec<Turn>,
 }
 
+impl Request {
+    /// Whether logits were recorded with it.
+    pub fn has_logits(&self) -> bool {
+        self.turns.iter().any(|turn| !turn.ranked.is_empty())
+    }
+}
+
 /// How a replay drafts; the session that it stands for has the same.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -86,6 +86,22 @@ fn the_table_is_there_even_if_the_page_cannot_be() {
 }
 
 #[test]
+fn a_folder_of_answers_has_its_base_in_it() {
+    let set = Set::of(2);
+    set.done(&[]);
+    let [ours, base] = ["logitspec", "baseline"].map(|method| set.answers(method));
+    let [ours, base] = [ours.to_str().unwrap(), base.to_str().unwrap()];
+    let named = set.report(&[ours, "--base", base]);
+    let folder = set.report(&["data/set/model_answer"]);
+    let whole = |output: &Output| stdout(output).replace(set.0.path().to_str().unwrap(), "");
+    assert_eq!(whole(&folder), whole(&named));
+    let with_base = set.report(&["data/set/model_answer", "--base", base]);
+    assert_eq!(whole(&with_base), whole(&named));
+    let alone = logitspec(&["report", ours], set.0.path()).output().unwrap();
+    program::assert_refused(&alone, &["plain decoding", "--base"]);
+}
+
+#[test]
 fn what_cannot_be_run_is_said() {
     let set = Set::of(1);
     let tiny = model_path("tiny-llama.gguf");

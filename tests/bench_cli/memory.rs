@@ -113,7 +113,7 @@ fn a_pool_file_is_begun_with_by_every_question_and_left_as_it_is() {
     let pool = set.path("pool");
     let prompt = "one two three one two three one two";
     let ask = [
-        "generate", "-t", "1", "-fa", "off", "-n", "24", "-p", prompt,
+        "generate", "--raw", "-t", "1", "-fa", "off", "-n", "24", "-p", prompt,
     ];
     let keep = ["--pool-file", pool.to_str().unwrap()];
     let tiny = model_path("tiny-llama.gguf");

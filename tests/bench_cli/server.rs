@@ -44,6 +44,42 @@ fn log(set: &Set) -> Vec<Value> {
 }
 
 #[test]
+fn a_comparison_has_a_server_too() {
+    let set = Set::of(1);
+    let server = stand_in_of(&set);
+    let tiny = model_path("tiny-llama.gguf");
+    let args = [
+        "compare",
+        "-m",
+        &tiny,
+        "-t",
+        "1",
+        "-n",
+        "5",
+        "--runs",
+        "1",
+        "--json",
+        "-p",
+        "one two",
+        "--llama-server",
+        &server,
+    ];
+    let said = object(&logitspec(&args, set.0.path()).output().unwrap());
+    let theirs = &said["overall"][2];
+    assert_eq!(
+        (&theirs["name"], &theirs["same_text"]),
+        (&"llama-server".into(), &false.into())
+    );
+    assert!((theirs["tokens_per_second"].as_f64().unwrap() - 10.0).abs() < 1e-9);
+    assert!(
+        said["sentence"]
+            .as_str()
+            .unwrap()
+            .contains("times as fast as llama-server")
+    );
+}
+
+#[test]
 fn a_server_is_asked_what_we_are_asked_and_its_own_timings_count() {
     let set = Set::of(2);
     let server = stand_in_of(&set);

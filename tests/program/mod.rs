@@ -46,12 +46,25 @@ pub fn run(args: &[&str]) -> Output {
     command(args).output().unwrap()
 }
 
-/// The tokens of the prompt that `generate` makes with these arguments.
+/// The flags with which `generate` asks the prompt or continues it.
+const FRAMINGS: [&str; 5] = ["--chat", "--raw", "-no-cnv", "--system", "--template"];
+
+/// Arguments of `generate`, which continues the prompt unless they say otherwise.
+fn continued<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    let more: &[&str] = match args.iter().any(|arg| FRAMINGS.contains(arg)) {
+        true => &[],
+        false => &["--raw"],
+    };
+    [args, more].concat()
+}
+
+/// The tokens of the prompt that `generate` makes with these arguments. It is continued unless they
+/// say otherwise.
 pub fn prompt_of(args: &[&str]) -> Vec<u64> {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
     let more = ["-n", "1", "-t", "1", "--trace", trace.to_str().unwrap()];
-    let output = run(&[&["generate"], args, &more].concat());
+    let output = run(&[&["generate"], &continued(args)[..], &more].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let trace = std::fs::read_to_string(trace).unwrap();
     let header: Value = serde_json::from_str(trace.lines().next().unwrap()).unwrap();
@@ -59,9 +72,10 @@ pub fn prompt_of(args: &[&str]) -> Vec<u64> {
     tokens.iter().map(|token| token.as_u64().unwrap()).collect()
 }
 
-/// `generate` on the tiny model with one thread.
+/// `generate` on the tiny model with one thread. The prompt is continued unless the arguments say
+/// otherwise.
 pub fn generate(args: &[&str]) -> Output {
-    tiny("generate", args).output().unwrap()
+    tiny("generate", &continued(args)).output().unwrap()
 }
 
 pub fn with_stdin(mut command: Command, input: &[u8]) -> Output {

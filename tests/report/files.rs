@@ -3,6 +3,8 @@
 use logitspec::bench::{Manifest, Timings};
 use logitspec::report::identity::Unit;
 
+use logitspec::report::find::{answer_files, sort};
+
 use super::*;
 
 #[test]
@@ -179,7 +181,7 @@ fn first_differences_are_found_by_token_or_text() {
         with(1, &["same", "too"], None),
         with(2, &["abcdé", "x"], None),
         with(3, &["equal text"], Some(&[&[1, 2, 3]])),
-        with(4, &["one"], Some(&[&[1, 2]])),
+        with(4, &["one and all"], Some(&[&[1, 2]])),
         with(5, &["one", "two"], None),
         with(6, &["text"], Some(&[&[7]])),
         with(7, &["only here"], None),
@@ -233,10 +235,67 @@ fn first_differences_are_found_by_token_or_text() {
             (5, 1, Unit::Turn, 1, Some("2 in all"), Some("1 in all")),
         ]
     );
+    // Where tokens differ, a reader wants to see the text.
+    let texts: Vec<_> = identity
+        .differences
+        .iter()
+        .map(|it| (it.base_text.as_deref(), it.method_text.as_deref()))
+        .collect();
+    let of_four = (Some(" and all"), None);
+    assert_eq!(
+        texts,
+        [(None, Some("yz")), (None, None), of_four, (None, None)]
+    );
+    let both = report(&[files.answers("a", &ours)], &[files.answers("b", &base)]).unwrap();
+    let table = logitspec::report::table::render(&both);
+    let row = |question: &str| table.lines().find(|line| line.contains(question)).unwrap();
+    let four = table.lines().find(|line| line.contains("\" and all\""));
+    assert!(
+        four.is_some_and(|line| line.contains("(its end)")),
+        "{table}"
+    );
+    assert!(row("token 2").contains('5'), "the texts are equal: {table}");
     ours[0].choices.push(second);
     let identity = report_of(&ours).identity.unwrap();
     assert_eq!(identity.identical, 1);
     assert_eq!(identity.differences[0].unit, Unit::Choice);
+}
+
+#[test]
+fn plain_decoding_is_found_among_the_files_of_a_folder() {
+    let files = Files::new();
+    let of = |name: &str, method: Option<&str>, repeat: Option<u32>| {
+        let answer = Answer {
+            method: method.map(Into::into),
+            repeat,
+            ..answer(1, "qa", &[2], 1.0)
+        };
+        files.answers_of(name, "model", &[answer])
+    };
+    let ours = of("a", Some("logitspec"), None);
+    let plain = of("b", Some("baseline"), None);
+    files.text("notes.txt", "no answers");
+    std::fs::create_dir(files.path("more.jsonl")).unwrap();
+    let found = answer_files(files.0.path()).unwrap();
+    assert_eq!(found, [ours.clone(), plain.clone()]);
+    let sorted = sort(&found).unwrap();
+    assert_eq!(
+        (&sorted.answers[..], &sorted.base[..]),
+        (from_ref(&ours), from_ref(&plain))
+    );
+    assert!(!sorted.is_repeated);
+    let again = of("c", Some("logitspec"), Some(1));
+    assert!(
+        sort(&[ours.clone(), again, plain.clone()])
+            .unwrap()
+            .is_repeated
+    );
+    assert!(matches!(sort(&[ours]), Err(ReportError::NoBase)));
+    assert!(matches!(sort(&[plain]), Err(ReportError::OnlyBase)));
+    let empty = answer_files(&files.path("more.jsonl"));
+    assert!(matches!(empty, Err(ReportError::EmptyFolder { .. })));
+    let missing = answer_files(&files.path("nowhere"));
+    assert!(matches!(missing, Err(ReportError::Folder { .. })));
 }
 
 #[test]

@@ -196,6 +196,7 @@ fn a_real_trace_replays_to_the_steps_that_it_has() {
     let output = Command::new(env!("CARGO_BIN_EXE_logitspec"))
         .args([
             "generate",
+            "--raw",
             "-m",
             &tiny(),
             "-t",

@@ -3,6 +3,8 @@
 #[cfg(feature = "cli")]
 mod command;
 #[cfg(feature = "cli")]
+mod logs;
+#[cfg(feature = "cli")]
 mod memory;
 #[cfg(feature = "cli")]
 #[path = "../program/mod.rs"]

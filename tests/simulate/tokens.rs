@@ -54,7 +54,7 @@ fn prompt(
         response: "response".into(),
         category: "category".into(),
     };
-    let requests = read_jsonl(path.as_ref(), &fields, &encoder, &mut || ()).unwrap();
+    let requests = read_jsonl(path.as_ref(), &fields, &encoder, &mut |_| ()).unwrap();
     requests[0].turns[0].prompt.clone()
 }
 

@@ -3,7 +3,6 @@
 use std::str::FromStr;
 
 use crate::cli::bench::BenchArgs;
-use crate::cli::bench::server::server_name;
 use crate::cli::exit::user_error;
 use crate::engine::{Method, SessionOptions};
 
@@ -87,14 +86,13 @@ impl Contestant {
 pub(super) fn all(args: &BenchArgs) -> anyhow::Result<Vec<Contestant>> {
     let engines = args.methods.iter().cloned().map(Contestant::Engine);
     let mut all: Vec<Contestant> = engines.collect();
-    if args.llama_server.is_some() {
+    if let Some(name) = args.server.name() {
         if args.jobs > 1 {
             return Err(user_error(
                 "--llama-server answers one question at a time: leave out --jobs",
             ));
         }
-        let flags = args.llama_server_args.as_deref().unwrap_or_default();
-        all.push(Contestant::Server(server_name(flags)));
+        all.push(Contestant::Server(name));
     }
     for (number, contestant) in all.iter().enumerate() {
         let name = contestant.name();

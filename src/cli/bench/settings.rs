@@ -65,7 +65,7 @@ impl Settings {
             drafting: drafting_flags(args),
             kernels: model.few_token_kernels(),
             calibration: cost::checksum(model, context).unwrap_or_else(|| "none".into()),
-            server: entries(json!({ "llama-server-args": args.llama_server_args })),
+            server: entries(json!({ "llama-server-args": args.server.flags() })),
             server_build: server_build.unwrap_or_else(|| "unknown".into()),
         })
     }
@@ -122,7 +122,7 @@ fn common_flags(
         "jobs": args.jobs,
         "max-new-tokens": args.max_new_tokens,
         "min-p": sampling.min_p,
-        "n-gpu-layers": args.model.n_gpu_layers,
+        "n-gpu-layers": args.model.n_gpu_layers(),
         "no-mmap": args.model.no_mmap,
         "no-swa-full": args.model.no_swa_full,
         "num-choices": args.num_choices,
@@ -132,7 +132,7 @@ fn common_flags(
         "repeat-penalty": sampling.repeat_penalty,
         "seed": sampling.seed,
         "sequential": args.sequential,
-        "system": args.template.system,
+        "system": args.template.system(),
         "temperature": sampling.temperature,
         "template": args.template.template,
         "top-k": sampling.top_k,

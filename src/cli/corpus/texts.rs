@@ -8,7 +8,9 @@ use std::sync::Arc;
 use ignore::WalkBuilder;
 use serde_json::Value;
 
+use super::kinds::{Kinds, START_BYTES, Unwanted};
 use crate::cli::exit::user_error;
+use crate::files::start_of;
 
 /// Longer texts are tokenized in pieces of about this many bytes, cut at a line end.
 const PIECE_BYTES: usize = 1 << 18;
@@ -43,6 +45,8 @@ pub(super) struct Texts {
     size: u64,
     done: u64,
     left_out: Vec<(PathBuf, String)>,
+    /// The files of folders.
+    kinds: Kinds,
 }
 
 impl Texts {
@@ -57,6 +61,7 @@ impl Texts {
             size: 0,
             done: 0,
             left_out: Vec::new(),
+            kinds: Kinds::default(),
         };
         for path in paths {
             if !path.is_dir() {
@@ -80,12 +85,30 @@ impl Texts {
                     continue;
                 };
                 if metadata.is_file() && !is_output(entry.path()) {
-                    texts.take(entry.into_path(), false, metadata.len());
+                    texts.found(entry.into_path(), metadata.len());
                 }
             }
         }
         texts.sources.reverse();
         Ok(texts)
+    }
+
+    /// A file in a folder.
+    fn found(&mut self, path: PathBuf, size: u64) {
+        // One that cannot be read is told later.
+        let start = start_of(&path, START_BYTES).unwrap_or_default();
+        match Unwanted::of(&path, &start) {
+            Some(kind) => self.kinds.leave(path, kind),
+            None => {
+                self.kinds.take(&path, size);
+                self.take(path, false, size);
+            }
+        }
+    }
+
+    /// The files of folders, by kind.
+    pub(super) fn kinds(&mut self) -> Kinds {
+        std::mem::take(&mut self.kinds)
     }
 
     fn take(&mut self, path: PathBuf, is_named: bool, size: u64) {

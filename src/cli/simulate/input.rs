@@ -6,15 +6,17 @@ use clap::Args;
 
 use crate::bench::{Manifest, read_questions};
 use crate::cli::conversation::{TemplateArgs, opening, warn_of_second_bos};
+use crate::cli::cost::kept_seconds;
 use crate::cli::exit::user_error;
 use crate::cli::model::VocabularySource;
 use crate::cli::progress::spinner;
 use crate::cli::tokenizer::AnyTokenizer;
+use crate::cli::trace::is_trace;
 use crate::runtime::ChatTemplate;
 use crate::runtime::llama::{Model, ModelOptions};
 use crate::simulate::{
-    Fields, JsonTokenizer, Request, RequestEncoder, TextTokenizer, read_jsonl,
-    read_recorded_answers, read_trace, requests_from_answers,
+    Fields, JsonTokenizer, LineRead, Request, RequestEncoder, TextTokenizer, holds_chats,
+    read_jsonl, read_recorded_answers, read_trace, requests_from_answers,
 };
 use crate::store::VocabFingerprint;
 
@@ -39,7 +41,16 @@ pub(super) struct InputArgs {
     )]
     answers: Option<PathBuf>,
 
-    /// A record of prompts and responses, one JSON object per line
+    /// A record: a log of prompts and responses or of chats (see --jsonl), or a trace
+    #[arg(
+        value_name = "FILE",
+        conflicts_with_all = ["answers", "jsonl", "trace"],
+        help_heading = "Record"
+    )]
+    file: Option<PathBuf>,
+
+    /// A record of prompts and responses, or of chats as OpenAI's API logs them (messages, with the
+    /// answers among them or beside them in response or choices), one JSON object per line
     #[arg(
         long,
         value_name = "FILE",
@@ -133,28 +144,53 @@ pub(super) struct InputArgs {
 }
 
 impl InputArgs {
+    /// The JSON Lines file with requests.
+    fn jsonl(&self) -> Option<&Path> {
+        let file = self.file.as_deref().filter(|path| !is_trace(path));
+        self.jsonl.as_deref().or(file)
+    }
+
+    /// The traces.
+    fn traces(&self) -> Vec<&Path> {
+        let file = self.file.as_deref().filter(|path| is_trace(path));
+        self.trace
+            .iter()
+            .map(PathBuf::as_path)
+            .chain(file)
+            .collect()
+    }
+
+    fn fields(&self) -> Fields {
+        Fields {
+            prompt: self.prompt_field.clone(),
+            response: self.response_field.clone(),
+            category: self.category_field.clone(),
+        }
+    }
+
     /// Reads the record.
     pub(super) fn read(&self) -> anyhow::Result<Vec<Request>> {
-        if !self.trace.is_empty() {
-            let requests = self.trace.iter().map(|path| Ok(read_trace(path)?));
+        let traces = self.traces();
+        if !traces.is_empty() {
+            let requests = traces.into_iter().map(|path| Ok(read_trace(path)?));
             return requests.collect();
         }
-        if self.answers.is_none() && self.jsonl.is_none() {
+        if self.answers.is_none() && self.jsonl().is_none() {
             return Err(user_error(
-                "nothing to replay: give --questions FILE with --answers FILE, or --jsonl FILE, or \
-                 --trace FILE",
+                "nothing to replay: name a log (one JSON object per line, as for --jsonl) or a trace, \
+                 or give --questions FILE with --answers FILE",
             ));
         }
+        let is_raw = match self.jsonl() {
+            Some(path) => !holds_chats(path, &self.fields())?,
+            None => false,
+        };
         // The flag outranks a model that the environment names.
         if let Some(path) = &self.tokenizer_path {
             let tokenizer =
                 JsonTokenizer::from_file(path, self.bos.as_deref(), self.eos.as_deref())?;
-            // A JSON Lines record holds prompts as the model got them; a question file does not.
-            let usual = if self.jsonl.is_some() {
-                "none"
-            } else {
-                "vicuna"
-            };
+            // Prompts are recorded as the model got them; chats and question files are not.
+            let usual = if is_raw { "none" } else { "vicuna" };
             let name = self.template.template.as_deref().unwrap_or(usual);
             let template = self
                 .template
@@ -173,8 +209,8 @@ impl InputArgs {
         };
         let model = Model::load(path, &options)?;
         let vocabulary = model.vocabulary();
-        let template = match (&self.template.template, &self.jsonl) {
-            (None, Some(_)) => None,
+        let template = match (&self.template.template, is_raw) {
+            (None, true) => None,
             _ => self.template.choose(&model)?,
         };
         self.requests(&vocabulary, Some(path), template.as_ref())
@@ -225,6 +261,18 @@ impl InputArgs {
         }
     }
 
+    /// The costs of passes that are kept for the model on this machine.
+    pub(super) fn kept_seconds(&self) -> anyhow::Result<Option<Vec<f64>>> {
+        let Some(path) = self.model.locate()? else {
+            return Ok(None);
+        };
+        let options = ModelOptions {
+            info_only: true,
+            ..ModelOptions::default()
+        };
+        Ok(kept_seconds(&Model::load(path, &options)?))
+    }
+
     /// The fingerprint of the vocabulary.
     pub(super) fn vocabulary(&self) -> anyhow::Result<VocabFingerprint> {
         let tokenizer = AnyTokenizer::from_path(self.tokenizer_path.as_deref(), &self.model)?;
@@ -238,18 +286,19 @@ impl InputArgs {
         template: Option<&ChatTemplate>,
     ) -> anyhow::Result<Vec<Request>> {
         // A JSON Lines record without a template holds prompts as the model got them.
-        let is_raw = self.jsonl.is_some() && template.is_none();
+        let is_raw = self.jsonl().is_some() && template.is_none();
         self.template.warn_of_system(template);
         let encoder = RequestEncoder {
             tokenizer,
             template,
-            opening: opening(self.template.system.as_deref()),
+            opening: opening(self.template.system()),
             parse_special: self.template.parse_special || is_raw,
             max_new_tokens: self.max_new_tokens,
         };
         let bar = spinner("{spinner} {pos} requests tokenized");
+        let (mut cut, mut left_out) = (0, 0);
         let mut progress = || bar.inc(1);
-        let requests = match (&self.questions, &self.answers, &self.jsonl) {
+        let requests = match (&self.questions, &self.answers, self.jsonl()) {
             (Some(questions), Some(answers), _) => {
                 let set = read_questions(questions)?;
                 for skipped in &set.skipped {
@@ -272,17 +321,21 @@ impl InputArgs {
                     &mut progress,
                 )
             }
-            (_, _, Some(path)) => {
-                let fields = Fields {
-                    prompt: self.prompt_field.clone(),
-                    response: self.response_field.clone(),
-                    category: self.category_field.clone(),
-                };
-                read_jsonl(path, &fields, &encoder, &mut progress)
-            }
+            (_, _, Some(path)) => read_jsonl(path, &self.fields(), &encoder, &mut |line| {
+                bar.inc(1);
+                cut += u32::from(line == LineRead::Cut);
+                left_out += u32::from(line == LineRead::LeftOut);
+            }),
             _ => Ok(Vec::new()),
         };
         bar.finish_and_clear();
+        for (count, what) in [(cut, "replayed in part"), (left_out, "left out")] {
+            if count > 0 {
+                tell_line!(
+                    "note: chats {what}: {count}, whose answers have no text or follow a tool"
+                );
+            }
+        }
         let requests = requests?;
         let mut prompts = requests.iter().filter_map(|it| it.turns.first());
         if prompts.any(|turn| tokenizer.has_bos_twice(&turn.prompt)) {

@@ -10,6 +10,47 @@ use crate::simulate::{Figures, Tally};
 /// The name of the row for all requests.
 pub(super) const OVERALL: &str = "overall";
 
+/// Where the cost of passes comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CostSource {
+    /// A file that the user names.
+    File,
+    /// Earlier measurements of this machine.
+    Kept,
+    /// Nowhere.
+    Unknown,
+}
+
+impl CostSource {
+    /// Its name in JSON.
+    pub(super) fn name(self) -> Option<&'static str> {
+        match self {
+            Self::File => Some("file"),
+            Self::Kept => Some("kept"),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// What the figures cover, and what they do not.
+pub(super) fn remarks(cost: CostSource, has_logits: bool) -> String {
+    const OF_DECODING: &str =
+        "Speedups are of decoding alone: reading prompts takes as long as ever";
+    let mut text = match cost {
+        CostSource::File => format!("{OF_DECODING}. Costs of passes: --cost.\n"),
+        CostSource::Kept => format!("{OF_DECODING}. Costs of passes: measured on this machine.\n"),
+        CostSource::Unknown => "No speedups: what passes cost here is not known. The figures show \
+             what is accepted; logitspec calibrate -m MODEL measures the costs, and --cost names \
+             them.\n"
+            .to_owned(),
+    };
+    if !has_logits {
+        text +=
+            "The record has no logits: drafts from last logits and recycled ones are missing.\n";
+    }
+    text
+}
+
 /// The figures of one method.
 #[derive(Debug, Serialize)]
 pub(super) struct MethodFigures {

@@ -204,8 +204,9 @@ impl Model {
         Ok(self)
     }
 
-    /// Whether this process uses the kernels that `options` ask for. The first model decides.
-    fn settles_kernels(&self, options: &ModelOptions) -> bool {
+    /// Whether this process uses the kernels that `options` ask for. The first model decides, when
+    /// it is loaded, or when this is asked of one of which only the header is loaded.
+    pub fn settles_kernels(&self, options: &ModelOptions) -> bool {
         let invariant = options.exact != Exact::Off;
         kernels::llama_only_or_init(options.llama_kernels) == options.llama_kernels
             && kernels::batch_invariant_or_init(invariant) == invariant

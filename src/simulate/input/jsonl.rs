@@ -1,10 +1,11 @@
-//! Requests of one turn, one JSON object per line.
+//! Requests, one JSON object per line: a prompt and a response, or a chat.
 
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::chat::{Chat, messages};
 use super::{
     InputError, LineError, LinePart, RecordKind, RecordedChoice, RequestEncoder, for_each_line,
     single_turn,
@@ -25,7 +26,33 @@ pub struct Fields {
     pub category: String,
 }
 
-/// Reads one request of one turn from each line of a JSON Lines file.
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineRead {
+    /// All of it is replayed.
+    Whole,
+    /// A chat whose later turns cannot be replayed: they have tool calls, or no text.
+    Cut,
+    /// A chat that cannot be replayed at all.
+    LeftOut,
+}
+
+/// Whether the first line of a JSON Lines file is a chat. Chats need a chat template.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn holds_chats(path: &Path, fields: &Fields) -> Result<bool, InputError> {
+    let mut first = None;
+    for_each_line(path, RecordKind::Requests, |text| {
+        let line = || serde_json::from_slice::<Value>(text).unwrap_or_default();
+        first.get_or_insert_with(|| messages(&line(), &fields.prompt).is_some());
+        Ok(())
+    })?;
+    Ok(first.unwrap_or(false))
+}
+
+/// Reads one request from each line of a JSON Lines file: a prompt and its response, or a chat as
+/// OpenAI's API logs it. `on_line` hears what became of each line.
 ///
 /// # Errors
 /// A file that cannot be read, a line without the fields, a template that fails, or no request at
@@ -34,13 +61,24 @@ pub fn read_jsonl(
     path: &Path,
     fields: &Fields,
     encoder: &RequestEncoder<'_>,
-    progress: &mut dyn FnMut(),
+    on_line: &mut dyn FnMut(LineRead),
 ) -> Result<Vec<Request>, InputError> {
     let mut requests = Vec::new();
     for_each_line(path, RecordKind::Requests, |text| {
         let line: Value = serde_json::from_slice(text)
             .map_err(|error| format!("not JSON: {}", json_reason(&error)))?;
         let category = line.get(&fields.category).and_then(Value::as_str);
+        if let Some(messages) = messages(&line, &fields.prompt) {
+            let chat = Chat::read(&line, messages, &fields.response);
+            let request = chat.request(encoder, category.unwrap_or("chats"))?;
+            on_line(match (&request, chat.is_cut) {
+                (None, _) => LineRead::LeftOut,
+                (Some(_), true) => LineRead::Cut,
+                (Some(_), false) => LineRead::Whole,
+            });
+            requests.extend(request);
+            return Ok(());
+        }
         let prompt = text_or_tokens(&line, &fields.prompt, LinePart::Prompt)?;
         let response = text_or_tokens(&line, &fields.response, LinePart::Response)?;
         requests.push(request(
@@ -49,14 +87,14 @@ pub fn read_jsonl(
             prompt,
             response,
         )?);
-        progress();
+        on_line(LineRead::Whole);
         Ok(())
     })?;
     match requests.is_empty() {
         true => Err(InputError::Empty {
             path: path.into(),
             kind: RecordKind::Requests,
-            reason: "holds no request; give a file with one JSON object per line",
+            reason: "holds no answer to replay; give a file with one JSON object per line",
         }),
         false => Ok(requests),
     }

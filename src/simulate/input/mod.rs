@@ -1,6 +1,7 @@
 //! Reads records of conversations and turns them into requests.
 
 mod answers;
+mod chat;
 mod error;
 mod jsonl;
 
@@ -18,7 +19,7 @@ use crate::simulate::{Request, Turn};
 pub use answers::{RecordedAnswer, RecordedChoice, read_recorded_answers, requests_from_answers};
 pub(super) use error::LineError;
 pub use error::{InputError, LinePart, RecordKind, SpecialToken};
-pub use jsonl::{Fields, read_jsonl};
+pub use jsonl::{Fields, LineRead, holds_chats, read_jsonl};
 
 /// Tokenizes text as the engine does for its model.
 ///

@@ -1,5 +1,5 @@
-//! Ctrl-C during a benchmark. The first one ends the run after the answers in progress, the second
-//! one at once.
+//! Ctrl-C while speeds are measured. The first one ends the run after the answers in progress, the
+//! second one at once.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
