@@ -148,7 +148,7 @@ pub(super) struct SamplingArgs {
 /// Gives llama.cpp's flags of several letters a second dash: clap would read `-ngl 99` as three
 /// short flags.
 pub(super) fn rewrite_llama_cpp_flags(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    const REWRITTEN: [&str; 7] = ["-ngl", "-fa", "-ub", "-ctk", "-ctv", "-hf", "-sp"];
+    const REWRITTEN: [&str; 8] = ["-ngl", "-fa", "-ub", "-ctk", "-ctv", "-hf", "-sp", "-np"];
     let mut rewritten: Vec<OsString> = Vec::new();
     let mut flags_ended = false;
     for arg in args {

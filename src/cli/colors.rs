@@ -15,6 +15,7 @@ fn color(source: Source) -> &'static str {
         Source::Corpus => "\x1b[34m",
         Source::LastLogits => "\x1b[33m",
         Source::Recycled => "\x1b[35m",
+        Source::Prediction => "\x1b[37m",
     }
 }
 

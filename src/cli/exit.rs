@@ -74,9 +74,10 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         line += &format!(" ({tip})");
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        line = "error: no command given: use logitspec generate, chat, inspect, pull, bench, \
+        line =
+            "error: no command given: use logitspec generate, chat, serve, inspect, pull, bench, \
                 report, simulate, corpus or calibrate (see logitspec --help)"
-            .into();
+                .into();
     } else if is_bare_word(error)
         && std::env::args_os()
             .nth(1)
@@ -127,6 +128,15 @@ fn is_cancelled(error: &HubError) -> bool {
     matches!(error, HubError::Cancelled)
 }
 
+/// Whether another flag of `serve` would have helped.
+fn is_servers(_cause: &(dyn std::error::Error + 'static)) -> bool {
+    #[cfg(feature = "server")]
+    if let Some(error) = _cause.downcast_ref() {
+        return crate::cli::serve::is_input_error(error);
+    }
+    false
+}
+
 fn is_users(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<UserError>()
@@ -139,6 +149,7 @@ fn is_users(error: &anyhow::Error) -> bool {
             || cause.is::<QuestionError>()
             || cause.is::<InputError>()
             || cause.is::<CalibrationError>()
+            || is_servers(cause)
             || cause
                 .downcast_ref::<RunError>()
                 .is_some_and(RunError::is_input_error)

@@ -1,6 +1,6 @@
 //! The command line: parses flags, calls the library and prints.
 //!
-//! Each subcommand has a module: `generate`, `chat`, `bench`, `report`, `simulate`, `calibrate`,
+//! Each subcommand has a module: `generate`, `chat`, `serve`, `bench`, `report`, `simulate`, `calibrate`,
 //! `exactness`, `corpus`, `inspect` and `pull`. They do not use each other; what they share has
 //! modules of its own. No other module of the crate reads a flag or prints.
 
@@ -34,6 +34,8 @@ mod progress;
 mod prompt;
 mod pull;
 mod report;
+#[cfg(feature = "server")]
+mod serve;
 mod simulate;
 mod stdout;
 mod suffix;
@@ -65,6 +67,8 @@ struct Cli {
 enum Command {
     Generate(Box<generate::GenerateArgs>),
     Chat(Box<chat::ChatArgs>),
+    #[cfg(feature = "server")]
+    Serve(Box<serve::ServeArgs>),
     Inspect(inspect::InspectArgs),
     Pull(pull::PullArgs),
     Bench(Box<bench::BenchArgs>),
@@ -100,6 +104,8 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
+        #[cfg(feature = "server")]
+        Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Pull(args) => pull::run(&args),
         Command::Bench(args) => bench::run(&args),

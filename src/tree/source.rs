@@ -21,16 +21,19 @@ pub enum Source {
     LastLogits,
     /// A candidate of the logits that its parent's token had when it was seen last.
     Recycled,
+    /// It followed such tokens in the text that the request predicts.
+    Prediction,
 }
 
 impl Source {
     /// All sources.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Text,
         Self::History,
         Self::Corpus,
         Self::LastLogits,
         Self::Recycled,
+        Self::Prediction,
     ];
 
     /// Its name in statistics.
@@ -41,6 +44,7 @@ impl Source {
             Self::Corpus => "corpus",
             Self::LastLogits => "last-logits",
             Self::Recycled => "recycled",
+            Self::Prediction => "prediction",
         }
     }
 }
