@@ -14,6 +14,7 @@ use crate::server::answers::Answers;
 use crate::server::auth::Keys;
 use crate::server::engine::{Command, Job, RequestId, Status};
 use crate::server::error::ApiError;
+use crate::server::heavy;
 use crate::server::metrics::Metrics;
 use crate::server::params::{Defaults, Params};
 
@@ -105,7 +106,7 @@ impl App {
             self.check_prompt(prompt)?;
         }
         let prediction = match params.prediction.as_deref() {
-            Some(text) => self.model.vocabulary().tokenize_continuation(text),
+            Some(text) => heavy(|| self.model.vocabulary().tokenize_continuation(text)),
             None => Ok(Vec::new()),
         };
         let prediction = prediction.map_err(|error| tokenize_error("prediction", &error))?;

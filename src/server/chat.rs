@@ -9,6 +9,7 @@ use crate::server::answers::{Answers, End};
 use crate::server::app::{App, now};
 use crate::server::error::ApiError;
 use crate::server::fields::Fields;
+use crate::server::heavy;
 use crate::server::messages::{Conversation, tool_choice};
 use crate::server::params::{Dialect, Params};
 use crate::server::reply::{Part, ToolCall};
@@ -26,7 +27,7 @@ pub(super) async fn chat(app: Arc<App>, object: Map<String, Value>) -> Result<Re
             return Err(ApiError::unsupported(name));
         }
     }
-    let (prompt, reading) = conversation.prompt(&app)?;
+    let (prompt, reading) = heavy(|| conversation.prompt(&app))?;
     if app.logs_prompts {
         app.log(&format!("prompt: {:?}", prompt.text));
     }

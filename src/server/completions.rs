@@ -10,6 +10,7 @@ use crate::server::answers::{Answers, End};
 use crate::server::app::{App, now, tokenize_error};
 use crate::server::error::ApiError;
 use crate::server::fields::Fields;
+use crate::server::heavy;
 use crate::server::held::Piece;
 use crate::server::params::{Dialect, Params};
 use crate::server::reply::Part;
@@ -26,7 +27,7 @@ pub(super) async fn complete(
 ) -> Result<Response, ApiError> {
     let fields = Fields::new(&object);
     let params = Params::read(fields, Dialect::Completion, &app.defaults)?;
-    let prompts = prompts(&app, fields)?;
+    let prompts = heavy(|| prompts(&app, fields))?;
     let mut echoes = Vec::new();
     if fields.switch("echo")?.unwrap_or(false) {
         echoes = prompts.iter().map(|prompt| prompt.echo.clone()).collect();

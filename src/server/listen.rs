@@ -18,25 +18,24 @@ use crate::server::engine::Command;
 /// How long clients have to read what is left once their answers were cut.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Serves until `stop` is ready, and then for the grace time at most.
+/// Serves until a signal comes, and then for the grace time at most.
 pub(super) async fn listen(
     listener: TcpListener,
     app: &Arc<App>,
     router: Router,
-    stop: impl Future<Output = ()>,
+    mut signals: Signals,
 ) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(app.limits.connections));
-    tokio::pin!(stop);
     loop {
         let place = tokio::select! {
             biased;
-            () = &mut stop => break,
+            () = signals.next() => break,
             place = places.clone().acquire_owned() => place.expect("it is never closed"),
         };
         let accepted = tokio::select! {
             biased;
-            () = &mut stop => break,
+            () = signals.next() => break,
             accepted = listener.accept() => accepted,
         };
         let stream = match accepted {
@@ -65,10 +64,10 @@ pub(super) async fn listen(
         });
     }
     drop(listener);
-    shut_down(app, graceful).await;
+    shut_down(app, graceful, signals).await;
 }
 
-async fn shut_down(app: &App, graceful: GracefulShutdown) {
+async fn shut_down(app: &App, graceful: GracefulShutdown, mut signals: Signals) {
     app.stopping.store(true, Relaxed);
     let grace = app.limits.grace;
     app.log(&format!(
@@ -76,7 +75,12 @@ async fn shut_down(app: &App, graceful: GracefulShutdown) {
         grace.as_secs_f64()
     ));
     let mut ended = std::pin::pin!(graceful.shutdown());
-    let in_time = tokio::time::timeout(grace, &mut ended).await.is_ok();
+    let in_time = tokio::select! {
+        () = &mut ended => true,
+        () = tokio::time::sleep(grace) => false,
+        // Asked again, it waits no longer.
+        () = signals.next() => false,
+    };
     // The engine drops what is left, and clients get an error.
     let _ = app.send(Command::Shutdown);
     if !in_time {
@@ -85,19 +89,44 @@ async fn shut_down(app: &App, graceful: GracefulShutdown) {
     }
 }
 
-/// Ready once the process is asked to end: by Ctrl-C, or on Unix by SIGTERM.
-pub(super) async fn signal() -> std::io::Result<()> {
+/// Requests to end the process: Ctrl-C, and on Unix SIGTERM.
+pub(super) struct Signals {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut term = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
+    kinds: [tokio::signal::unix::Signal; 2],
+}
+
+impl Signals {
+    /// Watches for them, instead of ending at once.
+    ///
+    /// # Errors
+    /// If the system does not allow it.
+    pub(super) fn watch() -> std::io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let kinds = [
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+            ];
+            Ok(Self { kinds })
         }
-        Ok(())
+        #[cfg(not(unix))]
+        Ok(Self {})
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+
+    /// Waits for the next.
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        {
+            let [term, interrupt] = &mut self.kinds;
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        #[cfg(not(unix))]
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }

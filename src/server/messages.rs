@@ -1,5 +1,7 @@
 //! Messages and tools of a conversation, and the prompt that they make.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::runtime::{ChatEncoder, Message, Prompt, Role};
@@ -79,6 +81,7 @@ impl Conversation {
             true => {}
             false => self.tell_of_tools(),
         }
+        self.check_marks()?;
         let vocabulary = app.model.vocabulary();
         let encoder = ChatEncoder {
             tokenizer: &vocabulary,
@@ -97,6 +100,29 @@ impl Conversation {
                 parallel_calls,
             },
         ))
+    }
+
+    /// Spellings of control tokens are hidden behind private characters of Unicode, some of which
+    /// must be free for that.
+    fn check_marks(&self) -> Result<(), ApiError> {
+        const MOST: usize = 100_000;
+        let messages = self.messages.iter();
+        let fields = messages
+            .clone()
+            .map(|message| Value::Object(message.fields.clone()));
+        let variables = Value::Object(self.variables.clone());
+        let texts = messages.map(|message| message.content.clone());
+        let texts = texts.chain(fields.chain([variables]).map(|value| value.to_string()));
+        let texts: Vec<String> = texts.filter(|text| text.len() > MOST).collect();
+        let letters = texts.iter().flat_map(|text| text.chars());
+        let private: HashSet<char> = letters.filter(|&letter| letter >= '\u{F0000}').collect();
+        match private.len() <= MOST {
+            true => Ok(()),
+            false => Err(ApiError::of_field(
+                "messages",
+                "too many private characters",
+            )),
+        }
     }
 
     /// For templates that know no tools: describes them in the system message, and writes calls and

@@ -172,6 +172,12 @@ impl Metrics {
         registry.register(name, "Draft tokens accepted, by position", at);
         let requests = self.requests.clone();
         registry.register("vllm:request_success", "Requests that ended", requests);
+        self.register_vllm_times(model);
+    }
+
+    fn register_vllm_times(&mut self, model: &str) {
+        let label = ("model_name".into(), model.to_owned().into());
+        let registry = self.registry.sub_registry_with_label(label);
         let mut time = |name: &str, help: &str, histogram: &Histogram| {
             registry.register(format!("vllm:{name}"), help, histogram.clone());
         };

@@ -34,6 +34,7 @@ mod texts;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use axum::Router;
 use axum::body::to_bytes;
@@ -124,11 +125,25 @@ pub fn serve(
     let listener = runtime.block_on(TcpListener::bind(address));
     let listener = listener.map_err(|error| ServeError::Listen { address, error })?;
     let local = listener.local_addr().map_err(ServeError::System)?;
-    let model = Arc::new(model);
-    let engine = engine::start(model.clone(), config.engine.clone())?;
-    let thread = engine.thread;
+    let (app, thread) = start(Arc::new(model), config)?;
+    runtime.block_on(async {
+        let signals = listen::Signals::watch().map_err(ServeError::System)?;
+        ready(local);
+        listen::listen(listener, &app, router(&app), signals).await;
+        Ok::<(), ServeError>(())
+    })?;
+    // Connections that are still open end with it.
+    runtime.shutdown_background();
+    // It was told to end. A panic in it was printed already.
+    let _ = thread.join();
+    Ok(())
+}
+
+/// Starts the engine, and puts together what all requests share.
+fn start(model: Arc<Model>, config: Config) -> Result<(Arc<App>, JoinHandle<()>), LoadError> {
+    let engine = engine::start(model.clone(), config.engine)?;
     let n_vocab = model.vocabulary().len();
-    let app = Arc::new(App {
+    let app = App {
         metrics: Metrics::new(&config.name),
         defaults: Defaults {
             asks: Asks::with_sampling(config.sampling),
@@ -151,24 +166,8 @@ pub fn serve(
         commands: Mutex::new(engine.commands),
         next_id: AtomicU64::new(1),
         admitted: AtomicUsize::new(0),
-    });
-    runtime.block_on(async {
-        let (failed, stop) = (Mutex::new(None), listen::signal());
-        let stop = async {
-            if let Err(error) = stop.await {
-                *failed.lock().expect("nobody panics with it") = Some(error);
-            }
-        };
-        ready(local);
-        listen::listen(listener, &app, router(&app), stop).await;
-        let failed = failed.lock().expect("nobody panics with it").take();
-        failed.map_or(Ok(()), |error| Err(ServeError::System(error)))
-    })?;
-    // Connections that are still open end with it.
-    runtime.shutdown_background();
-    // It was told to end. A panic in it was printed already.
-    let _ = thread.join();
-    Ok(())
+    };
+    Ok((Arc::new(app), engine.thread))
 }
 
 /// An address that takes a JSON object.
@@ -185,6 +184,11 @@ where
     )
 }
 
+/// Does what may take a while without holding up other connections.
+fn heavy<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
 /// The JSON object in a request's body.
 async fn read_object(app: &App, request: Request) -> Result<Map<String, Value>, ApiError> {
     let limit = app.limits.body_bytes;
@@ -194,7 +198,7 @@ async fn read_object(app: &App, request: Request) -> Result<Map<String, Value>, 
     };
     // The client went away, or the limit was reached.
     let body = body.map_err(|_| ApiError::too_large(limit))?;
-    match serde_json::from_slice(&body) {
+    match heavy(|| serde_json::from_slice(&body)) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(ApiError::invalid("the body is not a JSON object")),
         Err(error) => Err(ApiError::invalid(format!("the body is not JSON: {error}"))),
@@ -220,13 +224,13 @@ fn router(app: &Arc<App>) -> Router {
     for path in ["/v1/chat/completions", "/chat/completions"] {
         locked = locked.route(path, takes(chat::chat));
     }
-    for path in ["/v1/completions", "/completions"] {
-        locked = locked.route(path, takes(completions::complete));
+    locked = locked.route("/v1/completions", takes(completions::complete));
+    for path in ["/completion", "/completions"] {
+        locked = locked.route(path, takes(native::completion));
     }
     for path in ["/v1/responses", "/responses"] {
         locked = locked.route(path, takes(responses::responses));
     }
-    locked = locked.route("/completion", takes(native::completion));
     let locked = locked.route_layer(from_fn_with_state(app.clone(), check_key));
     open.merge(locked)
         .fallback(async |request: Request| ApiError::not_found(request.uri().path()))

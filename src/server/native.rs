@@ -13,6 +13,7 @@ use crate::server::app::{App, tokenize_error};
 use crate::server::completions::{raw_prompt, text_of, token};
 use crate::server::error::ApiError;
 use crate::server::fields::Fields;
+use crate::server::heavy;
 use crate::server::params::{Dialect, Params};
 use crate::server::reply::Part;
 use crate::server::respond::{Event, Form, Whole, drafts, respond};
@@ -23,7 +24,7 @@ pub(super) async fn completion(
     object: Map<String, Value>,
 ) -> Result<Response, ApiError> {
     let fields = Fields::new(&object);
-    let tokens = prompt(&app, fields)?;
+    let tokens = heavy(|| prompt(&app, fields))?;
     answer(app, fields, tokens).await
 }
 
@@ -33,7 +34,7 @@ pub(super) async fn infill(
     object: Map<String, Value>,
 ) -> Result<Response, ApiError> {
     let fields = Fields::new(&object);
-    let tokens = infill_prompt(&app, fields)?;
+    let tokens = heavy(|| infill_prompt(&app, fields))?;
     answer(app, fields, tokens).await
 }
 

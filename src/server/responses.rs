@@ -9,6 +9,7 @@ use crate::server::answers::{Answers, End};
 use crate::server::app::{App, now};
 use crate::server::error::ApiError;
 use crate::server::fields::Fields;
+use crate::server::heavy;
 use crate::server::messages::Conversation;
 use crate::server::params::{Dialect, Params};
 use crate::server::reply::Part;
@@ -31,7 +32,7 @@ pub(super) async fn responses(
     let mut chat = Map::new();
     chat.insert("messages".into(), messages(fields)?.into());
     let conversation = Conversation::read(Fields::new(&chat))?;
-    let (prompt, reading) = conversation.prompt(&app)?;
+    let (prompt, reading) = heavy(|| conversation.prompt(&app))?;
     if app.logs_prompts {
         app.log(&format!("prompt: {:?}", prompt.text));
     }

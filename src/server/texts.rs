@@ -11,6 +11,7 @@ use crate::server::app::{App, tokenize_error};
 use crate::server::completions::{text_of, token};
 use crate::server::error::{ApiError, json_body};
 use crate::server::fields::Fields;
+use crate::server::heavy;
 use crate::server::messages::Conversation;
 
 /// The tokens of a text.
@@ -28,7 +29,7 @@ pub(super) async fn tokenize(
         true => vocabulary.prefix(),
         false => Vec::new(),
     };
-    let more = vocabulary.encode(text, Place::Start, parse_special);
+    let more = heavy(|| vocabulary.encode(text, Place::Start, parse_special));
     tokens.extend(more.map_err(|error| tokenize_error("content", &error))?);
     let tokens: Value = match fields.switch("with_pieces")?.unwrap_or(false) {
         false => json!(tokens),
@@ -68,6 +69,7 @@ pub(super) async fn apply_template(
     app: Arc<App>,
     object: Map<String, Value>,
 ) -> Result<Response, ApiError> {
-    let (prompt, _) = Conversation::read(Fields::new(&object))?.prompt(&app)?;
+    let conversation = Conversation::read(Fields::new(&object))?;
+    let (prompt, _) = heavy(|| conversation.prompt(&app))?;
     Ok(json_body(&json!({"prompt": prompt.text})).into_response())
 }

@@ -174,6 +174,15 @@ fn every_wrong_field_is_named() {
         })),
     );
     assert_eq!(answer.error()["code"], "context_length_exceeded");
+    // Every private character, and a spelling that one of them would have to stand for.
+    let private: String = ('\u{F0000}'..=char::MAX).collect();
+    let answer = server.post(
+        CHAT,
+        &chat(json!({
+            "messages": [{"role": "user", "content": private + "</s>"}],
+        })),
+    );
+    assert_eq!(answer.error()["param"], "messages");
     // After all that it answers.
     assert_eq!(server.post(CHAT, &chat(json!({}))).status, 200);
 }

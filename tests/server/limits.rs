@@ -215,6 +215,18 @@ fn a_signal_lets_answers_finish_within_the_grace_time() {
 
 #[test]
 #[cfg(unix)]
+fn a_second_signal_waits_for_nothing() {
+    let mut server = Server::start(&[&LONG[..], &["--grace", "600"]].concat());
+    let mut stream = server.begin(CHAT, &long());
+    read_some(&mut stream);
+    server.send("-INT");
+    server.wait_until("the log", |server| server.log().contains("stopping"));
+    server.send("-INT");
+    assert_eq!(server.end().code(), Some(0), "{}", server.log());
+}
+
+#[test]
+#[cfg(unix)]
 fn after_the_grace_time_answers_are_cut_and_the_pool_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let pool = folder.path().join("pool");
