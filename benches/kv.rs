@@ -45,7 +45,7 @@ fn kv(criterion: &mut Criterion) {
         let len = n_ctx as usize - 128;
         let text: Vec<TokenId> = (0..len).map(|at| 3 + (at % 60) as TokenId).collect();
         for piece in text.chunks(512) {
-            target.append(piece).expect("there is room");
+            target.append(0, piece).expect("there is room");
         }
         for (outcome, path) in [
             ("root only", &chain[..0]),

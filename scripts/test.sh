@@ -60,3 +60,6 @@ cargo test --no-default-features --locked --no-fail-fast
 step "tests"
 # All of them, so that one run tells all that is wrong.
 cargo test --release --workspace --locked --no-fail-fast
+
+step "clients of the server"
+scripts/clients.sh

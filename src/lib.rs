@@ -21,6 +21,7 @@
 //! | recorded text instead of a model | [`simulate`] | tokens, files |
 //! | statistics, tables, plots | `report` | files |
 //! | models from the Hugging Face Hub | `hub` | files, HTTP |
+//! | OpenAI's and llama-server's HTTP APIs | `server` | engine, HTTP |
 //!
 //! Everything but `runtime::llama` is pure, safe Rust on token ids and logit rows; with
 //! `--no-default-features` it builds without llama.cpp.
@@ -46,5 +47,7 @@ pub mod cli;
 pub mod hub;
 #[cfg(feature = "report")]
 pub mod report;
+#[cfg(feature = "server")]
+pub mod server;
 
 pub use token::{TokenBytes, TokenId};

@@ -16,6 +16,7 @@ fn color(source: Source) -> &'static str {
         Source::LastLogits => "\x1b[33m",
         Source::Recycled => "\x1b[35m",
         Source::Grammar => "\x1b[31m",
+        Source::Prediction => "\x1b[37m",
     }
 }
 

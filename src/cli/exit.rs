@@ -125,6 +125,15 @@ fn is_cancelled(error: &HubError) -> bool {
     matches!(error, HubError::Cancelled)
 }
 
+/// Whether another flag of `serve` would have helped.
+fn is_servers(_cause: &(dyn std::error::Error + 'static)) -> bool {
+    #[cfg(feature = "server")]
+    if let Some(error) = _cause.downcast_ref() {
+        return crate::cli::serve::is_input_error(error);
+    }
+    false
+}
+
 fn is_users(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<UserError>()
@@ -138,6 +147,7 @@ fn is_users(error: &anyhow::Error) -> bool {
             || cause.is::<QuestionError>()
             || cause.is::<InputError>()
             || cause.is::<CalibrationError>()
+            || is_servers(cause)
             || cause
                 .downcast_ref::<RunError>()
                 .is_some_and(RunError::is_input_error)

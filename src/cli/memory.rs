@@ -57,8 +57,8 @@ impl CommonMemoryArgs {
             return Ok(Memory::none());
         };
         Ok(Memory {
-            history: None,
             corpus: Some(Arc::new(Corpus::open(path, Some(&vocabulary()?))?)),
+            ..Memory::none()
         })
     }
 }

@@ -1,8 +1,8 @@
 //! The command line: parses flags, calls the library and prints.
 //!
-//! Each subcommand has a module: `generate`, `chat`, `compare`, `bench`, `report`, `simulate`,
-//! `calibrate`, `exactness`, `corpus`, `inspect` and `pull`. They do not use each other; what they
-//! share has modules of its own. No other module of the crate reads a flag or prints.
+//! Each subcommand has a module: `generate`, `chat`, `serve`, `compare`, `bench`, `report`,
+//! `simulate`, `calibrate`, `exactness`, `corpus`, `inspect` and `pull`. They do not use each other;
+//! what they share has modules of its own. No other module of the crate reads a flag or prints.
 
 // First, because its macros are only known below.
 #[macro_use]
@@ -41,6 +41,8 @@ mod questions;
 mod report;
 mod request;
 mod sampling;
+#[cfg(feature = "server")]
+mod serve;
 mod simulate;
 mod stdout;
 mod stop;
@@ -75,6 +77,8 @@ enum Command {
     Generate(Box<generate::GenerateArgs>),
     #[command(visible_alias = "run")]
     Chat(Box<chat::ChatArgs>),
+    #[cfg(feature = "server")]
+    Serve(Box<serve::ServeArgs>),
     Inspect(inspect::InspectArgs),
     Pull(pull::PullArgs),
     Compare(Box<compare::CompareArgs>),
@@ -131,6 +135,8 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
+        #[cfg(feature = "server")]
+        Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Pull(args) => pull::run(&args),
         Command::Compare(args) => compare::run(&args),

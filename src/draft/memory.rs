@@ -12,6 +12,8 @@ pub struct Memory {
     pub history: Option<Arc<SharedPool>>,
     /// A text that never changes.
     pub corpus: Option<Arc<dyn Retrieve + Send + Sync>>,
+    /// What the request itself expects its answer to be.
+    pub prediction: Option<Arc<dyn Retrieve + Send + Sync>>,
 }
 
 impl Memory {
@@ -24,7 +26,7 @@ impl Memory {
     pub fn of_history(history: Arc<SharedPool>) -> Self {
         Self {
             history: Some(history),
-            corpus: None,
+            ..Self::none()
         }
     }
 }
@@ -34,6 +36,7 @@ impl fmt::Debug for Memory {
         f.debug_struct("Memory")
             .field("history", &self.history.as_ref().map(|pool| pool.len()))
             .field("corpus", &self.corpus.is_some())
+            .field("prediction", &self.prediction.is_some())
             .finish()
     }
 }

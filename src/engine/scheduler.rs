@@ -38,8 +38,6 @@ pub struct NewRequest {
     /// Whether the request may use what the cache holds of earlier ones. It makes no difference to
     /// the answer.
     pub reuses_cache: bool,
-    /// A text that the answer may be like. Drafts are copied from it.
-    pub prediction: Vec<TokenId>,
 }
 
 impl NewRequest {
@@ -53,7 +51,6 @@ impl NewRequest {
             memory: Memory::none(),
             feeds_history: true,
             reuses_cache: true,
-            prediction: Vec::new(),
         }
     }
 }
@@ -82,6 +79,8 @@ pub enum Event {
 pub struct SlotStatus {
     /// Its request, if it has one.
     pub request: Option<RequestId>,
+    /// Tokens of that request's prompt.
+    pub prompt: usize,
     /// Tokens in the cache.
     pub cached: usize,
 }
@@ -197,6 +196,7 @@ impl<M: TargetModel> Scheduler<M> {
             .enumerate()
             .map(|(slot, state)| SlotStatus {
                 request: state.running.as_ref().map(|it| it.id),
+                prompt: state.running.as_ref().map_or(0, Running::prompt),
                 cached: self.model.n_past(slot),
             })
     }

@@ -10,9 +10,10 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use memchr::memmem::Finder;
+use serde_json::{Map, Value};
 
 use crate::TokenId;
-use crate::runtime::Message;
+use crate::runtime::{Message, Role};
 
 /// A token that text can spell out, but that stands for more than its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,25 +126,63 @@ impl ControlTokens {
     ///
     /// The spellings of control tokens that the model wrote stay.
     pub fn mark(&self, messages: &[Message]) -> Marked {
-        let contents = messages.iter().map(|message| message.content.as_str());
+        self.mark_with(messages, &Map::new())
+    }
+
+    /// The same, and with the texts in the variables of a template: [`Marked::variables`].
+    pub fn mark_with(&self, messages: &[Message], variables: &Map<String, Value>) -> Marked {
+        let mut taken = HashSet::new();
+        take_marks(&Value::Object(variables.clone()), &mut taken);
+        for message in messages {
+            take_marks(&Value::Object(message.fields.clone()), &mut taken);
+            taken.extend(message.content.chars().filter(|&c| c >= FIRST_MARK));
+        }
         let mut marked = Marked {
-            free: FreeMarks::beside(contents),
+            free: FreeMarks::beside(taken),
             ..Marked::plain(&[])
         };
         for message in messages {
-            let content = self.mark_text(message, &mut marked);
+            let content = self.mark_text(&message.content, &message.control, &mut marked);
+            let fields = self.mark_map(&message.fields, &mut marked);
             marked.messages.push(Message {
                 content,
+                fields,
                 ..message.clone()
             });
         }
+        marked.variables = self.mark_map(variables, &mut marked);
         marked
     }
 
-    fn mark_text(&self, message: &Message, marked: &mut Marked) -> String {
-        let text = message.content.as_str();
+    fn mark_map(&self, map: &Map<String, Value>, marked: &mut Marked) -> Map<String, Value> {
+        let entries = map.iter();
+        entries
+            .map(|(key, value)| (key.clone(), self.mark_value(value, marked)))
+            .collect()
+    }
+
+    fn mark_value(&self, value: &Value, marked: &mut Marked) -> Value {
+        match value {
+            Value::String(text) => self.mark_text(text, &[], marked).into(),
+            Value::Array(items) => {
+                let items = items.iter().map(|item| self.mark_value(item, marked));
+                Value::Array(items.collect())
+            }
+            Value::Object(map) => Value::Object(
+                map.iter()
+                    .map(|(key, value)| {
+                        let key = self.mark_text(key, &[], marked);
+                        (key, self.mark_value(value, marked))
+                    })
+                    .collect(),
+            ),
+            other => other.clone(),
+        }
+    }
+
+    fn mark_text(&self, text: &str, kept: &[TokenId], marked: &mut Marked) -> String {
         let mut places = self.spellings(text);
-        places.retain(|(_, at)| !message.control.contains(&self.tokens[*at].0.id));
+        places.retain(|(_, at)| !kept.contains(&self.tokens[*at].0.id));
         let mut places: Vec<Range<usize>> = places.into_iter().map(|it| it.0).collect();
         // A template may trim a message.
         let body = text.trim();
@@ -205,6 +244,7 @@ fn is_c_space(c: char) -> bool {
 #[derive(Clone, Debug)]
 pub struct Marked {
     messages: Vec<Message>,
+    variables: Map<String, Value>,
     /// The text behind each mark.
     hidden: Vec<(char, String)>,
     free: FreeMarks,
@@ -215,14 +255,36 @@ impl Marked {
     pub fn plain(messages: &[Message]) -> Self {
         Self {
             messages: messages.to_vec(),
+            variables: Map::new(),
             hidden: Vec::new(),
-            free: FreeMarks::beside(std::iter::empty()),
+            free: FreeMarks::beside(HashSet::new()),
         }
+    }
+
+    /// The same, with these variables for the template.
+    pub fn plain_with(messages: &[Message], variables: &Map<String, Value>) -> Self {
+        Self {
+            variables: variables.clone(),
+            ..Self::plain(messages)
+        }
+    }
+
+    /// The variables for the template.
+    pub fn variables(&self) -> &Map<String, Value> {
+        &self.variables
     }
 
     /// The messages.
     pub fn messages(&self) -> &[Message] {
         &self.messages
+    }
+
+    /// Takes the last message away if it is the model's, and returns its text.
+    pub(super) fn take_begun_answer(&mut self) -> Option<String> {
+        let last = self.messages.last()?;
+        let is_begun = last.role == Role::Assistant && last.fields.is_empty();
+        let begun = is_begun.then(|| self.messages.pop())??;
+        Some(begun.content)
     }
 
     /// Whether there are no marks.
@@ -266,11 +328,10 @@ struct FreeMarks {
 }
 
 impl FreeMarks {
-    /// Marks that none of these texts holds.
-    fn beside<'t>(texts: impl Iterator<Item = &'t str>) -> Self {
-        let all = texts.flat_map(str::chars);
+    /// Marks beside those that are taken.
+    fn beside(taken: HashSet<char>) -> Self {
         Self {
-            taken: all.filter(|&c| c >= FIRST_MARK).collect(),
+            taken,
             next: FIRST_MARK,
         }
     }
@@ -285,10 +346,23 @@ impl FreeMarks {
     }
 }
 
+/// Adds the private characters in the texts of a value.
+fn take_marks(value: &Value, taken: &mut HashSet<char>) {
+    let mut add = |text: &str| taken.extend(text.chars().filter(|&c| c >= FIRST_MARK));
+    match value {
+        Value::String(text) => add(text),
+        Value::Array(items) => items.iter().for_each(|item| take_marks(item, taken)),
+        Value::Object(map) => {
+            map.keys().for_each(|key| add(key));
+            map.values().for_each(|value| take_marks(value, taken));
+        }
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::Role;
 
     fn control(tokens: &[&str]) -> ControlTokens {
         ControlTokens::new((0..).zip(tokens).map(|(id, text)| ControlToken {
@@ -383,6 +457,22 @@ mod tests {
         let marked = control.mark(&[user(text), user("</s>")]);
         let contents: String = marked.messages().iter().map(|it| &*it.content).collect();
         assert_eq!(marked.restore(&contents), format!("{text}</s>"));
+    }
+
+    #[test]
+    fn texts_in_fields_and_variables_are_hidden_too() {
+        let control = control(&["</s>"]);
+        let nested = serde_json::json!({"a": [1, {"b</s>": "x</s>y"}, null]});
+        let variables = nested.as_object().unwrap();
+        let mut message = user("plain");
+        message.fields = variables.clone();
+        let marked = control.mark_with(&[message], variables);
+        assert!(!marked.is_plain());
+        for map in [marked.variables(), &marked.messages()[0].fields] {
+            let text = Value::Object(map.clone()).to_string();
+            assert!(!text.contains("</s>"), "{text}");
+            assert_eq!(marked.restore(&text), nested.to_string());
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! From a conversation to the tokens of its prompts.
 
+use serde_json::{Map, Value};
+
 use crate::TokenId;
 use crate::runtime::{ChatTemplate, ControlTokens, Marked, Message, Part, TemplateError, TurnText};
 
@@ -143,6 +145,34 @@ impl ChatEncoder<'_> {
         };
         let marked = self.mark(messages);
         let text = template.prompt(marked.messages())?;
+        Ok(self.whole(&text, &marked)?)
+    }
+
+    /// The prompt for a whole conversation, with more variables for the template, such as `tools`.
+    /// If the last message is the model's, it is the beginning of the answer.
+    ///
+    /// # Errors
+    /// If the template or the tokenizer fails.
+    pub fn whole_with(
+        &self,
+        messages: &[Message],
+        variables: &Map<String, Value>,
+    ) -> Result<Prompt, PromptError> {
+        let Some(template) = self.template else {
+            return self.first(messages);
+        };
+        let mut marked = match self.parse_special {
+            true => Marked::plain_with(messages, variables),
+            false => self
+                .tokenizer
+                .control_tokens()
+                .mark_with(messages, variables),
+        };
+        let begun = marked.take_begun_answer();
+        let mut text = template.prompt_with(marked.messages(), marked.variables())?;
+        if let Some(begun) = begun {
+            text += &begun;
+        }
         Ok(self.whole(&text, &marked)?)
     }
 

@@ -23,17 +23,20 @@ pub enum Source {
     Recycled,
     /// The only token that the request's grammar allows.
     Grammar,
+    /// It followed such tokens in the text that the request predicts.
+    Prediction,
 }
 
 impl Source {
     /// All sources.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Text,
         Self::History,
         Self::Corpus,
         Self::LastLogits,
         Self::Recycled,
         Self::Grammar,
+        Self::Prediction,
     ];
 
     /// Its name in statistics.
@@ -45,6 +48,7 @@ impl Source {
             Self::LastLogits => "last-logits",
             Self::Recycled => "recycled",
             Self::Grammar => "grammar",
+            Self::Prediction => "prediction",
         }
     }
 }

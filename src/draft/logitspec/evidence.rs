@@ -11,7 +11,8 @@ pub(super) type EvidenceClass = usize;
 pub(super) enum Evidence {
     /// It followed such tokens before.
     Retrieved {
-        /// Where: [`Source::Text`], [`Source::History`] or [`Source::Corpus`].
+        /// Where: [`Source::Text`], [`Source::Prediction`], [`Source::History`] or
+        /// [`Source::Corpus`].
         source: Source,
         /// Length of the longest match.
         len: usize,
@@ -40,7 +41,7 @@ const LENGTHS: usize = 8;
 const RANKS: usize = 4;
 const SHARES: usize = 4;
 const RETRIEVED: usize = LENGTHS * RANKS * SHARES;
-/// Sources that retrieve from a pool: text, history, corpus.
+/// Kinds of pools: texts of the request (the text so far and a prediction), history, corpus.
 const POOLS: usize = 3;
 const LOGIT_RANKS: usize = 12;
 const RECYCLED_RANKS: usize = 5;

@@ -185,6 +185,9 @@ impl Drafter for LogitSpec {
         if let Some(corpus) = &self.memory.corpus {
             pools.push((Source::Corpus, corpus.as_ref()));
         }
+        if let Some(prediction) = &self.memory.prediction {
+            pools.push((Source::Prediction, prediction.as_ref()));
+        }
         pools.retain(|&(source, _)| !left_out.has(source));
         let sources = Sources {
             pools: &pools,

@@ -30,14 +30,7 @@ impl Running {
         conversation.set_request(request.request);
         conversation.set_memory(request.memory);
         conversation.text = request.prompt;
-        let (drafter, text) = (&mut conversation.drafter, &conversation.text);
-        if request.prediction.is_empty() {
-            drafter.begin(text);
-        } else {
-            // As if it had been said before and taken back.
-            drafter.begin(&request.prediction);
-            drafter.revise(text, 0);
-        }
+        conversation.drafter.begin(&conversation.text);
         conversation.begin_turn();
         Self {
             id,
@@ -48,6 +41,11 @@ impl Running {
             prefill: Some(Stopwatch::start()),
             recomputed_at: 0,
         }
+    }
+
+    /// Tokens of its prompt.
+    pub(super) fn prompt(&self) -> usize {
+        self.conversation.text.len() - self.answer.tokens.len().min(self.conversation.text.len())
     }
 
     /// Most tokens that the next step may commit.

@@ -262,7 +262,8 @@ impl<'a> Vocabulary<'a> {
         self.model.vocab().is_eog(LlamaToken(token.cast_signed()))
     }
 
-    fn is_control(&self, token: TokenId) -> bool {
+    /// Whether this is a control token.
+    pub fn is_control(&self, token: TokenId) -> bool {
         self.model
             .vocab()
             .is_control(LlamaToken(token.cast_signed()))
@@ -276,6 +277,22 @@ impl<'a> Vocabulary<'a> {
     /// The text of the end-of-sequence token. Empty if there is none.
     pub fn eos(&self) -> String {
         self.special(self.model.vocab().eos())
+    }
+
+    /// The tokens around the parts of a text whose middle is to be filled in, if the model has
+    /// them: before the text, before what follows, before what is to be filled in.
+    pub fn infill(&self) -> Option<[TokenId; 3]> {
+        let vocab = self.model.vocab();
+        let tokens = [vocab.fim_pre(), vocab.fim_suf(), vocab.fim_mid()];
+        let is_known = tokens.iter().all(|token| token.0 >= 0);
+        is_known.then(|| tokens.map(|token| token.0.cast_unsigned()))
+    }
+
+    /// The tokens before the name of a repository and before the name of a file, if there are any.
+    pub fn infill_names(&self) -> [Option<TokenId>; 2] {
+        let vocab = self.model.vocab();
+        let known = |token: LlamaToken| (token.0 >= 0).then(|| token.0.cast_unsigned());
+        [known(vocab.fim_rep()), known(vocab.fim_sep())]
     }
 
     /// Whether the tokenizer puts the beginning-of-sequence token before a prompt.

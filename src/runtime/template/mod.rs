@@ -21,6 +21,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// What a tool that the model called says.
+    Tool,
 }
 
 /// One message of a conversation.
@@ -33,6 +35,8 @@ pub struct Message {
     /// Control tokens that the model wrote in it, for example around its reasoning. The template
     /// looks for their spellings, which are otherwise plain text.
     pub control: Vec<TokenId>,
+    /// What else templates may look for in it, such as `tool_calls`.
+    pub fields: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Message {
@@ -42,6 +46,7 @@ impl Message {
             role,
             content: content.into(),
             control: Vec::new(),
+            fields: serde_json::Map::new(),
         }
     }
 }
@@ -93,6 +98,8 @@ pub struct ChatTemplate {
     typed: Vec<Role>,
     /// Whether the template has a place for system messages.
     takes_system: bool,
+    /// Whether it has a place for the descriptions of tools.
+    takes_tools: bool,
 }
 
 impl ChatTemplate {
@@ -139,6 +146,7 @@ impl ChatTemplate {
             environment,
             typed: Vec::new(),
             takes_system: true,
+            takes_tools: false,
         };
         template.learn_shape();
         Ok(template)
@@ -155,6 +163,11 @@ impl ChatTemplate {
         self.takes_system
     }
 
+    /// Whether it has a place for the descriptions of tools.
+    pub fn takes_tools(&self) -> bool {
+        self.takes_tools
+    }
+
     /// The text of a conversation, up to the start of the next answer.
     ///
     /// Begins with the beginning-of-sequence token if the template writes it. Many tokenizers add
@@ -164,6 +177,20 @@ impl ChatTemplate {
     /// If the template fails on this conversation.
     pub fn prompt(&self, messages: &[Message]) -> Result<String, TemplateError> {
         self.render_values(context! { messages => self.values(messages) })
+    }
+
+    /// The same, with more variables for the template, such as `tools`.
+    ///
+    /// # Errors
+    /// If the template fails on this conversation.
+    pub fn prompt_with(
+        &self,
+        messages: &[Message],
+        variables: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<String, TemplateError> {
+        let messages = context! { messages => self.values(messages) };
+        let variables = Value::from(Serde(variables));
+        self.render_values(merge_maps([messages, variables]))
     }
 
     /// The text for these variables, of which `messages` is one, as transformers'

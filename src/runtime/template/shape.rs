@@ -1,6 +1,8 @@
 //! What a template wants its messages to be.
 
+use minijinja::value::{Serde, merge_maps};
 use minijinja::{Value, context};
+use serde_json::json;
 
 use super::{ChatTemplate, Message, Role};
 
@@ -16,7 +18,15 @@ impl ChatTemplate {
         self.learn_type(Role::User, &[probe(Role::User)]);
         let answered = [hello.clone(), probe(Role::Assistant), hello.clone()];
         self.learn_type(Role::Assistant, &answered);
-        self.takes_system = self.learn_type(Role::System, &[probe(Role::System), hello]);
+        self.takes_system = self.learn_type(Role::System, &[probe(Role::System), hello.clone()]);
+        let tool = json!({"type": "function", "function": {
+            "name": PROBE,
+            "description": "",
+            "parameters": {"type": "object", "properties": {}},
+        }});
+        let variables = [("tools".to_owned(), json!([tool]))].into_iter().collect();
+        let shown = self.prompt_with(&[hello], &variables);
+        self.takes_tools = shown.is_ok_and(|text| text.contains(PROBE));
     }
 
     /// Finds out whether messages of this role must be typed parts. Returns whether their text
@@ -55,13 +65,18 @@ impl ChatTemplate {
             Role::System => "system",
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::Tool => "tool",
         };
         let text = message.content.as_str();
-        if self.typed.contains(&message.role) {
+        let value = if self.typed.contains(&message.role) {
             let part = context! { type => "text", text };
             context! { role, content => [part] }
         } else {
             context! { role, content => text }
+        };
+        match message.fields.is_empty() {
+            true => value,
+            false => merge_maps([value, Value::from(Serde(&message.fields))]),
         }
     }
 }
@@ -80,7 +95,7 @@ fn fold_system(messages: &[Message]) -> Vec<Message> {
                 let content = std::mem::take(&mut system) + &message.content;
                 folded.push(Message::new(Role::User, content));
             }
-            Role::Assistant => folded.push(message.clone()),
+            Role::Assistant | Role::Tool => folded.push(message.clone()),
         }
     }
     folded
@@ -124,6 +139,31 @@ mod tests {
         // Printed parts are no content.
         assert_eq!(template("{{ messages[0].content[:3] }}").typed, []);
         assert_eq!(template("{{ messages[0].content[:3] | tojson }}").typed, []);
+    }
+
+    #[test]
+    fn tools_and_calls_reach_the_template() {
+        let source = "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}\
+            [{{ m.role }}]{{ m.content }}{% for call in m.tool_calls or [] %}\
+            {{ call.function.name }}{{ call.function.arguments.x }}{% endfor %}{% endfor %}";
+        let template = template(source);
+        assert!(template.takes_tools());
+        let mut call = Message::new(Role::Assistant, "");
+        let calls = json!([{"function": {"name": "add", "arguments": {"x": 7}}}]);
+        call.fields.insert("tool_calls".into(), calls);
+        let messages = [
+            Message::new(Role::User, "Add."),
+            call,
+            Message::new(Role::Tool, "9"),
+        ];
+        let variables = [("tools".to_owned(), json!(["T"]))].into_iter().collect();
+        let text = template.prompt_with(&messages, &variables).unwrap();
+        assert_eq!(text, "[\"T\"][user]Add.[assistant]add7[tool]9");
+    }
+
+    #[test]
+    fn a_template_that_ignores_tools_is_known() {
+        assert!(!template("{% for m in messages %}{{ m.content }}{% endfor %}").takes_tools());
     }
 
     #[test]

@@ -112,7 +112,6 @@ impl Run {
             },
             feeds_history: flags % 5 > 0,
             reuses_cache: flags % 7 > 0,
-            prediction: prompt[..usize::from(flags) % prompt.len()].to_vec(),
             ..NewRequest::new(prompt.clone(), max)
         };
         match self.scheduler.submit(request) {
