@@ -74,7 +74,6 @@ fn numbers_that_would_crash_are_out_of_range() {
         ("-n", "-2", ["--max-new-tokens", "-1 for no limit"]),
         ("-c", "-3", ["--ctx-size", "0 for as many"]),
         ("--top-k", "-1", ["--top-k", "digit"]),
-        ("-s", "-1", ["--seed", "digit"]),
         ("-ngl", "-1", ["--n-gpu-layers", "-1"]),
         ("--pool-max-tokens", "-1", ["--pool-max-tokens", "1..="]),
     ] {
