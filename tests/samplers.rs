@@ -122,7 +122,9 @@ fn pairs() -> Vec<(SamplingParams, LlamaSampler)> {
         (SamplingParams { temperature: 0.7, ..open() }, LlamaSampler::temp(0.7)),
         (SamplingParams { temperature: 0.0, ..open() }, LlamaSampler::temp(0.0)),
         (
-            SamplingParams { temperature: 0.9, dynatemp_range: 0.6, dynatemp_exponent: 1.3, ..open() },
+            SamplingParams {
+                temperature: 0.9, dynatemp_range: 0.6, dynatemp_exponent: 1.3, ..open()
+            },
             LlamaSampler::temp_ext(0.9, 0.6, 1.3),
         ),
         (

@@ -42,7 +42,8 @@ pub struct EngineAnswerer<'e> {
 }
 
 impl<'e> EngineAnswerer<'e> {
-    /// Answers with `options`, and as `request` asks for it, on `target`, whose draft tree capacity must be at least theirs.
+    /// Answers with `options`, and as `request` asks for it, on `target`, whose draft tree capacity
+    /// must be at least theirs.
     pub fn new(
         target: SharedTarget<'e>,
         prompter: &'e Prompter<'e>,

@@ -281,8 +281,8 @@ impl Chat<'_> {
         Ok(())
     }
 
-    /// The answer as a message. If a stop cut a token, the part of it that was shown is kept for the
-    /// next prompt: the conversation has whole tokens only.
+    /// The answer as a message. If a stop cut a token, the part of it that was shown is kept for
+    /// the next prompt: the conversation has whole tokens only.
     fn said(&mut self, answer: &Generation, text: &str) -> Message {
         let kept = &answer.tokens[..answer.kept];
         let mut said = self.vocabulary.answer(kept);

@@ -389,7 +389,8 @@ impl MoreSamplingArgs {
             found.ok_or_else(|| {
                 let known = SamplerKind::ALL.map(|it| format!("{} ({})", it.letter(), it.name()));
                 user_error(format!(
-                    "--sampler-seq {letters}: no sampler has the letter {letter:?}: choose among {}",
+                    "--sampler-seq {letters}: no sampler has the letter {letter:?}: choose \
+                     among {}",
                     known.join(", ")
                 ))
             })

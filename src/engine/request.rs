@@ -23,14 +23,15 @@ pub struct RequestOptions {
 impl RequestOptions {
     /// Selects tokens as the request asks for it.
     pub fn selector(&self) -> Box<dyn Select> {
-        let mut selector: Box<dyn Select> = match self.sampling.is_greedy() {
+        let selector: Box<dyn Select> = match self.sampling.is_greedy() {
             true => Box::new(Greedy),
             false => Box::new(Sampler::new(self.sampling.clone())),
         };
         #[cfg(feature = "grammar")]
-        if let Some(grammar) = &self.grammar {
-            selector = grammar.selector(selector);
-        }
+        let selector = match &self.grammar {
+            Some(grammar) => grammar.selector(selector),
+            None => selector,
+        };
         match self.logprobs {
             Some(k) => Box::new(WithLogprobs::new(selector, k)),
             None => selector,

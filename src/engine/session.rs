@@ -264,8 +264,9 @@ impl<M: TargetModel> Session<M> {
     }
 
     /// Answers: decode steps until the model ends, a stop of the request is complete,
-    /// `max_new_tokens` are reached, the context is full, or `on_step` breaks. `on_step` sees every step right after it was committed. If the
-    /// model fails half-way, the answer so far is returned, with [`FinishReason::Failed`].
+    /// `max_new_tokens` are reached, the context is full, or `on_step` breaks. `on_step` sees every
+    /// step right after it was committed. If the model fails half-way, the answer so far is
+    /// returned, with [`FinishReason::Failed`].
     ///
     /// # Errors
     /// If there is no prompt yet.

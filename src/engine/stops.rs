@@ -262,7 +262,8 @@ mod tests {
             let set = Stops::new(stops.clone(), Vec::new(), Arc::clone(&bytes));
             let whole = text(&bytes, &answer);
             let mut state = StopState::default();
-            let hit = (0..answer.len()).find_map(|at| Some((at, set.push(&mut state, answer[at])?)));
+            let mut ends = (0..answer.len()).map(|at| (at, set.push(&mut state, answer[at])));
+            let hit = ends.find_map(|(at, hit)| Some((at, hit?)));
             let end = cut(&whole, &stops);
             prop_assert_eq!(set.ends_in(&StopState::default(), &answer), end.is_some());
             let mut shown = HeldBack::new(set.clone());

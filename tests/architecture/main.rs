@@ -134,8 +134,9 @@ fn uses(sources: &[(String, String)]) -> BTreeSet<Use> {
             continue;
         };
         for (line, to) in code::crate_paths(code) {
-            // `crate::TokenId` is declared in token.rs.
-            let to = if to == "TokenId" { "token".into() } else { to };
+            // `crate::TokenId` and `crate::TokenBytes` are declared in token.rs.
+            let of_token = ["TokenId", "TokenBytes"].contains(&to.as_str());
+            let to = if of_token { "token".into() } else { to };
             if to != from {
                 uses.insert(Use {
                     from: from.into(),

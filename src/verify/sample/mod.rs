@@ -20,8 +20,8 @@ pub use params::{DryParams, Mirostat, SamplerKind, SamplingParams, UnknownSample
 /// text has exactly the model's distribution: a drafted token is kept only if it is the very token
 /// that was drawn.
 ///
-/// Whatever else is random or learned on the way (XTC, Mirostat) is a function of that number and of
-/// the tokens before, too.
+/// Whatever else is random or learned on the way (XTC, Mirostat) is a function of that number and
+/// of the tokens before, too.
 ///
 /// NaN is never drawn, by any of the filters. Infinity as the largest logit has all the
 /// probability.
