@@ -177,8 +177,8 @@ impl InputArgs {
         }
         if self.answers.is_none() && self.jsonl().is_none() {
             return Err(user_error(
-                "nothing to replay: name a log (one JSON object per line, as for --jsonl) or a trace, \
-                 or give --questions FILE with --answers FILE",
+                "nothing to replay: name a log (one JSON object per line, as for --jsonl) or a \
+                 trace, or give --questions FILE with --answers FILE",
             ));
         }
         let is_raw = match self.jsonl() {
@@ -297,35 +297,16 @@ impl InputArgs {
         };
         let bar = spinner("{spinner} {pos} requests tokenized");
         let (mut cut, mut left_out) = (0, 0);
-        let mut progress = || bar.inc(1);
         let requests = match (&self.questions, &self.answers, self.jsonl()) {
             (Some(questions), Some(answers), _) => {
-                let set = read_questions(questions)?;
-                for skipped in &set.skipped {
-                    tell_line!("note: {skipped}");
-                }
-                let skipped = set.skipped.iter().map(|it| it.question_id);
-                let all: Vec<i64> = set
-                    .questions
-                    .iter()
-                    .map(|it| it.question_id)
-                    .chain(skipped)
-                    .collect();
-                let recorded = read_recorded_answers(answers)?;
                 self.compare_with_manifest(answers, model);
-                requests_from_answers(
-                    &set.questions,
-                    (&all, questions),
-                    (&recorded, answers),
-                    &encoder,
-                    &mut progress,
-                )
+                answered(questions, answers, &encoder, &mut || bar.inc(1))
             }
-            (_, _, Some(path)) => read_jsonl(path, &self.fields(), &encoder, &mut |line| {
+            (_, _, Some(path)) => Ok(read_jsonl(path, &self.fields(), &encoder, &mut |line| {
                 bar.inc(1);
                 cut += u32::from(line == LineRead::Cut);
                 left_out += u32::from(line == LineRead::LeftOut);
-            }),
+            })?),
             _ => Ok(Vec::new()),
         };
         bar.finish_and_clear();
@@ -343,4 +324,28 @@ impl InputArgs {
         }
         Ok(requests)
     }
+}
+
+/// The requests of a question file and the answers to it.
+fn answered(
+    questions: &Path,
+    answers: &Path,
+    encoder: &RequestEncoder<'_>,
+    progress: &mut dyn FnMut(),
+) -> anyhow::Result<Vec<Request>> {
+    let set = read_questions(questions)?;
+    for skipped in &set.skipped {
+        tell_line!("note: {skipped}");
+    }
+    let skipped = set.skipped.iter().map(|it| it.question_id);
+    let asked = set.questions.iter().map(|it| it.question_id);
+    let all: Vec<i64> = asked.chain(skipped).collect();
+    let recorded = read_recorded_answers(answers)?;
+    Ok(requests_from_answers(
+        &set.questions,
+        (&all, questions),
+        (&recorded, answers),
+        encoder,
+        progress,
+    )?)
 }
