@@ -312,7 +312,7 @@ fn infill_puts_the_models_marks_around_the_texts() {
 #[test]
 fn texts_become_tokens_and_come_back() {
     let server = Server::start(&[]);
-    let text = "one two </s> é";
+    let text = "one two é </s>";
     let tokens = |fields: Value| {
         let mut body = json!({"content": text});
         body.as_object_mut()
