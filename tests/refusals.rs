@@ -73,7 +73,7 @@ fn numbers_that_would_crash_are_out_of_range() {
         ("-n", "-3", ["--max-new-tokens", "-1 for no limit"]),
         ("-c", "-3", ["--ctx-size", "0 for as many"]),
         ("--top-k", "-1", ["--top-k", "digit"]),
-        ("-s", "-2", ["--seed", "-1 for a seed"]),
+        ("-s", "-2", ["--seed", "-1 for a random"]),
         ("-ngl", "-2", ["--n-gpu-layers", "or all"]),
         ("--pool-max-tokens", "-1", ["--pool-max-tokens", "1..="]),
     ] {
