@@ -130,6 +130,7 @@ fn draft(criterion: &mut Criterion, corpus: Arc<Corpus>) {
     let memory = Memory {
         history: None,
         corpus: Some(corpus),
+        prediction: None,
     };
     let mut drafter = Method::Logitspec.drafter_with(MethodParams::default(), memory);
     drafter.begin(&text);

@@ -106,10 +106,9 @@ fn decode<M: TargetModel>(
     let mut decoded = try_decode(model, turns, plans, pieces);
     let mut retried = false;
     if let Err(DecodeError::NoRoom { .. }) = decoded {
-        retried = plans
-            .iter_mut()
-            .flatten()
-            .fold(false, |any, plan| plan.drop_draft() || any);
+        for plan in plans.iter_mut().flatten() {
+            retried |= plan.drop_draft();
+        }
         if retried {
             decoded = try_decode(model, turns, plans, pieces);
         }

@@ -338,7 +338,8 @@ mod tests {
         cells.settle(1, [3], []);
         assert!(cells.would_leave_holes(0, 1));
         assert!(!cells.would_leave_holes(1, 0));
-        assert_eq!(cells.set_aside(0, 1), [1..3]);
+        let one_run = 1..3;
+        assert_eq!(cells.set_aside(0, 1), [one_run]);
         assert_eq!(cells.free(), 6);
         // Slot 1 goes on behind its own token.
         let placed = place(&mut cells, &mut [wanted(1, &[0])]);

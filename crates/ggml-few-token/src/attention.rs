@@ -9,6 +9,10 @@
 //! the values weighted by that. Heads that share keys and values are computed together, so that
 //! each key and value is read and converted once for all of them.
 
+// The loops whose trip count is a constant are those that the compiler unrolls, so that all sums
+// stay in registers.
+#![allow(clippy::needless_range_loop)]
+
 use std::arch::x86_64::{__m256, __m512};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -277,8 +281,7 @@ impl<'a> Attention<'a> {
             };
             let queries: [*const f32; N] = std::array::from_fn(|head| query(head).cast_const());
             let slopes: [f32; N] = std::array::from_fn(|head| self.slope(first + head));
-            let mut at = 0;
-            for cell in scratch.runs.iter().cloned().flatten() {
+            for (at, cell) in scratch.runs.iter().cloned().flatten().enumerate() {
                 let key = keys.add(cell * self.k.nb[1]).cast::<u16>();
                 let mut sums = [V::zero(); N];
                 for i in (0..self.key_len).step_by(V::LANES) {
@@ -298,7 +301,6 @@ impl<'a> Attention<'a> {
                     }
                     scratch.scores[head * seen + at] = score;
                 }
-                at += 1;
             }
         }
     }
@@ -324,8 +326,7 @@ impl<'a> Attention<'a> {
             while start < self.value_len {
                 let vectors = ((self.value_len - start) / V::LANES).min(VECTORS);
                 let mut sums = [[V::zero(); VECTORS]; N];
-                let mut at = 0;
-                for cell in scratch.runs.iter().cloned().flatten() {
+                for (at, cell) in scratch.runs.iter().cloned().flatten().enumerate() {
                     let value = values.add(cell * self.v.nb[1]).cast::<u16>().add(start);
                     let weights: [V; N] = std::array::from_fn(|head| {
                         V::splat(*scratch.scores.get_unchecked(head * seen + at))
@@ -345,7 +346,6 @@ impl<'a> Attention<'a> {
                             }
                         }
                     }
-                    at += 1;
                 }
                 for head in 0..N {
                     let row = (first + head) * self.dst.nb[1] + token * self.dst.nb[2];

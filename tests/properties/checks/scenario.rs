@@ -103,6 +103,7 @@ impl Scenario {
         Memory {
             history: Some(Arc::new(history)),
             corpus: Some(Arc::new(corpus)),
+            prediction: None,
         }
     }
 
