@@ -181,6 +181,7 @@ impl Answers {
         Memory {
             corpus: Some(Arc::new(corpus)),
             history: None,
+            prediction: None,
         }
     }
 
