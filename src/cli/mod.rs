@@ -1,8 +1,9 @@
 //! The command line: parses flags, calls the library and prints.
 //!
 //! Each subcommand has a module: `generate`, `chat`, `serve`, `compare`, `bench`, `report`,
-//! `simulate`, `calibrate`, `exactness`, `corpus`, `inspect` and `pull`. They do not use each other;
-//! what they share has modules of its own. No other module of the crate reads a flag or prints.
+//! `simulate`, `calibrate`, `exactness`, `corpus`, `inspect` and `pull`. They do not use each
+//! other; what they share has modules of its own. No other module of the crate reads a flag or
+//! prints.
 
 // First, because its macros are only known below.
 #[macro_use]

@@ -191,13 +191,17 @@ fn heavy<T>(work: impl FnOnce() -> T) -> T {
 
 /// The JSON object in a request's body.
 async fn read_object(app: &App, request: Request) -> Result<Map<String, Value>, ApiError> {
+    /// Bytes beyond the limit that are read all the same: a client that is still writing when the
+    /// connection is closed does not see the answer.
+    const BEYOND: usize = 4 << 20;
     let limit = app.limits.body_bytes;
-    let body = to_bytes(request.into_body(), limit);
+    let body = to_bytes(request.into_body(), limit + BEYOND);
     let Ok(body) = tokio::time::timeout(app.limits.client_time, body).await else {
         return Err(ApiError::too_slow());
     };
-    // The client went away, or the limit was reached.
-    let body = body.map_err(|_| ApiError::too_large(limit))?;
+    // The client went away, or even more came.
+    let body = body.ok().filter(|body| body.len() <= limit);
+    let body = body.ok_or_else(|| ApiError::too_large(limit))?;
     match heavy(|| serde_json::from_slice(&body)) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(ApiError::invalid("the body is not a JSON object")),

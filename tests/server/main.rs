@@ -7,4 +7,5 @@ mod errors;
 mod limits;
 #[path = "../program/mod.rs"]
 mod program;
+mod requests;
 mod streams;

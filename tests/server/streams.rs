@@ -222,7 +222,7 @@ fn a_prediction_is_drafted_from_and_counted() {
     };
     let right = predicted(&content(&plain));
     let [accepted, rejected] = counts(&right);
-    assert!(accepted > 30 && rejected < 30, "{accepted} and {rejected}");
+    assert!(accepted > 20 && rejected < 40, "{accepted} and {rejected}");
     assert!(right["timings"]["draft_n_accepted"].as_u64() >= Some(accepted));
     let steps = |answer: &Value| {
         answer["metrics"]["speculative_decoding"]["num_spec_steps"]

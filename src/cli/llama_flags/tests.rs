@@ -32,6 +32,10 @@ fn value(names: &[&str]) -> &'static str {
         () if has("--load-mode") => "none",
         () if has("--system-prompt-file") => concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
         () if has("--json-schema") => "{}",
+        () if has("--samplers") => "top_k",
+        () if has("--sampler-seq") || has("--sampling-seq") => "k",
+        () if has("--grammar") => "root ::= \"a\"",
+        () if has("--logit-bias") => "1+1",
         () => "1",
     }
 }

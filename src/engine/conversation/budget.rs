@@ -30,7 +30,10 @@ impl Conversation {
     ) -> TreeLimits {
         let leaves = model.max_leaves();
         let redecode = self.redecode(model).len();
-        let probe = room.alone && redecode == 0 && cost.wants_single_token_probe();
+        let probe = room.alone
+            && redecode == 0
+            && self.options.weighs_cost()
+            && cost.wants_single_token_probe();
         let capacity = self.options.draft_tree_capacity;
         let capacity = match self.options.method.weighs_cost() {
             _ if leaves == 0 || probe => 1,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Conversation, Room};
 use crate::TokenId;
-use crate::draft::{Drafter, NodeRows, Verified};
+use crate::draft::{Drafter, NodeRows, PassCost, Verified};
 use crate::engine::answer::{Step, StepSources, Stepped};
 use crate::engine::drafting::{Draft, DraftStep};
 use crate::engine::error::GenerateError;
@@ -95,11 +95,15 @@ impl Conversation {
         if needs_pass {
             cost.prepare(model.n_past(self.slot), room.beside);
         }
+        let flat = PassCost::flat();
         let step = DraftStep {
             text: &self.text,
             root,
             limits,
-            cost: cost.cost(),
+            cost: match self.options.weighs_cost() {
+                true => cost.cost(),
+                false => &flat,
+            },
             ranked: self.options.ranked,
         };
         let drafter = needs_pass.then_some(&mut *self.drafter as &mut dyn Drafter);

@@ -320,10 +320,11 @@ impl Model {
     /// others.
     ///
     /// Our own fused kernel for processors is the fastest one. Fused kernels also do not add up
-    /// cells of other slots, so there the slots' answers do not depend on each other. llama.cpp's reads the whole cache
-    /// once for every head of every token of a small pass. Its plain kernels read it once for the
-    /// pass, which makes a draft's tokens cheaper the longer the text is. They take a few calls
-    /// more, which shows beside tiny models only, and room for all scores of a layer.
+    /// cells of other slots, so there the slots' answers do not depend on each other. llama.cpp's
+    /// reads the whole cache once for every head of every token of a small pass. Its plain kernels
+    /// read it once for the pass, which makes a draft's tokens cheaper the longer the text is. They
+    /// take a few calls more, which shows beside tiny models only, and room for all scores of a
+    /// layer.
     pub fn flash_attention(&self, options: &ContextOptions) -> FlashAttention {
         const TINY: u64 = 256 << 20;
         const MOST_SCORES: u64 = 1 << 30;
