@@ -1,11 +1,12 @@
 //! One pass of the model for many conversations: plan, decode, verify, commit.
 
+use crate::TokenId;
 use crate::engine::answer::Stepped;
 use crate::engine::conversation::{Conversation, PassTime, Plan, Room};
 use crate::engine::error::GenerateError;
 use crate::engine::stats::Stopwatch;
 use crate::engine::{CostModel, Pass};
-use crate::runtime::{DecodeError, SlotPart, TargetModel};
+use crate::runtime::{DecodeError, SlotId, SlotPart, TargetModel};
 
 /// A conversation that takes a step.
 pub(super) struct Turn<'a> {
@@ -13,6 +14,25 @@ pub(super) struct Turn<'a> {
     pub conversation: &'a mut Conversation,
     /// Most tokens that the step may commit; at least one.
     pub left: usize,
+}
+
+/// A piece of a prompt.
+#[derive(Clone, Copy)]
+pub(super) struct Piece<'a> {
+    pub slot: SlotId,
+    /// The text with the piece at its end. The cache lacks at least one token of it, maybe more
+    /// than when the piece was cut: a pass that finds no room may take some out.
+    pub text: &'a [TokenId],
+}
+
+impl<'a> Piece<'a> {
+    fn part<M: TargetModel>(&self, model: &M) -> SlotPart<'a> {
+        SlotPart {
+            slot: self.slot,
+            tokens: &self.text[model.n_past(self.slot)..],
+            tree: None,
+        }
+    }
 }
 
 /// What came of a turn.
@@ -27,7 +47,7 @@ pub(super) fn run<M: TargetModel>(
     model: &mut M,
     cost: &mut CostModel,
     turns: &mut [Turn<'_>],
-    pieces: &[SlotPart<'_>],
+    pieces: &[Piece<'_>],
 ) -> Result<Vec<TurnResult>, DecodeError> {
     let mut plans = plan(model, cost, turns, pieces);
     let before = (model.kv_time(), n_past(model, turns));
@@ -69,11 +89,11 @@ fn plan<M: TargetModel>(
     model: &M,
     cost: &mut CostModel,
     turns: &mut [Turn<'_>],
-    pieces: &[SlotPart<'_>],
+    pieces: &[Piece<'_>],
 ) -> Vec<Result<Plan, GenerateError>> {
-    let of_pieces: usize = pieces.iter().map(SlotPart::len).sum();
+    let of_pieces = pieces.iter().map(|piece| piece.part(model).len());
     let redecode = turns.iter().map(|it| it.conversation.redecode(model).len());
-    let certain = of_pieces + redecode.sum::<usize>();
+    let certain = of_pieces.sum::<usize>() + redecode.sum::<usize>();
     let alone = turns.len() == 1 && pieces.is_empty();
     let mut roots = turns.len();
     let mut drafted = 0;
@@ -101,7 +121,7 @@ fn decode<M: TargetModel>(
     model: &mut M,
     turns: &mut [Turn<'_>],
     plans: &mut [Result<Plan, GenerateError>],
-    pieces: &[SlotPart<'_>],
+    pieces: &[Piece<'_>],
 ) -> Result<bool, DecodeError> {
     let mut decoded = try_decode(model, turns, plans, pieces);
     let mut retried = false;
@@ -127,13 +147,14 @@ fn try_decode<M: TargetModel>(
     model: &mut M,
     turns: &[Turn<'_>],
     plans: &[Result<Plan, GenerateError>],
-    pieces: &[SlotPart<'_>],
+    pieces: &[Piece<'_>],
 ) -> Result<(), DecodeError> {
     let parts = turns.iter().zip(plans).filter_map(|(turn, plan)| {
         let plan = plan.as_ref().ok()?;
         turn.conversation.part(model, plan)
     });
-    let parts: Vec<_> = pieces.iter().copied().chain(parts).collect();
+    let pieces = pieces.iter().map(|piece| piece.part(model));
+    let parts: Vec<_> = pieces.chain(parts).collect();
     match parts.is_empty() {
         true => Ok(()),
         false => model.decode(&parts),

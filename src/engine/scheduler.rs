@@ -11,9 +11,9 @@ use crate::engine::CostModel;
 use crate::engine::answer::{FinishReason, Generation, Step, Stepped};
 use crate::engine::error::GenerateError;
 use crate::engine::options::SessionOptions;
-use crate::engine::pass::{self, Turn};
+use crate::engine::pass::{self, Piece, Turn};
 use crate::engine::request::RequestOptions;
-use crate::runtime::{DecodeError, SlotId, SlotPart, TargetModel};
+use crate::runtime::{DecodeError, SlotId, TargetModel};
 use crate::tree::ROOT;
 use running::Running;
 
@@ -330,11 +330,9 @@ impl<M: TargetModel> Scheduler<M> {
                 of_turns.push(slot);
                 turns.push(Turn { conversation, left });
             } else if let Some(&(_, len)) = pieces.iter().find(|(of, _)| *of == slot) {
-                parts.push(SlotPart {
-                    slot,
-                    tokens: &conversation.redecode(&self.model)[..len],
-                    tree: None,
-                });
+                let end = self.model.n_past(slot) + len;
+                let text = &conversation.text[..end];
+                parts.push(Piece { slot, text });
             }
         }
         if turns.is_empty() && parts.is_empty() {
@@ -350,13 +348,17 @@ impl<M: TargetModel> Scheduler<M> {
             self.income.0 = self.income.0 * DECAY + said as f64;
             self.income.1 = self.income.1 * DECAY + self.cost.cost().of(decoded.max(1));
         }
+        // A prompt alone does not clear a request: its tree may be what fails.
+        let took_turn = !of_turns.is_empty();
         for (slot, result) in of_turns.into_iter().zip(results) {
             self.take(slot, result);
         }
         for &(slot, _) in pieces {
             self.note_piece(slot);
         }
-        self.suspects.pop_front();
+        if took_turn {
+            self.suspects.pop_front();
+        }
         Ok(())
     }
 

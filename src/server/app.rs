@@ -1,13 +1,12 @@
 //! What all requests share, and how they get to the engine.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::Sender;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::TokenId;
 use crate::runtime::llama::Model;
 use crate::runtime::{ChatTemplate, PromptError, TokenizeError};
 use crate::server::answers::Answers;
@@ -17,6 +16,7 @@ use crate::server::error::ApiError;
 use crate::server::heavy;
 use crate::server::metrics::Metrics;
 use crate::server::params::{Defaults, Params};
+use crate::{TokenBytes, TokenId};
 
 /// Bounds on what clients may do.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,8 @@ pub type Log = Box<dyn Fn(&str) + Send + Sync>;
 /// What all requests share.
 pub struct App {
     pub(super) model: Arc<Model>,
+    /// What each token looks like in answers, once a request has stops.
+    pub(super) token_bytes: OnceLock<Arc<TokenBytes>>,
     pub(super) name: String,
     pub(super) template: Option<ChatTemplate>,
     pub(super) parse_special: bool,
@@ -109,8 +111,14 @@ impl App {
             Some(text) => heavy(|| self.model.vocabulary().tokenize_continuation(text)),
             None => Ok(Vec::new()),
         };
-        let prediction = prediction.map_err(|error| tokenize_error("prediction", &error))?;
-        let request = heavy(|| params.asks.request(&self.model))?;
+        let mut prediction = prediction.map_err(|error| tokenize_error("prediction", &error))?;
+        // No answer is longer.
+        prediction.truncate(self.n_ctx);
+        let bytes = || {
+            let bytes = || Arc::new(self.model.vocabulary().token_bytes(false));
+            self.token_bytes.get_or_init(bytes).clone()
+        };
+        let request = heavy(|| params.asks.request(&self.model, bytes))?;
         let tickets = self.admit(prompts.len() * params.n)?;
         let (sender, receiver) = unbounded_channel();
         let mut answers = Answers::new(self, receiver, params, prompts.len());

@@ -1,12 +1,14 @@
 //! What a request asks for beside its prompt.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use crate::TokenId;
-use crate::engine::RequestOptions;
+use crate::engine::{RequestOptions, Stops};
 use crate::runtime::llama::Model;
 use crate::server::error::ApiError;
 use crate::verify::{Mirostat, SamplerKind, SamplingParams};
+use crate::{TokenBytes, TokenId};
 
 /// llama.cpp's defaults.
 const MIROSTAT: Mirostat = Mirostat { tau: 5.0, eta: 0.1 };
@@ -20,11 +22,10 @@ pub struct Asks {
     /// Whether the request itself gives a seed.
     pub has_seed: bool,
     /// Subtracted from the logits of tokens seen lately.
-    pub presence_penalty: f64,
+    pub presence_penalty: Option<f64>,
     /// Subtracted from the logits of tokens seen lately, for each time.
-    pub frequency_penalty: f64,
-    /// Numbers by name that other samplers take, such as `typical_p`, where they are not at their
-    /// neutral values.
+    pub frequency_penalty: Option<f64>,
+    /// Numbers by name that other samplers take, such as `typical_p`.
     pub other_samplers: Vec<(&'static str, f64)>,
     /// The samplers by name, in order, if the request says.
     pub samplers: Option<Vec<String>>,
@@ -59,8 +60,8 @@ impl Asks {
         Self {
             sampling,
             has_seed: false,
-            presence_penalty: 0.0,
-            frequency_penalty: 0.0,
+            presence_penalty: None,
+            frequency_penalty: None,
             other_samplers: Vec::new(),
             samplers: None,
             logit_bias: Vec::new(),
@@ -88,10 +89,18 @@ impl Asks {
     ///
     /// # Errors
     /// If a sampler's name is unknown, or if the grammar cannot be followed.
-    pub fn request(&self, model: &Model) -> Result<RequestOptions, ApiError> {
+    pub fn request(
+        &self,
+        model: &Model,
+        bytes: impl FnOnce() -> Arc<TokenBytes>,
+    ) -> Result<RequestOptions, ApiError> {
         let mut sampling = self.sampling.clone();
-        sampling.presence_penalty = self.presence_penalty as f32;
-        sampling.frequency_penalty = self.frequency_penalty as f32;
+        if let Some(penalty) = self.presence_penalty {
+            sampling.presence_penalty = penalty as f32;
+        }
+        if let Some(penalty) = self.frequency_penalty {
+            sampling.frequency_penalty = penalty as f32;
+        }
         for &(name, number) in &self.other_samplers {
             let number = number as f32;
             match name {
@@ -100,6 +109,7 @@ impl Asks {
                 "xtc_probability" => sampling.xtc_probability = number,
                 "dynatemp_range" => sampling.dynatemp_range = number,
                 "dry_multiplier" => sampling.dry.multiplier = number,
+                _ if number == 0.0 => sampling.mirostat = None,
                 _ if number == 2.0 => sampling.mirostat = Some(MIROSTAT),
                 _ => {
                     let message = format!("{name} {number} is not served: use 0 or 2");
@@ -114,13 +124,20 @@ impl Asks {
             sampling.samplers = kinds?.into();
         }
         let bias = self.logit_bias.iter();
-        sampling.logit_bias = bias.map(|&(token, bias)| (token, bias as f32)).collect();
+        sampling
+            .logit_bias
+            .extend(bias.map(|&(token, bias)| (token, bias as f32)));
         if self.ignore_eos {
             let ends = model.vocabulary().ends();
             let never = ends.into_iter().map(|token| (token, f32::NEG_INFINITY));
             sampling.logit_bias.extend(never);
         }
+        let stops = match self.stop.is_empty() {
+            true => Stops::default(),
+            false => Stops::new(self.stop.clone(), Vec::new(), bytes()),
+        };
         Ok(RequestOptions {
+            stops,
             #[cfg(feature = "grammar")]
             grammar: self.compile(model)?,
             ..sampling.into()

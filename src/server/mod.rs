@@ -33,7 +33,7 @@ mod texts;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use axum::Router;
@@ -144,6 +144,7 @@ fn start(model: Arc<Model>, config: Config) -> Result<(Arc<App>, JoinHandle<()>)
     let engine = engine::start(model.clone(), config.engine)?;
     let n_vocab = model.vocabulary().len();
     let app = App {
+        token_bytes: OnceLock::new(),
         metrics: Metrics::new(&config.name),
         defaults: Defaults {
             asks: Asks::with_sampling(config.sampling),

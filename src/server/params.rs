@@ -162,21 +162,20 @@ fn read_sampling(fields: &Fields<'_>, asks: &mut Asks) -> Result<(), ApiError> {
 }
 
 fn read_other_samplers(fields: &Fields<'_>, asks: &mut Asks) -> Result<(), ApiError> {
-    /// The name, the range, and where the sampler does nothing.
-    const OTHERS: [(&str, f64, f64, f64); 6] = [
-        ("typical_p", 0.0, 1.0, 1.0),
-        ("top_n_sigma", -1.0, 100.0, -1.0),
-        ("xtc_probability", 0.0, 1.0, 0.0),
-        ("dynatemp_range", 0.0, 100.0, 0.0),
-        ("dry_multiplier", 0.0, 100.0, 0.0),
-        ("mirostat", 0.0, 2.0, 0.0),
+    /// The name, and the range.
+    const OTHERS: [(&str, f64, f64); 6] = [
+        ("typical_p", 0.0, 1.0),
+        ("top_n_sigma", -1.0, 100.0),
+        ("xtc_probability", 0.0, 1.0),
+        ("dynatemp_range", 0.0, 100.0),
+        ("dry_multiplier", 0.0, 100.0),
+        ("mirostat", 0.0, 2.0),
     ];
     let penalty = |name: &str| fields.number(name, -2.0..=2.0);
-    asks.presence_penalty = penalty("presence_penalty")?.unwrap_or(0.0);
-    asks.frequency_penalty = penalty("frequency_penalty")?.unwrap_or(0.0);
-    for (name, low, high, neutral) in OTHERS {
-        let given = fields.number(name, low..=high)?;
-        if let Some(number) = given.filter(|&number| number != neutral) {
+    asks.presence_penalty = penalty("presence_penalty")?;
+    asks.frequency_penalty = penalty("frequency_penalty")?;
+    for (name, low, high) in OTHERS {
+        if let Some(number) = fields.number(name, low..=high)? {
             asks.other_samplers.push((name, number));
         }
     }

@@ -112,7 +112,8 @@ impl<'a> Attention<'a> {
         let is_f32 = |it: &sys::ggml_tensor| {
             it.type_ == sys::GGML_TYPE_F32 && it.nb[0] == size_of::<f32>() && it.ne[3] == 1
         };
-        let masks = mask.is_none_or(|mask| is_f16(mask) && mask.ne[2] == 1);
+        let covers = |mask: &sys::ggml_tensor| mask.ne[0] >= k.ne[1] && mask.ne[1] >= q.ne[1];
+        let masks = mask.is_none_or(|mask| is_f16(mask) && mask.ne[2] == 1 && covers(mask));
         let [key_len, value_len] = [k.ne[0], v.ne[0]].map(|len| len as usize);
         let fits = is_f32(q)
             && is_f32(dst)
@@ -121,6 +122,7 @@ impl<'a> Attention<'a> {
             && masks
             && sinks.is_none_or(is_f32)
             && k.ne[2] == v.ne[2]
+            && v.ne[1] >= k.ne[1]
             && q.ne[2] % k.ne[2] == 0
             && [key_len, value_len]
                 .iter()

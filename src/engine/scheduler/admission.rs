@@ -80,8 +80,18 @@ impl<M: TargetModel> Scheduler<M> {
         let is_free = |slot: &SlotId| self.slots[*slot].running.is_none();
         let last_used = |slot: &SlotId| self.slots[*slot].last_used;
         let free = all.clone().filter(is_free);
-        // Of those that hold as much, the one that was not used for longest.
-        let best = free.max_by_key(|slot| (common(slot), std::cmp::Reverse(last_used(slot))));
+        // Another conversation, of which this text shares only the beginning, stays. Of slots that
+        // are as good, an empty one, or else the one that was not used for longest.
+        let n_past = |slot: &SlotId| self.model.n_past(*slot);
+        let continues = |slot: &SlotId| {
+            self.model.max_leaves() == 0
+                || self.slots.len() == 1
+                || 2 * common(slot) >= n_past(slot)
+        };
+        let best = free.max_by_key(|slot| {
+            let gain = if continues(slot) { common(slot) } else { 0 };
+            (gain, n_past(slot) == 0, std::cmp::Reverse(last_used(slot)))
+        });
         let best = best.expect("a slot is free");
         let most = all.max_by_key(common).expect("there are slots");
         let (held, longest) = (common(&best), common(&most));
@@ -125,6 +135,10 @@ impl<M: TargetModel> Scheduler<M> {
                 // The failed pass took the rows.
                 running.conversation.last_row = None;
             }
+        }
+        // Slots gave up many tokens for the order of the cells. They are decoded in pieces now.
+        if matches!(error, DecodeError::NoRoom { batch } if batch > self.model.n_batch()) {
+            return;
         }
         if self.evict() {
             return;

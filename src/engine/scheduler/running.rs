@@ -95,7 +95,7 @@ impl Running {
 
     /// Ends the request.
     pub(super) fn finish(mut self, reason: FinishReason) -> Generation {
-        if self.feeds_history {
+        if self.feeds_history && !matches!(reason, FinishReason::Failed(_)) {
             self.conversation.drafter.next_request();
         }
         self.answer.finish = reason;
