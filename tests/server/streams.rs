@@ -96,11 +96,12 @@ fn a_stream_says_what_the_whole_answer_says() {
         seen > 0,
         last["timings"]["draft_n_accepted"].as_u64() > Some(0)
     );
-    // Each chunk says how far it is.
-    let mut counts = events
+    // Each chunk says how far it is. A client that is slow gets few.
+    let counts = events
         .iter()
         .filter_map(|event| event["timings"]["predicted_n"].as_u64());
-    assert!(counts.next() < counts.next_back());
+    let counts: Vec<u64> = counts.collect();
+    assert!(!counts.is_empty() && counts.is_sorted());
 }
 
 #[test]
