@@ -149,8 +149,9 @@ impl ReplyParser {
     fn reasoning(&mut self, parts: &mut Vec<Part>) -> bool {
         let text = self.held.text();
         if let Some(end) = text.find(THINK_END) {
-            self.reason(end, parts);
-            self.held.take(THINK_END.len());
+            let shown = text[..end].trim_end().len();
+            self.reason(shown, parts);
+            self.held.take(end - shown + THINK_END.len());
             self.state = State::Content;
             self.trims = true;
             return true;
