@@ -336,7 +336,7 @@ fn texts_become_tokens_and_come_back() {
 
 #[test]
 fn the_server_says_what_it_is_and_does() {
-    let server = Server::start(&["--alias", "little", "-c", "512"]);
+    let server = Server::start(&["--alias", "little", "-c", "512", "--fill-tree"]);
     assert_eq!(server.get("/health").json()["status"], "ok");
     let models = server.get("/v1/models").json();
     assert_eq!(models["data"][0]["id"], "little");
@@ -356,7 +356,7 @@ fn the_server_says_what_it_is_and_does() {
     );
     // The page fetches nothing from elsewhere.
     assert!(!page.text.contains("http://") && !page.text.contains("https://"));
-    let body = json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 30});
+    let body = json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 90});
     let answer = server.post(CHAT, &body).json();
     assert_eq!(answer["model"], "little");
     let metrics = server.get("/metrics").text;
@@ -366,6 +366,10 @@ fn the_server_says_what_it_is_and_does() {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     };
     let timings = &answer["timings"];
+    assert!(
+        count(&timings["draft_n_accepted"]) > 0,
+        "nothing was accepted: {timings}"
+    );
     let same = [
         ("llamacpp:tokens_predicted_total", &timings["predicted_n"]),
         ("llamacpp:prompt_tokens_total", &timings["prompt_n"]),

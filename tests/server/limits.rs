@@ -251,6 +251,8 @@ fn after_the_grace_time_answers_are_cut_and_the_pool_is_kept() {
     );
     assert!(!rest(waiting).contains("\"finish_reason\":\"length\""));
     assert_eq!(server.end().code(), Some(0), "{}", server.log());
+    let kept = std::fs::metadata(pool).map_or(0, |file| file.len());
+    assert!(kept > 0, "there is no pool file");
     let output = program::generate(&["-p", "Hi", "-n", "4", "--pool-file", pool]);
     assert_eq!(
         output.status.code(),
