@@ -417,5 +417,9 @@ fn help_teaches() {
         assert_eq!(output.status.code(), Some(0));
         assert!(stdout(&output).contains("Usage:"));
     }
-    assert!(stdout(&run(&["generate", "--help"])).contains("logitspec generate -m"));
+    let help = stdout(&run(&["generate", "--help"]));
+    assert!(help.contains("logitspec generate -m"));
+    let options = help.split("\nOptions:").nth(1).unwrap();
+    let (general, chat) = options.split_once("\nChat:").unwrap();
+    assert!(general.contains("--json") && chat.contains("--raw") && chat.contains("--system"));
 }

@@ -57,9 +57,6 @@ pub(super) struct GenerateArgs {
     )]
     max_new_tokens: usize,
 
-    #[command(flatten)]
-    framing: FramingArgs,
-
     /// Print one JSON object instead of the text
     #[arg(long)]
     json: bool,
@@ -88,6 +85,8 @@ pub(super) struct GenerateArgs {
     draft: DraftArgs,
     #[command(flatten)]
     memory: MemoryArgs,
+    #[command(flatten)]
+    framing: FramingArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]

@@ -11,6 +11,7 @@ use crate::runtime::{Message, Role};
 
 /// The flags for the way the prompt is put.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Chat")]
 pub(super) struct FramingArgs {
     /// Ask the prompt as a question, in the chat template. This is the default if the model has
     /// one; --template and --system imply it
