@@ -1,7 +1,7 @@
 //! What can go wrong in a session.
 
 use crate::TokenId;
-use crate::runtime::DecodeError;
+use crate::runtime::{DecodeError, TargetModel};
 
 /// Why a session could not go on.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -34,6 +34,26 @@ pub enum GenerateError {
     /// The model failed.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+}
+
+/// Refuses a prompt that cannot be decoded behind `kept` tokens.
+pub(super) fn check_prompt<M: TargetModel>(
+    model: &M,
+    kept: usize,
+    prompt: &[TokenId],
+) -> Result<(), GenerateError> {
+    let n_vocab = model.n_vocab();
+    if let Some(&token) = prompt.iter().find(|&&token| token as usize >= n_vocab) {
+        return Err(GenerateError::UnknownToken { token, n_vocab });
+    }
+    let (tokens, n_ctx) = (kept + prompt.len(), model.n_ctx());
+    if tokens > n_ctx {
+        return Err(GenerateError::PromptTooLong { tokens, n_ctx });
+    }
+    match prompt.is_empty() {
+        true => Err(GenerateError::EmptyPrompt),
+        false => Ok(()),
+    }
 }
 
 impl GenerateError {

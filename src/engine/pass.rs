@@ -149,10 +149,7 @@ fn try_decode<M: TargetModel>(
     plans: &[Result<Plan, GenerateError>],
     pieces: &[Piece<'_>],
 ) -> Result<(), DecodeError> {
-    let parts = turns.iter().zip(plans).filter_map(|(turn, plan)| {
-        let plan = plan.as_ref().ok()?;
-        turn.conversation.part(model, plan)
-    });
+    let parts = parts(model, turns, plans);
     let pieces = pieces.iter().map(|piece| piece.part(model));
     let parts: Vec<_> = pieces.chain(parts).collect();
     match parts.is_empty() {
@@ -167,11 +164,20 @@ fn tokens<M: TargetModel>(
     turns: &[Turn<'_>],
     plans: &[Result<Plan, GenerateError>],
 ) -> usize {
-    let parts = turns.iter().zip(plans).filter_map(|(turn, plan)| {
+    parts(model, turns, plans).iter().map(SlotPart::len).sum()
+}
+
+/// What the pass decodes for the turns.
+fn parts<'a, M: TargetModel>(
+    model: &M,
+    turns: &'a [Turn<'_>],
+    plans: &'a [Result<Plan, GenerateError>],
+) -> Vec<SlotPart<'a>> {
+    let part = |(turn, plan): (&'a Turn<'_>, &'a Result<Plan, _>)| {
         let plan = plan.as_ref().ok()?;
         turn.conversation.part(model, plan)
-    });
-    parts.map(|part| part.len()).sum()
+    };
+    turns.iter().zip(plans).filter_map(part).collect()
 }
 
 /// Tokens in the cache of a conversation, on average.

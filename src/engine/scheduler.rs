@@ -9,7 +9,7 @@ use crate::TokenId;
 use crate::draft::Memory;
 use crate::engine::CostModel;
 use crate::engine::answer::{FinishReason, Generation, Step, Stepped};
-use crate::engine::error::GenerateError;
+use crate::engine::error::{GenerateError, check_prompt};
 use crate::engine::options::SessionOptions;
 use crate::engine::pass::{self, Piece, Turn};
 use crate::engine::request::RequestOptions;
@@ -196,7 +196,7 @@ impl<M: TargetModel> Scheduler<M> {
             .enumerate()
             .map(|(slot, state)| SlotStatus {
                 request: state.running.as_ref().map(|it| it.id),
-                prompt: state.running.as_ref().map_or(0, Running::prompt),
+                prompt: state.running.as_ref().map_or(0, |it| it.prompt),
                 cached: self.model.n_past(slot),
             })
     }
@@ -211,19 +211,7 @@ impl<M: TargetModel> Scheduler<M> {
     /// # Errors
     /// If it can never run: its prompt is empty, too long or has an unknown token.
     pub fn submit(&mut self, request: NewRequest) -> Result<RequestId, GenerateError> {
-        let n_vocab = self.model.n_vocab();
-        let tokens = request.prompt.len();
-        let n_ctx = self.model.n_ctx();
-        let unknown = |token: &&TokenId| **token as usize >= n_vocab;
-        if let Some(&token) = request.prompt.iter().find(unknown) {
-            return Err(GenerateError::UnknownToken { token, n_vocab });
-        }
-        if tokens > n_ctx {
-            return Err(GenerateError::PromptTooLong { tokens, n_ctx });
-        }
-        if tokens == 0 {
-            return Err(GenerateError::EmptyPrompt);
-        }
+        check_prompt(&self.model, 0, &request.prompt)?;
         let id = self.next_id;
         self.next_id += 1;
         self.queue.push_back(Waiting::New(id, Box::new(request)));

@@ -8,7 +8,7 @@ use crate::draft::{Drafter, Memory};
 use crate::engine::CostModel;
 use crate::engine::answer::{FinishReason, Generation, StepView, Stepped};
 use crate::engine::conversation::Conversation;
-use crate::engine::error::GenerateError;
+use crate::engine::error::{GenerateError, check_prompt};
 use crate::engine::options::SessionOptions;
 use crate::engine::pass::{self, Turn};
 use crate::engine::request::RequestOptions;
@@ -154,18 +154,7 @@ impl<M: TargetModel> Session<M> {
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<(), GenerateError> {
         let keep = keep.min(self.text().len());
-        let n_vocab = self.model.n_vocab();
-        if let Some(&token) = prompt.iter().find(|&&token| token as usize >= n_vocab) {
-            return Err(GenerateError::UnknownToken { token, n_vocab });
-        }
-        let tokens = keep + prompt.len();
-        let n_ctx = self.model.n_ctx();
-        if tokens > n_ctx {
-            return Err(GenerateError::PromptTooLong { tokens, n_ctx });
-        }
-        if prompt.is_empty() {
-            return Err(GenerateError::EmptyPrompt);
-        }
+        check_prompt(&self.model, keep, prompt)?;
         let mut watch = Stopwatch::start();
         let next = self.conversation.next;
         let replaced = self.conversation.text.split_off(keep);

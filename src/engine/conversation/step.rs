@@ -95,15 +95,19 @@ impl Conversation {
         if needs_pass {
             cost.prepare(model.n_past(self.slot), room.beside);
         }
-        let flat = PassCost::flat();
+        let flat;
+        let cost = match self.options.weighs_cost() {
+            true => cost.cost(),
+            false => {
+                flat = PassCost::flat();
+                &flat
+            }
+        };
         let step = DraftStep {
             text: &self.text,
             root,
             limits,
-            cost: match self.options.weighs_cost() {
-                true => cost.cost(),
-                false => &flat,
-            },
+            cost,
             ranked: self.options.ranked,
         };
         let drafter = needs_pass.then_some(&mut *self.drafter as &mut dyn Drafter);

@@ -10,6 +10,8 @@ use crate::runtime::{SlotId, TargetModel};
 pub(super) struct Running {
     pub(super) id: RequestId,
     pub(super) conversation: Conversation,
+    /// Tokens of its prompt.
+    pub(super) prompt: usize,
     max_new_tokens: usize,
     feeds_history: bool,
     answer: Generation,
@@ -34,6 +36,7 @@ impl Running {
         conversation.begin_turn();
         Self {
             id,
+            prompt: conversation.text.len(),
             conversation,
             max_new_tokens: request.max_new_tokens,
             feeds_history: request.feeds_history,
@@ -41,11 +44,6 @@ impl Running {
             prefill: Some(Stopwatch::start()),
             recomputed_at: 0,
         }
-    }
-
-    /// Tokens of its prompt.
-    pub(super) fn prompt(&self) -> usize {
-        self.conversation.text.len() - self.answer.tokens.len().min(self.conversation.text.len())
     }
 
     /// Most tokens that the next step may commit.
