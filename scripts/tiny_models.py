@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Write the tiny GGUF models for the tests, with random weights.
 
-It writes four files with the same small SentencePiece-style vocabulary:
+It writes five files with the same small SentencePiece-style vocabulary:
 
   tiny-llama.gguf  a transformer (llama), for most tests
+  tiny-ties.gguf   a quantized transformer (llama) whose best two logits are often nearly equal
   tiny-mamba.gguf  a recurrent model (mamba), whose memory cannot be truncated
   tiny-swa.gguf    a sliding-window model (gemma3), with two caches and a short window
   tiny-bert.gguf   an encoder (bert), which is not a language model
 
 Their output makes no sense. It must be varied, and it must repeat itself sometimes, so that drafts
-are found. The gaps between logits must be large, so that rounding does not change a greedy choice.
+are found. Except in tiny-ties, the gaps between logits must be large, so that rounding does not
+change a greedy choice.
 
 Needs numpy and gguf:
 
@@ -23,10 +25,12 @@ change any more, and from exact IEEE arithmetic. No date is written.
 import argparse
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
 import numpy as np
+from gguf import GGMLQuantizationType as QuantizationType
 
 N_VOCAB = 640
 N_EMBD = 64
@@ -194,10 +198,17 @@ def start(path: Path, arch: str, n_layer: int, n_ctx: int = N_CTX) -> gguf.GGUFW
     return out
 
 
-def finish(out: gguf.GGUFWriter, tensors: dict[str, np.ndarray]) -> None:
-    """Adds the tensors and writes the file."""
+def finish(
+    out: gguf.GGUFWriter,
+    tensors: dict[str, np.ndarray],
+    quantize: Callable[[str], QuantizationType | None] = lambda _: None,
+) -> None:
+    """Adds the tensors, those of `quantize` in its types, and writes the file."""
     for name, tensor in tensors.items():
-        out.add_tensor(name, tensor)
+        if tensor.ndim == 2 and (kind := quantize(name)):
+            out.add_tensor(name, gguf.quants.quantize(tensor, kind), raw_dtype=kind)
+        else:
+            out.add_tensor(name, tensor)
     out.write_header_to_file()
     out.write_kv_data_to_file()
     out.write_tensors_to_file()
@@ -215,8 +226,7 @@ def attention(out: gguf.GGUFWriter, heads: int, kv_heads: int, head_size: int) -
 
 def write_llama(path: Path) -> None:
     # Head size 64 is the smallest for flash attention on a GPU, and the tests should use the
-    # kernels
-    # of real models. Two heads share one KV head to keep the file small.
+    # kernels of real models. Two heads share one KV head to keep the file small.
     n_layer, n_ff, heads, kv_heads, head = 2, 128, 2, 1, 64
     out = start(path, "llama", n_layer)
     out.add_chat_template(CHAT_TEMPLATE)
@@ -248,6 +258,44 @@ def write_llama(path: Path) -> None:
             f"{blk}.ffn_down.weight": w.matrix(N_EMBD, n_ff, 0.7),
         }
     finish(out, tensors)
+
+
+def write_ties(path: Path) -> None:
+    # 256 wide, so that a row fills whole blocks of all quantizations.
+    n_layer, n_embd, n_ff, heads, kv_heads, head = 2, 256, 256, 4, 1, 64
+    out = start(path, "llama", n_layer)
+    out.add_embedding_length(n_embd)
+    out.add_feed_forward_length(n_ff)
+    attention(out, heads, kv_heads, head)
+    out.add_layer_norm_rms_eps(EPS)
+    w = Weights(5)
+    # Tokens come in families whose output weights differ by less than the quantization shows in
+    # most places. The best two logits are then of one family, and rounding decides between them.
+    families = w.matrix(64, n_embd, 4.0)
+    rows = np.tile(families, (N_VOCAB // 64, 1)) + w.matrix(N_VOCAB, n_embd, 0.004)
+    tensors = {
+        "token_embd.weight": w.embedding(n_embd),
+        "output_norm.weight": w.norm(n_embd),
+        "output.weight": quiet_specials(rows),
+    }
+    for layer in range(n_layer):
+        blk = f"blk.{layer}"
+        tensors |= {
+            f"{blk}.attn_norm.weight": w.norm(n_embd),
+            f"{blk}.attn_q.weight": w.matrix(heads * head, n_embd, 1.5),
+            f"{blk}.attn_k.weight": w.matrix(kv_heads * head, n_embd, 1.5),
+            f"{blk}.attn_v.weight": w.matrix(kv_heads * head, n_embd),
+            f"{blk}.attn_output.weight": w.matrix(n_embd, heads * head, 0.4),
+            f"{blk}.ffn_norm.weight": w.norm(n_embd),
+            f"{blk}.ffn_gate.weight": w.matrix(n_ff, n_embd),
+            f"{blk}.ffn_up.weight": w.matrix(n_ff, n_embd),
+            f"{blk}.ffn_down.weight": w.matrix(n_embd, n_ff, 0.7),
+        }
+
+    def kind(name: str) -> QuantizationType | None:
+        return QuantizationType.Q4_0 if "ffn" in name else QuantizationType.Q8_0
+
+    finish(out, tensors, kind)
 
 
 def write_mamba(path: Path) -> None:
@@ -366,7 +414,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     folder: Path = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
-    writers = {"llama": write_llama, "mamba": write_mamba, "swa": write_swa, "bert": write_bert}
+    writers = {
+        "llama": write_llama,
+        "ties": write_ties,
+        "mamba": write_mamba,
+        "swa": write_swa,
+        "bert": write_bert,
+    }
     for name, write in writers.items():
         path = folder / f"tiny-{name}.gguf"
         write(path)
