@@ -269,10 +269,13 @@ def write_ties(path: Path) -> None:
     attention(out, heads, kv_heads, head)
     out.add_layer_norm_rms_eps(EPS)
     w = Weights(5)
-    # Tokens come in families whose output weights differ by less than the quantization shows in
-    # most places. The best two logits are then of one family, and rounding decides between them.
-    families = w.matrix(64, n_embd, 4.0)
-    rows = np.tile(families, (N_VOCAB // 64, 1)) + w.matrix(N_VOCAB, n_embd, 0.004)
+    # The output weights of the tokens lie on a circle, so that the best token is the nearest of many
+    # in one direction. Where rounding turns the output a little, it is another one. Only every
+    # third token is ever the best, so that the text soon repeats itself.
+    angles = np.arange(N_VOCAB) * (2 * np.pi / N_VOCAB)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    rows = w.random.permutation(circle) @ w.matrix(2, n_embd, 4.0)
+    rows[np.arange(N_VOCAB) % 3 > 0] *= np.float32(0.5)
     tensors = {
         "token_embd.weight": w.embedding(n_embd),
         "output_norm.weight": w.norm(n_embd),
@@ -285,14 +288,17 @@ def write_ties(path: Path) -> None:
             f"{blk}.attn_q.weight": w.matrix(heads * head, n_embd, 1.5),
             f"{blk}.attn_k.weight": w.matrix(kv_heads * head, n_embd, 1.5),
             f"{blk}.attn_v.weight": w.matrix(kv_heads * head, n_embd),
-            f"{blk}.attn_output.weight": w.matrix(n_embd, heads * head, 0.4),
+            # Small outputs of the layers: the text comes back to the same words, and drafts are found.
+            f"{blk}.attn_output.weight": w.matrix(n_embd, heads * head, 0.1),
             f"{blk}.ffn_norm.weight": w.norm(n_embd),
             f"{blk}.ffn_gate.weight": w.matrix(n_ff, n_embd),
             f"{blk}.ffn_up.weight": w.matrix(n_ff, n_embd),
-            f"{blk}.ffn_down.weight": w.matrix(n_embd, n_ff, 0.7),
+            f"{blk}.ffn_down.weight": w.matrix(n_embd, n_ff, 0.1),
         }
 
-    def kind(name: str) -> QuantizationType | None:
+    def kind(name: str) -> QuantizationType:
+        if name == "output.weight":
+            return QuantizationType.F16
         return QuantizationType.Q4_0 if "ffn" in name else QuantizationType.Q8_0
 
     finish(out, tensors, kind)

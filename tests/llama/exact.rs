@@ -100,7 +100,7 @@ fn rows_of_a_tree_are_those_of_single_tokens_with_a_quantized_cache() {
     assert!(rows_are_those_of_single_tokens(&model, &context));
 }
 
-/// Grows trees of random shape from tokens of the text.
+/// Grows trees of random shape from tokens of the text and of the last row.
 struct RandomTrees(fastrand::Rng);
 
 impl Drafter for RandomTrees {
@@ -120,10 +120,16 @@ impl Drafter for RandomTrees {
         let random = &mut self.0;
         for _ in 0..random.usize(..40) {
             let parent = random.usize(..tree.len());
-            let ranked = input.ranked.get(random.usize(..8));
-            let token = match (random.bool(), ranked) {
-                (true, Some(candidate)) => candidate.token,
-                _ => input.text[random.usize(..input.text.len())],
+            let at = random.usize(..input.text.len());
+            let last = tree.token(parent);
+            let followers: Vec<_> = input.text.windows(2).filter(|pair| pair[0] == last).collect();
+            let token = match (random.u8(..4), input.ranked.get(random.usize(..8))) {
+                (0, Some(candidate)) => candidate.token,
+                (1, _) => input.text[at],
+                _ => match random.choice(followers) {
+                    Some(pair) => pair[1],
+                    None => input.text[at],
+                },
             };
             tree.grow(parent, token);
         }
@@ -146,14 +152,14 @@ fn random_trees_change_no_answer(model: &Model, context: &ContextOptions, prompt
         let prompt: Vec<_> = (0..64).map(|_| random.u32(300..vocabulary)).collect();
         plain.reset();
         drafted.reset();
-        let expected = answer(&mut plain, &prompt, 24);
-        let ours = generated(&mut drafted, &prompt, 24);
+        let expected = answer(&mut plain, &prompt, 48);
+        let ours = generated(&mut drafted, &prompt, 48);
         assert_eq!(ours.tokens, expected, "prompt {number}");
         tokens += ours.tokens.len();
         accepted += ours.tokens.len() - ours.accept_lengths.len();
     }
     assert!(
-        accepted * 50 > tokens,
+        accepted * 10 > tokens,
         "{accepted} of {tokens} tokens accepted"
     );
 }
@@ -168,7 +174,7 @@ fn random_trees_change_no_answer_of_the_demo_model() {
     }
 }
 
-/// Half of the greedy choices of this model are between logits that are nearly equal.
+/// At least half of the greedy choices of this model are between logits that are nearly equal.
 #[test]
 fn random_trees_change_no_answer_where_near_ties_are_common() {
     let model = load("tiny-ties.gguf");
@@ -180,7 +186,7 @@ fn random_trees_change_no_answer_where_near_ties_are_common() {
         let mut logits = target.row(0, ROOT).logits().to_vec();
         logits.sort_by(|a, b| b.total_cmp(a));
         near_ties += usize::from(logits[0] - logits[1] < 1e-3 * logits[0]);
-        next = target.row(0, ROOT).argmax().unwrap();
+        next = target.row(0, ROOT).argmax();
     }
     assert!(near_ties >= 100, "{near_ties} near ties in 200 tokens");
     for threads in [1, 2] {
