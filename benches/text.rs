@@ -4,8 +4,7 @@
 //!     cargo bench --bench text -- --quick
 //!
 //! With another thread, the decoding thread only sends the tokens over a channel. Each measurement
-//! follows a simulated pass of the model: caches are cold, and the other thread is asleep. See "No
-//! second thread for text" in `docs/decisions/`.
+//! follows a simulated pass of the model: caches are cold, and the other thread is asleep.
 
 use std::fs::File;
 use std::hint::black_box;

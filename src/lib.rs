@@ -25,6 +25,29 @@
 //!
 //! Everything but `runtime::llama` is pure, safe Rust on token ids and logit rows; with
 //! `--no-default-features` it builds without llama.cpp.
+//!
+//! # Example
+//!
+//! A session on llama.cpp continues a text:
+//!
+//! ```no_run
+//! # #[cfg(feature = "llama")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use logitspec::engine::{Session, SessionOptions};
+//! use logitspec::runtime::llama::{ContextOptions, Model, ModelOptions};
+//! use std::ops::ControlFlow;
+//!
+//! let model = Model::load("model.gguf".as_ref(), &ModelOptions::default())?;
+//! let mut session = Session::open(&model, &ContextOptions::default(), SessionOptions::default())?;
+//! let prompt = model.vocabulary().tokenize("Once upon a time")?;
+//! session.prefill(&prompt, &mut |_done, _all| ControlFlow::Continue(()))?;
+//! let answer = session.generate(100, &mut |_step| ControlFlow::Continue(()))?;
+//! println!("{} tokens in {} steps", answer.tokens.len(), answer.accept_lengths.len());
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "llama"))]
+//! # fn main() {}
+//! ```
 
 pub mod files;
 mod token;

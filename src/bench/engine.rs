@@ -19,8 +19,8 @@ use crate::runtime::llama::LlamaTarget;
 /// A llama.cpp context that several methods use in turn, each for one conversation.
 ///
 /// The cost of a prompt varies by several percent with the place of the context's buffers in
-/// memory. Methods with contexts of their own could therefore not be compared ("One context for all
-/// methods" in `docs/decisions/`).
+/// memory. Methods with contexts of their own could therefore not be compared
+/// (`docs/benchmarking.md`).
 pub type SharedTarget<'e> = Rc<RefCell<LlamaTarget<'e>>>;
 
 /// Answers questions with one method on a llama.cpp context.

@@ -168,7 +168,7 @@ pub enum HubError {
     /// A repository without GGUF files.
     #[error(
         "{repo} holds no GGUF file: look for a repository whose name ends in -GGUF, or convert \
-         this one (README, \"Your own model\")"
+         this one (docs/models.md)"
     )]
     NoGguf {
         /// The repository.

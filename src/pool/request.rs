@@ -4,7 +4,7 @@ use crate::TokenId;
 use crate::pool::{IndexedPool, Retrieve, SuffixMatch, SuffixPool};
 
 /// Texts of up to this many tokens are scanned, longer ones are indexed. Measured with `cargo bench
-/// --bench pool`; see "Scan or index" in `docs/decisions/`.
+/// --bench pool` (`docs/decisions/021-text-index.md`).
 const LONGEST_SCAN: usize = 512;
 
 /// The text of one request: the prompt and the answer so far.
