@@ -93,6 +93,7 @@ impl AnswerJson<'_> {
             },
             "graphs_reused": answer.graphs_reused,
             "decoded_again": answer.redecoded,
+            "near_ties": answer.near_ties,
             "sources": sources(answer),
         })
     }

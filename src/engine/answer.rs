@@ -39,6 +39,9 @@ pub struct Step {
     pub drafted: usize,
     /// Number of committed tokens that this step's pass decoded again, ahead of the tree.
     pub redecoded: usize,
+    /// Whether the token behind them is a near tie, left to a pass of one token: its best two logits
+    /// are closer than the model's [rounding noise](crate::runtime::TargetModel::rounding_noise).
+    pub near_tie: bool,
     /// Where those nodes came from.
     pub sources: StepSources,
     /// The log-probabilities of the tokens, if the request asks for them.
@@ -107,7 +110,9 @@ pub struct Generation {
     pub drafted: usize,
     /// Tokens decoded once more over all steps.
     pub redecoded: usize,
-    /// Where they came from.
+    /// Near ties, each of which took a pass of one token more.
+    pub near_ties: usize,
+    /// Where drafted and accepted nodes came from.
     pub sources: StepSources,
     /// Passes that could use the computation graph of the pass before, where the model keeps count.
     pub graphs_reused: Option<usize>,
@@ -129,6 +134,7 @@ impl Generation {
             step_times: Vec::new(),
             drafted: 0,
             redecoded: 0,
+            near_ties: 0,
             sources: StepSources::default(),
             graphs_reused: None,
             finish,
@@ -145,6 +151,7 @@ impl Generation {
         self.step_times.push(step.times);
         self.drafted += step.drafted;
         self.redecoded += step.redecoded;
+        self.near_ties += usize::from(step.near_tie);
         self.sources.drafted.add_all(&step.sources.drafted);
         self.sources.accepted.add_all(&step.sources.accepted);
         self.timings.add(&step.times);

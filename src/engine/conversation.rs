@@ -13,7 +13,7 @@ use crate::tree::NodeId;
 use crate::verify::Select;
 
 pub(super) use budget::Room;
-pub(super) use step::{PassTime, Plan};
+pub(super) use step::{PassInfo, Plan};
 
 /// A conversation in a slot of a model's cache.
 ///
@@ -36,6 +36,8 @@ pub(super) struct Conversation {
     pub(super) last_row: Option<NodeId>,
     /// The next root, when a walk has already selected it.
     pub(super) next: Option<TokenId>,
+    /// Whether the next root is a near tie, to be selected from the row of a pass of one token.
+    pub(super) near_tie: bool,
 }
 
 impl Conversation {
@@ -53,6 +55,7 @@ impl Conversation {
             text: Vec::new(),
             last_row: None,
             next: None,
+            near_tie: false,
         }
     }
 
@@ -87,6 +90,7 @@ impl Conversation {
         }
         self.last_row = None;
         self.next = None;
+        self.near_tie = false;
     }
 
     /// Forgets all but the first `len` tokens.

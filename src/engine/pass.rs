@@ -2,7 +2,7 @@
 
 use crate::TokenId;
 use crate::engine::answer::Stepped;
-use crate::engine::conversation::{Conversation, PassTime, Plan, Room};
+use crate::engine::conversation::{Conversation, PassInfo, Plan, Room};
 use crate::engine::error::GenerateError;
 use crate::engine::stats::Stopwatch;
 use crate::engine::{CostModel, Pass};
@@ -53,9 +53,11 @@ pub(super) fn run<M: TargetModel>(
     let before = (model.kv_time(), n_past(model, turns));
     let mut watch = Stopwatch::start();
     let retried = decode(model, turns, &mut plans, pieces)?;
-    let time = PassTime {
+    let tokens = tokens(model, turns, &plans);
+    let info = PassInfo {
         decode: watch.lap(),
         moving: model.kv_time().saturating_sub(before.0),
+        several_tokens: tokens > 1 || !pieces.is_empty(),
     };
     let planning = plans
         .iter()
@@ -63,13 +65,13 @@ pub(super) fn run<M: TargetModel>(
         .map(Plan::time)
         .sum::<std::time::Duration>();
     let pass = Pass {
-        tokens: tokens(model, turns, &plans),
+        tokens,
         sequences: model.sequences(),
         n_past: before.1,
     };
     let steps = turns.iter_mut().zip(plans).map(|(turn, plan)| {
         let plan = plan?;
-        Ok(turn.conversation.finish(model, plan, time))
+        Ok(turn.conversation.finish(model, plan, info))
     });
     let steps = steps.collect();
     if retried || !pieces.is_empty() {
@@ -78,7 +80,7 @@ pub(super) fn run<M: TargetModel>(
     } else if pass.tokens > 0 {
         // Charge the whole step, not only the pass: with a small model, drafting and verifying
         // are a large share.
-        let seconds = planning + time.decode + watch.lap();
+        let seconds = planning + info.decode + watch.lap();
         cost.observe(pass, seconds.as_secs_f64());
     }
     Ok(steps)

@@ -114,8 +114,9 @@ pub struct Scheduler<M> {
     next_id: RequestId,
     /// Counts passes, to know which slot was used last.
     clock: u64,
-    /// Requests of a pass that failed, to be tried one by one.
-    suspects: VecDeque<RequestId>,
+    /// Requests whose next pass has no other: those of a pass that failed, to be tried one by one,
+    /// and those with a near tie.
+    alone: VecDeque<RequestId>,
     /// Whether a request was paused for want of room, and none has ended since. Nobody else starts
     /// until then.
     crowded: bool,
@@ -164,7 +165,7 @@ impl<M: TargetModel> Scheduler<M> {
             queue: VecDeque::new(),
             next_id: 0,
             clock: 0,
-            suspects: VecDeque::new(),
+            alone: VecDeque::new(),
             crowded: false,
             income: (0.0, 0.0),
             events: Vec::new(),
@@ -246,15 +247,15 @@ impl<M: TargetModel> Scheduler<M> {
         std::mem::take(&mut self.events)
     }
 
-    /// The slots whose requests take part in the next pass: all, or one that is suspected.
+    /// The slots whose requests take part in the next pass: all, or one that wants a pass alone.
     fn in_turn(&mut self) -> Vec<SlotId> {
         let running = |slot: &SlotId| self.slots[*slot].running.as_ref();
-        while let Some(&suspect) = self.suspects.front() {
+        while let Some(&alone) = self.alone.front() {
             let found =
-                (0..self.slots.len()).find(|slot| running(slot).is_some_and(|it| it.id == suspect));
+                (0..self.slots.len()).find(|slot| running(slot).is_some_and(|it| it.id == alone));
             match found {
                 Some(slot) => return vec![slot],
-                None => self.suspects.pop_front(),
+                None => self.alone.pop_front(),
             };
         }
         (0..self.slots.len())
@@ -280,7 +281,11 @@ impl<M: TargetModel> Scheduler<M> {
                 // The last token gives its row again.
                 self.model.truncate(slot, conversation.text.len() - 1);
             }
-            let missing = conversation.text.len() - self.model.n_past(slot);
+            let mut missing = conversation.text.len() - self.model.n_past(slot);
+            if conversation.near_tie && missing > 1 {
+                // The last token comes in a pass of its own.
+                missing -= 1;
+            }
             lacking.push((running.id, slot, missing));
         }
         lacking.sort_unstable();
@@ -337,15 +342,14 @@ impl<M: TargetModel> Scheduler<M> {
             self.income.1 = self.income.1 * DECAY + self.cost.cost().of(decoded.max(1));
         }
         // A prompt alone does not clear a request: its tree may be what fails.
-        let took_turn = !of_turns.is_empty();
+        if !of_turns.is_empty() {
+            self.alone.pop_front();
+        }
         for (slot, result) in of_turns.into_iter().zip(results) {
             self.take(slot, result);
         }
         for &(slot, _) in pieces {
             self.note_piece(slot);
-        }
-        if took_turn {
-            self.suspects.pop_front();
         }
         Ok(())
     }
@@ -372,6 +376,9 @@ impl<M: TargetModel> Scheduler<M> {
         match result {
             Ok(stepped) => {
                 let finish = running.add(&mut self.model, &stepped);
+                if stepped.step.near_tie {
+                    self.alone.push_back(id);
+                }
                 self.events.push((id, Event::Step(Box::new(stepped))));
                 if let Some(reason) = finish {
                     self.finish(slot, reason);
@@ -421,13 +428,13 @@ impl<M: TargetModel> Scheduler<M> {
     /// does not take the others down.
     fn isolate(&mut self, in_turn: &[SlotId], error: DecodeError) {
         if let [slot] = in_turn {
-            self.suspects.pop_front();
+            self.alone.pop_front();
             return self.finish(*slot, FinishReason::Failed(error));
         }
         for &slot in in_turn {
             if let Some(running) = &mut self.slots[slot].running {
                 running.conversation.last_row = None;
-                self.suspects.push_back(running.id);
+                self.alone.push_back(running.id);
             }
         }
     }

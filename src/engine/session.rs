@@ -162,7 +162,7 @@ impl<M: TargetModel> Session<M> {
             self.conversation.cut(&mut self.model, keep);
         }
         self.conversation.text.extend_from_slice(prompt);
-        if let Err(error) = self.catch_up(progress) {
+        if let Err(error) = self.catch_up(self.text().len(), progress) {
             // The cache lacks what it held of these, and gets it with the next prompt.
             self.conversation.text.truncate(keep);
             self.conversation.text.extend(replaced);
@@ -180,10 +180,11 @@ impl<M: TargetModel> Session<M> {
         Ok(())
     }
 
-    /// Decodes what of the text the cache lacks and returns the row of the last token. If that
-    /// fails, the cache holds no more than before.
+    /// Decodes what of the first `len` tokens of the text the cache lacks. The row of the last of
+    /// them is then at hand. If it fails, the cache holds no more than before.
     fn catch_up(
         &mut self,
+        len: usize,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<(), GenerateError> {
         let Self {
@@ -191,7 +192,7 @@ impl<M: TargetModel> Session<M> {
             conversation,
             ..
         } = self;
-        let text = &conversation.text;
+        let text = &conversation.text[..len];
         if model.n_past(SLOT) >= text.len() {
             // A failed decode took the last row; the last token gives it again.
             model.truncate(SLOT, text.len() - 1);
@@ -241,8 +242,13 @@ impl<M: TargetModel> Session<M> {
             return Ok(None);
         }
         if self.conversation.last_row.is_none() {
-            // The last step needed no pass, or failed: the cache lacks tokens.
-            self.catch_up(&mut |_, _| ControlFlow::Continue(()))?;
+            // The last step needed no pass, or failed, or met a near tie: the cache lacks tokens.
+            let len = self.text().len();
+            let go_on = &mut |_, _| ControlFlow::Continue(());
+            if self.conversation.near_tie && self.model.n_past(SLOT) + 1 < len {
+                self.catch_up(len - 1, go_on)?;
+            }
+            self.catch_up(len, go_on)?;
         }
         let turn = Turn {
             conversation: &mut self.conversation,

@@ -15,6 +15,7 @@ mod kv;
 mod layout;
 #[cfg(feature = "llama")]
 pub mod llama;
+mod noise;
 mod prompt;
 mod scripted;
 mod slots;
@@ -24,6 +25,7 @@ mod template;
 pub use control::{ControlToken, ControlTokens, Marked, Part};
 pub use kv::{KvLedger, KvOp, SimulatedKv};
 pub use layout::{SeqId, TreeLayout};
+pub use noise::rounding_noise;
 pub use prompt::{ChatEncoder, Place, Prompt, PromptError, PromptTokenizer, TokenizeError};
 pub use scripted::{Failure, ScriptedModel};
 pub use slots::{BatchToken, MAX_SLOTS, SlotCache, SlotId};

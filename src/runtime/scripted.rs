@@ -46,6 +46,7 @@ pub struct ScriptedModel {
     decodes: usize,
     can_draft: bool,
     in_cell_order: bool,
+    rounding: f32,
 }
 
 impl ScriptedModel {
@@ -66,6 +67,7 @@ impl ScriptedModel {
             decodes: 0,
             can_draft: true,
             in_cell_order: true,
+            rounding: 0.0,
         }
     }
 
@@ -101,6 +103,13 @@ impl ScriptedModel {
     /// Answers by the positions of the visible cells, whatever their order in the cache.
     pub fn ignoring_cell_order(mut self) -> Self {
         self.in_cell_order = false;
+        self
+    }
+
+    /// Moves each logit by up to `rounding` in passes of more than one token, depending on what
+    /// else is in the pass.
+    pub fn with_rounding(mut self, rounding: f32) -> Self {
+        self.rounding = rounding;
         self
     }
 
@@ -248,13 +257,20 @@ impl ScriptedModel {
         if half_way {
             return Err(self.fail(batch.len(), -3, "scripted failure"));
         }
+        let mut hasher = FxHasher::default();
+        for it in batch {
+            (it.token, it.pos).hash(&mut hasher);
+        }
+        let mut random = fastrand::Rng::with_seed(hasher.finish());
+        let rounding = if batch.len() > 1 { self.rounding } else { 0.0 };
+        let mut round = |logit: f32| logit + rounding * (2.0 * random.f32() - 1.0);
         let row = |it: &BatchToken| {
             let mut seen = self.cache.visible(it.sequences.start, it.pos);
             if !self.in_cell_order {
                 seen.sort_unstable();
             }
             match it.wants_row {
-                true => self.row_after(&seen),
+                true => self.row_after(&seen).into_iter().map(&mut round).collect(),
                 false => Vec::new(),
             }
         };
@@ -294,6 +310,9 @@ impl TargetModel for ScriptedModel {
     }
     fn keep_order(&mut self, keep: bool) {
         self.slots.keep_order(keep);
+    }
+    fn rounding_noise(&self) -> f32 {
+        2.0 * self.rounding
     }
     fn free(&self) -> usize {
         self.slots.free()

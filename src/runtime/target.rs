@@ -106,6 +106,13 @@ pub trait TargetModel {
     /// empty.
     fn keep_order(&mut self, keep: bool);
 
+    /// How much further apart two logits may be in a pass of several tokens than in a pass of one,
+    /// where exact answers are wanted although they differ; 0 otherwise. A greedy choice between
+    /// logits that are closer is left to a pass of one token.
+    fn rounding_noise(&self) -> f32 {
+        0.0
+    }
+
     /// Number of tokens that the cache has room for.
     fn free(&self) -> usize;
 
@@ -208,6 +215,9 @@ impl<M: TargetModel + ?Sized> TargetModel for &mut M {
     fn keep_order(&mut self, keep: bool) {
         (**self).keep_order(keep);
     }
+    fn rounding_noise(&self) -> f32 {
+        (**self).rounding_noise()
+    }
     fn free(&self) -> usize {
         (**self).free()
     }
@@ -275,6 +285,9 @@ mod tests {
         }
         fn keep_order(&mut self, keep: bool) {
             self.0.push(format!("order {keep}"));
+        }
+        fn rounding_noise(&self) -> f32 {
+            0.25
         }
         fn free(&self) -> usize {
             12

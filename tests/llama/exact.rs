@@ -122,7 +122,11 @@ impl Drafter for RandomTrees {
             let parent = random.usize(..tree.len());
             let at = random.usize(..input.text.len());
             let last = tree.token(parent);
-            let followers: Vec<_> = input.text.windows(2).filter(|pair| pair[0] == last).collect();
+            let followers: Vec<_> = input
+                .text
+                .windows(2)
+                .filter(|pair| pair[0] == last)
+                .collect();
             let token = match (random.u8(..4), input.ranked.get(random.usize(..8))) {
                 (0, Some(candidate)) => candidate.token,
                 (1, _) => input.text[at],

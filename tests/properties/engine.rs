@@ -109,3 +109,32 @@ fn drafters_know_the_text_after_a_truncation() {
     assert_eq!(truncated[14], answer.tokens[0]);
     assert_eq!(answer.accept_lengths, [10]);
 }
+
+/// Passes of several tokens move the logits, and near ties are common.
+#[test]
+fn near_ties_are_left_to_passes_of_one_token() {
+    let model = ScriptedModel::new(12, 3, 4, 600, 32).with_rounding(0.3);
+    let answer = |method| {
+        let options = SessionOptions {
+            method,
+            fill_tree: true,
+            ..SessionOptions::default()
+        };
+        let mut session = Session::new(model.clone(), options);
+        prefill(&mut session, &[1, 2, 3]);
+        let go_on = &mut |_: &StepView<'_>| ControlFlow::Continue(());
+        session.generate(500, go_on).unwrap()
+    };
+    let plain = answer(Method::Baseline);
+    assert_eq!(plain.near_ties, 0);
+    for method in Method::ALL {
+        let drafted = answer(method);
+        assert_eq!(drafted.tokens, plain.tokens, "{method}");
+        if method != Method::Baseline {
+            let steps = drafted.accept_lengths.len();
+            assert!(steps < 450, "{method} accepts nothing");
+            assert!(drafted.near_ties > steps / 20, "{}", drafted.near_ties);
+            assert!(drafted.near_ties < steps, "{}", drafted.near_ties);
+        }
+    }
+}

@@ -11,7 +11,7 @@ use crate::engine::error::GenerateError;
 use crate::engine::stats::{StepTimes, Stopwatch};
 use crate::engine::stops::StopHit;
 use crate::engine::{CostModel, Method};
-use crate::logits::{Candidate, Row};
+use crate::logits::{Candidate, Row, top_k};
 use crate::runtime::{DecodeError, SlotPart, TargetModel};
 use crate::tree::{DraftTree, NodeId, ROOT, Source};
 use crate::verify::{Accepted, Constraint, walk};
@@ -41,11 +41,21 @@ pub(in crate::engine) struct Plan {
     time: Duration,
 }
 
-/// How long a pass took, and how much of that went into moving cells of the cache.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::engine) struct PassTime {
+/// What a step has to know of its pass.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct PassInfo {
+    /// How long it took.
     pub decode: Duration,
+    /// How much of that went into moving cells of the cache.
     pub moving: Duration,
+    /// Whether it had more than one token.
+    pub several_tokens: bool,
+}
+
+/// Whether the best two logits are closer than `noise`.
+fn is_near_tie(row: Row<'_>, noise: f32) -> bool {
+    noise > 0.0
+        && matches!(top_k(row.logits(), 2)[..], [best, next] if best.logit - next.logit < noise)
 }
 
 impl Plan {
@@ -83,6 +93,7 @@ impl Conversation {
         let mut watch = Stopwatch::start();
         let last = self.last_row.expect("the last token was decoded");
         let last = model.row(self.slot, last);
+        self.near_tie = false;
         let root = match self.next.take() {
             Some(root) => root,
             None => {
@@ -180,10 +191,10 @@ impl Conversation {
         &mut self,
         model: &mut M,
         plan: Plan,
-        pass: PassTime,
+        pass: PassInfo,
     ) -> Stepped {
         let mut watch = Stopwatch::start();
-        let accepted = self.verify(model, &plan);
+        let accepted = self.verify(model, &plan, pass.several_tokens);
         let mut times = StepTimes {
             draft: plan.time,
             verify: watch.lap(),
@@ -202,7 +213,7 @@ impl Conversation {
             self.tell_drafter(model, &tree, constraint.as_ref(), &accepted);
             times.decode = pass.decode.saturating_sub(pass.moving);
         }
-        self.last_row = needs_pass.then(|| accepted.last());
+        self.last_row = (needs_pass && !self.near_tie).then(|| accepted.last());
         self.next = accepted.next;
         let (committed, stop) = self.say(&tree, &accepted.path);
         let moving = if needs_pass {
@@ -217,6 +228,7 @@ impl Conversation {
                 accepted: committed,
                 drafted: tree.drafted(),
                 redecoded: if needs_pass { redecoded } else { 0 },
+                near_tie: self.near_tie,
                 sources: StepSources::of(&tree, &accepted.path),
                 logprobs: self.selector.take_logprobs(1 + accepted.path.len()),
                 stop,
@@ -228,11 +240,15 @@ impl Conversation {
         }
     }
 
-    /// Walks the tree by the model's rows.
-    fn verify<M: TargetModel>(&mut self, model: &M, plan: &Plan) -> Accepted {
+    /// Walks the tree by the model's rows. Ends at a near tie, if the pass had `several` tokens.
+    fn verify<M: TargetModel>(&mut self, model: &M, plan: &Plan, several: bool) -> Accepted {
         if !plan.needs_pass {
             return Accepted::default();
         }
+        let noise = match several && self.request.sampling.is_greedy() {
+            true => model.rounding_noise(),
+            false => 0.0,
+        };
         let text = &self.text;
         // Stop at `left` tokens: `logitspec-reference` drafts deeper than the answer may go.
         let stops = |tokens: &[TokenId]| {
@@ -244,7 +260,11 @@ impl Conversation {
             &plan.draft.tree,
             |node, path| {
                 let row = model.row(self.slot, node);
-                self.selector.select(row, text, path)
+                self.near_tie = is_near_tie(row, noise);
+                match self.near_tie {
+                    true => None,
+                    false => self.selector.select(row, text, path),
+                }
             },
             stops,
         )

@@ -14,7 +14,7 @@ const RESERVE: usize = 32;
 impl<M: TargetModel> Scheduler<M> {
     /// Gives free slots to requests that wait, in their order.
     pub(super) fn admit(&mut self) {
-        while self.suspects.is_empty()
+        while self.alone.is_empty()
             && !self.crowded
             && let Some(first) = self.queue.front()
             && self.has_free_slot()

@@ -1,16 +1,15 @@
 //! A loaded model.
 
+mod context;
+
 use std::io::Read;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
-use llama_cpp_sys_2 as sys;
 
 use crate::files::MappedFile;
 use crate::runtime::llama::abort::Loading;
@@ -20,16 +19,14 @@ use crate::runtime::llama::info::ModelInfo;
 use crate::runtime::llama::kernels::{self, Kernels};
 use crate::runtime::llama::log;
 use crate::runtime::llama::lora::{Adapters, Lora, LoraError};
-use crate::runtime::llama::options::{
-    CacheType, ContextOptions, Exact, FlashAttention, ModelOptions,
-};
-use crate::runtime::llama::target::LlamaTarget;
+use crate::runtime::llama::options::{Exact, ModelOptions};
 #[cfg(feature = "grammar")]
 use crate::runtime::llama::vocab::tokens_behind_text;
 use crate::runtime::llama::vocab::{LazyControlTokens, Vocabulary};
-use crate::runtime::slots::{MAX_SLOTS, SlotCache};
 #[cfg(feature = "grammar")]
 use crate::verify::{GrammarError, GrammarVocabulary};
+
+pub(super) use context::cores;
 
 /// Why a model or a context could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -103,9 +100,6 @@ pub enum LoadError {
 /// of 256.
 const MAX_CTX: u32 = i32::MAX.cast_unsigned() / 256 * 256;
 
-/// llama.cpp allows no more sequences (`LLAMA_MAX_SEQ`).
-const MAX_SEQUENCES: usize = 256;
-
 /// A model loaded by llama.cpp, from which contexts are made.
 pub struct Model {
     model: Arc<LlamaModel>,
@@ -114,6 +108,7 @@ pub struct Model {
     load_time: Duration,
     gpu_layers: Option<u32>,
     exact: Exact,
+    rounding_noise: OnceLock<f32>,
     control: LazyControlTokens,
     #[cfg(feature = "grammar")]
     grammars: OnceLock<Result<GrammarVocabulary, GrammarError>>,
@@ -178,6 +173,7 @@ impl Model {
             load_time: start.elapsed(),
             gpu_layers: options.n_gpu_layers,
             exact: options.exact,
+            rounding_noise: OnceLock::new(),
             control: LazyControlTokens::new(),
             #[cfg(feature = "grammar")]
             grammars: OnceLock::new(),
@@ -310,122 +306,9 @@ impl Model {
         Some(template).filter(|template| !template.trim().is_empty())
     }
 
-    /// Why drafts cannot be verified with these options, if so: the model then decodes plainly.
-    pub fn cannot_draft(&self, options: &ContextOptions) -> Option<String> {
-        self.memory_cannot_be_cut(options.swa_full)
-    }
-
-    /// Whether attention is computed in one fused kernel, for these options:
-    /// [`FlashAttention::Auto`] is left to llama.cpp on a graphics processor, and decided here on
-    /// others.
-    ///
-    /// Our own fused kernel for processors is the fastest one. Fused kernels also do not add up
-    /// cells of other slots, so there the slots' answers do not depend on each other. llama.cpp's
-    /// reads the whole cache once for every head of every token of a small pass. Its plain kernels
-    /// read it once for the pass, which makes a draft's tokens cheaper the longer the text is. They
-    /// take a few calls more, which shows beside tiny models only, and room for all scores of a
-    /// layer.
-    pub fn flash_attention(&self, options: &ContextOptions) -> FlashAttention {
-        const TINY: u64 = 256 << 20;
-        const MOST_SCORES: u64 = 1 << 30;
-        let n_ctx = options.n_ctx.unwrap_or(self.n_ctx_train());
-        let rows = u64::from(self.n_ubatch(options)).saturating_mul(self.model.n_head().into());
-        let scores = rows.saturating_mul(4 * u64::from(n_ctx));
-        let cache = [options.cache_type_k, options.cache_type_v];
-        let plain = cache.iter().all(CacheType::is_unquantized);
-        match options.flash_attention {
-            FlashAttention::Auto
-                if !self.is_on_gpu() && (kernels::has_attention() || options.slots > 1) =>
-            {
-                FlashAttention::On
-            }
-            FlashAttention::Auto
-                if !self.is_on_gpu()
-                    && plain
-                    && scores <= MOST_SCORES
-                    && self.model.size() >= TINY =>
-            {
-                FlashAttention::Off
-            }
-            chosen => chosen,
-        }
-    }
-
-    /// Most tokens computed at once, with these options: if they don't say, llama.cpp's own 512 on
-    /// a graphics processor and 256 on others, where 512 is slower for prompts with AMX and brought
-    /// nothing elsewhere (docs/decisions/019-defaults-on-processors.md).
-    pub fn n_ubatch(&self, options: &ContextOptions) -> u32 {
-        let suits = if self.is_on_gpu() { 512 } else { 256 };
-        let most = options.n_batch.max(1);
-        options.n_ubatch.unwrap_or(suits).clamp(1, most)
-    }
-
     /// Whether some of it is computed on a graphics processor.
     pub fn is_on_gpu(&self) -> bool {
         backend().supports_gpu_offload() && self.gpu_layers != Some(0)
-    }
-
-    /// A context with an empty cache.
-    ///
-    /// # Errors
-    /// If there is not enough memory, or llama.cpp refuses the options.
-    pub fn context(&self, options: &ContextOptions) -> Result<LlamaTarget<'_>, LoadError> {
-        let n_ctx = options.n_ctx.unwrap_or(self.n_ctx_train()).max(1);
-        let capacity = options.draft_tree_capacity.max(1);
-        let batch = options.n_batch.max(1).max(small(capacity));
-        // One sequence per leaf, and no tree has more leaves than drafted nodes. llama.cpp also
-        // wants to be able to give out a row for each sequence, and gives out no more rows than a
-        // batch has tokens.
-        let slots = options.slots.clamp(1, MAX_SLOTS);
-        let leaves = match self.cannot_draft(options) {
-            Some(_) => 0,
-            None => (capacity - 1)
-                .clamp(1, SlotCache::most_leaves(slots, MAX_SEQUENCES))
-                .min(n_ctx.min(batch) as usize),
-        };
-        let sequences = SlotCache::sequence_ids(slots, leaves);
-        let threads = options
-            .threads
-            .map_or_else(cores, |t| t.max(1))
-            .cast_signed();
-        let params = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(n_ctx))
-            .with_n_batch(batch)
-            .with_n_ubatch(self.n_ubatch(options))
-            .with_n_seq_max(small(sequences))
-            .with_kv_unified(true)
-            .with_n_threads(threads)
-            .with_n_threads_batch(threads)
-            .with_swa_full(options.swa_full)
-            .with_type_k(options.cache_type_k.0)
-            .with_type_v(options.cache_type_v.0)
-            .with_flash_attention_policy(match self.flash_attention(options) {
-                FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
-                FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
-                FlashAttention::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
-            });
-        // llama.cpp writes to the model while it makes a context, so one at a time.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _guard = ONE_AT_A_TIME
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _loading = Loading::of(&self.path);
-        log::take_errors();
-        let mut context =
-            self.model
-                .new_context(backend(), params)
-                .map_err(|error| LoadError::Context {
-                    n_ctx,
-                    cause: cause(&error),
-                })?;
-        self.adapters.apply(&mut context);
-        Ok(LlamaTarget::new(
-            context,
-            self.vocabulary(),
-            n_ctx as usize,
-            slots,
-            leaves,
-        ))
     }
 
     /// The kernels of this crate that compute passes of two tokens and more, which decides what
@@ -504,17 +387,6 @@ impl Model {
 
 /// Architectures whose window llama.cpp knows where the file does not say.
 const WINDOWED: [&str; 5] = ["exaone-moe", "exaone4", "gemma2", "llama4", "smallthinker"];
-
-/// One thread per core that this process may use.
-pub(super) fn cores() -> u32 {
-    let logical = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    // Hyper-threads only get in each other's way here.
-    small(logical.min(num_cpus::get_physical()).max(1))
-}
-
-fn small(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
 
 /// Says what is wrong with a path before llama.cpp fails on it in its own words.
 fn check_magic(path: &Path) -> Result<(), LoadError> {

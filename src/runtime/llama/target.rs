@@ -30,6 +30,7 @@ pub struct LlamaTarget<'a> {
     sequence_ids: Vec<i32>,
     ops: Vec<KvOp>,
     kv_time: Duration,
+    rounding_noise: f32,
 }
 
 /// A conversation may go on in another thread.
@@ -68,7 +69,14 @@ impl<'a> LlamaTarget<'a> {
             sequence_ids: (0..).take(slots * leaves).collect(),
             ops: Vec::new(),
             kv_time: Duration::ZERO,
+            rounding_noise: 0.0,
         }
+    }
+
+    /// Sets [`rounding_noise`](TargetModel::rounding_noise).
+    pub(super) fn with_rounding_noise(mut self, noise: f32) -> Self {
+        self.rounding_noise = noise;
+        self
     }
 
     /// The vocabulary.
@@ -187,6 +195,9 @@ impl TargetModel for LlamaTarget<'_> {
     }
     fn keep_order(&mut self, keep: bool) {
         self.slots.keep_order(keep);
+    }
+    fn rounding_noise(&self) -> f32 {
+        self.rounding_noise
     }
     fn free(&self) -> usize {
         self.slots.free()
