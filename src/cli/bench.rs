@@ -19,7 +19,7 @@ use crate::bench::prompt::Prompter;
 use crate::bench::run::{Finished, Order, Plan, run as run_plan};
 use crate::bench::{Question, QuestionSet};
 use crate::cli::args::{DraftArgs, SizeArgs, TreeArgs, session_options};
-use crate::cli::conversation::{TemplateArgs, opening};
+use crate::cli::conversation::TemplateArgs;
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::history::{HistoryArgs, InitialMemory};
 use crate::cli::llama_server::ServerArgs;
@@ -192,14 +192,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let sampling = args
         .sampling
         .with_vocabulary(sampling, &model.vocabulary())?;
-    let template = args.template.choose(&model)?;
-    args.template.warn_of_system(template.as_ref());
-    let prompter = Prompter::new(
-        model.vocabulary(),
-        template,
-        opening(args.template.system()),
-    )
-    .parse_special(args.template.parse_special);
+    let prompter = args.template.prompter(&model)?;
     // The context fits the whole set, so that all slices of it run with equal contexts.
     let context = args.context(&model, &prompter, &set)?;
     args.slice(&mut set)?;
@@ -242,10 +235,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let finished = finished?;
     drop(server);
     args.print(&finished, &names, &model_id, &question_file)?;
-    Ok(match finished.interrupted {
-        true => Outcome::Interrupted,
-        false => Outcome::Done,
-    })
+    Ok(Outcome::done_or(finished.interrupted))
 }
 
 impl BenchArgs {

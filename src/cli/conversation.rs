@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 
 use crate::TokenId;
+use crate::bench::prompt::Prompter;
 use crate::cli::exit::user_error;
 use crate::runtime::llama::Model;
 use crate::runtime::{ChatEncoder, ChatTemplate, Message, PromptTokenizer};
@@ -116,6 +117,14 @@ impl TemplateArgs {
             ),
             Some(_) => {}
         }
+    }
+
+    /// Makes prompts of questions. Prints a warning if there is no place for the system prompt.
+    pub(super) fn prompter<'m>(&self, model: &'m Model) -> anyhow::Result<Prompter<'m>> {
+        let template = self.choose(model)?;
+        self.warn_of_system(template.as_ref());
+        let prompter = Prompter::new(model.vocabulary(), template, opening(self.system()));
+        Ok(prompter.parse_special(self.parse_special))
     }
 
     /// How messages name the template.

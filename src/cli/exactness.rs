@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::bench::prompt::{Conversation, Prompter};
 use crate::bench::{Question, read_questions};
-use crate::cli::conversation::{TemplateArgs, opening};
+use crate::cli::conversation::TemplateArgs;
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::interrupt::{is_raised, watch_for_ctrl_c};
 use crate::cli::model::data_folders;
@@ -87,12 +87,7 @@ pub(super) fn run(args: &ExactnessArgs) -> anyhow::Result<Outcome> {
         .sampling
         .with_vocabulary(sampling, &model.vocabulary())?;
     let request = RequestOptions::from(sampling);
-    let prompter = Prompter::new(
-        model.vocabulary(),
-        args.template.choose(&model)?,
-        opening(args.template.system()),
-    )
-    .parse_special(args.template.parse_special);
+    let prompter = args.template.prompter(&model)?;
     let limit = args.max_new_tokens as usize;
     let mut needed = 0;
     for question in &questions {

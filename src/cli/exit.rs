@@ -30,6 +30,16 @@ pub(super) enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    /// Done, or `interrupted`.
+    pub(super) fn done_or(interrupted: bool) -> Self {
+        match interrupted {
+            true => Self::Interrupted,
+            false => Self::Done,
+        }
+    }
+}
+
 /// An error in the input. The message says how to correct it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -80,6 +80,11 @@ impl SourceSet {
         self.0[source as usize]
     }
 
+    /// Adds `source`.
+    pub fn insert(&mut self, source: Source) {
+        self.0[source as usize] = true;
+    }
+
     /// The sources, in the order of [`Source::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Source> {
         Source::ALL.into_iter().filter(move |&it| self.has(it))
@@ -89,9 +94,7 @@ impl SourceSet {
 impl FromIterator<Source> for SourceSet {
     fn from_iter<I: IntoIterator<Item = Source>>(sources: I) -> Self {
         let mut set = Self::default();
-        sources
-            .into_iter()
-            .for_each(|source| set.0[source as usize] = true);
+        sources.into_iter().for_each(|source| set.insert(source));
         set
     }
 }

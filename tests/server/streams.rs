@@ -303,6 +303,9 @@ fn requests_choose_whether_to_share_their_text() {
     assert!(ask(&server, json!(true)) > 0);
     assert_eq!(ask(&server, json!({"read": false})), 0);
     assert_eq!(ask(&server, json!(false)), 0);
+    let server = Server::start(&["--fill-tree"]);
+    assert_eq!(ask(&server, json!({"read": false})), 0);
+    assert!(ask(&server, json!(true)) > 0, "the first fed its text");
     let without = Server::start(&["--fill-tree", "--no-shared-pool"]);
     assert_eq!(
         [ask(&without, json!(true)), ask(&without, json!(true))],

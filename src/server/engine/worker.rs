@@ -90,8 +90,12 @@ impl<'m> Worker<'m> {
     }
 
     fn submit(&mut self, mut job: Job) {
+        let mut options = job.options;
+        if !job.reads_pool {
+            options.method_params.leave_out.insert(Source::History);
+        }
         let request = NewRequest {
-            options: job.options,
+            options,
             request: std::mem::take(&mut job.request),
             memory: self.memory_of(&job),
             feeds_history: job.feeds_pool,
@@ -116,7 +120,7 @@ impl<'m> Worker<'m> {
         }
     }
 
-    /// What a request may draft from.
+    /// What a request may draft from, and what it adds its text to.
     fn memory_of(&self, job: &Job) -> Memory {
         /// Tokens of the prompt before a prediction, so that its beginning is found, too.
         const BEFORE: usize = 4;
@@ -128,7 +132,10 @@ impl<'m> Worker<'m> {
             Arc::new(pool) as Arc<_>
         });
         Memory {
-            history: self.memory.history.clone().filter(|_| job.reads_pool),
+            history: match job.reads_pool || job.feeds_pool {
+                true => self.memory.history.clone(),
+                false => None,
+            },
             corpus: self.memory.corpus.clone(),
             prediction,
         }

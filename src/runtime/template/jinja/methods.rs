@@ -91,6 +91,13 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             let count = part.matches(what).count();
             Value::from(count)
         }
+        _ => return of_characters(text, method, args),
+    })
+}
+
+/// Methods that look at single characters, or add some.
+fn of_characters(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
+    Ok(match method {
         "center" | "ljust" | "rjust" => {
             let (width, fill): (i64, Option<&str>) = from_args(args)?;
             Value::from(pad(text, width, fill.unwrap_or(" "), method))
