@@ -13,6 +13,7 @@ use crate::server::app::{App, Ticket};
 use crate::server::engine::{Event, Finish, StepEvent};
 use crate::server::error::ApiError;
 use crate::server::held::{Piece, StopText};
+use crate::server::logprobs::{Logprob, Waiting};
 use crate::server::params::Params;
 use crate::server::reply::{MARKERS, Part, ReplyParser};
 use crate::server::tally::Tally;
@@ -57,6 +58,8 @@ impl End {
 pub enum Update {
     /// More of it.
     Part(Part),
+    /// The log-probabilities of tokens whose text comes with the next part, or came before.
+    Logprobs(Vec<Logprob>),
     /// It is complete.
     End(End),
     /// The model failed, or the server stops.
@@ -82,6 +85,7 @@ struct Answer {
     tally: Tally,
     text: TextStream,
     stops: StopText,
+    logprobs: Waiting,
     parser: Option<ReplyParser>,
     parallel_calls: bool,
     calls: usize,
@@ -122,6 +126,7 @@ impl Answers {
             },
             text: TextStream::default(),
             stops: StopText::new(self.stops.clone()),
+            logprobs: Waiting::default(),
             parser: None,
             parallel_calls: true,
             calls: 0,
@@ -207,14 +212,21 @@ impl Answers {
         let first = answer.first.filter(|_| answer.tally.steps() == 1);
         self.app.metrics.step(step, first, waited);
         let mut parts = Vec::new();
+        let mut logprobs = step.logprobs.iter();
         for &(token, source) in &step.tokens {
             let bytes = shown(&self.app, token, answer.parser.is_some());
+            if let Some(found) = logprobs.next()
+                && !self.app.model.vocabulary().is_end(token)
+            {
+                let found = Logprob::of(found, &self.app.model.vocabulary());
+                answer.logprobs.push(found, bytes.len());
+            }
             let text = answer.text.push(&bytes);
             answer.add(&Piece { text, source }, &mut parts);
             let parser = answer.parser.as_ref();
             answer.tally.reasoning += usize::from(parser.is_some_and(ReplyParser::is_reasoning));
         }
-        updates.extend(parts.into_iter().map(|part| (index, Update::Part(part))));
+        answer.tell(index, parts, updates);
         if answer.stops.hit().is_some() {
             self.finish(index, Finish::Stop, updates);
         }
@@ -223,7 +235,7 @@ impl Answers {
     fn finish(&mut self, index: usize, finish: Finish, updates: &mut Vec<(usize, Update)>) {
         let answer = &mut self.answers[index];
         let parts = answer.finish();
-        updates.extend(parts.into_iter().map(|part| (index, Update::Part(part))));
+        answer.tell(index, parts, updates);
         let end = match (finish, answer.stops.hit()) {
             _ if answer.calls > 0 => End::Calls,
             (_, Some(stop)) => End::Stop(stop.to_owned()),
@@ -286,7 +298,17 @@ impl Answer {
         }
     }
 
+    /// Says what is new: the log-probabilities of tokens that are shown, and parts.
+    fn tell(&mut self, index: usize, parts: Vec<Part>, updates: &mut Vec<(usize, Update)>) {
+        let logprobs = self.logprobs.take();
+        if !logprobs.is_empty() {
+            updates.push((index, Update::Logprobs(logprobs)));
+        }
+        updates.extend(parts.into_iter().map(|part| (index, Update::Part(part))));
+    }
+
     fn parse(&mut self, piece: &Piece, parts: &mut Vec<Part>) {
+        self.logprobs.show(piece.text.len());
         match &mut self.parser {
             Some(parser) => {
                 let new = parser.push(piece);

@@ -50,8 +50,6 @@ pub enum Grammar {
     JsonSchema(Value),
     /// A grammar in llama.cpp's format.
     Gbnf(String),
-    /// A call of one of the tools, or of the one named.
-    ToolCall(Option<String>),
 }
 
 impl Asks {
@@ -72,17 +70,9 @@ impl Asks {
         }
     }
 
-    /// The field that cannot be served yet, if there is one.
+    /// The field that this build cannot serve, if there is one.
     pub fn unsupported(&self) -> Option<&'static str> {
-        if self.logprobs.is_some() {
-            return Some("logprobs");
-        }
-        match self.grammar {
-            Some(Grammar::ToolCall(_)) => Some("tool_choice"),
-            #[cfg(not(feature = "grammar"))]
-            Some(_) => Some("grammar"),
-            _ => None,
-        }
+        (!cfg!(feature = "grammar") && self.grammar.is_some()).then_some("grammar")
     }
 
     /// What the engine is told of it.
@@ -140,6 +130,7 @@ impl Asks {
             stops,
             #[cfg(feature = "grammar")]
             grammar: self.compile(model)?,
+            logprobs: self.logprobs,
             ..sampling.into()
         })
     }
@@ -150,7 +141,7 @@ impl Asks {
         use crate::verify::GrammarSource;
 
         let (field, source) = match &self.grammar {
-            None | Some(Grammar::ToolCall(_)) => return Ok(None),
+            None => return Ok(None),
             Some(Grammar::JsonObject) => {
                 let schema = r#"{"type": "object"}"#.to_owned();
                 ("response_format", GrammarSource::JsonSchema(schema))

@@ -10,6 +10,7 @@ use crate::server::app::{App, now};
 use crate::server::error::ApiError;
 use crate::server::fields::Fields;
 use crate::server::heavy;
+use crate::server::logprobs::{self, Logprob};
 use crate::server::messages::{Conversation, tool_choice};
 use crate::server::params::{Dialect, Params};
 use crate::server::reply::{Part, ToolCall};
@@ -23,9 +24,7 @@ pub(super) async fn chat(app: Arc<App>, object: Map<String, Value>) -> Result<Re
     let mut params = Params::read(fields, Dialect::Chat, &app.defaults)?;
     if let Some(call) = tool_choice(fields)? {
         params.asks.grammar = Some(call);
-        if let Some(name) = params.asks.unsupported() {
-            return Err(ApiError::unsupported(name));
-        }
+        params.check()?;
     }
     let (prompt, reading) = heavy(|| conversation.prompt(&app))?;
     if app.logs_prompts {
@@ -41,6 +40,7 @@ pub(super) async fn chat(app: Arc<App>, object: Map<String, Value>) -> Result<Re
         shows_drafts: params.shows_drafts,
         times_chunks: params.times_chunks,
         calls: vec![0; params.n],
+        logprobs: params.asks.logprobs.map(|_| vec![Vec::new(); params.n]),
     };
     respond(answers, Box::new(form), params.stream).await
 }
@@ -54,6 +54,8 @@ struct ChatForm {
     times_chunks: bool,
     /// Calls so far, for each answer.
     calls: Vec<usize>,
+    /// Log-probabilities for the next chunk of each answer, if they are asked for.
+    logprobs: Option<Vec<Vec<Logprob>>>,
 }
 
 impl ChatForm {
@@ -68,11 +70,14 @@ impl ChatForm {
         })
     }
 
-    fn chunk(&self, index: usize, delta: Value, finish_reason: Option<&str>) -> Value {
+    fn chunk(&mut self, index: usize, delta: Value, finish_reason: Option<&str>) -> Value {
+        let logprobs = self.logprobs.as_mut();
+        let logprobs = logprobs.map(|of| std::mem::take(&mut of[index]));
+        let logprobs = logprobs.filter(|tokens| !tokens.is_empty());
         let choice = json!({
             "index": index,
             "delta": delta,
-            "logprobs": null,
+            "logprobs": logprobs.map(|tokens| logprobs::chat(&tokens)),
             "finish_reason": finish_reason,
         });
         let mut chunk = self.object("chat.completion.chunk", json!([choice]));
@@ -103,6 +108,12 @@ impl Form for ChatForm {
             self.chunk(index, delta, None).into()
         };
         answers.tallies().enumerate().map(first).collect()
+    }
+
+    fn logprobs(&mut self, index: usize, logprobs: Vec<Logprob>) {
+        if let Some(of) = &mut self.logprobs {
+            of[index].extend(logprobs);
+        }
     }
 
     fn part(&mut self, index: usize, part: &Part, answers: &Answers) -> Vec<Event> {
@@ -165,7 +176,7 @@ impl Form for ChatForm {
             let mut choice = json!({
                 "index": index,
                 "message": message,
-                "logprobs": null,
+                "logprobs": self.logprobs.is_some().then(|| logprobs::chat(&whole.logprobs)),
                 "finish_reason": whole.end.as_ref().map(End::name),
             });
             if self.shows_drafts {

@@ -12,6 +12,7 @@ use crate::server::error::ApiError;
 use crate::server::fields::Fields;
 use crate::server::heavy;
 use crate::server::held::Piece;
+use crate::server::logprobs::{self, Logprob};
 use crate::server::params::{Dialect, Params};
 use crate::server::reply::Part;
 use crate::server::respond::{Event, Form, Whole, drafts, respond};
@@ -39,6 +40,16 @@ pub(super) async fn complete(
     }
     let prompts = prompts.into_iter().map(|prompt| prompt.tokens).collect();
     let answers = app.ask(prompts, &params)?;
+    let count = answers.tallies().count();
+    let offset = |index: usize| {
+        let echo = echoes.get(index / params.n);
+        let offset = echo.map_or(0, |text: &String| text.chars().count());
+        (offset, Vec::new())
+    };
+    let logprobs = params
+        .asks
+        .logprobs
+        .map(|_| (0..count).map(offset).collect());
     let form = CompletionForm {
         id: format!("cmpl-{}-{}", app.started, answers.id()),
         created: now(),
@@ -48,6 +59,7 @@ pub(super) async fn complete(
         times_chunks: params.times_chunks,
         echoes,
         n: params.n,
+        logprobs,
     };
     respond(answers, Box::new(form), params.stream).await
 }
@@ -129,6 +141,9 @@ struct CompletionForm {
     /// The prompts that answers begin with; empty if they don't.
     echoes: Vec<String>,
     n: usize,
+    /// For each answer, where the text of the next token begins, and the log-probabilities for the
+    /// next chunk; if they are asked for.
+    logprobs: Option<Vec<(usize, Vec<Logprob>)>>,
 }
 
 impl CompletionForm {
@@ -143,12 +158,16 @@ impl CompletionForm {
         })
     }
 
-    fn choice(&self, index: usize, pieces: &[Piece], end: Option<&End>) -> Value {
+    fn choice(&mut self, index: usize, pieces: &[Piece], end: Option<&End>) -> Value {
         let text: String = pieces.iter().map(|piece| piece.text.as_str()).collect();
+        let logprobs = self.logprobs.as_mut().map(|of| {
+            let (offset, tokens) = &mut of[index];
+            logprobs::completion(&std::mem::take(tokens), offset)
+        });
         let mut choice = json!({
             "index": index,
             "text": text,
-            "logprobs": null,
+            "logprobs": logprobs,
             "finish_reason": end.map(End::name),
         });
         if self.shows_drafts && !pieces.is_empty() {
@@ -174,10 +193,19 @@ impl CompletionForm {
 impl Form for CompletionForm {
     fn begin(&mut self, answers: &Answers) -> Vec<Event> {
         let indices = 0..answers.tallies().count();
-        let echoes = indices.filter_map(|index| Some((index, self.echo(index)?)));
-        echoes
-            .map(|(index, echo)| self.chunk(self.choice(index, &[echo], None)))
-            .collect()
+        let echo = |index| {
+            let choice = self
+                .echo(index)
+                .map(|echo| self.choice(index, &[echo], None));
+            choice.map(|choice| self.chunk(choice))
+        };
+        indices.filter_map(echo).collect()
+    }
+
+    fn logprobs(&mut self, index: usize, logprobs: Vec<Logprob>) {
+        if let Some(of) = &mut self.logprobs {
+            of[index].1.extend(logprobs);
+        }
     }
 
     fn part(&mut self, index: usize, part: &Part, answers: &Answers) -> Vec<Event> {
@@ -185,7 +213,8 @@ impl Form for CompletionForm {
         let Part::Content(pieces) = part else {
             return Vec::new();
         };
-        let mut event = self.chunk(self.choice(index, pieces, None));
+        let choice = self.choice(index, pieces, None);
+        let mut event = self.chunk(choice);
         if self.times_chunks {
             answers.tally(index).write(&mut event.data);
         }
@@ -193,7 +222,8 @@ impl Form for CompletionForm {
     }
 
     fn end(&mut self, index: usize, end: &End, answers: &Answers) -> Vec<Event> {
-        let mut event = self.chunk(self.choice(index, &[], Some(end)));
+        let choice = self.choice(index, &[], Some(end));
+        let mut event = self.chunk(choice);
         answers.tally(index).write(&mut event.data);
         vec![event]
     }
@@ -211,6 +241,7 @@ impl Form for CompletionForm {
         let choice = |(index, whole): (usize, &Whole)| {
             let echo = self.echo(index).into_iter();
             let pieces: Vec<Piece> = echo.chain(whole.pieces.iter().cloned()).collect();
+            self.logprobs(index, whole.logprobs.clone());
             self.choice(index, &pieces, whole.end.as_ref())
         };
         let choices = wholes.iter().enumerate().map(choice).collect();

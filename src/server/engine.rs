@@ -18,6 +18,7 @@ use crate::engine::{CostModel, RequestOptions, SessionOptions};
 use crate::runtime::TargetModel;
 use crate::runtime::llama::{ContextOptions, LoadError, Model};
 use crate::tree::{PerSource, Source};
+use crate::verify::TokenLogprobs;
 
 /// Number of a request, unique in this process.
 pub type RequestId = u64;
@@ -91,6 +92,8 @@ pub enum Event {
 pub struct StepEvent {
     /// The tokens, each with where it was drafted from; `None` if it was not.
     pub tokens: Vec<(TokenId, Option<Source>)>,
+    /// The log-probabilities of the tokens, if they are asked for.
+    pub logprobs: Vec<TokenLogprobs>,
     /// Nodes drafted.
     pub drafted: PerSource,
     /// How long it took.

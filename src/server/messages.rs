@@ -252,21 +252,42 @@ fn tools(fields: &Fields<'_>) -> Result<Vec<Value>, ApiError> {
     Ok(tools)
 }
 
-/// The call that the answer must be, if it must be one.
+/// What the answer must follow to be a call, if it must be one: a schema of an object with the name
+/// of a tool and its arguments.
 ///
 /// # Errors
-/// If the field is wrong.
+/// If the field is wrong, or names no tool.
 pub fn tool_choice(fields: Fields<'_>) -> Result<Option<Grammar>, ApiError> {
-    match fields.get("tool_choice") {
-        None => Ok(None),
-        Some(Value::String(choice)) if ["none", "auto"].contains(&choice.as_str()) => Ok(None),
-        Some(Value::String(choice)) if choice == "required" => Ok(Some(Grammar::ToolCall(None))),
-        Some(choice) => match tool_name(choice) {
-            Some(name) => Ok(Some(Grammar::ToolCall(Some(name.to_owned())))),
-            None => {
-                let wanted = "give none, auto, required, or an object that names a function";
-                Err(fields.wrong("tool_choice", wanted))
-            }
-        },
+    let name = match fields.get("tool_choice") {
+        None => return Ok(None),
+        Some(Value::String(choice)) if ["none", "auto"].contains(&choice.as_str()) => {
+            return Ok(None);
+        }
+        Some(Value::String(choice)) if choice == "required" => None,
+        Some(choice) => Some(tool_name(choice).ok_or_else(|| {
+            let wanted = "give none, auto, required, or an object that names a function";
+            fields.wrong("tool_choice", wanted)
+        })?),
+    };
+    let tools = tools(&fields)?;
+    let is_meant = |tool: &&Value| name.is_none() || tool_name(tool) == name;
+    let calls: Vec<Value> = tools.iter().filter(is_meant).map(call_schema).collect();
+    match calls.is_empty() {
+        true => Err(fields.wrong("tool_choice", "names no function of \"tools\"")),
+        false => Ok(Some(Grammar::JsonSchema(json!({"anyOf": calls})))),
     }
+}
+
+/// The schema of a call of a tool.
+fn call_schema(tool: &Value) -> Value {
+    let parameters = match &tool["function"]["parameters"] {
+        Value::Null => json!({"type": "object"}),
+        schema => schema.clone(),
+    };
+    json!({
+        "type": "object",
+        "properties": {"name": {"const": tool_name(tool)}, "arguments": parameters},
+        "required": ["name", "arguments"],
+        "additionalProperties": false,
+    })
 }

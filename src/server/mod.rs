@@ -3,7 +3,7 @@
 //! | part | where |
 //! |---|---|
 //! | the engine's thread, and what HTTP tells it | [`engine`] |
-//! | from events to text | `answers`, `held` (stop strings), `reply` (reasoning, tools) |
+//! | from events to text | `answers`, `held` (stop strings), `reply` (reasoning, tools), `logprobs` |
 //! | fields of requests | `fields`, `params`, `asks`, `messages` |
 //! | one API each | `chat`, `completions`, `responses`, `native`, `texts`, `info` |
 //! | whole answers and server-sent events | `respond`, `tally` |
@@ -21,6 +21,7 @@ mod fields;
 mod held;
 mod info;
 mod listen;
+mod logprobs;
 mod messages;
 mod metrics;
 mod native;

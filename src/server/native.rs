@@ -14,6 +14,7 @@ use crate::server::completions::{raw_prompt, text_of, token};
 use crate::server::error::ApiError;
 use crate::server::fields::Fields;
 use crate::server::heavy;
+use crate::server::logprobs::{self, Logprob};
 use crate::server::params::{Dialect, Params};
 use crate::server::reply::Part;
 use crate::server::respond::{Event, Form, Whole, drafts, respond};
@@ -57,6 +58,7 @@ async fn answer(
         shows_drafts: params.shows_drafts,
         times_chunks: params.times_chunks,
         prompt: text,
+        logprobs: params.asks.logprobs.map(|_| Vec::new()),
     };
     respond(answers, Box::new(form), params.stream).await
 }
@@ -154,6 +156,8 @@ struct NativeForm {
     shows_drafts: bool,
     times_chunks: bool,
     prompt: String,
+    /// Log-probabilities for the next chunk, if they are asked for.
+    logprobs: Option<Vec<Logprob>>,
 }
 
 impl NativeForm {
@@ -181,9 +185,22 @@ impl NativeForm {
         tally.write(&mut result);
         result
     }
+
+    fn write_logprobs(&mut self, object: &mut Value) {
+        if let Some(tokens) = &mut self.logprobs {
+            let tokens = std::mem::take(tokens);
+            object["completion_probabilities"] = logprobs::native(&tokens);
+        }
+    }
 }
 
 impl Form for NativeForm {
+    fn logprobs(&mut self, _: usize, logprobs: Vec<Logprob>) {
+        if let Some(of) = &mut self.logprobs {
+            of.extend(logprobs);
+        }
+    }
+
     fn part(&mut self, _: usize, part: &Part, answers: &Answers) -> Vec<Event> {
         let Part::Content(pieces) = part else {
             return Vec::new();
@@ -196,11 +213,14 @@ impl Form for NativeForm {
         if self.times_chunks {
             answers.tally(0).write(&mut chunk);
         }
+        self.write_logprobs(&mut chunk);
         vec![chunk.into()]
     }
 
     fn end(&mut self, _: usize, end: &End, answers: &Answers) -> Vec<Event> {
-        vec![self.result("", Some(end), answers).into()]
+        let mut result = self.result("", Some(end), answers);
+        self.write_logprobs(&mut result);
+        vec![result.into()]
     }
 
     fn says_done(&self) -> bool {
@@ -213,6 +233,8 @@ impl Form for NativeForm {
         if self.shows_drafts {
             result["drafts"] = drafts(&whole.pieces);
         }
+        self.logprobs(0, whole.logprobs.clone());
+        self.write_logprobs(&mut result);
         result
     }
 }

@@ -110,9 +110,18 @@ impl Params {
             shows_drafts: fields.switch("return_drafts")?.unwrap_or(false),
             times_chunks: fields.switch("timings_per_token")?.unwrap_or(false),
         };
-        match params.asks.unsupported() {
+        params.check()?;
+        Ok(params)
+    }
+
+    /// Whether this build can serve them.
+    ///
+    /// # Errors
+    /// If not.
+    pub fn check(&self) -> Result<(), ApiError> {
+        match self.asks.unsupported() {
             Some(name) => Err(ApiError::unsupported(name)),
-            None => Ok(params),
+            None => Ok(()),
         }
     }
 }

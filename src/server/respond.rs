@@ -16,6 +16,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::server::answers::{Answers, End, Update};
 use crate::server::error::{ApiError, json_body};
 use crate::server::held::Piece;
+use crate::server::logprobs::Logprob;
 use crate::server::reply::{Part, ToolCall};
 
 /// Comments are sent this often, so that nothing between takes the connection for dead.
@@ -47,6 +48,8 @@ pub struct Whole {
     pub reasoning: String,
     /// Calls of tools.
     pub calls: Vec<ToolCall>,
+    /// The log-probabilities of its tokens, if they were asked for.
+    pub logprobs: Vec<Logprob>,
     /// Why it ended.
     pub end: Option<End>,
 }
@@ -60,6 +63,9 @@ pub trait Form: Send {
 
     /// The events of a part of an answer.
     fn part(&mut self, index: usize, part: &Part, answers: &Answers) -> Vec<Event>;
+
+    /// The log-probabilities of tokens whose text comes with the next part, or came before.
+    fn logprobs(&mut self, _index: usize, _logprobs: Vec<Logprob>) {}
 
     /// The events of an answer's end.
     fn end(&mut self, index: usize, end: &End, answers: &Answers) -> Vec<Event>;
@@ -101,6 +107,7 @@ pub async fn respond(
                 }
                 Update::Part(Part::Reasoning(text)) => whole.reasoning += &text,
                 Update::Part(Part::Call(call)) => whole.calls.push(call),
+                Update::Logprobs(logprobs) => whole.logprobs.extend(logprobs),
                 Update::End(end) => whole.end = Some(end),
                 Update::Failed(error) => return Err(error),
             }
@@ -154,9 +161,13 @@ impl EventStream {
 
     fn take(&mut self, updates: Vec<(usize, Update)>) {
         for (index, update) in updates {
-            let events = match &update {
-                Update::Part(part) => self.form.part(index, part, &self.answers),
-                Update::End(end) => self.form.end(index, end, &self.answers),
+            let events = match update {
+                Update::Part(part) => self.form.part(index, &part, &self.answers),
+                Update::Logprobs(logprobs) => {
+                    self.form.logprobs(index, logprobs);
+                    continue;
+                }
+                Update::End(end) => self.form.end(index, &end, &self.answers),
                 Update::Failed(error) => vec![error.body().into()],
             };
             self.write(events);

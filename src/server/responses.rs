@@ -10,6 +10,7 @@ use crate::server::app::{App, now};
 use crate::server::error::ApiError;
 use crate::server::fields::Fields;
 use crate::server::heavy;
+use crate::server::logprobs::{self, Logprob};
 use crate::server::messages::Conversation;
 use crate::server::params::{Dialect, Params};
 use crate::server::reply::Part;
@@ -45,6 +46,7 @@ pub(super) async fn responses(
         instructions: fields.get("instructions").cloned().unwrap_or_default(),
         number: 0,
         text: String::new(),
+        logprobs: (Vec::new(), 0),
     };
     respond(answers, Box::new(form), params.stream).await
 }
@@ -85,6 +87,8 @@ struct ResponseForm {
     number: usize,
     /// The text so far.
     text: String,
+    /// The log-probabilities so far, and how many of them were sent.
+    logprobs: (Vec<Logprob>, usize),
 }
 
 impl ResponseForm {
@@ -120,7 +124,7 @@ impl ResponseForm {
     }
 
     fn item(&self, status: &str, text: Option<&str>) -> Value {
-        let part = |text| json!({"type": "output_text", "text": text, "annotations": []});
+        let part = |text| self.output_text(text);
         json!({
             "id": format!("msg_{}", self.id),
             "type": "message",
@@ -128,6 +132,11 @@ impl ResponseForm {
             "status": status,
             "content": text.map(part).into_iter().collect::<Vec<_>>(),
         })
+    }
+
+    fn output_text(&self, text: &str) -> Value {
+        let logprobs = logprobs::list(&self.logprobs.0);
+        json!({"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs})
     }
 
     fn complete(&self, end: Option<&End>, text: &str, answers: &Answers) -> Value {
@@ -167,7 +176,7 @@ impl Form for ResponseForm {
         let response = self.response("in_progress", json!([]));
         let item = self.item("in_progress", None);
         let mut part = self.place();
-        part["part"] = json!({"type": "output_text", "text": "", "annotations": []});
+        part["part"] = self.output_text("");
         vec![
             self.event("response.created", json!({"response": response.clone()})),
             self.event("response.in_progress", json!({"response": response})),
@@ -179,6 +188,10 @@ impl Form for ResponseForm {
         ]
     }
 
+    fn logprobs(&mut self, _: usize, logprobs: Vec<Logprob>) {
+        self.logprobs.0.extend(logprobs);
+    }
+
     fn part(&mut self, _: usize, part: &Part, _: &Answers) -> Vec<Event> {
         let Part::Content(pieces) = part else {
             return Vec::new();
@@ -187,7 +200,9 @@ impl Form for ResponseForm {
         self.text += &text;
         let mut delta = self.place();
         delta["delta"] = text.into();
-        delta["logprobs"] = json!([]);
+        let (logprobs, sent) = &mut self.logprobs;
+        delta["logprobs"] = logprobs::list(&logprobs[*sent..]);
+        *sent = logprobs.len();
         vec![self.event("response.output_text.delta", delta)]
     }
 
@@ -195,9 +210,9 @@ impl Form for ResponseForm {
         let text = std::mem::take(&mut self.text);
         let mut done = self.place();
         done["text"] = text.as_str().into();
-        done["logprobs"] = json!([]);
+        done["logprobs"] = logprobs::list(&self.logprobs.0);
         let mut part = self.place();
-        part["part"] = json!({"type": "output_text", "text": text, "annotations": []});
+        part["part"] = self.output_text(&text);
         let response = self.complete(Some(end), &text, answers);
         let item = response["output"][0].clone();
         let last = match end {
@@ -220,6 +235,7 @@ impl Form for ResponseForm {
     }
 
     fn whole(&mut self, wholes: &[Whole], answers: &Answers) -> Value {
+        self.logprobs.0.clone_from(&wholes[0].logprobs);
         self.complete(wholes[0].end.as_ref(), &wholes[0].content, answers)
     }
 }

@@ -159,6 +159,7 @@ mod tests {
                 .chain(drafted)
                 .map(|source| (1, source))
                 .collect(),
+            logprobs: Vec::new(),
             drafted: PerSource::default(),
             seconds: 0.5,
         };

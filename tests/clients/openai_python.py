@@ -54,6 +54,13 @@ assert plain.model_extra["timings"]["draft_n"] == 0
 tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
 assert chat(max_tokens=8, tools=tools, tool_choice="auto").choices[0].message
 
+called = chat(max_tokens=60, tools=tools, tool_choice="required").choices[0]
+assert called.message.tool_calls[0].function.name == "add" and called.finish_reason == "tool_calls"
+
+rated = chat(max_tokens=24, logprobs=True, top_logprobs=2).choices[0].logprobs.content
+assert "".join(token.token for token in rated).strip() == text.strip()
+assert all(len(token.top_logprobs) == 2 for token in rated)
+
 completion = client.completions.create(model=model, prompt=["one", "two"], max_tokens=8)
 assert [choice.index for choice in completion.choices] == [0, 1]
 

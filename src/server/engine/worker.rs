@@ -195,6 +195,7 @@ fn step_event(stepped: &Stepped, start: Instant) -> StepEvent {
     let sources = std::iter::once(None::<Source>).chain(drafted);
     StepEvent {
         tokens: stepped.step.accepted.iter().copied().zip(sources).collect(),
+        logprobs: stepped.step.logprobs.clone(),
         drafted: stepped.step.sources.drafted,
         seconds: start.elapsed().as_secs_f64(),
     }
