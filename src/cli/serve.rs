@@ -97,7 +97,7 @@ struct HttpArgs {
     #[arg(
         long,
         visible_alias = "np",
-        default_value_t = 1,
+        default_value_t = 4,
         value_name = "N",
         value_parser = clap::value_parser!(u16).range(1..=64)
     )]

@@ -342,7 +342,7 @@ fn the_server_says_what_it_is_and_does() {
     assert_eq!(models["data"][0]["id"], "little");
     assert_eq!(models["data"][0]["meta"]["n_ctx"], 512);
     let props = server.get("/props").json();
-    assert_eq!(props["total_slots"], 1);
+    assert_eq!(props["total_slots"], 4);
     assert_eq!(props["eos_token"], "</s>");
     let slots = server.get("/slots").json();
     assert_eq!(slots[0]["is_processing"], false);

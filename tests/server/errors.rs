@@ -196,6 +196,15 @@ fn every_wrong_field_is_named() {
 }
 
 #[test]
+fn the_smallest_contexts_are_served() {
+    for size in ["1", "2", "5", "9"] {
+        let server = Server::start(&["-c", size, "-np", "64"]);
+        let answer = server.post("/v1/completions", &json!({"prompt": "a", "max_tokens": 1}));
+        assert!([200, 400].contains(&answer.status), "{}", answer.text);
+    }
+}
+
+#[test]
 fn other_addresses_methods_and_bodies_are_refused() {
     let server = Server::start(&["--max-body", "1"]);
     let missing = server.get("/v1/nothing");

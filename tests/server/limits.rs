@@ -11,7 +11,7 @@ use crate::program;
 
 const CHAT: &str = "/v1/chat/completions";
 /// An answer that takes a while.
-const LONG: [&str; 2] = ["-c", "30000"];
+const LONG: [&str; 4] = ["-c", "30000", "-np", "1"];
 
 fn long() -> Value {
     json!({

@@ -80,12 +80,11 @@ impl Model {
         // One sequence per leaf, and no tree has more leaves than drafted nodes. llama.cpp also
         // wants to be able to give out a row for each sequence, and gives out no more rows than a
         // batch has tokens.
-        let slots = options.slots.clamp(1, MAX_SLOTS);
+        let rows = n_ctx.min(batch) as usize;
+        let slots = options.slots.clamp(1, MAX_SLOTS.min(rows / 2).max(1));
         let leaves = match self.cannot_draft(options) {
             Some(_) => 0,
-            None => (capacity - 1)
-                .clamp(1, SlotCache::most_leaves(slots, MAX_SEQUENCES))
-                .min(n_ctx.min(batch) as usize),
+            None => (capacity - 1).clamp(1, SlotCache::most_leaves(slots, MAX_SEQUENCES.min(rows))),
         };
         let sequences = SlotCache::sequence_ids(slots, leaves);
         let threads = options
