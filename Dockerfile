@@ -52,13 +52,13 @@ RUN cpu=$CPU; \
 FROM debian:bookworm-slim AS run-cpu
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        ca-certificates libgomp1 libstdc++6 \
+        libgomp1 libstdc++6 \
     && rm -rf /var/lib/apt/lists/*
 
 FROM nvidia/cuda:12.8.1-runtime-ubuntu24.04 AS run-cuda
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        ca-certificates libgomp1 \
+        libgomp1 \
     && rm -rf /var/lib/apt/lists/*
 
 FROM run-${BACKEND}
