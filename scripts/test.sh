@@ -4,9 +4,10 @@
 #   scripts/test.sh          asks before it installs anything, if there is a terminal
 #   scripts/test.sh --yes    does not ask
 #
+# It tests a real model as well if scripts/fetch_model.sh has fetched one.
+#
 # llama.cpp is built once, because everything that needs it uses the release profile: about 13
-# minutes on
-# two cores the first time (6 after scripts/demo.sh), 3 after that.
+# minutes on two cores the first time (6 after scripts/demo.sh), 3 after that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -60,6 +61,13 @@ cargo test --no-default-features --locked --no-fail-fast
 step "tests"
 # All of them, so that one run tells all that is wrong.
 cargo test --release --workspace --locked --no-fail-fast
+
+step "tests on a real model"
+if [ -f data/models/SmolLM2-135M-Instruct.Q4_1.gguf ]; then
+    cargo test --release --locked --test real_model -- --ignored
+else
+    echo "test: skipped: there is no real model; scripts/fetch_model.sh fetches it" >&2
+fi
 
 step "clients of the server"
 scripts/clients.sh

@@ -70,15 +70,34 @@ pub(crate) fn write_atomically_with(
     mode: u32,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
+    replace_atomically(path, mode, |temporary| write(temporary.as_file_mut()))
+}
+
+/// [`write_atomically_with`] for writers that open the temporary file themselves, by its path. It
+/// is removed if `write` fails.
+#[cfg(feature = "cli")]
+pub(crate) fn write_atomically_at<E: From<io::Error>>(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    replace_atomically(path, mode, |temporary| write(temporary.path()))
+}
+
+fn replace_atomically<E: From<io::Error>>(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut tempfile::NamedTempFile) -> Result<(), E>,
+) -> Result<(), E> {
     // Replace the target of a link, not the link.
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
     let folder = folder_of(path);
     let mut temporary = temporary_in(&folder)?;
-    write(temporary.as_file_mut())?;
+    write(&mut temporary)?;
     temporary.as_file().sync_all()?;
     copy_permissions(path, mode, temporary.as_file())?;
     temporary.persist(path).map_err(|error| error.error)?;
-    sync_folder(&folder)
+    Ok(sync_folder(&folder)?)
 }
 
 /// Checks that a file can be created in the folder of `path`. Call this before long work.

@@ -1,9 +1,9 @@
 //! The command line: parses flags, calls the library and prints.
 //!
 //! Each subcommand has a module: `generate`, `chat`, `serve`, `compare`, `bench`, `report`,
-//! `simulate`, `calibrate`, `exactness`, `corpus`, `inspect` and `pull`. They do not use each
-//! other; what they share has modules of its own. No other module of the crate reads a flag or
-//! prints.
+//! `simulate`, `calibrate`, `exactness`, `corpus`, `inspect`, `pull` and `quantize`. They do not
+//! use each other; what they share has modules of its own. No other module of the crate reads a
+//! flag or prints.
 
 // First, because its macros are only known below.
 #[macro_use]
@@ -38,6 +38,7 @@ mod output;
 mod progress;
 mod prompt;
 mod pull;
+mod quantize;
 mod questions;
 mod report;
 mod request;
@@ -82,6 +83,7 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     Inspect(inspect::InspectArgs),
     Pull(pull::PullArgs),
+    Quantize(quantize::QuantizeArgs),
     Compare(Box<compare::CompareArgs>),
     Bench(Box<bench::BenchArgs>),
     Report(report::ReportArgs),
@@ -140,6 +142,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Pull(args) => pull::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),

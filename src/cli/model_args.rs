@@ -11,7 +11,7 @@ use crate::runtime::llama::{
 };
 
 /// Maximum number of threads: ggml's own limit, above which it crashes.
-const MAX_THREADS: u32 = 512;
+pub(super) const MAX_THREADS: u32 = 512;
 
 /// Which model, and how to run it.
 #[derive(Debug, Args)]

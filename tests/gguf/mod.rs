@@ -72,6 +72,36 @@ pub fn edit(source: &Path, target: &Path, changes: &[(&str, Value<'_>)]) {
     fs::write(target, out).unwrap();
 }
 
+/// The texts of a list in a file's metadata.
+pub fn texts(path: &Path, key: &str) -> Vec<String> {
+    list(path, key, TEXT, |reader| reader.text().to_owned())
+}
+
+/// The numbers of a list in a file's metadata.
+pub fn integers(path: &Path, key: &str) -> Vec<i32> {
+    list(path, key, I32, |reader| reader.u32().cast_signed())
+}
+
+fn list<T>(path: &Path, key: &str, kind: u32, next: impl Fn(&mut Reader<'_>) -> T) -> Vec<T> {
+    let bytes = fs::read(path).unwrap();
+    let mut reader = Reader {
+        bytes: &bytes,
+        at: 16,
+    };
+    for _ in 0..reader.u64() {
+        let found = reader.text() == key;
+        let type_ = reader.u32();
+        if !found {
+            reader.skip_value(type_);
+            continue;
+        }
+        assert_eq!((type_, reader.u32()), (ARRAY, kind), "{key}");
+        let count = reader.u64();
+        return (0..count).map(|_| next(&mut reader)).collect();
+    }
+    panic!("{} has no {key}", path.display());
+}
+
 /// A tensor of two dimensions, the fastest first.
 pub type Matrix<'m> = (&'m str, [usize; 2], &'m [f32]);
 

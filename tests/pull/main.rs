@@ -3,6 +3,8 @@
 #![cfg(feature = "hub")]
 
 mod command;
+#[cfg(unix)]
+mod script;
 mod server;
 
 use std::ops::ControlFlow;

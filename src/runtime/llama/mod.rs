@@ -24,6 +24,6 @@ pub use lora::{Lora, LoraError};
 pub use model::{LoadError, Model};
 pub use openmp::{bound_spinning, leave_spinning_alone};
 pub use options::{CacheType, ContextOptions, Exact, FlashAttention, ModelOptions};
-pub use quantize::{QuantizeError, quantize};
+pub use quantize::{QuantizeError, quantize, quantize_types};
 pub use target::LlamaTarget;
 pub use vocab::{FillIn, Vocabulary};

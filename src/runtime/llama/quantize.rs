@@ -48,6 +48,11 @@ pub enum QuantizeError {
     },
 }
 
+/// The types of weights that [`quantize`] writes, by llama.cpp's names.
+pub fn quantize_types() -> impl Iterator<Item = &'static str> {
+    TYPES.iter().map(|it| it.0)
+}
+
 /// Writes the model `from` to `to`, with weights of the named type, by llama.cpp's own function. A
 /// model that is quantized already is quantized again.
 ///
