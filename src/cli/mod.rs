@@ -48,6 +48,7 @@ mod simulate;
 mod stdout;
 mod stop;
 mod suffix;
+mod terminal;
 mod tokenizer;
 mod trace;
 
