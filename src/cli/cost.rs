@@ -39,7 +39,8 @@ pub(super) fn key(model: &Model, context: &ContextOptions) -> CalibrationKey {
         "layers": info.layers,
         "embedding_length": info.embedding_length,
         "devices": devices(),
-        "gpu_layers": model.gpu_layers(),
+        // Without a graphics processor they make no difference.
+        "gpu_layers": model.gpu_layers().filter(|&n| n == 0 || model.is_on_gpu()),
         "threads": context.threads.unwrap_or_else(default_threads),
         "flash_attention": format!("{:?}", model.flash_attention(context)),
         "cache_types": format!("{} {}", context.cache_type_k, context.cache_type_v),

@@ -13,7 +13,7 @@ pub struct Measured {
     pub one: f64,
     /// The sizes measured, by their tokens, from one on.
     pub sizes: Vec<SizeCost>,
-    /// Passes of one token that building a graph takes.
+    /// Passes of one token that building a graph takes: the guess.
     pub build: f64,
 }
 
@@ -21,6 +21,10 @@ pub struct Measured {
 const SIZES: [usize; 7] = [1, 8, 2, 16, 4, 32, 3];
 /// More rounds teach little.
 const MOST_ROUNDS: usize = 8;
+/// Short passes are measured several at once, so that what else the machine does meanwhile meets
+/// small passes as it does large ones.
+const LONG: f64 = 0.03;
+const MOST_AT_ONCE: usize = 4;
 
 /// Measures passes of a few sizes, round by round, as long as `budget` lasts: those that `guess`
 /// expects to take longer than what is left of it are left out. The first pass, which may have to
@@ -37,51 +41,63 @@ pub fn measure_briefly(
         return Ok(None);
     }
     let mut passes = Passes::of(model);
-    let warm_up = passes.time_tree(1)?;
-    let mut one = (warm_up.pass + warm_up.kv).as_secs_f64();
+    let mut one = seconds(&mut passes, 1)?;
     let mut samples: [Vec<f64>; SIZES.len()] = Default::default();
-    let mut rebuilt = Vec::new();
     let begun = Instant::now();
     for _ in 0..MOST_ROUNDS {
         for (&size, samples) in SIZES.iter().zip(&mut samples) {
-            let ratio = guess.cost().of(size) / guess.cost().of(1);
-            let expected = Duration::try_from_secs_f64(2.0 * ratio * one).unwrap_or(Duration::MAX);
-            if !passes.fits(0, size) || begun.elapsed().saturating_add(expected) > budget {
+            let expected = one * guess.cost().of(size) / guess.cost().of(1);
+            // The first pass of a size builds the graph, which the others use again. Beside a long
+            // pass that is nothing.
+            let at_once = ((LONG / expected).ceil() as usize).clamp(1, MOST_AT_ONCE);
+            let first = usize::from(expected < LONG);
+            let all = expected * (first + at_once) as f64;
+            let ends = begun.elapsed().as_secs_f64() + all;
+            if !passes.fits(0, size) || ends > budget.as_secs_f64() {
                 continue;
             }
-            // The first builds a graph, which the second one uses again.
-            let times = [passes.time_tree(size)?, passes.time_tree(size)?];
-            let [first, second] = times.map(|it| (it.pass + it.kv).as_secs_f64());
-            samples.push(second);
+            for _ in 0..first {
+                seconds(&mut passes, size)?;
+            }
+            let mut sum = 0.0;
+            for _ in 0..at_once {
+                sum += seconds(&mut passes, size)?;
+            }
+            samples.push(sum / at_once as f64);
             if size == 1 {
-                one = one.min(second);
-                rebuilt.push(first);
+                one = least(samples).unwrap_or(one);
             }
         }
     }
-    Ok(summary(&samples, &rebuilt))
+    Ok(summary(&samples, guess.build_time()))
 }
 
-/// The fastest pass of each size: what else the machine did meanwhile only adds to others.
-fn summary(samples: &[Vec<f64>], rebuilt: &[f64]) -> Option<Measured> {
+/// Time of a pass over a tree.
+fn seconds(passes: &mut Passes<'_, impl TargetModel>, size: usize) -> Result<f64, DecodeError> {
+    let timed = passes.time_tree(size)?;
+    Ok((timed.pass + timed.kv).as_secs_f64())
+}
+
+/// The fastest sample of each size: what else the machine does only adds to the others.
+fn summary(samples: &[Vec<f64>], build: f64) -> Option<Measured> {
     let fastest = SIZES.into_iter().zip(samples).filter_map(|(size, of)| {
         let passes = u32::try_from(of.len()).unwrap_or(u32::MAX);
         least(of).map(|seconds| (size, seconds, passes))
     });
     let mut fastest: Vec<_> = fastest.collect();
     fastest.sort_unstable_by_key(|&(size, ..)| size);
-    let &(1, one, _) = fastest.first()? else {
+    let &(1, ..) = fastest.first()? else {
         return None;
     };
+    // If another size seems faster than one token, that one was measured at a bad moment.
+    let one = least(&fastest.iter().map(|it| it.1).collect::<Vec<_>>())?;
     let sizes = fastest.iter().map(|&(tokens, seconds, passes)| SizeCost {
         tokens,
-        ratio: seconds / one,
+        ratio: if tokens == 1 { 1.0 } else { seconds / one },
         passes,
     });
     let sizes: Vec<_> = sizes.collect();
-    let build = (least(rebuilt)? / one - 1.0).clamp(0.0, 1.0);
-    let all_positive = one > 0.0 && sizes.iter().all(|it| it.ratio > 0.0);
-    (sizes.len() > 1 && all_positive).then_some(Measured { one, sizes, build })
+    (sizes.len() > 1 && one > 0.0).then_some(Measured { one, sizes, build })
 }
 
 fn least(times: &[f64]) -> Option<f64> {
@@ -93,7 +109,7 @@ mod tests {
     use super::*;
     use crate::runtime::{Failure, ScriptedModel};
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG_TIME: Duration = Duration::from_secs(60);
 
     fn sizes(model: &mut ScriptedModel, budget: Duration) -> Vec<(usize, u32)> {
         let measured = measure_briefly(model, &CostModel::cpu(false), budget).unwrap();
@@ -106,7 +122,7 @@ mod tests {
         let mut model = ScriptedModel::new(20, 2, 1, 20, 8);
         let rounds = u32::try_from(MOST_ROUNDS).unwrap();
         let expected = [1, 2, 3, 4, 8, 16].map(|size| (size, rounds));
-        assert_eq!(sizes(&mut model, LONG), expected);
+        assert_eq!(sizes(&mut model, LONG_TIME), expected);
         model.assert_cache_holds(&[]);
     }
 
@@ -114,9 +130,9 @@ mod tests {
     fn without_time_or_drafts_nothing_is_measured_and_failures_are_told() {
         let model = ScriptedModel::new(20, 2, 1, 60, 8);
         assert_eq!(sizes(&mut model.clone(), Duration::ZERO), []);
-        assert_eq!(sizes(&mut model.clone().uncuttable(), LONG), []);
+        assert_eq!(sizes(&mut model.clone().uncuttable(), LONG_TIME), []);
         let mut fails = model.with_failures([(5, Failure::HalfWay)]);
-        assert!(measure_briefly(&mut fails, &CostModel::gpu(), LONG).is_err());
+        assert!(measure_briefly(&mut fails, &CostModel::gpu(), LONG_TIME).is_err());
     }
 
     #[test]
@@ -124,7 +140,7 @@ mod tests {
         let mut samples: [Vec<f64>; SIZES.len()] = Default::default();
         samples[0] = vec![0.9, 0.1, 0.2];
         samples[1] = vec![0.5, 0.9, 0.3];
-        let measured = summary(&samples, &[0.4, 0.11]).unwrap();
+        let measured = summary(&samples, 0.1).unwrap();
         let ratios: Vec<_> = measured
             .sizes
             .iter()
@@ -132,12 +148,13 @@ mod tests {
             .collect();
         assert_eq!(ratios, [(1, 1.0), (8, 0.3 / 0.1)]);
         assert_eq!(measured.one, 0.1);
-        assert!((measured.build - 0.1).abs() < 1e-9);
+        assert_eq!(measured.build, 0.1);
+        samples[2] = vec![0.08];
+        let measured = summary(&samples, 0.1).unwrap();
+        let ratios: Vec<_> = measured.sizes.iter().map(|it| it.ratio).collect();
+        assert_eq!(ratios, [1.0, 1.0, 0.3 / 0.08], "two tokens before one");
         samples[1].clear();
-        assert_eq!(
-            summary(&samples, &[0.4]),
-            None,
-            "one token alone says nothing"
-        );
+        samples[2].clear();
+        assert_eq!(summary(&samples, 0.1), None, "one token alone says nothing");
     }
 }
