@@ -295,10 +295,7 @@ impl Chat<'_> {
                 None => tell_line!("(no answer yet)"),
             },
             Command::Unknown(word) => {
-                return Err(user_error(format!(
-                    "unknown command {word}\n{}",
-                    command::help()
-                )));
+                tell_line!("unknown command {word}\n{}", command::help());
             }
             Command::Lacks(word, what) => {
                 return Err(user_error(format!("{word} needs a {what} behind it")));
