@@ -376,6 +376,15 @@ fn without_a_command_there_is_help_or_a_conversation() {
     let expected = talk(&["chat"]);
     assert_eq!(talk(&[]), expected);
     assert_eq!(talk(&["run"]), expected);
+    // With a prompt, it is one question and its answer.
+    for prompt in [&["-p", "Who are you?"][..], &["--prompt=Who are you?"]] {
+        let answer = json(&run(&[&flags[..], prompt].concat()));
+        assert_eq!(answer["tokens"], expected);
+    }
+    assert_refused(
+        &run(&["run", "x.GGUF"]),
+        &["x.GGUF", "name the model with -m FILE"],
+    );
     assert_eq!(run(&["--version"]).stdout, run(&["-V"]).stdout);
 }
 

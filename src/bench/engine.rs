@@ -73,6 +73,11 @@ impl<'e> EngineAnswerer<'e> {
         self
     }
 
+    /// The cost of a pass, as learned so far.
+    pub fn cost(&self) -> &CostModel {
+        &self.cost
+    }
+
     /// The drafter for the next conversation.
     fn next_drafter(&mut self) -> Box<dyn Drafter> {
         let Self {

@@ -28,11 +28,11 @@ const FEW: usize = 8;
 
 /// Measure the cost of forward passes of a model on this machine, and keep it
 ///
-/// The cost of a pass by its number of tokens decides how large draft trees should be. Later runs
-/// of the model with the same settings start from the measurements. Without them, a run starts from
-/// a guess and learns from its own passes, so calibration is optional: it saves a short phase with
-/// trees that are too large or too small. Run it while the machine is idle. LOGITSPEC_CACHE names
-/// the folder to keep the measurements in, instead of the user's cache folder.
+/// The cost of a pass by its number of tokens decides how large draft trees should be. Without a
+/// calibration, the first run of a model measures a few sizes in a second, and all runs refine that
+/// with their own passes. A calibration is a full table, of long contexts, too; runs with the same
+/// settings start from it and leave it as it is. Run it while the machine is idle. LOGITSPEC_CACHE
+/// names the folder to keep measurements in, instead of the user's cache folder.
 #[derive(Debug, Args)]
 pub(super) struct CalibrateArgs {
     /// Minimum measurements per size if they take less than a second; otherwise two

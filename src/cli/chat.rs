@@ -1,45 +1,46 @@
 //! `logitspec chat`: a conversation in the terminal.
 
-use std::error::Error;
+mod command;
+mod input;
+mod saved;
+mod slide;
+mod turn;
+
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use rustyline::DefaultEditor;
-use rustyline::error::ReadlineError;
-use serde_json::Value;
 
 use crate::cli::args::{DraftArgs, session_options, token_limit};
 use crate::cli::colors::{has_color, legend};
-use crate::cli::conversation::{TemplateArgs, opening, warn_if_bos_twice};
+use crate::cli::conversation::{TemplateArgs, opening};
 use crate::cli::cost::known_cost;
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::hints;
-use crate::cli::interrupt::{flow, watch_for_ctrl_c};
+use crate::cli::interrupt::watch_for_ctrl_c;
 use crate::cli::json::AnswerJson;
 use crate::cli::lines::{InputLines, Waited};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::model_args::ModelArgs;
-use crate::cli::output::{AnswerPrinter, note_if_cut, note_if_empty, note_if_limited, statistics};
-use crate::cli::progress::prefill_bar;
+use crate::cli::output::statistics;
 use crate::cli::prompt::{text_of_bytes, unreadable_input};
 use crate::cli::request::{GrammarArgs, RequestFlags, StopArgs};
 use crate::cli::sampling::SamplingArgs;
-use crate::cli::stdout::{print_json, stdout};
-use crate::engine::{FinishReason, GenerateError, Generation, Session};
+use crate::cli::terminal::Quiet;
+use crate::engine::{Generation, Session};
 use crate::runtime::llama::{LlamaTarget, Vocabulary};
-use crate::runtime::{
-    ChatTemplate, Message, Place, Prompt, PromptError, PromptTokenizer, Role, TargetModel,
-};
+use crate::runtime::{ChatTemplate, Message, Role};
+use command::Command;
+use input::{Editor, Lines, Typed};
 
 /// Chat with a model in the terminal
 ///
 /// All turns share one context, so earlier turns are read only once, and later turns draft from
-/// them. Ctrl-C stops an answer, Ctrl-D (or /exit) ends the conversation, /reset starts a new one,
-/// and /stats shows the speed of the last answer. Questions can also come from a pipe, one per
-/// line.
+/// them. Ctrl-C stops an answer, Ctrl-D (or /exit) ends the conversation, /help lists commands: to
+/// start again, to save and load conversations, for other instructions. A line that ends with a
+/// backslash goes on in the next one; so does a text that begins with \"\"\", until it ends so.
+/// Questions can also come from a pipe, one per line.
 #[derive(Debug, Args)]
 pub(super) struct ChatArgs {
     /// Maximum number of new tokens per answer; -1 for as many as the context holds
@@ -52,6 +53,15 @@ pub(super) struct ChatArgs {
         value_parser = token_limit
     )]
     max_new_tokens: usize,
+
+    /// Leave out the oldest turns when the context is full, and go on. Instructions stay, and the
+    /// rest is read again
+    #[arg(long, alias = "context_shift")]
+    context_shift: bool,
+
+    /// A question goes on from line to line until one ends with a backslash
+    #[arg(long, visible_alias = "mli", alias = "multiline_input")]
+    multiline_input: bool,
 
     /// Print JSON Lines instead of the text: for each question one object like that of generate
     /// --json. If a question is not answered, its "error" says why. Questions come from standard
@@ -86,12 +96,6 @@ pub(super) struct ChatArgs {
 /// Context size of a conversation without -c.
 const DEFAULT_CTX: usize = 8192;
 
-const HELP: &str = "\
-/reset   start a new conversation (without --no-shared-pool, drafts may copy from this one)\n\
-/stats   show the speed of the last answer\n\
-/help    show this list\n\
-/exit    end the conversation (also Ctrl-D)";
-
 pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
     let options = session_options(&args.draft)?;
     let request = RequestFlags::new(&args.sampling, &args.stops, &args.grammar, None)?;
@@ -108,23 +112,29 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
         tell_line!("note: decoding without drafts: {reason}");
     }
     let memory = args.memory.open(&model, args.draft.method)?;
+    let cost = known_cost(&model, &context, &options, args.json);
     let mut chat = Chat {
         args,
         json: AnswerJson {
             options: &options,
             sampling: &args.sampling,
             max_new_tokens: args.max_new_tokens,
+            pass_cost: cost.json(),
         },
         vocabulary: model.vocabulary(),
         session: Session::open(&model, &context, options)?
             .with_request(request)
             .with_memory(memory.clone())
-            .with_cost(known_cost(&model, &context, &options)),
+            .with_cost(cost.start()),
         template,
-        messages: opening(args.template.system()),
+        system: args.template.system().map(ToOwned::to_owned),
+        messages: Vec::new(),
+        left_out: 0,
+        is_stale: false,
         last: None,
         part: String::new(),
         refused: 0,
+        failed: 0,
         load: model.load_time().as_secs_f64(),
     };
     let done = if io::stdin().is_terminal() && !args.json {
@@ -133,6 +143,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<Outcome> {
         chat.converse_through_pipe()
     };
     chat.session.end_request();
+    cost.keep(chat.session.cost());
     args.memory.save_after(done, &memory, &model)
 }
 
@@ -142,14 +153,22 @@ struct Chat<'a> {
     vocabulary: Vocabulary<'a>,
     session: Session<LlamaTarget<'a>>,
     template: Option<ChatTemplate>,
-    /// The conversation so far, including the last answer.
+    /// Instructions for the model.
+    system: Option<String>,
+    /// The questions and answers so far.
     messages: Vec<Message>,
+    /// How many of them are no longer in the context.
+    left_out: usize,
+    /// Whether the context holds another conversation, so that the next prompt has it all.
+    is_stale: bool,
     /// The last answer, and the number of tokens of its prompt.
     last: Option<(Generation, usize)>,
     /// The part of the last answer's text that is not in the context.
     part: String,
     /// Number of refused questions.
     refused: usize,
+    /// Number of commands that failed.
+    failed: usize,
     /// Seconds that the model took to load.
     load: f64,
 }
@@ -160,76 +179,114 @@ impl Chat<'_> {
         if self.args.color_drafts && has_color(&io::stderr()) {
             tell_line!("Colours of accepted drafts: {}.", legend());
         }
-        let mut editor = DefaultEditor::new()?;
-        let history = history_file();
-        if let Some(path) = &history {
-            // The first run has no history.
-            let _ = editor.load_history(path);
-        }
+        let lines = self.lines();
+        let mut editor = Editor::new(lines)?;
         loop {
-            match editor.readline("> ") {
-                Ok(line) => {
-                    // The conversation goes on even if the history cannot be kept.
-                    let _ = editor.add_history_entry(&line);
-                    if self.command_or_turn(&line)?.is_break() {
+            match editor.next()? {
+                Typed::Input(input) => {
+                    let _quiet = Quiet::begin();
+                    if self.command_or_turn(&lines.text(&input))?.is_break() {
                         break;
                     }
                 }
-                Err(ReadlineError::Interrupted) => {
-                    tell_line!("(Ctrl-D or /exit ends the conversation)")
-                }
-                Err(ReadlineError::Eof) => break,
-                Err(error) => return Err(error.into()),
+                Typed::Interrupted => tell_line!("(Ctrl-D or /exit ends the conversation)"),
+                Typed::End => break,
             }
         }
-        if let Some(path) = &history {
-            if let Some(folder) = path.parent() {
-                let _ = std::fs::create_dir_all(folder);
-            }
-            let _ = editor.save_history(path);
-        }
+        editor.keep_history();
         Ok(Outcome::Done)
     }
 
     fn converse_through_pipe(&mut self) -> anyhow::Result<Outcome> {
-        let lines = InputLines::from_stdin();
+        let lines = self.lines();
+        let from_stdin = InputLines::from_stdin();
         let interrupted = watch_for_ctrl_c();
+        let mut input = String::new();
         loop {
-            let line = match lines.next(interrupted).map_err(unreadable_input)? {
-                Waited::Line(line) => text_of_bytes(line, "standard input"),
-                Waited::End => break,
+            let waited = from_stdin.next(interrupted).map_err(unreadable_input)?;
+            let ends = match waited {
+                Waited::Line(line) => {
+                    lines.add(&mut input, &text_of_bytes(line, "standard input"));
+                    false
+                }
+                Waited::End => true,
                 Waited::Interrupted => return Ok(Outcome::Interrupted),
             };
-            if self.command_or_turn(&line)?.is_break() {
+            if !ends && lines.is_unfinished(&input) {
+                continue;
+            }
+            let exits = self.command_or_turn(&lines.text(&input))?.is_break();
+            input.clear();
+            if ends || exits {
                 break;
             }
         }
-        match self.refused {
-            0 => Ok(Outcome::Done),
-            // Each has its line above. Scripts look at the exit code.
-            1 => Err(user_error("one question was not answered: see above")),
-            many => Err(user_error(format!(
-                "{many} questions were not answered: see above"
-            ))),
+        // Each has its line above. Scripts look at the exit code.
+        let count = |count: usize, one: &str, many: &str| match count {
+            0 => None,
+            1 => Some(format!("one {one}")),
+            count => Some(format!("{count} {many}")),
+        };
+        let all = [
+            count(
+                self.refused,
+                "question was not answered",
+                "questions were not answered",
+            ),
+            count(self.failed, "command failed", "commands failed"),
+        ];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        match all.is_empty() {
+            true => Ok(Outcome::Done),
+            false => Err(user_error(format!("{}: see above", all.join(", ")))),
         }
     }
 
-    fn command_or_turn(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
-        match line.trim() {
-            "" => {}
-            "/exit" | "/quit" => return Ok(ControlFlow::Break(())),
-            "/help" => tell_line!("{HELP}"),
-            "/reset" => {
-                if self.args.memory.keeps_history() {
-                    self.session.end_request();
-                } else {
-                    self.session.reset();
+    fn lines(&self) -> Lines {
+        let multiline = self.args.multiline_input;
+        Lines { multiline }
+    }
+
+    fn command_or_turn(&mut self, input: &str) -> anyhow::Result<ControlFlow<()>> {
+        match Command::parse(input) {
+            None if input.is_empty() => {}
+            None => self.turn(input)?,
+            Some(Command::Exit) => return Ok(ControlFlow::Break(())),
+            Some(command) => {
+                if let Err(error) = self.obey(command) {
+                    tell_line!("{}", hints::describe(error.as_ref()));
+                    self.failed += 1;
                 }
-                self.part.clear();
-                self.messages = opening(self.args.template.system());
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn obey(&mut self, command: Command<'_>) -> anyhow::Result<()> {
+        match command {
+            Command::Exit => {}
+            Command::Help => tell_line!("{}", command::help()),
+            Command::Reset => {
+                self.begin(Vec::new());
                 tell_line!("(a new conversation)");
             }
-            "/stats" => match &self.last {
+            Command::System(text) => self.instruct(text)?,
+            Command::Save(file) => {
+                let all = [self.opening(), self.messages.clone()].concat();
+                let path = saved::typed_path(file);
+                saved::save(&path, &all)?;
+                let turns = self.messages.len() / 2;
+                tell_line!("(saved to {}: {})", path.display(), of_turns(turns));
+            }
+            Command::Load(file) => {
+                let path = saved::typed_path(file);
+                let (system, messages) = split(saved::load(&path)?);
+                self.begin(messages);
+                self.system = system;
+                let turns = self.messages.len() / 2;
+                tell_line!("(loaded {}: {})", path.display(), of_turns(turns));
+            }
+            Command::Stats => match &self.last {
                 Some((answer, prompt)) => {
                     let method = self.args.draft.method;
                     let color = self.args.color_drafts && has_color(&io::stderr());
@@ -237,145 +294,52 @@ impl Chat<'_> {
                 }
                 None => tell_line!("(no answer yet)"),
             },
-            command if command.starts_with('/') && !command.contains(' ') => {
-                tell_line!("unknown command {command}\n{HELP}");
+            Command::Unknown(word) => {
+                tell_line!("unknown command {word}\n{}", command::help());
             }
-            question => self.turn(question)?,
+            Command::Lacks(word, what) => {
+                return Err(user_error(format!("{word} needs a {what} behind it")));
+            }
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     }
 
-    /// Answers one question.
-    fn turn(&mut self, question: &str) -> anyhow::Result<()> {
-        let question = Message::new(Role::User, question);
-        let prompt = match self.turn_prompt(&question) {
-            Ok(prompt) => prompt,
-            Err(error @ PromptError::Tokenize(_)) => return self.refuse(&error, 0),
-            Err(error) => return Err(error.into()),
-        };
-        if !self.prefill(&prompt)? {
+    /// Begins another conversation, with these questions and answers.
+    fn begin(&mut self, messages: Vec<Message>) {
+        if self.args.memory.keeps_history() {
+            self.session.end_request();
+        } else {
+            self.session.reset();
+        }
+        self.part.clear();
+        self.messages = messages;
+        self.left_out = 0;
+        self.is_stale = false;
+    }
+
+    /// Gives the model other instructions, or shows them.
+    fn instruct(&mut self, text: Option<&str>) -> anyhow::Result<()> {
+        let Some(text) = text else {
+            match &self.system {
+                Some(text) => tell_line!("{text}"),
+                None => tell_line!("(no instructions but those of the template)"),
+            }
             return Ok(());
-        }
-        let (mut answer, text) = self.generate()?;
-        answer.timings.load = self.load;
-        let prompt_tokens = prompt.tokens.len();
-        self.print_json(|json| json.answer(&answer, &text, prompt_tokens))?;
-        let n_ctx = self.session.model().n_ctx();
-        let hint = "/reset the conversation, or start one with a larger -c";
-        note_if_cut(&answer, self.args.max_new_tokens, n_ctx, hint);
-        if !self.args.json {
-            note_if_limited(&answer, self.args.max_new_tokens);
-            note_if_empty(
-                &answer,
-                &text,
-                "ask in other words, or choose another --template",
-            );
-        }
-        if let FinishReason::Failed(error) = &answer.finish {
-            return Err(error.clone().into());
-        }
-        self.clear_ctrl_c();
-        let said = self.said(&answer, &text);
-        self.messages.extend([question, said]);
-        self.last = Some((answer, prompt_tokens));
-        Ok(())
-    }
-
-    /// The answer as a message. If a stop cut a token, the part of it that was shown is kept for
-    /// the next prompt: the conversation has whole tokens only.
-    fn said(&mut self, answer: &Generation, text: &str) -> Message {
-        let kept = &answer.tokens[..answer.kept];
-        let mut said = self.vocabulary.answer(kept);
-        let shown = self.vocabulary.shown(self.args.special);
-        let bytes: Vec<u8> = kept.iter().flat_map(|&token| shown(token)).collect();
-        let whole = String::from_utf8_lossy(&bytes);
-        let part = match &answer.stop {
-            Some(_) => text.strip_prefix(whole.trim_start()).unwrap_or_default(),
-            None => "",
         };
-        self.part = part.to_owned();
-        if !part.is_empty() {
-            text.trim().clone_into(&mut said.content);
+        if self.template.is_none() {
+            return Err(user_error(
+                "plain text has no place for instructions: choose a chat template with --template",
+            ));
         }
-        said
-    }
-
-    /// Reads the prompt into the context. Returns whether there is a question to answer: not if
-    /// Ctrl-C stopped it, or if the prompt was refused.
-    fn prefill(&mut self, prompt: &Prompt) -> anyhow::Result<bool> {
-        let interrupted = watch_for_ctrl_c();
-        let Prompt { keep, tokens, .. } = prompt;
-        let bar = prefill_bar(tokens.len());
-        let prefilled = self
-            .session
-            .prefill_behind(*keep, tokens, &mut |done, all| {
-                bar.set_length(all as u64);
-                bar.set_position(done as u64);
-                flow(interrupted)
-            });
-        bar.finish_and_clear();
-        match prefilled {
-            Err(GenerateError::Cancelled) => {
-                self.clear_ctrl_c();
-                tell_line!("(stopped)");
-                let stopped = Generation::empty(FinishReason::Cancelled);
-                self.print_json(|json| json.answer(&stopped, "", tokens.len()))?;
-                Ok(false)
-            }
-            Err(error) if error.is_input_error() => {
-                self.refuse(&error, tokens.len())?;
-                Ok(false)
-            }
-            other => {
-                other?;
-                Ok(true)
-            }
-        }
-    }
-
-    /// Leaves a question unanswered and says why. The conversation goes on.
-    fn refuse(
-        &mut self,
-        error: &(dyn Error + 'static),
-        prompt_tokens: usize,
-    ) -> anyhow::Result<()> {
-        let error = hints::describe(error);
-        tell_line!("{error}; or /reset the conversation");
-        self.refused += 1;
-        self.print_json(|json| json.refusal(&error, prompt_tokens))
-    }
-
-    /// Generates an answer and prints it; also returns its text.
-    fn generate(&mut self) -> anyhow::Result<(Generation, String)> {
-        let interrupted = watch_for_ctrl_c();
-        let shown = self.vocabulary.shown(self.args.special);
-        let mut printer = AnswerPrinter::new(shown, stdout())
-            .trim_start(true)
-            .silent(self.args.json)
-            .stops(self.session.request().stops.clone())
-            .color_drafts(self.args.color_drafts && has_color(&io::stdout()));
-        let mut failed = None;
-        let answer = self
-            .session
-            .generate(self.args.max_new_tokens, &mut |view| {
-                failed = printer.step(view).err();
-                match failed {
-                    Some(_) => ControlFlow::Break(()),
-                    None => flow(interrupted),
-                }
-            })?;
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok((answer, printer.finish()?)),
-        }
-    }
-
-    /// With `--json`, prints the object of a question.
-    fn print_json(&self, object: impl FnOnce(&AnswerJson<'_>) -> Value) -> anyhow::Result<()> {
-        if self.args.json {
-            print_json(&object(&self.json))?;
-        }
+        self.system = Some(text.to_owned());
+        self.is_stale = true;
+        tell_line!("(the model has these instructions from the next question on)");
         Ok(())
+    }
+
+    /// What comes before the first question.
+    fn opening(&self) -> Vec<Message> {
+        opening(self.system.as_deref())
     }
 
     /// In a terminal, Ctrl-C stops the answer, not the conversation.
@@ -384,36 +348,19 @@ impl Chat<'_> {
             watch_for_ctrl_c().store(false, Ordering::Relaxed);
         }
     }
+}
 
-    /// The prompt of the next turn.
-    fn turn_prompt(&self, question: &Message) -> Result<Prompt, PromptError> {
-        let flags = &self.args.template;
-        let encoder = flags.encoder(&self.vocabulary, self.template.as_ref());
-        let messages = [&self.messages[..], std::slice::from_ref(question)].concat();
-        let said = self.session.text();
-        let mut prompt = match said {
-            [] => encoder.first(&messages)?,
-            said => encoder.next(&messages, said)?,
-        };
-        if prompt.keep == said.len() && !self.part.is_empty() {
-            let part = self.vocabulary.encode(&self.part, Place::Middle, false)?;
-            prompt.tokens.splice(..0, part);
-        }
-        if self.template.is_some() {
-            flags.warn_if_left_out(&prompt.text, &question.content, said.is_empty());
-        }
-        if said.is_empty() {
-            warn_if_bos_twice(&self.vocabulary, &prompt.tokens);
-        }
-        Ok(prompt)
+fn of_turns(turns: usize) -> String {
+    match turns {
+        1 => "one question and its answer".into(),
+        turns => format!("{turns} questions and their answers"),
     }
 }
 
-/// The file that keeps the questions of earlier conversations, in the XDG state folder.
-fn history_file() -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME")
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(std::env::home_dir()?.join(".local/state")))?;
-    Some(state.join("logitspec/history"))
+/// The system prompt of a conversation, and the rest.
+fn split(mut messages: Vec<Message>) -> (Option<String>, Vec<Message>) {
+    match messages.first() {
+        Some(first) if first.role == Role::System => (Some(messages.remove(0).content), messages),
+        _ => (None, messages),
+    }
 }

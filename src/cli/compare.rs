@@ -18,7 +18,7 @@ use crate::bench::run::{Answerer, AskError};
 use crate::bench::server::{LlamaServer, ServerAnswerer};
 use crate::cli::args::{DraftArgs, session_options};
 use crate::cli::conversation::{TemplateArgs, opening};
-use crate::cli::cost::known_cost;
+use crate::cli::cost::{Learning, known_cost};
 use crate::cli::exit::{Outcome, user_error};
 use crate::cli::llama_server::ServerArgs;
 use crate::cli::model_args::ModelArgs;
@@ -175,17 +175,18 @@ impl<'s> Setup<'s> {
     }
 
     fn engine(&self, options: SessionOptions) -> Box<dyn Answerer + 's> {
-        let cost = known_cost(self.model, self.context, &options);
+        let known = known_cost(self.model, self.context, &options, false);
         let target = Rc::clone(&self.target);
         let limit = self.args.max_new_tokens;
-        Box::new(EngineAnswerer::new(
+        let answerer = EngineAnswerer::new(
             target,
             self.prompter,
             options,
             self.sampling.clone().into(),
             limit,
-            cost,
-        ))
+            known.start(),
+        );
+        Box::new(Learning::new(answerer, known))
     }
 }
 

@@ -85,12 +85,13 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         line = "error: no command given; see --help for all of them".into();
-    } else if is_bare_word(error)
-        && std::env::args_os()
-            .nth(1)
-            .is_some_and(|it| it == "generate")
-    {
-        line += "; give the prompt with -p TEXT";
+    } else if let Some(word) = bare_word(error) {
+        let subcommand = std::env::args_os().nth(1);
+        line += match subcommand {
+            _ if word.to_ascii_lowercase().ends_with(".gguf") => "; name the model with -m FILE",
+            Some(it) if it == "generate" => "; give the prompt with -p TEXT",
+            _ => "; see --help for all flags",
+        };
     } else {
         line += "; see --help for all flags";
     }
@@ -98,12 +99,15 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Whether the unexpected argument does not look like a flag.
-fn is_bare_word(error: &clap::Error) -> bool {
+/// The unexpected argument, if it does not look like a flag.
+fn bare_word(error: &clap::Error) -> Option<&str> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
-    let argument = error.get(ContextKind::InvalidArg);
-    error.kind() == ErrorKind::UnknownArgument
-        && matches!(argument, Some(ContextValue::String(word)) if !word.starts_with('-'))
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) if error.kind() == ErrorKind::UnknownArgument => {
+            Some(word.as_str()).filter(|word| !word.starts_with('-'))
+        }
+        _ => None,
+    }
 }
 
 /// Prints that llama.cpp ends the process. Returns the exit code.

@@ -123,12 +123,14 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
         tell_line!("note: decoding without drafts: {reason}");
     }
     let memory = args.memory.open(&model, args.draft.method)?;
+    let cost = known_cost(&model, &context, &options, args.json);
     let mut session = Session::open(&model, &context, options)?
         .with_request(request)
         .with_memory(memory.clone())
-        .with_cost(known_cost(&model, &context, &options));
+        .with_cost(cost.start());
     let json = AnswerJson {
         options: &options,
+        pass_cost: cost.json(),
         sampling: &args.sampling,
         max_new_tokens: args.max_new_tokens,
     };
@@ -141,6 +143,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<Outcome> {
     let done = args.answer(&model, &mut session, &prompt, &json, trace, interrupted);
     // The request is kept even if the pipe was closed early.
     session.end_request();
+    cost.keep(session.cost());
     args.memory.save_after(done, &memory, &model)
 }
 

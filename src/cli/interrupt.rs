@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::cli::terminal;
+
 /// Exit code of a command that Ctrl-C stopped.
 pub(super) const INTERRUPTED: u8 = 130;
 
@@ -12,6 +14,7 @@ pub(super) fn watch_for_ctrl_c() -> &'static AtomicBool {
     // Fails only if the handler is already installed.
     let _ = ctrlc::set_handler(|| {
         if RAISED.swap(true, Ordering::Relaxed) {
+            terminal::restore();
             std::process::exit(INTERRUPTED.into());
         }
     });

@@ -19,6 +19,8 @@ pub(super) struct AnswerJson<'a> {
     pub sampling: &'a SamplingArgs,
     /// The limit of new tokens.
     pub max_new_tokens: usize,
+    /// Where the cost of a pass comes from.
+    pub pass_cost: Value,
 }
 
 impl AnswerJson<'_> {
@@ -94,6 +96,7 @@ impl AnswerJson<'_> {
             "graphs_reused": answer.graphs_reused,
             "decoded_again": answer.redecoded,
             "near_ties": answer.near_ties,
+            "pass_cost": self.pass_cost,
             "sources": sources(answer),
         })
     }

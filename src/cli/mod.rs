@@ -49,6 +49,7 @@ mod simulate;
 mod stdout;
 mod stop;
 mod suffix;
+mod terminal;
 mod tokenizer;
 mod trace;
 
@@ -103,14 +104,21 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
         .mut_subcommands(with_negative_numbers)
 }
 
-/// Without a subcommand, flags are those of `chat`; without anything, help is wanted.
+/// Without a subcommand, flags are those of `chat`, or of `generate` if there is a prompt among
+/// them; without anything, help is wanted.
 fn with_usual_command(mut args: Vec<OsString>) -> Vec<OsString> {
     const OWN: [&str; 5] = ["-h", "--help", "--usage", "-V", "--version"];
+    const PROMPT: [&str; 4] = ["-p", "--prompt", "-f", "--file"];
+    let has_prompt = args.iter().any(|arg| {
+        let arg = arg.to_string_lossy();
+        PROMPT.contains(&arg.split('=').next().unwrap_or_default())
+    });
     let first = args.get(1).map(|arg| arg.to_string_lossy().into_owned());
     match first {
         None => args.push("-h".into()),
         Some(flag) if flag.starts_with('-') && !OWN.contains(&flag.as_str()) => {
-            args.insert(1, "chat".into());
+            let usual = if has_prompt { "generate" } else { "chat" };
+            args.insert(1, usual.into());
         }
         Some(_) => {}
     }

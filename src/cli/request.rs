@@ -133,6 +133,13 @@ pub(super) struct GrammarArgs {
 }
 
 impl GrammarArgs {
+    /// Whether the answer has to follow something.
+    pub(super) fn is_given(&self) -> bool {
+        let texts = [&self.json_schema, &self.grammar, &self.regex];
+        let files = [&self.json_schema_file, &self.grammar_file];
+        texts.iter().any(|it| it.is_some()) || files.iter().any(|it| it.is_some())
+    }
+
     /// What the answer has to follow, with the flag that says so.
     pub(super) fn read(&self) -> anyhow::Result<Option<(String, GrammarSource)>> {
         let file = |flag: &str, path: &Path| {

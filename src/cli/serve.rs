@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -268,9 +269,11 @@ impl ServeArgs {
         options: &SessionOptions,
         memory: crate::draft::Memory,
     ) -> Setup {
+        let known = known_cost(model, &context, options, false);
         Setup {
             context,
-            cost: known_cost(model, &context, options),
+            cost: known.start(),
+            keep_cost: Arc::new(move |cost| known.keep(cost)),
             memory,
             parallel: self.http.parallel.into(),
             max_batch_tokens: self.http.max_batch_tokens as usize,

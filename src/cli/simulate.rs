@@ -25,9 +25,9 @@ use output::CostSource;
 ///
 /// Recorded answers are replayed token by token. A draft is accepted exactly as far as it agrees
 /// with the recorded answer. This takes seconds and needs no weights. It gives the mean accepted
-/// tokens, the drafted tokens per step and the drafting time of every method. With the costs of
-/// passes that `logitspec calibrate` kept for -m, or with --cost, it also gives the expected
-/// speedup of decoding.
+/// tokens, the drafted tokens per step and the drafting time of every method. With what earlier
+/// answers of -m or `logitspec calibrate` found passes to cost here, or with --cost, it also gives
+/// the expected speedup of decoding.
 ///
 /// Plain text has no logits. Methods that draft from logits get them from a --trace, or from
 /// --answers that `logitspec bench --methods baseline --ranked 64` wrote. On plain text, their
@@ -46,7 +46,7 @@ pub(super) struct SimulateArgs {
     methods: Vec<Method>,
 
     /// Cost of a forward pass by its size: a file {"seconds": [of 1 token, of 2, ...]}, as
-    /// `logitspec calibrate --json` writes it [default: what calibrate kept for -m]
+    /// `logitspec calibrate --json` writes it [default: what is known of -m here]
     #[arg(long, value_name = "FILE")]
     cost: Option<PathBuf>,
 

@@ -157,6 +157,24 @@ impl Generation {
         self.timings.add(&step.times);
     }
 
+    /// Adds what follows it.
+    pub fn append(&mut self, more: Self) {
+        self.kept = self.tokens.len() + more.kept;
+        self.tokens.extend(more.tokens);
+        self.stop = more.stop;
+        self.logprobs.extend(more.logprobs);
+        self.accept_lengths.extend(more.accept_lengths);
+        self.step_times.extend(more.step_times);
+        self.drafted += more.drafted;
+        self.redecoded += more.redecoded;
+        self.sources.drafted.add_all(&more.sources.drafted);
+        self.sources.accepted.add_all(&more.sources.accepted);
+        let reused = [self.graphs_reused, more.graphs_reused];
+        self.graphs_reused = reused.into_iter().flatten().reduce(|a, b| a + b);
+        self.finish = more.finish;
+        self.timings.append(&more.timings);
+    }
+
     /// Mean of the accept lengths; 0 for an empty answer.
     pub fn mean_accepted_tokens(&self) -> f64 {
         self.tokens.len() as f64 / self.accept_lengths.len().max(1) as f64

@@ -23,7 +23,7 @@ mod stops;
 mod stream;
 
 pub use answer::{FinishReason, Generation, Step, StepSources, StepView, Stepped};
-pub use cost::{CostModel, Curve, MOST_TOKENS, Pass};
+pub use cost::{CostModel, Curve, MOST_TOKENS, Pass, SizeCost};
 pub use drafting::{Draft, DraftStep};
 pub use error::GenerateError;
 pub use method::{Method, MethodParams, UnknownMethod};

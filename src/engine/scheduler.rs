@@ -177,6 +177,11 @@ impl<M: TargetModel> Scheduler<M> {
         &self.model
     }
 
+    /// What a pass of the model costs, as far as is known.
+    pub fn cost(&self) -> &CostModel {
+        &self.cost
+    }
+
     /// Number of requests that wait for a slot.
     pub fn waiting(&self) -> usize {
         self.queue.len()

@@ -59,6 +59,17 @@ impl Timings {
         self.verify += step.verify.as_secs_f64();
         self.commit += step.commit.as_secs_f64();
     }
+
+    /// Adds those of what follows.
+    pub fn append(&mut self, more: &Self) {
+        self.load += more.load;
+        self.prefill += more.prefill;
+        self.draft += more.draft;
+        self.decode += more.decode;
+        self.verify += more.verify;
+        self.commit += more.commit;
+        self.total += more.total;
+    }
 }
 
 /// A stopwatch with laps.

@@ -99,6 +99,18 @@ pub trait PromptTokenizer {
     }
 }
 
+impl Prompt {
+    /// This prompt of a whole conversation, without the tokens that `said` begins with as well.
+    pub fn behind(mut self, said: &[TokenId]) -> Self {
+        let pairs = self.tokens.iter().zip(said);
+        let common = pairs.take_while(|(new, old)| new == old).count();
+        // The last token is decoded again, so that its row is there.
+        self.keep = common.min(self.tokens.len().saturating_sub(1));
+        self.tokens.drain(..self.keep);
+        self
+    }
+}
+
 /// Makes the prompts of conversations.
 #[derive(Clone, Copy)]
 pub struct ChatEncoder<'a> {
@@ -198,13 +210,7 @@ impl ChatEncoder<'_> {
         let text = match template.turn(marked.messages())? {
             TurnText::Next(text) => text,
             TurnText::Whole(text) => {
-                let mut prompt = self.whole(&text, &marked)?;
-                let pairs = prompt.tokens.iter().zip(said);
-                let common = pairs.take_while(|(new, old)| new == old).count();
-                // The last token is decoded again, so that its row is there.
-                prompt.keep = common.min(prompt.tokens.len().saturating_sub(1));
-                prompt.tokens.drain(..prompt.keep);
-                return Ok(prompt);
+                return Ok(self.whole(&text, &marked)?.behind(said));
             }
         };
         let mut tokens = self.encode(&text, &marked, Place::Middle)?;

@@ -155,6 +155,8 @@ pub struct Setup {
     pub context: ContextOptions,
     /// What a pass costs, as far as is known.
     pub cost: CostModel,
+    /// Keeps what was learned about that: now and then, and at the end.
+    pub keep_cost: Arc<dyn Fn(&CostModel) + Send + Sync>,
     /// Earlier requests and a corpus.
     pub memory: Memory,
     /// Requests answered at the same time.

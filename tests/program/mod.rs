@@ -21,6 +21,7 @@ pub fn command(args: &[&str]) -> Command {
     command
         .args(args)
         .env_remove("LOGITSPEC_MODEL")
+        .env("LOGITSPEC_CACHE", env!("CARGO_TARGET_TMPDIR"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -152,15 +152,8 @@ fn speedups_come_with_the_costs_that_are_kept_here() {
         (object!(null), false)
     );
 
-    run(&[
-        "calibrate",
-        "-m",
-        &tiny,
-        "--repeats",
-        "1",
-        "--max-tokens",
-        "4",
-    ]);
+    // An answer measures it.
+    run(&["generate", "-m", &tiny, "-p", "one two", "-n", "4"]);
     assert_eq!(
         figures(&program::json(&run(&with_json))),
         (object!("kept"), true)

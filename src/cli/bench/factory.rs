@@ -8,7 +8,7 @@ use crate::bench::engine::{EngineAnswerer, SharedTarget};
 use crate::bench::prompt::Prompter;
 use crate::bench::run::{Answerer, AnswererFactory, BoxError};
 use crate::bench::server::{LlamaServer, ServerAnswerer};
-use crate::cli::cost::known_cost;
+use crate::cli::cost::{Learning, known_cost};
 use crate::cli::history::InitialMemory;
 use crate::draft::Memory;
 use crate::engine::{RequestOptions, SessionOptions};
@@ -33,23 +33,24 @@ pub(super) struct Factory<'e> {
 impl<'e> Factory<'e> {
     fn engine(&self, contestant: &Contestant, target: SharedTarget<'e>) -> Box<dyn Answerer + 'e> {
         let options = contestant.session_options(self.options);
-        let cost = known_cost(self.model, self.context, &options);
+        let known = known_cost(self.model, self.context, &options, false);
         let answerer = EngineAnswerer::new(
             target,
             self.prompter,
             options,
             self.request.clone(),
             self.max_new_tokens,
-            cost,
+            known.start(),
         );
         let memory = self.memory;
-        Box::new(match self.keeps_history {
+        let answerer = match self.keeps_history {
             true => answerer.with_memory(|| memory.copy(), true),
             false => {
                 let shared = self.shared_memory.clone();
                 answerer.with_memory(move || shared.clone(), false)
             }
-        })
+        };
+        Box::new(Learning::new(answerer, known))
     }
 }
 

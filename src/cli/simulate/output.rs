@@ -40,8 +40,8 @@ pub(super) fn remarks(cost: CostSource, has_logits: bool) -> String {
         CostSource::File => format!("{OF_DECODING}. Costs of passes: --cost.\n"),
         CostSource::Kept => format!("{OF_DECODING}. Costs of passes: measured on this machine.\n"),
         CostSource::Unknown => "No speedups: what passes cost here is not known. The figures show \
-             what is accepted; logitspec calibrate -m MODEL measures the costs, and --cost names \
-             them.\n"
+             what is accepted; the first answer of logitspec generate -m MODEL measures the costs, \
+             and --cost names them.\n"
             .to_owned(),
     };
     if !has_logits {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -46,16 +47,56 @@ pub enum CalibrationError {
 }
 
 /// Bounds of a plausible time, in seconds. Sums and ratios of such times are finite.
-const SHORTEST: f64 = 1e-9;
-const LONGEST: f64 = 86_400.0;
+pub(super) const SHORTEST: f64 = 1e-9;
+pub(super) const LONGEST: f64 = 86_400.0;
+
+/// What is wrong with a file of another key.
+pub(super) const FOREIGN: &str = "belongs to another model or machine";
+
+/// The file of this kind below `folder` for `key`.
+pub(super) fn path_of(kind: &str, folder: &Path, key: &CalibrationKey) -> PathBuf {
+    let text = serde_json::to_vec(key).unwrap_or_default();
+    let hash = Sha256::digest(&text);
+    let digits: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    folder.join(format!("{kind}-{digits}.json"))
+}
+
+/// Reads a file that [`write`] wrote; `None` if there is none. `check` says what is wrong with it.
+pub(super) fn read<T: DeserializeOwned>(
+    path: &Path,
+    check: impl Fn(&T) -> Result<(), String>,
+) -> Result<Option<T>, CalibrationError> {
+    let failed = |reason: String| CalibrationError::Unusable {
+        path: path.to_owned(),
+        reason,
+    };
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(format!("cannot be read: {error}"))),
+    };
+    let read: T = serde_json::from_slice(&bytes)
+        .map_err(|error| failed(format!("is not a calibration: {error}")))?;
+    check(&read).map_err(failed)?;
+    Ok(Some(read))
+}
+
+/// Writes a file whole or not at all, and its folder if there is none.
+pub(super) fn write(path: PathBuf, content: &impl Serialize) -> Result<PathBuf, CalibrationError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| serde_json::to_vec_pretty(content).map_err(io::Error::from))
+        .and_then(|text| write_atomically(&path, &text));
+    match written {
+        Ok(()) => Ok(path),
+        Err(error) => Err(CalibrationError::Unwritable { path, error }),
+    }
+}
 
 impl Calibration {
     /// The file below `folder` for the measurements of `key`.
     pub fn path(folder: &Path, key: &CalibrationKey) -> PathBuf {
-        let text = serde_json::to_vec(key).unwrap_or_default();
-        let hash = Sha256::digest(&text);
-        let digits: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        folder.join(format!("calibration-{digits}.json"))
+        path_of("calibration", folder, key)
     }
 
     /// Reads the measurements of `key`; `None` if there are none.
@@ -63,23 +104,10 @@ impl Calibration {
     /// # Errors
     /// If the file cannot be read, is damaged, or belongs to another key.
     pub fn read(folder: &Path, key: &CalibrationKey) -> Result<Option<Self>, CalibrationError> {
-        let path = Self::path(folder, key);
-        let failed = |reason: String| CalibrationError::Unusable {
-            path: path.clone(),
-            reason,
-        };
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(format!("cannot be read: {error}"))),
-        };
-        let read: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| failed(format!("is not a calibration: {error}")))?;
-        if read.key != *key {
-            return Err(failed("belongs to another model or machine".into()));
-        }
-        read.check().map_err(failed)?;
-        Ok(Some(read))
+        read(&Self::path(folder, key), |it: &Self| match it.key == *key {
+            true => it.check(),
+            false => Err(FOREIGN.into()),
+        })
     }
 
     /// Writes the measurements below `folder`. Older ones are replaced whole or not at all.
@@ -87,14 +115,7 @@ impl Calibration {
     /// # Errors
     /// If they cannot be written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, CalibrationError> {
-        let path = Self::path(folder, &self.key);
-        let written = std::fs::create_dir_all(folder)
-            .and_then(|()| serde_json::to_vec_pretty(self).map_err(io::Error::from))
-            .and_then(|text| write_atomically(&path, &text));
-        match written {
-            Ok(()) => Ok(path),
-            Err(error) => Err(CalibrationError::Unwritable { path, error }),
-        }
+        write(Self::path(folder, &self.key), self)
     }
 
     /// Whether [`CostModel`](crate::engine::CostModel) accepts the times.

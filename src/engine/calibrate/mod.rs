@@ -1,6 +1,8 @@
 //! Measuring what a pass costs.
 
+mod brief;
 mod file;
+mod learned;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -12,7 +14,9 @@ use crate::engine::cost::{CostModel, Curve};
 use crate::logits::argmax;
 use crate::runtime::{DecodeError, SlotId, TargetModel};
 use crate::tree::{DraftTree, ROOT, TreeLimits};
+pub use brief::{Measured, measure_briefly};
 pub use file::{Calibration, CalibrationError, CalibrationKey};
+pub use learned::Learned;
 
 /// What a pass of one size costs at one context length; medians, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -245,6 +249,14 @@ enum Graph {
     Rebuilt,
 }
 
+/// What a pass over a tree took.
+struct Timed {
+    pass: Duration,
+    kv: Duration,
+    argmax: Duration,
+    top_k: Duration,
+}
+
 /// Passes of a model after the text in its cache. None of their tokens are kept.
 struct Passes<'m, M> {
     model: &'m mut M,
@@ -283,6 +295,23 @@ impl<'m, M: TargetModel> Passes<'m, M> {
 
     /// One pass over a tree like those that drafters grow: half chain, half bush.
     fn tree(&mut self, size: usize, samples: &mut Samples) -> Result<Graph, DecodeError> {
+        let timed = self.time_tree(size)?;
+        let graph = match self.before.replace(size) == Some(size) {
+            true => Graph::Reused,
+            false => Graph::Rebuilt,
+        };
+        let passes = match graph {
+            Graph::Reused => &mut samples.reused,
+            Graph::Rebuilt => &mut samples.rebuilt,
+        };
+        passes.push(timed.pass);
+        samples.kv.push(timed.kv);
+        samples.argmax.push(timed.argmax);
+        samples.top_k.push(timed.top_k);
+        Ok(graph)
+    }
+
+    fn time_tree(&mut self, size: usize) -> Result<Timed, DecodeError> {
         let model = &mut *self.model;
         let n_past = model.n_past(SLOT);
         let tree = sample_tree(&mut self.filler, size, model.max_leaves());
@@ -293,28 +322,20 @@ impl<'m, M: TargetModel> Passes<'m, M> {
         let kv_within = model.kv_time().saturating_sub(kv_before);
         let searched = Instant::now();
         std::hint::black_box(argmax(model.row(SLOT, ROOT).logits()));
-        let argmax_time = searched.elapsed();
+        let argmax = searched.elapsed();
         let searched = Instant::now();
         let mut found = Vec::new();
         model.row(SLOT, tree.len() - 1).top_k_into(64, &mut found);
         std::hint::black_box(found);
-        let top_k_time = searched.elapsed();
+        let top_k = searched.elapsed();
         model.commit(SLOT, &tree, &[]);
         model.truncate(SLOT, n_past);
-        let kv = model.kv_time().saturating_sub(kv_before);
-        let graph = match self.before.replace(size) == Some(size) {
-            true => Graph::Reused,
-            false => Graph::Rebuilt,
-        };
-        let passes = match graph {
-            Graph::Reused => &mut samples.reused,
-            Graph::Rebuilt => &mut samples.rebuilt,
-        };
-        passes.push(pass.saturating_sub(kv_within));
-        samples.kv.push(kv);
-        samples.argmax.push(argmax_time);
-        samples.top_k.push(top_k_time);
-        Ok(graph)
+        Ok(Timed {
+            pass: pass.saturating_sub(kv_within),
+            kv: model.kv_time().saturating_sub(kv_before),
+            argmax,
+            top_k,
+        })
     }
 
     /// A pass that gives its last row alone, after another that builds the graph.

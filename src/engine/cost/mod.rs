@@ -2,11 +2,13 @@
 
 mod curves;
 mod graph;
+mod known;
 
 use crate::draft::{Graph, PassCost};
 pub use curves::Curve;
 use curves::{CPU, CPU_QUANTIZED, GPU, prior};
 use graph::{BuildTime, Shape};
+pub use known::SizeCost;
 
 /// The time of a pass by its number of tokens, learned from the passes themselves.
 ///

@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
 
 use super::{Command, Event, Finish, Job, RequestId, Setup, Slot, Status, StepEvent};
 use crate::draft::Memory;
 use crate::engine::{
-    self, FinishReason, Generation, NewRequest, Scheduler, SchedulerOptions, Stepped,
+    self, CostModel, FinishReason, Generation, NewRequest, Scheduler, SchedulerOptions, Stepped,
 };
 use crate::pool::SharedPool;
 use crate::runtime::llama::{LlamaTarget, Model};
@@ -25,7 +25,12 @@ pub(super) struct Worker<'m> {
     status: Arc<Status>,
     /// Requests by the scheduler's numbers.
     jobs: HashMap<engine::RequestId, Running>,
+    keep_cost: Arc<dyn Fn(&CostModel) + Send + Sync>,
+    cost_kept: Instant,
 }
+
+/// How often the cost of a pass is kept while the server runs.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 struct Running {
     job: Job,
@@ -50,13 +55,24 @@ impl<'m> Worker<'m> {
             commands,
             status,
             jobs: HashMap::new(),
+            keep_cost: setup.keep_cost,
+            cost_kept: Instant::now(),
         }
     }
 
     /// Works until it is told to end, or nobody can ask any more.
     pub(super) fn run(mut self) {
+        self.work();
+        (self.keep_cost)(self.scheduler.cost());
+    }
+
+    fn work(&mut self) {
         loop {
             if self.scheduler.is_idle() {
+                if self.cost_kept.elapsed() > KEEP_EVERY {
+                    (self.keep_cost)(self.scheduler.cost());
+                    self.cost_kept = Instant::now();
+                }
                 match self.commands.recv() {
                     Ok(command) => {
                         if !self.take(command) {
