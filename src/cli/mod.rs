@@ -1,8 +1,8 @@
 //! The command line: parses flags, calls the library and prints.
 //!
 //! Each subcommand has a module: `generate`, `chat`, `serve`, `compare`, `bench`, `report`,
-//! `simulate`, `calibrate`, `exactness`, `corpus`, `inspect` and `pull`. They do not use each
-//! other; what they share has modules of its own. No other module of the crate reads a flag or
+//! `simulate`, `calibrate`, `exactness`, `corpus`, `inspect`, `pull`, `devices` and `rpc-server`.
+//! They do not use each other; what they share has modules of its own. No other module of the crate reads a flag or
 //! prints.
 
 // First, because its macros are only known below.
@@ -18,6 +18,8 @@ mod compare;
 mod conversation;
 mod corpus;
 mod cost;
+mod device_args;
+mod devices;
 mod download;
 mod escapes;
 mod exactness;
@@ -41,6 +43,8 @@ mod pull;
 mod questions;
 mod report;
 mod request;
+#[cfg(feature = "rpc")]
+mod rpc_server;
 mod sampling;
 #[cfg(feature = "server")]
 mod serve;
@@ -89,6 +93,9 @@ enum Command {
     Calibrate(Box<calibrate::CalibrateArgs>),
     Exactness(Box<exactness::ExactnessArgs>),
     Corpus(corpus::CorpusArgs),
+    Devices(devices::DevicesArgs),
+    #[cfg(feature = "rpc")]
+    RpcServer(rpc_server::RpcServerArgs),
 }
 
 /// Lets every flag take a negative number. A flag that cannot use one then reports it itself.
@@ -147,6 +154,9 @@ pub fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Exactness(args) => exactness::run(&args),
         Command::Corpus(args) => corpus::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        #[cfg(feature = "rpc")]
+        Command::RpcServer(args) => rpc_server::run(&args),
     };
     exit::report(done)
 }

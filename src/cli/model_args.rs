@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::device_args::DeviceArgs;
 use crate::cli::exit::user_error;
 use crate::cli::model::{ModelSource, note_odd_context};
 use crate::runtime::llama::{
@@ -39,17 +40,6 @@ pub(super) struct ModelArgs {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_THREADS))
     )]
     pub threads: Option<u32>,
-
-    /// Number of layers to offload to the GPU; -1, all or auto for all of them [default: all, if
-    /// this build has a GPU backend]
-    #[arg(
-        long = "n-gpu-layers",
-        visible_alias = "ngl",
-        alias = "n_gpu_layers",
-        value_name = "N",
-        value_parser = gpu_layers
-    )]
-    n_gpu_layers: Option<GpuLayers>,
 
     /// Flash attention
     #[arg(
@@ -144,13 +134,9 @@ pub(super) struct ModelArgs {
     /// Print llama.cpp's log to standard error
     #[arg(short = 'v', long)]
     pub verbose: bool,
-}
 
-/// How many layers go to the GPU.
-#[derive(Clone, Copy, Debug)]
-enum GpuLayers {
-    All,
-    Count(u32),
+    #[command(flatten)]
+    pub devices: DeviceArgs,
 }
 
 /// A switch with an automatic setting.
@@ -171,8 +157,10 @@ impl ModelArgs {
         self.check_cache_types()?;
         crate::runtime::llama::set_verbose(self.verbose);
         let path = self.source.locate(None, interrupted)?;
+        self.devices.connect()?;
         let options = ModelOptions {
-            n_gpu_layers: self.n_gpu_layers(),
+            n_gpu_layers: self.devices.n_gpu_layers(),
+            devices: self.devices.options(),
             use_mmap: !self.no_mmap,
             llama_kernels: self.llama_kernels,
             exact: match self.exact {
@@ -185,14 +173,6 @@ impl ModelArgs {
         let model = Model::load(&path, &options)?.with_adapters(&self.lora)?;
         note_odd_context(&model);
         Ok(model)
-    }
-
-    /// The number of layers to offload to the GPU; `None` for all of them.
-    pub(super) fn n_gpu_layers(&self) -> Option<u32> {
-        match self.n_gpu_layers? {
-            GpuLayers::All => None,
-            GpuLayers::Count(count) => Some(count),
-        }
     }
 
     /// llama.cpp reads quantized values only with flash attention.
@@ -249,16 +229,6 @@ fn lora(text: &str) -> Result<Lora, &'static str> {
         path: text.into(),
         scale: 1.0,
     })
-}
-
-fn gpu_layers(text: &str) -> Result<GpuLayers, String> {
-    match text {
-        "-1" | "all" | "auto" => Ok(GpuLayers::All),
-        _ => text
-            .parse()
-            .map(GpuLayers::Count)
-            .map_err(|_| "give a whole number, or all".into()),
-    }
 }
 
 fn at_least_one(text: &str) -> Result<u32, String> {

@@ -9,15 +9,18 @@ use std::time::{Duration, Instant};
 use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_sys_2 as sys;
 
 use crate::files::MappedFile;
 use crate::runtime::llama::abort::Loading;
+use crate::runtime::llama::devices::{
+    Device, DeviceError, DeviceKind, DeviceOptions, visible_devices,
+};
 use crate::runtime::llama::faults::fault;
 use crate::runtime::llama::header::Header;
 use crate::runtime::llama::info::ModelInfo;
 use crate::runtime::llama::kernels::{self, Kernels};
+use crate::runtime::llama::load::{in_a_thread_of_its_own, load_file};
 use crate::runtime::llama::log;
 use crate::runtime::llama::lora::{Adapters, Lora, LoraError};
 use crate::runtime::llama::options::{
@@ -80,6 +83,9 @@ pub enum LoadError {
         /// What it is instead.
         reason: String,
     },
+    /// There are no such devices.
+    #[error(transparent)]
+    Devices(#[from] DeviceError),
     /// Another model of this process wants other kernels.
     #[error(
         "{path:?} cannot be loaded beside a model with other kernels: give all models of a process \
@@ -113,6 +119,8 @@ pub struct Model {
     path: PathBuf,
     load_time: Duration,
     gpu_layers: Option<u32>,
+    devices: Vec<Device>,
+    device_options: DeviceOptions,
     exact: Exact,
     control: LazyControlTokens,
     #[cfg(feature = "grammar")]
@@ -129,35 +137,6 @@ pub(super) fn backend() -> &'static LlamaBackend {
     })
 }
 
-/// Runs `load` in a thread that ends. llama.cpp's threads are OpenMP's, and those that help to load
-/// a model would stay for as long as the thread that they helped: with more threads than
-/// processors, OpenMP's sleep whenever they wait for each other, and a pass waits hundreds of
-/// times. A model that is used by another thread than loaded it would be slow
-/// (docs/decisions/018-loading-thread.md).
-fn in_a_thread_of_its_own<T: Send>(load: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| match scope.spawn(load).join() {
-        Ok(loaded) => loaded,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
-}
-
-fn load_model(
-    backend: &LlamaBackend,
-    path: &Path,
-    options: &ModelOptions,
-) -> Result<LlamaModel, LoadError> {
-    let mut params = LlamaModelParams::default()
-        .with_use_mmap(options.use_mmap)
-        .with_no_alloc(options.info_only);
-    if let Some(layers) = options.n_gpu_layers {
-        params = params.with_n_gpu_layers(layers);
-    }
-    LlamaModel::load_from_file(backend, path, &params).map_err(|error| LoadError::Model {
-        path: path.into(),
-        cause: cause(&error),
-    })
-}
-
 impl Model {
     /// Loads a model.
     ///
@@ -165,18 +144,28 @@ impl Model {
     /// If the file is missing, no GGUF, damaged, or not a language model.
     pub fn load(path: &Path, options: &ModelOptions) -> Result<Self, LoadError> {
         let start = Instant::now();
-        let backend = backend();
+        backend();
         check_magic(path)?;
         check_metadata(path)?;
         let _loading = Loading::of(path);
         log::take_errors();
-        let model = in_a_thread_of_its_own(|| load_model(backend, path, options))?;
+        let devices = match options.n_gpu_layers {
+            Some(0) => Vec::new(),
+            _ => options.devices.choose(&visible_devices())?,
+        };
+        let model = in_a_thread_of_its_own(|| load_file(path, options, &devices));
+        let model = model.ok_or_else(|| LoadError::Model {
+            path: path.into(),
+            cause: cause(&"it gives no reason"),
+        })?;
         let engine = Self {
             model: Arc::new(model),
             adapters: Adapters::none(),
             path: path.into(),
             load_time: start.elapsed(),
             gpu_layers: options.n_gpu_layers,
+            devices,
+            device_options: options.devices.clone(),
             exact: options.exact,
             control: LazyControlTokens::new(),
             #[cfg(feature = "grammar")]
@@ -215,7 +204,8 @@ impl Model {
     /// Whether sessions keep the cache in the order of plain decoding.
     pub fn is_exact(&self) -> bool {
         match self.exact {
-            Exact::Auto => !self.is_on_gpu(),
+            // To a worker, a few more tokens in a pass cost less than the way there.
+            Exact::Auto => self.devices.iter().all(|it| it.kind == DeviceKind::Worker),
             Exact::On => true,
             Exact::Off => false,
         }
@@ -360,9 +350,19 @@ impl Model {
         options.n_ubatch.unwrap_or(suits).clamp(1, most)
     }
 
-    /// Whether some of it is computed on a graphics processor.
+    /// Whether some of it is computed on a graphics processor, or by a worker.
     pub fn is_on_gpu(&self) -> bool {
-        backend().supports_gpu_offload() && self.gpu_layers != Some(0)
+        !self.devices.is_empty()
+    }
+
+    /// The devices that layers are put on, besides the processor.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// How these devices were chosen.
+    pub fn device_options(&self) -> &DeviceOptions {
+        &self.device_options
     }
 
     /// A context with an empty cache.
@@ -572,18 +572,4 @@ fn cause(error: &dyn std::fmt::Display) -> String {
         .unwrap_or_else(|| error.to_string())
         .trim()
         .replace('\n', " ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::in_a_thread_of_its_own;
-
-    #[test]
-    fn what_loads_ends_with_its_thread() {
-        let here = std::thread::current().id();
-        let there = in_a_thread_of_its_own(|| std::thread::current().id());
-        assert_ne!(here, there);
-        let panic = std::panic::catch_unwind(|| in_a_thread_of_its_own(|| panic!("inside")));
-        assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"inside"));
-    }
 }

@@ -4,11 +4,15 @@ use std::str::FromStr;
 
 use llama_cpp_2::context::params::KvCacheType;
 
+use crate::runtime::llama::devices::DeviceOptions;
+
 /// Options for loading a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelOptions {
-    /// Layers to offload to the GPU. `None` offloads all of them if there is a GPU.
+    /// Layers to put on devices. `None` puts all of them there, if there is a device.
     pub n_gpu_layers: Option<u32>,
+    /// Which devices.
+    pub devices: DeviceOptions,
     /// Map the file into memory instead of reading it.
     pub use_mmap: bool,
     /// Use llama.cpp's kernels for passes of two tokens and more, even where this crate has its own
@@ -26,6 +30,7 @@ impl Default for ModelOptions {
     fn default() -> Self {
         Self {
             n_gpu_layers: None,
+            devices: DeviceOptions::default(),
             use_mmap: true,
             llama_kernels: false,
             exact: Exact::Auto,
