@@ -50,6 +50,13 @@ fn of_load(error: &LoadError) -> Option<&'static str> {
         LoadError::Context { .. } => {
             Some("try a smaller -c/--ctx-size, or fewer GPU layers with -ngl")
         }
+        LoadError::Memory { need, .. } if need.weights > need.cache => Some(
+            "put fewer layers there with -ngl or --tensor-split, take a smaller quantization, or a \
+             smaller -c/--ctx-size",
+        ),
+        LoadError::Memory { .. } => {
+            Some("give a smaller -c/--ctx-size, or -ctk q8_0 -ctv q8_0, which halves the cache")
+        }
         LoadError::Devices(error) => Some(of_devices(error)),
         _ => None,
     }
@@ -62,7 +69,7 @@ fn of_devices(error: &DeviceError) -> &'static str {
         DeviceError::Main { .. } => "check --main-gpu",
         DeviceError::Shares { .. } => "check --tensor-split",
         DeviceError::NothingToSplit => "check --split-mode",
-        DeviceError::Buffer { .. } => "check --override-tensor",
+        DeviceError::Buffer { .. } | DeviceError::Pattern { .. } => "check --override-tensor",
     }
 }
 

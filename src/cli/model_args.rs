@@ -168,10 +168,16 @@ impl ModelArgs {
                 When::On => Exact::On,
                 When::Off => Exact::Off,
             },
+            fits: Some(ContextOptions {
+                n_ctx: self.ctx_size.filter(|&size| size > 0),
+                ..self.context_of(None)
+            }),
+            fewer_layers: self.devices.may_use_fewer_layers(),
             info_only: false,
         };
         let model = Model::load(&path, &options)?.with_adapters(&self.lora)?;
         note_odd_context(&model);
+        note_tight_memory(&model);
         Ok(model)
     }
 
@@ -192,12 +198,27 @@ impl ModelArgs {
     pub(super) fn context(&self, model: &Model, needed: usize) -> ContextOptions {
         let trained = model.n_ctx_train();
         let needed = u32::try_from(needed).unwrap_or(u32::MAX);
+        let context = self.context_of(Some(match self.ctx_size {
+            Some(0) => trained,
+            Some(size) => size,
+            None => needed.min(trained),
+        }));
+        match (model.most_context(&context), context.n_ctx) {
+            (Some(most @ 1..), Some(asked)) if self.ctx_size.is_none() && most < asked => {
+                tell_line!(
+                    "note: the context holds {most} tokens, as the memory has no room for \
+                     {asked}; -c/--ctx-size sets its size"
+                );
+                self.context_of(Some(most))
+            }
+            _ => context,
+        }
+    }
+
+    /// The context of so many tokens.
+    fn context_of(&self, n_ctx: Option<u32>) -> ContextOptions {
         ContextOptions {
-            n_ctx: Some(match self.ctx_size {
-                Some(0) => trained,
-                Some(size) => size,
-                None => needed.min(trained),
-            }),
+            n_ctx,
             n_batch: self.batch_size,
             n_ubatch: self.ubatch_size,
             threads: self.threads,
@@ -211,6 +232,24 @@ impl ModelArgs {
             swa_full: !self.no_swa_full,
             ..ContextOptions::default()
         }
+    }
+}
+
+/// Prints a note if the model was fitted into the memory, or is larger.
+fn note_tight_memory(model: &Model) {
+    let fit = model.fit();
+    if let (Some(lacking), Some(layers)) = (&fit.lacking, fit.gpu_layers) {
+        tell_line!(
+            "note: {layers} of {} layers are on devices, as all need {lacking}; -ngl sets their \
+             number",
+            fit.all_layers
+        );
+    }
+    if let Some(need) = &fit.paged {
+        tell_line!(
+            "note: the model needs {need}; the rest is read from the file again and again: take a \
+             smaller quantization if it is slow"
+        );
     }
 }
 

@@ -5,13 +5,21 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
+use std::io::Read;
 use std::path::Path;
 use std::ptr::NonNull;
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2 as sys;
 
-use crate::runtime::llama::devices::{Device, DeviceOptions, SplitMode, handle, visible_devices};
+use crate::files::MappedFile;
+use crate::runtime::llama::devices::{
+    Device, DeviceError, DeviceOptions, SplitMode, handle, visible_devices,
+};
+use crate::runtime::llama::faults::fault;
+use crate::runtime::llama::header::Header;
+use crate::runtime::llama::log;
+use crate::runtime::llama::model::LoadError;
 use crate::runtime::llama::options::ModelOptions;
 
 /// Runs `load` in a thread that ends. llama.cpp's threads are OpenMP's, and those that help to load
@@ -115,6 +123,75 @@ impl Parts {
             SplitMode::Tensor => (sys::LLAMA_SPLIT_MODE_TENSOR, options.main_gpu),
         };
     }
+}
+
+/// Says what is wrong with a path before llama.cpp fails on it in its own words.
+pub(super) fn check_magic(path: &Path) -> Result<(), LoadError> {
+    let unreadable = |error| LoadError::Unreadable {
+        path: path.into(),
+        error,
+    };
+    let kind = std::fs::metadata(path).map_err(unreadable)?;
+    if kind.is_dir() {
+        return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
+    }
+    if !kind.is_file() {
+        // A pipe may never have anything to read.
+        return Err(LoadError::NotGguf { path: path.into() });
+    }
+    let mut magic = [0; 4];
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
+    match file.read_exact(&mut magic) {
+        Ok(()) if &magic == b"GGUF" => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(unreadable(error)),
+        _ => Err(LoadError::NotGguf { path: path.into() }),
+    }
+}
+
+/// Refuses metadata on which llama.cpp would end the process.
+pub(super) fn check_metadata(path: &Path) -> Result<(), LoadError> {
+    // What cannot be read here, llama.cpp reports.
+    let file = MappedFile::open(path).ok();
+    let header = file.as_ref().and_then(|file| Header::read(file.as_ref()));
+    match header.as_ref().and_then(fault) {
+        None => Ok(()),
+        Some(reason) => Err(LoadError::Metadata {
+            path: path.into(),
+            reason,
+        }),
+    }
+}
+
+/// Why llama.cpp did not load a file.
+pub(super) fn not_loaded(path: &Path, options: &ModelOptions) -> LoadError {
+    let cause = cause(&"it gives no reason");
+    // What C++ says of a regular expression.
+    if !options.devices.overrides.is_empty() && cause.contains("expression") {
+        return DeviceError::Pattern { cause }.into();
+    }
+    let path = path.into();
+    LoadError::Model { path, cause }
+}
+
+/// What llama.cpp logged as an error, without its function names; else what the binding says.
+pub(super) fn cause(error: &dyn std::fmt::Display) -> String {
+    let errors = log::take_errors();
+    // The loader's summary names the cause, except where reading the header failed: then the first
+    // line does.
+    let summary = errors
+        .iter()
+        .filter_map(|line| line.split_once("error loading model: "))
+        .map(|(_, cause)| cause.to_owned())
+        .find(|cause| !cause.contains("failed to load model from"));
+    summary
+        .or_else(|| {
+            let first = errors.iter().find(|line| !line.is_empty())?;
+            let rest = first.split_once(": ").map_or(&**first, |(_, rest)| rest);
+            Some(rest.to_owned())
+        })
+        .unwrap_or_else(|| error.to_string())
+        .trim()
+        .replace('\n', " ")
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@ mod abort;
 mod build;
 mod devices;
 mod faults;
+mod fit;
 mod header;
 mod info;
 mod kernels;
 mod load;
 mod log;
 mod lora;
+mod memory;
 mod model;
 mod openmp;
 mod options;
@@ -25,9 +27,11 @@ pub use build::{build, default_threads, devices, system};
 pub use devices::{
     Device, DeviceError, DeviceKind, DeviceOptions, SplitMode, TensorOverride, visible_devices,
 };
+pub use fit::Fit;
 pub use info::ModelInfo;
 pub use log::set_verbose;
 pub use lora::{Lora, LoraError};
+pub use memory::Need;
 pub use model::{LoadError, Model};
 pub use openmp::{bound_spinning, leave_spinning_alone};
 pub use options::{CacheType, ContextOptions, Exact, FlashAttention, ModelOptions};

@@ -1,6 +1,5 @@
 //! A loaded model.
 
-use std::io::Read;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -11,18 +10,19 @@ use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2 as sys;
 
-use crate::files::MappedFile;
 use crate::runtime::llama::abort::Loading;
 use crate::runtime::llama::devices::{
-    Device, DeviceError, DeviceKind, DeviceOptions, visible_devices,
+    Device, DeviceError, DeviceKind, DeviceOptions, looked_at_again, visible_devices,
 };
-use crate::runtime::llama::faults::fault;
-use crate::runtime::llama::header::Header;
+use crate::runtime::llama::fit::{Fit, Room};
 use crate::runtime::llama::info::ModelInfo;
 use crate::runtime::llama::kernels::{self, Kernels};
-use crate::runtime::llama::load::{in_a_thread_of_its_own, load_file};
+use crate::runtime::llama::load::{
+    cause, check_magic, check_metadata, in_a_thread_of_its_own, load_file, not_loaded,
+};
 use crate::runtime::llama::log;
 use crate::runtime::llama::lora::{Adapters, Lora, LoraError};
+use crate::runtime::llama::memory::{Need, Shape, Sizes};
 use crate::runtime::llama::options::{
     CacheType, ContextOptions, Exact, FlashAttention, ModelOptions,
 };
@@ -83,6 +83,14 @@ pub enum LoadError {
         /// What it is instead.
         reason: String,
     },
+    /// Not enough memory.
+    #[error("{path:?} needs {need}")]
+    Memory {
+        /// The path.
+        path: PathBuf,
+        /// What it needs where.
+        need: Need,
+    },
     /// There are no such devices.
     #[error(transparent)]
     Devices(#[from] DeviceError),
@@ -121,6 +129,8 @@ pub struct Model {
     gpu_layers: Option<u32>,
     devices: Vec<Device>,
     device_options: DeviceOptions,
+    shape: Option<Shape>,
+    fit: Fit,
     exact: Exact,
     control: LazyControlTokens,
     #[cfg(feature = "grammar")]
@@ -149,15 +159,21 @@ impl Model {
         check_metadata(path)?;
         let _loading = Loading::of(path);
         log::take_errors();
-        let devices = match options.n_gpu_layers {
+        let mut devices = match options.n_gpu_layers {
             Some(0) => Vec::new(),
             _ => options.devices.choose(&visible_devices())?,
         };
+        let shape = Shape::of(path, &options.devices.overrides);
+        let fit = Fit::of(path, options, &devices, shape.as_ref())?;
+        let options = &ModelOptions {
+            n_gpu_layers: fit.gpu_layers,
+            ..options.clone()
+        };
+        if fit.gpu_layers == Some(0) {
+            devices.clear();
+        }
         let model = in_a_thread_of_its_own(|| load_file(path, options, &devices));
-        let model = model.ok_or_else(|| LoadError::Model {
-            path: path.into(),
-            cause: cause(&"it gives no reason"),
-        })?;
+        let model = model.ok_or_else(|| not_loaded(path, options))?;
         let engine = Self {
             model: Arc::new(model),
             adapters: Adapters::none(),
@@ -166,6 +182,8 @@ impl Model {
             gpu_layers: options.n_gpu_layers,
             devices,
             device_options: options.devices.clone(),
+            shape,
+            fit,
             exact: options.exact,
             control: LazyControlTokens::new(),
             #[cfg(feature = "grammar")]
@@ -360,6 +378,32 @@ impl Model {
         &self.devices
     }
 
+    /// What was found out about its memory before it was loaded.
+    pub fn fit(&self) -> &Fit {
+        &self.fit
+    }
+
+    /// The most tokens that a context with these options can hold in the memory that is free. With
+    /// too few even for one token, 0. `None` where one cannot say.
+    pub fn most_context(&self, options: &ContextOptions) -> Option<u32> {
+        self.room(options)?.most_tokens()
+    }
+
+    /// The memory for a context with these options.
+    fn room(&self, options: &ContextOptions) -> Option<Room<'_>> {
+        let is_usual = !self.model.is_recurrent() && !self.model.is_hybrid() && options.swa_full;
+        let shape = self.shape.as_ref().filter(|_| is_usual)?;
+        let n_ubatch = self.n_ubatch(options);
+        let n_ctx = options.n_ctx.unwrap_or(self.n_ctx_train());
+        Some(Room {
+            shape,
+            sizes: Sizes::of(options, n_ctx, n_ubatch),
+            gpu_layers: self.gpu_layers,
+            devices: looked_at_again(&self.devices),
+            shares: &self.device_options.tensor_split,
+        })
+    }
+
     /// How these devices were chosen.
     pub fn device_options(&self) -> &DeviceOptions {
         &self.device_options
@@ -404,6 +448,12 @@ impl Model {
                 FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
                 FlashAttention::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
             });
+        if let Some(need) = self.room(options).and_then(|room| room.lacking()) {
+            return Err(LoadError::Memory {
+                path: self.path.clone(),
+                need,
+            });
+        }
         // llama.cpp writes to the model while it makes a context, so one at a time.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME
@@ -514,62 +564,4 @@ pub(super) fn cores() -> u32 {
 
 fn small(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// Says what is wrong with a path before llama.cpp fails on it in its own words.
-fn check_magic(path: &Path) -> Result<(), LoadError> {
-    let unreadable = |error| LoadError::Unreadable {
-        path: path.into(),
-        error,
-    };
-    let kind = std::fs::metadata(path).map_err(unreadable)?;
-    if kind.is_dir() {
-        return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
-    }
-    if !kind.is_file() {
-        // A pipe may never have anything to read.
-        return Err(LoadError::NotGguf { path: path.into() });
-    }
-    let mut magic = [0; 4];
-    let mut file = std::fs::File::open(path).map_err(unreadable)?;
-    match file.read_exact(&mut magic) {
-        Ok(()) if &magic == b"GGUF" => Ok(()),
-        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(unreadable(error)),
-        _ => Err(LoadError::NotGguf { path: path.into() }),
-    }
-}
-
-/// Refuses metadata on which llama.cpp would end the process.
-fn check_metadata(path: &Path) -> Result<(), LoadError> {
-    // What cannot be read here, llama.cpp reports.
-    let file = MappedFile::open(path).ok();
-    let header = file.as_ref().and_then(|file| Header::read(file.as_ref()));
-    match header.as_ref().and_then(fault) {
-        None => Ok(()),
-        Some(reason) => Err(LoadError::Metadata {
-            path: path.into(),
-            reason,
-        }),
-    }
-}
-
-/// What llama.cpp logged as an error, without its function names; else what the binding says.
-fn cause(error: &dyn std::fmt::Display) -> String {
-    let errors = log::take_errors();
-    // The loader's summary names the cause, except where reading the header failed: then the first
-    // line does.
-    let summary = errors
-        .iter()
-        .filter_map(|line| line.split_once("error loading model: "))
-        .map(|(_, cause)| cause.to_owned())
-        .find(|cause| !cause.contains("failed to load model from"));
-    summary
-        .or_else(|| {
-            let first = errors.iter().find(|line| !line.is_empty())?;
-            let rest = first.split_once(": ").map_or(&**first, |(_, rest)| rest);
-            Some(rest.to_owned())
-        })
-        .unwrap_or_else(|| error.to_string())
-        .trim()
-        .replace('\n', " ")
 }
