@@ -243,11 +243,13 @@ pub struct Handle(pub(super) Weak<App>);
 
 impl Handle {
     /// Says that the engine is lost, and ends all requests with this reason. Waits until clients
-    /// have heard it, or for two seconds.
-    pub fn lose_engine(&self, reason: &str) {
+    /// have heard it, or for two seconds. Returns whether the server was to go on.
+    pub fn lose_engine(&self, reason: &str) -> bool {
         const STEP: Duration = Duration::from_millis(20);
         const STEPS: u32 = 100;
-        let Some(app) = self.0.upgrade() else { return };
+        let Some(app) = self.0.upgrade() else {
+            return false;
+        };
         app.lose(reason);
         for _ in 0..STEPS {
             if app.admitted.load(Relaxed) == 0 {
@@ -257,6 +259,7 @@ impl Handle {
         }
         // What was written last is on its way.
         std::thread::sleep(STEP * 5);
+        !app.stopping.load(Relaxed)
     }
 }
 

@@ -19,8 +19,8 @@ use crate::store::TokenFileError;
 /// How often the workers are looked after.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is done before the program starts again: told the reason.
-type Farewell = Box<dyn FnOnce(&str) + Send>;
+/// What is done before the program starts again. Told the reason, it says whether to.
+type Farewell = Box<dyn FnOnce(&str) -> bool + Send>;
 
 /// Starts the program again when a worker is lost.
 pub(super) struct Keeper {
@@ -64,8 +64,9 @@ pub(super) fn keep(
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(farewell) = farewell {
-            farewell(&reason);
+        if farewell.is_some_and(|farewell| !farewell(&reason)) {
+            // It was to end, and cannot end as usual: nobody frees the model.
+            std::process::exit(0);
         }
         let address = *address.lock().unwrap_or_else(PoisonError::into_inner);
         let error = start_again(address, &reason);
@@ -123,10 +124,11 @@ impl Keeper {
         rpc::keep_alive();
         *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
         let farewell: Farewell = Box::new(move |reason| {
-            handle.lose_engine(reason);
+            let goes_on = handle.lose_engine(reason);
             if let Err(error) = save() {
                 tell_line!("note: {}", hints::describe(&error));
             }
+            goes_on
         });
         *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) = Some(farewell);
     }

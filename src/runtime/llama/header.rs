@@ -87,6 +87,11 @@ impl<'a> Header<'a> {
 }
 
 impl<'a> Array<'a> {
+    /// Number of values.
+    pub(super) fn len(self) -> u64 {
+        self.len
+    }
+
     /// The values, in order.
     pub(super) fn iter(self) -> impl Iterator<Item = Value<'a>> {
         let mut rest = Bytes(self.bytes);

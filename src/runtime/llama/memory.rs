@@ -136,7 +136,7 @@ impl Shape {
         let head = embedding / heads.max(1);
         let kv_heads = of("attention.head_count_kv").unwrap_or(heads);
         let row = match header.get("tokenizer.ggml.tokens") {
-            Some(Value::Array(tokens)) => tokens.iter().count() as u64,
+            Some(Value::Array(tokens)) => tokens.len(),
             _ => 0,
         };
         let has_state = |(key, _): (&str, Value<'_>)| {
