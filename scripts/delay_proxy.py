@@ -46,7 +46,11 @@ def main():
     server = socket.create_server(("127.0.0.1", listen))
     while True:
         client, _ = server.accept()
-        worker = socket.create_connection(("127.0.0.1", to))
+        try:
+            worker = socket.create_connection(("127.0.0.1", to))
+        except OSError:
+            client.close()
+            continue
         for end in (client, worker):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for source, sink in ((client, worker), (worker, client)):

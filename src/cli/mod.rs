@@ -2,8 +2,8 @@
 //!
 //! Each subcommand has a module: `generate`, `chat`, `serve`, `compare`, `bench`, `report`,
 //! `simulate`, `calibrate`, `exactness`, `corpus`, `inspect`, `pull`, `devices` and `rpc-server`.
-//! They do not use each other; what they share has modules of its own. No other module of the crate reads a flag or
-//! prints.
+//! They do not use each other; what they share has modules of its own. No other module of the crate
+//! reads a flag or prints.
 
 // First, because its macros are only known below.
 #[macro_use]

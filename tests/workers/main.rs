@@ -133,7 +133,11 @@ fn every_method_gives_plain_decodings_answers_over_workers() {
 
 /// Answers that are on their way, the first of them as a stream.
 fn four_answers(server: &Server) -> Vec<std::net::TcpStream> {
-    let body = |stream| json!({"prompt": "one two", "max_tokens": 7000, "ignore_eos": true, "stream": stream});
+    let body = |stream: bool| {
+        let mut body = json!({"prompt": "one two", "max_tokens": 7000, "ignore_eos": true});
+        body["stream"] = stream.into();
+        body
+    };
     let begin = |index| server.begin("/v1/completions", &body(index == 0));
     let streams = (0..4).map(begin).collect();
     server.wait_until("four answers", |server| {

@@ -325,10 +325,11 @@ pub fn look_after_workers() {
         let polled = poll(&mut sockets, Some(&at_once));
         polled.is_ok() && sockets[0].revents().intersects(closed)
     });
-    if hung_up.contains(&true) && !IS_LOST.swap(true, Ordering::SeqCst) {
-        if let Some(told) = TOLD.get() {
-            told(&message_of_loss());
-        }
+    if hung_up.contains(&true)
+        && !IS_LOST.swap(true, Ordering::SeqCst)
+        && let Some(told) = TOLD.get()
+    {
+        told(&message_of_loss());
     }
 }
 
