@@ -119,8 +119,8 @@ pub(super) struct ModelArgs {
     #[arg(long, alias = "llama_kernels")]
     pub llama_kernels: bool,
 
-    /// Answer bit for bit as plain decoding does. auto: on processors, where it costs little; on:
-    /// everywhere, as far as the device allows; off: what is fastest
+    /// Answer bit for bit as plain decoding does. auto: on processors and workers, where it costs
+    /// little; on: everywhere, as far as the device allows; off: what is fastest
     #[arg(
         long,
         value_enum,
