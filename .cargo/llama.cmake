@@ -7,6 +7,13 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
   set(LLAMA_BUILD_COMMON OFF CACHE BOOL "" FORCE)
 endif()
 
+# The feature `rpc` of logitspec, which Cargo hands to llama.cpp's build as this one. Without RDMA,
+# whose library the build script would not link.
+if(DEFINED ENV{CARGO_FEATURE_SHARED_STDCXX} AND NOT ANDROID)
+  set(GGML_RPC ON CACHE BOOL "" FORCE)
+  set(GGML_RPC_RDMA OFF CACHE BOOL "" FORCE)
+endif()
+
 # Work around a bug in GCC before version 14, for Intel's AMX. The intrinsic that loads the table of
 # tile sizes declares only the first eight bytes as read. So GCC removes the stores to the rest, and
 # the first pass of two tokens or more over a quantized model crashes. Keep all stores in the one

@@ -269,8 +269,8 @@ def write_ties(path: Path) -> None:
     attention(out, heads, kv_heads, head)
     out.add_layer_norm_rms_eps(EPS)
     w = Weights(5)
-    # The output weights of the tokens lie on a circle, so that the best token is the nearest of many
-    # in one direction. Where rounding turns the output a little, it is another one. Only every
+    # The output weights of the tokens lie on a circle, so that the best token is the nearest of
+    # many in one direction. Where rounding turns the output a little, it is another one. Only every
     # third token is ever the best, so that the text soon repeats itself.
     angles = np.arange(N_VOCAB) * (2 * np.pi / N_VOCAB)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
@@ -288,7 +288,8 @@ def write_ties(path: Path) -> None:
             f"{blk}.attn_q.weight": w.matrix(heads * head, n_embd, 1.5),
             f"{blk}.attn_k.weight": w.matrix(kv_heads * head, n_embd, 1.5),
             f"{blk}.attn_v.weight": w.matrix(kv_heads * head, n_embd),
-            # Small outputs of the layers: the text comes back to the same words, and drafts are found.
+            # Small outputs of the layers: the text comes back to the same words, and drafts are
+            # found.
             f"{blk}.attn_output.weight": w.matrix(n_embd, heads * head, 0.1),
             f"{blk}.ffn_norm.weight": w.norm(n_embd),
             f"{blk}.ffn_gate.weight": w.matrix(n_ff, n_embd),

@@ -17,7 +17,7 @@ use crate::engine::calibrate::{
 };
 use crate::engine::{CostModel, MOST_TOKENS, SessionOptions};
 use crate::runtime::llama::{
-    ContextOptions, Model, ModelOptions, build, default_threads, devices, system,
+    ContextOptions, DeviceOptions, Model, ModelOptions, build, default_threads, devices, system,
 };
 
 /// The folder that measurements are kept in; `None` if this user has no cache folder.
@@ -53,6 +53,10 @@ pub(super) fn key(model: &Model, context: &ContextOptions) -> CalibrationKey {
     }
     if model.is_batch_invariant() {
         key["batch_invariant"] = true.into();
+    }
+    let split = model.device_options();
+    if *split != DeviceOptions::default() {
+        key["split"] = format!("{split:?}").into();
     }
     match key {
         serde_json::Value::Object(map) => map.into_iter().collect(),

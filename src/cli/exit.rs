@@ -148,6 +148,14 @@ fn is_servers(_cause: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
+fn is_of_workers(_cause: &(dyn std::error::Error + 'static)) -> bool {
+    #[cfg(feature = "rpc")]
+    if _cause.is::<crate::runtime::llama::rpc::RpcError>() {
+        return true;
+    }
+    false
+}
+
 fn is_users(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<UserError>()
@@ -162,6 +170,7 @@ fn is_users(error: &anyhow::Error) -> bool {
             || cause.is::<InputError>()
             || cause.is::<CalibrationError>()
             || is_servers(cause)
+            || is_of_workers(cause)
             || cause
                 .downcast_ref::<RunError>()
                 .is_some_and(RunError::is_input_error)

@@ -12,7 +12,7 @@ use crate::engine::GenerateError;
 use crate::engine::calibrate::CalibrationError;
 use crate::hub::HubError;
 use crate::report::ReportError;
-use crate::runtime::llama::LoadError;
+use crate::runtime::llama::{DeviceError, LoadError};
 use crate::runtime::{PromptError, TemplateError};
 use crate::simulate::{InputError, LinePart, RecordKind, SpecialToken};
 use crate::store::{Kind, TokenFileError};
@@ -50,7 +50,26 @@ fn of_load(error: &LoadError) -> Option<&'static str> {
         LoadError::Context { .. } => {
             Some("try a smaller -c/--ctx-size, or fewer GPU layers with -ngl")
         }
+        LoadError::Memory { need, .. } if need.weights > need.cache => Some(
+            "put fewer layers there with -ngl or --tensor-split, take a smaller quantization, or a \
+             smaller -c/--ctx-size",
+        ),
+        LoadError::Memory { .. } => {
+            Some("give a smaller -c/--ctx-size, or -ctk q8_0 -ctv q8_0, which halves the cache")
+        }
+        LoadError::Devices(error) => Some(of_devices(error)),
         _ => None,
+    }
+}
+
+fn of_devices(error: &DeviceError) -> &'static str {
+    match error {
+        DeviceError::Unknown { .. } => "check --device; logitspec devices lists them",
+        DeviceError::TooFew { .. } => "check --num-gpus-per-model",
+        DeviceError::Main { .. } => "check --main-gpu",
+        DeviceError::Shares { .. } => "check --tensor-split",
+        DeviceError::NothingToSplit => "check --split-mode",
+        DeviceError::Buffer { .. } | DeviceError::Pattern { .. } => "check --override-tensor",
     }
 }
 

@@ -102,8 +102,8 @@ fn server_flags(
     flag("-t", threads.to_string());
     flag("-b", context.n_batch.to_string());
     flag("-ub", model.n_ubatch(context).to_string());
-    if let Some(layers) = args.n_gpu_layers() {
-        flag("-ngl", layers.to_string());
+    for (name, value) in args.devices.llama_flags() {
+        flag(name, value);
     }
     match args.flash_attn {
         When::Auto => {}

@@ -1,9 +1,9 @@
 //! The command line: parses flags, calls the library and prints.
 //!
 //! Each subcommand has a module: `generate`, `chat`, `serve`, `compare`, `bench`, `report`,
-//! `simulate`, `calibrate`, `exactness`, `corpus`, `inspect`, `pull` and `quantize`. They do not
-//! use each other; what they share has modules of its own. No other module of the crate reads a
-//! flag or prints.
+//! `simulate`, `calibrate`, `exactness`, `corpus`, `inspect`, `pull`, `quantize`, `devices` and
+//! `rpc-server`. They do not use each other; what they share has modules of its own. No other
+//! module of the crate reads a flag or prints.
 
 // First, because its macros are only known below.
 #[macro_use]
@@ -18,6 +18,8 @@ mod compare;
 mod conversation;
 mod corpus;
 mod cost;
+mod device_args;
+mod devices;
 mod download;
 mod escapes;
 mod exactness;
@@ -42,6 +44,8 @@ mod quantize;
 mod questions;
 mod report;
 mod request;
+#[cfg(feature = "rpc")]
+mod rpc_server;
 mod sampling;
 #[cfg(feature = "server")]
 mod serve;
@@ -92,6 +96,9 @@ enum Command {
     Calibrate(Box<calibrate::CalibrateArgs>),
     Exactness(Box<exactness::ExactnessArgs>),
     Corpus(corpus::CorpusArgs),
+    Devices(devices::DevicesArgs),
+    #[cfg(feature = "rpc")]
+    RpcServer(rpc_server::RpcServerArgs),
 }
 
 /// Lets every flag take a negative number. A flag that cannot use one then reports it itself.
@@ -158,6 +165,9 @@ pub fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Exactness(args) => exactness::run(&args),
         Command::Corpus(args) => corpus::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        #[cfg(feature = "rpc")]
+        Command::RpcServer(args) => rpc_server::run(&args),
     };
     exit::report(done)
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::device_args::DeviceArgs;
 use crate::cli::exit::user_error;
 use crate::cli::model::{ModelSource, note_odd_context};
 use crate::runtime::llama::{
@@ -39,17 +40,6 @@ pub(super) struct ModelArgs {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_THREADS))
     )]
     pub threads: Option<u32>,
-
-    /// Number of layers to offload to the GPU; -1, all or auto for all of them [default: all, if
-    /// this build has a GPU backend]
-    #[arg(
-        long = "n-gpu-layers",
-        visible_alias = "ngl",
-        alias = "n_gpu_layers",
-        value_name = "N",
-        value_parser = gpu_layers
-    )]
-    n_gpu_layers: Option<GpuLayers>,
 
     /// Flash attention
     #[arg(
@@ -129,8 +119,8 @@ pub(super) struct ModelArgs {
     #[arg(long, alias = "llama_kernels")]
     pub llama_kernels: bool,
 
-    /// Answer bit for bit as plain decoding does. auto: on processors, where it costs little; on:
-    /// everywhere, as far as the device allows; off: what is fastest
+    /// Answer bit for bit as plain decoding does. auto: on processors and workers, where it costs
+    /// little; on: everywhere, as far as the device allows; off: what is fastest
     #[arg(
         long,
         value_enum,
@@ -144,13 +134,9 @@ pub(super) struct ModelArgs {
     /// Print llama.cpp's log to standard error
     #[arg(short = 'v', long)]
     pub verbose: bool,
-}
 
-/// How many layers go to the GPU.
-#[derive(Clone, Copy, Debug)]
-enum GpuLayers {
-    All,
-    Count(u32),
+    #[command(flatten)]
+    pub devices: DeviceArgs,
 }
 
 /// A switch with an automatic setting.
@@ -171,8 +157,10 @@ impl ModelArgs {
         self.check_cache_types()?;
         crate::runtime::llama::set_verbose(self.verbose);
         let path = self.source.locate(None, interrupted)?;
+        self.devices.connect()?;
         let options = ModelOptions {
-            n_gpu_layers: self.n_gpu_layers(),
+            n_gpu_layers: self.devices.n_gpu_layers(),
+            devices: self.devices.options(),
             use_mmap: !self.no_mmap,
             llama_kernels: self.llama_kernels,
             exact: match self.exact {
@@ -180,19 +168,17 @@ impl ModelArgs {
                 When::On => Exact::On,
                 When::Off => Exact::Off,
             },
+            fits: Some(ContextOptions {
+                n_ctx: self.ctx_size.filter(|&size| size > 0),
+                ..self.context_of(None)
+            }),
+            fewer_layers: self.devices.may_use_fewer_layers(),
             info_only: false,
         };
         let model = Model::load(&path, &options)?.with_adapters(&self.lora)?;
         note_odd_context(&model);
+        note_tight_memory(&model);
         Ok(model)
-    }
-
-    /// The number of layers to offload to the GPU; `None` for all of them.
-    pub(super) fn n_gpu_layers(&self) -> Option<u32> {
-        match self.n_gpu_layers? {
-            GpuLayers::All => None,
-            GpuLayers::Count(count) => Some(count),
-        }
     }
 
     /// llama.cpp reads quantized values only with flash attention.
@@ -212,12 +198,27 @@ impl ModelArgs {
     pub(super) fn context(&self, model: &Model, needed: usize) -> ContextOptions {
         let trained = model.n_ctx_train();
         let needed = u32::try_from(needed).unwrap_or(u32::MAX);
+        let context = self.context_of(Some(match self.ctx_size {
+            Some(0) => trained,
+            Some(size) => size,
+            None => needed.min(trained),
+        }));
+        match (model.most_context(&context), context.n_ctx) {
+            (Some(most @ 1..), Some(asked)) if self.ctx_size.is_none() && most < asked => {
+                tell_line!(
+                    "note: the context holds {most} tokens, as the memory has no room for \
+                     {asked}; -c/--ctx-size sets its size"
+                );
+                self.context_of(Some(most))
+            }
+            _ => context,
+        }
+    }
+
+    /// The context of so many tokens.
+    fn context_of(&self, n_ctx: Option<u32>) -> ContextOptions {
         ContextOptions {
-            n_ctx: Some(match self.ctx_size {
-                Some(0) => trained,
-                Some(size) => size,
-                None => needed.min(trained),
-            }),
+            n_ctx,
             n_batch: self.batch_size,
             n_ubatch: self.ubatch_size,
             threads: self.threads,
@@ -231,6 +232,24 @@ impl ModelArgs {
             swa_full: !self.no_swa_full,
             ..ContextOptions::default()
         }
+    }
+}
+
+/// Prints a note if the model was fitted into the memory, or is larger.
+fn note_tight_memory(model: &Model) {
+    let fit = model.fit();
+    if let (Some(lacking), Some(layers)) = (&fit.lacking, fit.gpu_layers) {
+        tell_line!(
+            "note: {layers} of {} layers are on devices, as all need {lacking}; -ngl sets their \
+             number",
+            fit.all_layers
+        );
+    }
+    if let Some(need) = &fit.paged {
+        tell_line!(
+            "note: the model needs {need}; the rest is read from the file again and again: take a \
+             smaller quantization if it is slow"
+        );
     }
 }
 
@@ -249,16 +268,6 @@ fn lora(text: &str) -> Result<Lora, &'static str> {
         path: text.into(),
         scale: 1.0,
     })
-}
-
-fn gpu_layers(text: &str) -> Result<GpuLayers, String> {
-    match text {
-        "-1" | "all" | "auto" => Ok(GpuLayers::All),
-        _ => text
-            .parse()
-            .map(GpuLayers::Count)
-            .map_err(|_| "give a whole number, or all".into()),
-    }
 }
 
 fn at_least_one(text: &str) -> Result<u32, String> {

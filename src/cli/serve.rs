@@ -1,5 +1,8 @@
 //! `logitspec serve`: an HTTP server.
 
+#[cfg(feature = "rpc")]
+mod keeper;
+
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,6 +25,9 @@ use crate::engine::SessionOptions;
 use crate::runtime::llama::{ContextOptions, Model};
 use crate::server::engine::Setup;
 use crate::server::{Config, Keys, Limits, ServeError, serve};
+
+/// Set where the program has started itself again: why.
+const AGAIN: &str = "LOGITSPEC_STARTED_AGAIN";
 
 /// Serve a model over HTTP, with the APIs of OpenAI and llama-server
 ///
@@ -83,7 +89,12 @@ struct HttpArgs {
     host: IpAddr,
 
     /// Port to listen on; 0 for any that is free
-    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    #[arg(
+        long,
+        default_value_t = 8080,
+        value_name = "PORT",
+        overrides_with = "port"
+    )]
     port: u16,
 
     /// Let in only clients with this key; may be given several times [env: LOGITSPEC_API_KEY=]
@@ -203,6 +214,9 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
     let sampling = args.sampling.params()?;
     let keys = args.http.keys()?;
     let everybody = keys.is_empty() && !args.http.host.is_loopback();
+    let address = SocketAddr::new(args.http.host, args.http.port);
+    #[cfg(feature = "rpc")]
+    let (keeper, waiting) = keeper::keep(args.model.devices.workers(), address)?;
     // The server has a handler of its own for Ctrl-C. Until it runs, Ctrl-C ends the process.
     let model = args.model.load(&AtomicBool::new(false))?;
     let template = args.template.choose(&model)?;
@@ -239,12 +253,21 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
         logs_prompts: args.log_prompts,
         engine: args.engine(&model, context, &options, memory.clone()),
     };
-    let address = SocketAddr::new(args.http.host, args.http.port);
-    let served = serve(model, address, config, |address| args.tell_ready(address));
-    let saved = match (args.memory.pool_file(), &memory.history, fingerprint) {
-        (Some(path), Some(history), Some(fingerprint)) => history.save(path, &fingerprint),
-        _ => Ok(()),
+    let save = {
+        let path = args.memory.pool_file().map(Path::to_owned);
+        move || match (&path, &memory.history, &fingerprint) {
+            (Some(path), Some(history), Some(fingerprint)) => history.save(path, fingerprint),
+            _ => Ok(()),
+        }
     };
+    #[cfg(feature = "rpc")]
+    drop(waiting);
+    let served = serve(model, address, config, |address, _handle| {
+        #[cfg(feature = "rpc")]
+        keeper.served(address, _handle, save.clone());
+        args.tell_ready(address);
+    });
+    let saved = save();
     served?;
     saved?;
     Ok(Outcome::Done)
@@ -281,7 +304,8 @@ impl ServeArgs {
     }
 
     fn tell_ready(&self, address: SocketAddr) {
-        if self.json {
+        let again = std::env::var_os(AGAIN).is_some();
+        if self.json && !again {
             // Whoever closed the pipe does not want to know.
             let _ = print_json(&json!({"url": format!("http://{address}")}));
         }

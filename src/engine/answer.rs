@@ -39,8 +39,9 @@ pub struct Step {
     pub drafted: usize,
     /// Number of committed tokens that this step's pass decoded again, ahead of the tree.
     pub redecoded: usize,
-    /// Whether the token behind them is a near tie, left to a pass of one token: its best two logits
-    /// are closer than the model's [rounding noise](crate::runtime::TargetModel::rounding_noise).
+    /// Whether the token behind them is a near tie, left to a pass of one token: its best two
+    /// logits are closer than the model's
+    /// [rounding noise](crate::runtime::TargetModel::rounding_noise).
     pub near_tie: bool,
     /// Where those nodes came from.
     pub sources: StepSources,

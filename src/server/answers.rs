@@ -198,6 +198,7 @@ impl Answers {
             Event::Step(step) => self.step(index, &step, updates),
             Event::Finished(finish) => self.finish(index, finish, updates),
             Event::Failed(message) => self.fail(index, ApiError::failed(message), updates),
+            Event::Lost(message) => self.fail(index, ApiError::lost(message), updates),
         }
     }
 

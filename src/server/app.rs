@@ -1,17 +1,17 @@
 //! What all requests share, and how they get to the engine.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::Sender;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender, unbounded_channel};
 
 use crate::runtime::llama::Model;
 use crate::runtime::{ChatTemplate, PromptError, TokenizeError};
 use crate::server::answers::Answers;
 use crate::server::auth::Keys;
-use crate::server::engine::{Command, Job, RequestId, Status};
+use crate::server::engine::{Command, Event, Job, RequestId, Status};
 use crate::server::error::ApiError;
 use crate::server::heavy;
 use crate::server::metrics::Metrics;
@@ -62,6 +62,16 @@ pub struct App {
     pub(super) next_id: AtomicU64,
     /// Requests that wait or are answered.
     pub(super) admitted: AtomicUsize,
+    /// Why the engine can answer nothing any more.
+    pub(super) lost: OnceLock<String>,
+    /// Where the events of these requests go.
+    pub(super) listeners: Mutex<Vec<Listener>>,
+}
+
+/// Whoever waits for a request's events. It does not keep the channel open.
+pub(super) struct Listener {
+    events: WeakUnboundedSender<(usize, Event)>,
+    index: usize,
 }
 
 /// A request that waits or is answered.
@@ -101,9 +111,7 @@ impl App {
         prompts: Vec<Vec<TokenId>>,
         params: &Params,
     ) -> Result<Answers, ApiError> {
-        if self.stopping.load(Relaxed) {
-            return Err(ApiError::stopping());
-        }
+        self.check_open()?;
         for prompt in &prompts {
             self.check_prompt(prompt)?;
         }
@@ -146,9 +154,51 @@ impl App {
                 index,
             };
             answers.add(ticket, prompt.len(), prediction.len());
+            self.listen(&sender, index);
             self.send(Command::Submit(Box::new(job)))?;
         }
+        // The engine may have been lost in between.
+        self.check_open()?;
         Ok(answers)
+    }
+
+    fn check_open(&self) -> Result<(), ApiError> {
+        match self.lost.get() {
+            Some(reason) => Err(ApiError::lost(reason)),
+            None if self.stopping.load(Relaxed) => Err(ApiError::stopping()),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes who waits for events, in case the engine never sends them.
+    fn listen(&self, events: &UnboundedSender<(usize, Event)>, index: usize) {
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|it| it.events.strong_count() > 0);
+        listeners.push(Listener {
+            events: events.downgrade(),
+            index,
+        });
+    }
+
+    /// The engine can answer nothing any more, and its thread is stuck: ends all requests with this
+    /// reason, and refuses others.
+    fn lose(&self, reason: &str) {
+        if self.lost.set(reason.to_owned()).is_err() {
+            return;
+        }
+        let listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for Listener { events, index } in listeners.iter() {
+            if let Some(events) = events.upgrade() {
+                // Nobody may listen any more.
+                let _ = events.send((*index, Event::Lost(reason.to_owned())));
+            }
+        }
     }
 
     fn check_prompt(&self, prompt: &[TokenId]) -> Result<(), ApiError> {
@@ -184,6 +234,32 @@ impl App {
             admitted: true,
         });
         Ok(tickets.collect())
+    }
+}
+
+/// Ends the requests of a server from outside.
+#[derive(Clone)]
+pub struct Handle(pub(super) Weak<App>);
+
+impl Handle {
+    /// Says that the engine is lost, and ends all requests with this reason. Waits until clients
+    /// have heard it, or for two seconds. Returns whether the server was to go on.
+    pub fn lose_engine(&self, reason: &str) -> bool {
+        const STEP: Duration = Duration::from_millis(20);
+        const STEPS: u32 = 100;
+        let Some(app) = self.0.upgrade() else {
+            return false;
+        };
+        app.lose(reason);
+        for _ in 0..STEPS {
+            if app.admitted.load(Relaxed) == 0 {
+                break;
+            }
+            std::thread::sleep(STEP);
+        }
+        // What was written last is on its way.
+        std::thread::sleep(STEP * 5);
+        !app.stopping.load(Relaxed)
     }
 }
 

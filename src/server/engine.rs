@@ -85,6 +85,8 @@ pub enum Event {
     Finished(Finish),
     /// The model failed. Nothing follows.
     Failed(String),
+    /// A worker that the model needs is gone. Nothing follows.
+    Lost(String),
 }
 
 /// A decode step of one request.

@@ -127,6 +127,15 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
     }
 
+    /// A worker that the model needs is gone, or not back yet.
+    pub fn lost(message: impl Into<String>) -> Self {
+        Self {
+            code: Some("worker_lost"),
+            retry_after: Some(5),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
+        }
+    }
+
     /// The model failed.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)

@@ -13,9 +13,10 @@ use crate::server::error::{ApiError, json_body};
 
 /// Whether requests are taken.
 pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
-    match app.stopping.load(Relaxed) {
-        false => json_body(&json!({"status": "ok"})).into_response(),
-        true => ApiError::stopping().into_response(),
+    match app.lost.get() {
+        Some(reason) => ApiError::lost(reason).into_response(),
+        None if app.stopping.load(Relaxed) => ApiError::stopping().into_response(),
+        None => json_body(&json!({"status": "ok"})).into_response(),
     }
 }
 

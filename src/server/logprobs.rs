@@ -82,14 +82,21 @@ pub fn chat(tokens: &[Logprob]) -> Value {
 
 /// A list of tokens, each with its most probable rivals.
 pub fn list(tokens: &[Logprob]) -> Value {
-    let one = |it: &Logprob| json!({"token": it.text(), "logprob": it.logprob, "bytes": it.bytes});
     with_top(tokens, one)
+}
+
+fn one(it: &Logprob) -> Value {
+    json!({"token": it.text(), "logprob": it.logprob, "bytes": it.bytes})
 }
 
 /// llama-server's `completion_probabilities`.
 pub fn native(tokens: &[Logprob]) -> Value {
-    let one = |it: &Logprob| json!({"id": it.id, "token": it.text(), "logprob": it.logprob, "bytes": it.bytes});
-    with_top(tokens, one)
+    let with_id = |it: &Logprob| {
+        let mut object = one(it);
+        object["id"] = it.id.into();
+        object
+    };
+    with_top(tokens, with_id)
 }
 
 fn with_top(tokens: &[Logprob], one: impl Fn(&Logprob) -> Value) -> Value {

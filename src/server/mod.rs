@@ -3,11 +3,13 @@
 //! | part | where |
 //! |---|---|
 //! | the engine's thread, and what HTTP tells it | [`engine`] |
-//! | from events to text | `answers`, `held` (stop strings), `reply` (reasoning, tools), `logprobs` |
+//! | from events to text | `answers`, `held` (stop strings), `reply` (reasoning, tools) |
+//! | log-probabilities | `logprobs` |
 //! | fields of requests | `fields`, `params`, `asks`, `messages` |
 //! | one API each | `chat`, `completions`, `responses`, `native`, `texts`, `info` |
 //! | whole answers and server-sent events | `respond`, `tally` |
 //! | connections, keys, errors | `listen`, `auth`, `error` |
+//! | while there is no model yet | `waiting` |
 
 mod answers;
 mod app;
@@ -31,6 +33,7 @@ mod respond;
 mod responses;
 mod tally;
 mod texts;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -50,13 +53,14 @@ use crate::engine::SessionOptions;
 use crate::runtime::ChatTemplate;
 use crate::runtime::llama::{LoadError, Model};
 use crate::verify::SamplingParams;
-pub use app::{App, Limits, Log};
+pub use app::{App, Handle, Limits, Log};
 pub use asks::{Asks, Grammar};
 pub use auth::Keys;
 use engine::Setup;
 use error::ApiError;
 use metrics::Metrics;
 use params::Defaults;
+pub use waiting::Waiting;
 
 /// Names this program in answers.
 const FINGERPRINT: &str = concat!("logitspec-", env!("CARGO_PKG_VERSION"));
@@ -107,7 +111,7 @@ pub enum ServeError {
 }
 
 /// Serves `model` on `address` until the process is asked to end. `ready` is told the address that
-/// it listens on.
+/// it listens on, and gets a handle.
 ///
 /// # Errors
 /// If the address is taken, or there is not enough memory for the context.
@@ -115,7 +119,7 @@ pub fn serve(
     model: Model,
     address: SocketAddr,
     config: Config,
-    ready: impl FnOnce(SocketAddr),
+    ready: impl FnOnce(SocketAddr, Handle),
 ) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // The work is the engine's.
@@ -129,7 +133,7 @@ pub fn serve(
     let (app, thread) = start(Arc::new(model), config)?;
     runtime.block_on(async {
         let signals = listen::Signals::watch().map_err(ServeError::System)?;
-        ready(local);
+        ready(local, Handle(Arc::downgrade(&app)));
         listen::listen(listener, &app, router(&app), signals).await;
         Ok::<(), ServeError>(())
     })?;
@@ -168,6 +172,8 @@ fn start(model: Arc<Model>, config: Config) -> Result<(Arc<App>, JoinHandle<()>)
         commands: Mutex::new(engine.commands),
         next_id: AtomicU64::new(1),
         admitted: AtomicUsize::new(0),
+        lost: OnceLock::new(),
+        listeners: Mutex::new(Vec::new()),
     };
     Ok((Arc::new(app), engine.thread))
 }

@@ -145,7 +145,8 @@ fn check(model: &Model, outputs: usize) -> [Count; 2] {
         assert!(cut <= outputs / 20, "{name}: {cut} answers are endless");
         let [with, without] = &counts;
         println!(
-            "{name}: {outputs} answers, {cut} cut; tokens per step {:.2} with forced tokens, {:.2} without",
+            "{name}: {outputs} answers, {cut} cut; \
+             tokens per step {:.2} with forced tokens, {:.2} without",
             with.mean(),
             without.mean()
         );

@@ -122,7 +122,7 @@ fn common_flags(
         "jobs": args.jobs,
         "max-new-tokens": args.max_new_tokens,
         "min-p": sampling.min_p,
-        "n-gpu-layers": args.model.n_gpu_layers(),
+        "n-gpu-layers": args.model.devices.n_gpu_layers(),
         "no-mmap": args.model.no_mmap,
         "no-swa-full": args.model.no_swa_full,
         "num-choices": args.num_choices,
@@ -143,6 +143,10 @@ fn common_flags(
     }));
     // What is off by default is not named, so that older runs can be resumed.
     flags.extend(sampling.changed_parameters());
+    for (name, value) in args.model.devices.llama_flags() {
+        let name = name.trim_start_matches('-');
+        flags.entry(name.to_owned()).or_insert(value.into());
+    }
     if !args.model.lora.is_empty() {
         let lora = |it: &Lora| format!("{}:{}", it.path.display(), it.scale);
         let all: Vec<String> = args.model.lora.iter().map(lora).collect();

@@ -36,6 +36,9 @@ fn value(names: &[&str]) -> &'static str {
         () if has("--sampler-seq") || has("--sampling-seq") => "k",
         () if has("--grammar") => "root ::= \"a\"",
         () if has("--logit-bias") => "1+1",
+        () if has("--device") => "none",
+        () if has("--split-mode") => "row",
+        () if has("--override-tensor") => "x=CPU",
         () => "1",
     }
 }

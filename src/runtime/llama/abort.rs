@@ -11,6 +11,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use llama_cpp_sys_2 as sys;
 
+#[cfg(feature = "rpc")]
+use crate::runtime::llama::rpc;
+
 /// Why llama.cpp ends the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Abort {
@@ -68,6 +71,17 @@ unsafe extern "C" fn give_up(message: *const c_char) {
             .to_string_lossy()
             .into_owned(),
     };
+    #[cfg(feature = "rpc")]
+    if rpc::is_of_worker(&text) {
+        let message = format!("{}; start it again, and then this", rpc::lost());
+        let is_input_error = false;
+        let code = handler(&Abort {
+            message,
+            is_input_error,
+        });
+        // SAFETY: It takes any code.
+        unsafe { _exit(code) }
+    }
     let model = MODEL.try_lock().ok().and_then(|model| model.clone());
     let code = handler(&abort(&text, model.as_ref()));
     // SAFETY: It takes any code.

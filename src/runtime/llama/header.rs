@@ -7,6 +7,8 @@ use rustc_hash::FxBuildHasher;
 /// The metadata of a GGUF file.
 pub(super) struct Header<'a> {
     values: HashMap<&'a [u8], Value<'a>, FxBuildHasher>,
+    /// The descriptions of so many tensors, and what follows them.
+    tensors: (u64, Bytes<'a>),
 }
 
 /// A metadata value.
@@ -35,7 +37,7 @@ impl<'a> Header<'a> {
         if !(2..=0xffff).contains(&version) {
             return None;
         }
-        let _tensors = rest.u64()?;
+        let tensors = rest.u64()?;
         let count = rest.u64()?;
         let mut values = HashMap::default();
         for _ in 0..count {
@@ -43,7 +45,33 @@ impl<'a> Header<'a> {
             let kind = rest.u32()?;
             values.insert(key, rest.value(kind)?);
         }
-        Some(Self { values })
+        Some(Self {
+            values,
+            tensors: (tensors, rest),
+        })
+    }
+
+    /// The tensors, each with its bytes in the file. `None` if the file is damaged.
+    pub(super) fn tensors(&self) -> Option<Vec<(&'a str, u64)>> {
+        let (count, mut rest) = self.tensors;
+        let mut begins = Vec::new();
+        for _ in 0..count {
+            let name = std::str::from_utf8(rest.text()?).ok()?;
+            let dimensions = rest.u32()?;
+            rest.take(u64::from(dimensions).checked_mul(8)?)?;
+            let _kind = rest.u32()?;
+            begins.push((rest.u64()?, name));
+        }
+        begins.sort_unstable();
+        // Each ends where the next one begins, and the last with the file.
+        let ends = begins.iter().skip(1).map(|&(begin, _)| begin);
+        let ends: Vec<u64> = ends.chain([rest.0.len() as u64]).collect();
+        let sized = begins.iter().zip(ends);
+        Some(
+            sized
+                .map(|(&(begin, name), end)| (name, end.saturating_sub(begin)))
+                .collect(),
+        )
     }
 
     /// The value of a key.
@@ -59,6 +87,11 @@ impl<'a> Header<'a> {
 }
 
 impl<'a> Array<'a> {
+    /// Number of values.
+    pub(super) fn len(self) -> u64 {
+        self.len
+    }
+
     /// The values, in order.
     pub(super) fn iter(self) -> impl Iterator<Item = Value<'a>> {
         let mut rest = Bytes(self.bytes);

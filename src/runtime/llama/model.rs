@@ -2,24 +2,27 @@
 
 mod context;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::model::params::LlamaModelParams;
 
-use crate::files::MappedFile;
 use crate::runtime::llama::abort::Loading;
-use crate::runtime::llama::faults::fault;
-use crate::runtime::llama::header::Header;
+use crate::runtime::llama::devices::{
+    Device, DeviceError, DeviceKind, DeviceOptions, looked_at_again, visible_devices,
+};
+use crate::runtime::llama::fit::{Fit, Room};
 use crate::runtime::llama::info::ModelInfo;
 use crate::runtime::llama::kernels::{self, Kernels};
+use crate::runtime::llama::load::{
+    check_magic, check_metadata, in_a_thread_of_its_own, load_file, not_loaded,
+};
 use crate::runtime::llama::log;
 use crate::runtime::llama::lora::{Adapters, Lora, LoraError};
-use crate::runtime::llama::options::{Exact, ModelOptions};
+use crate::runtime::llama::memory::{Need, Shape, Sizes};
+use crate::runtime::llama::options::{ContextOptions, Exact, ModelOptions};
 #[cfg(feature = "grammar")]
 use crate::runtime::llama::vocab::tokens_behind_text;
 use crate::runtime::llama::vocab::{LazyControlTokens, Vocabulary};
@@ -77,6 +80,17 @@ pub enum LoadError {
         /// What it is instead.
         reason: String,
     },
+    /// Not enough memory.
+    #[error("{path:?} needs {need}")]
+    Memory {
+        /// The path.
+        path: PathBuf,
+        /// What it needs where.
+        need: Need,
+    },
+    /// There are no such devices.
+    #[error(transparent)]
+    Devices(#[from] DeviceError),
     /// Another model of this process wants other kernels.
     #[error(
         "{path:?} cannot be loaded beside a model with other kernels: give all models of a process \
@@ -107,6 +121,10 @@ pub struct Model {
     path: PathBuf,
     load_time: Duration,
     gpu_layers: Option<u32>,
+    devices: Vec<Device>,
+    device_options: DeviceOptions,
+    shape: Option<Shape>,
+    fit: Fit,
     exact: Exact,
     rounding_noise: OnceLock<f32>,
     control: LazyControlTokens,
@@ -124,35 +142,6 @@ pub(super) fn backend() -> &'static LlamaBackend {
     })
 }
 
-/// Runs `load` in a thread that ends. llama.cpp's threads are OpenMP's, and those that help to load
-/// a model would stay for as long as the thread that they helped: with more threads than
-/// processors, OpenMP's sleep whenever they wait for each other, and a pass waits hundreds of
-/// times. A model that is used by another thread than loaded it would be slow
-/// (docs/decisions/018-loading-thread.md).
-fn in_a_thread_of_its_own<T: Send>(load: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| match scope.spawn(load).join() {
-        Ok(loaded) => loaded,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
-}
-
-fn load_model(
-    backend: &LlamaBackend,
-    path: &Path,
-    options: &ModelOptions,
-) -> Result<LlamaModel, LoadError> {
-    let mut params = LlamaModelParams::default()
-        .with_use_mmap(options.use_mmap)
-        .with_no_alloc(options.info_only);
-    if let Some(layers) = options.n_gpu_layers {
-        params = params.with_n_gpu_layers(layers);
-    }
-    LlamaModel::load_from_file(backend, path, &params).map_err(|error| LoadError::Model {
-        path: path.into(),
-        cause: cause(&error),
-    })
-}
-
 impl Model {
     /// Loads a model.
     ///
@@ -160,18 +149,36 @@ impl Model {
     /// If the file is missing, no GGUF, damaged, or not a language model.
     pub fn load(path: &Path, options: &ModelOptions) -> Result<Self, LoadError> {
         let start = Instant::now();
-        let backend = backend();
+        backend();
         check_magic(path)?;
         check_metadata(path)?;
         let _loading = Loading::of(path);
         log::take_errors();
-        let model = in_a_thread_of_its_own(|| load_model(backend, path, options))?;
+        let mut devices = match options.n_gpu_layers {
+            Some(0) => Vec::new(),
+            _ => options.devices.choose(&visible_devices())?,
+        };
+        let shape = Shape::of(path, &options.devices.overrides);
+        let fit = Fit::of(path, options, &devices, shape.as_ref())?;
+        let options = &ModelOptions {
+            n_gpu_layers: fit.gpu_layers,
+            ..options.clone()
+        };
+        if fit.gpu_layers == Some(0) {
+            devices.clear();
+        }
+        let model = in_a_thread_of_its_own(|| load_file(path, options, &devices));
+        let model = model.ok_or_else(|| not_loaded(path, options))?;
         let engine = Self {
             model: Arc::new(model),
             adapters: Adapters::none(),
             path: path.into(),
             load_time: start.elapsed(),
             gpu_layers: options.n_gpu_layers,
+            devices,
+            device_options: options.devices.clone(),
+            shape,
+            fit,
             exact: options.exact,
             rounding_noise: OnceLock::new(),
             control: LazyControlTokens::new(),
@@ -211,7 +218,8 @@ impl Model {
     /// Whether sessions keep the cache in the order of plain decoding.
     pub fn is_exact(&self) -> bool {
         match self.exact {
-            Exact::Auto => !self.is_on_gpu(),
+            // To a worker, a few more tokens in a pass cost less than the way there.
+            Exact::Auto => self.devices.iter().all(|it| it.kind == DeviceKind::Worker),
             Exact::On => true,
             Exact::Off => false,
         }
@@ -306,9 +314,45 @@ impl Model {
         Some(template).filter(|template| !template.trim().is_empty())
     }
 
-    /// Whether some of it is computed on a graphics processor.
+    /// Whether some of it is computed on a graphics processor, or by a worker.
     pub fn is_on_gpu(&self) -> bool {
-        backend().supports_gpu_offload() && self.gpu_layers != Some(0)
+        !self.devices.is_empty()
+    }
+
+    /// The devices that layers are put on, besides the processor.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// What was found out about its memory before it was loaded.
+    pub fn fit(&self) -> &Fit {
+        &self.fit
+    }
+
+    /// The most tokens that a context with these options can hold in the memory that is free. With
+    /// too few even for one token, 0. `None` where one cannot say.
+    pub fn most_context(&self, options: &ContextOptions) -> Option<u32> {
+        self.room(options)?.most_tokens()
+    }
+
+    /// The memory for a context with these options.
+    fn room(&self, options: &ContextOptions) -> Option<Room<'_>> {
+        let is_usual = !self.model.is_recurrent() && !self.model.is_hybrid() && options.swa_full;
+        let shape = self.shape.as_ref().filter(|_| is_usual)?;
+        let n_ubatch = self.n_ubatch(options);
+        let n_ctx = options.n_ctx.unwrap_or(self.n_ctx_train());
+        Some(Room {
+            shape,
+            sizes: Sizes::of(options, n_ctx, n_ubatch),
+            gpu_layers: self.gpu_layers,
+            devices: looked_at_again(&self.devices),
+            shares: &self.device_options.tensor_split,
+        })
+    }
+
+    /// How these devices were chosen.
+    pub fn device_options(&self) -> &DeviceOptions {
+        &self.device_options
     }
 
     /// The kernels of this crate that compute passes of two tokens and more, which decides what
@@ -387,75 +431,3 @@ impl Model {
 
 /// Architectures whose window llama.cpp knows where the file does not say.
 const WINDOWED: [&str; 5] = ["exaone-moe", "exaone4", "gemma2", "llama4", "smallthinker"];
-
-/// Says what is wrong with a path before llama.cpp fails on it in its own words.
-fn check_magic(path: &Path) -> Result<(), LoadError> {
-    let unreadable = |error| LoadError::Unreadable {
-        path: path.into(),
-        error,
-    };
-    let kind = std::fs::metadata(path).map_err(unreadable)?;
-    if kind.is_dir() {
-        return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
-    }
-    if !kind.is_file() {
-        // A pipe may never have anything to read.
-        return Err(LoadError::NotGguf { path: path.into() });
-    }
-    let mut magic = [0; 4];
-    let mut file = std::fs::File::open(path).map_err(unreadable)?;
-    match file.read_exact(&mut magic) {
-        Ok(()) if &magic == b"GGUF" => Ok(()),
-        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(unreadable(error)),
-        _ => Err(LoadError::NotGguf { path: path.into() }),
-    }
-}
-
-/// Refuses metadata on which llama.cpp would end the process.
-fn check_metadata(path: &Path) -> Result<(), LoadError> {
-    // What cannot be read here, llama.cpp reports.
-    let file = MappedFile::open(path).ok();
-    let header = file.as_ref().and_then(|file| Header::read(file.as_ref()));
-    match header.as_ref().and_then(fault) {
-        None => Ok(()),
-        Some(reason) => Err(LoadError::Metadata {
-            path: path.into(),
-            reason,
-        }),
-    }
-}
-
-/// What llama.cpp logged as an error, without its function names; else what the binding says.
-fn cause(error: &dyn std::fmt::Display) -> String {
-    let errors = log::take_errors();
-    // The loader's summary names the cause, except where reading the header failed: then the first
-    // line does.
-    let summary = errors
-        .iter()
-        .filter_map(|line| line.split_once("error loading model: "))
-        .map(|(_, cause)| cause.to_owned())
-        .find(|cause| !cause.contains("failed to load model from"));
-    summary
-        .or_else(|| {
-            let first = errors.iter().find(|line| !line.is_empty())?;
-            let rest = first.split_once(": ").map_or(&**first, |(_, rest)| rest);
-            Some(rest.to_owned())
-        })
-        .unwrap_or_else(|| error.to_string())
-        .trim()
-        .replace('\n', " ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::in_a_thread_of_its_own;
-
-    #[test]
-    fn what_loads_ends_with_its_thread() {
-        let here = std::thread::current().id();
-        let there = in_a_thread_of_its_own(|| std::thread::current().id());
-        assert_ne!(here, there);
-        let panic = std::panic::catch_unwind(|| in_a_thread_of_its_own(|| panic!("inside")));
-        assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"inside"));
-    }
-}

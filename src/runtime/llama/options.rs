@@ -4,11 +4,15 @@ use std::str::FromStr;
 
 use llama_cpp_2::context::params::KvCacheType;
 
+use crate::runtime::llama::devices::DeviceOptions;
+
 /// Options for loading a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelOptions {
-    /// Layers to offload to the GPU. `None` offloads all of them if there is a GPU.
+    /// Layers to put on devices. `None` puts all of them there, if there is a device.
     pub n_gpu_layers: Option<u32>,
+    /// Which devices.
+    pub devices: DeviceOptions,
     /// Map the file into memory instead of reading it.
     pub use_mmap: bool,
     /// Use llama.cpp's kernels for passes of two tokens and more, even where this crate has its own
@@ -18,6 +22,10 @@ pub struct ModelOptions {
     /// Whether answers are to be bit for bit those of plain decoding. All models of a process must
     /// have the same setting.
     pub exact: Exact,
+    /// The context that the model is loaded for: refuse to load it where the memory is not enough.
+    pub fits: Option<ContextOptions>,
+    /// Put fewer layers on devices where their memory holds no more.
+    pub fewer_layers: bool,
     /// Read only the header, for [`Model::info`](super::Model::info). Such a model has no contexts.
     pub info_only: bool,
 }
@@ -26,9 +34,12 @@ impl Default for ModelOptions {
     fn default() -> Self {
         Self {
             n_gpu_layers: None,
+            devices: DeviceOptions::default(),
             use_mmap: true,
             llama_kernels: false,
             exact: Exact::Auto,
+            fits: None,
+            fewer_layers: false,
             info_only: false,
         }
     }
@@ -83,6 +94,19 @@ impl CacheType {
         ("q4_0", KvCacheType::Q4_0),
         ("iq4_nl", KvCacheType::IQ4_NL),
     ];
+
+    /// Bytes of an element, on average.
+    pub(super) fn bytes(&self) -> f64 {
+        match self.0 {
+            KvCacheType::F32 => 4.0,
+            KvCacheType::Q8_0 => 34.0 / 32.0,
+            KvCacheType::Q5_1 => 24.0 / 32.0,
+            KvCacheType::Q5_0 => 22.0 / 32.0,
+            KvCacheType::Q4_1 => 20.0 / 32.0,
+            KvCacheType::Q4_0 | KvCacheType::IQ4_NL => 18.0 / 32.0,
+            _ => 2.0,
+        }
+    }
 
     /// Whether this is a floating-point type.
     pub fn is_unquantized(&self) -> bool {

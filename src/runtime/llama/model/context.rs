@@ -8,8 +8,9 @@ use llama_cpp_sys_2 as sys;
 
 use crate::runtime::llama::abort::Loading;
 use crate::runtime::llama::kernels;
+use crate::runtime::llama::load::cause;
 use crate::runtime::llama::log;
-use crate::runtime::llama::model::{LoadError, Model, backend, cause};
+use crate::runtime::llama::model::{LoadError, Model, backend};
 use crate::runtime::llama::options::{CacheType, ContextOptions, Exact, FlashAttention};
 use crate::runtime::llama::target::LlamaTarget;
 use crate::runtime::rounding_noise;
@@ -107,6 +108,12 @@ impl Model {
                 FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
                 FlashAttention::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
             });
+        if let Some(need) = self.room(options).and_then(|room| room.lacking()) {
+            return Err(LoadError::Memory {
+                path: self.path.clone(),
+                need,
+            });
+        }
         // llama.cpp writes to the model while it makes a context, so one at a time.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME
