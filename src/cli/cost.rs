@@ -211,8 +211,13 @@ fn measure(model: &Model, context: &ContextOptions, guess: &CostModel) -> Option
         ..*context
     };
     // Answers do not need it, and whatever fails here fails there, too.
-    let mut target = model.context(&context).ok()?;
-    measure_briefly(&mut target, guess, BUDGET).ok()?
+    let measure = || {
+        let mut target = model.context(&context).ok()?;
+        measure_briefly(&mut target, guess, BUDGET).ok()?
+    };
+    // Threads of OpenMP would stay with this one, and slow down those of another one that answers
+    // (docs/decisions/018-loading-thread.md).
+    std::thread::scope(|scope| scope.spawn(measure).join().ok()?)
 }
 
 impl KnownCost {
