@@ -228,6 +228,7 @@ impl<M: TargetModel> Scheduler<M> {
     pub fn cancel(&mut self, id: RequestId) -> bool {
         let waiting = self.queue.len();
         self.queue.retain(|it| it.id() != id);
+        self.alone.retain(|&it| it != id);
         let is_it = |slot: &&mut Slot| slot.running.as_ref().is_some_and(|it| it.id == id);
         let slot = self.slots.iter_mut().find(is_it);
         let ran = slot.and_then(|slot| slot.running.take()).is_some();
@@ -400,6 +401,10 @@ impl<M: TargetModel> Scheduler<M> {
             && self.model.n_past(slot) == running.conversation.text.len()
         {
             running.conversation.last_row = Some(ROOT);
+            if running.conversation.near_tie && self.alone.front() == Some(&running.id) {
+                running.conversation.decide(&self.model);
+                self.alone.pop_front();
+            }
             if let Some(seconds) = running.note_prefilled() {
                 let id = running.id;
                 self.events.push((id, Event::Prefilled { seconds }));

@@ -39,7 +39,9 @@ fn compare<M: TargetModel>(model: &mut M) -> Result<f32, DecodeError> {
     let last = TokenId::try_from(model.n_vocab() - 1).expect("token ids are that large");
     let mut tokens = |count| -> Vec<TokenId> { (0..count).map(|_| random.u32(..=last)).collect() };
     let (prefix, chain, siblings) = (tokens(PREFIX), tokens(CHAIN), tokens(SIBLINGS));
-    model.append(SLOT, &prefix)?;
+    for piece in prefix.chunks(model.n_batch()) {
+        model.append(SLOT, piece)?;
+    }
     let mut single: Vec<Vec<Candidate>> = Vec::with_capacity(CHAIN);
     for &token in &chain {
         model.append(SLOT, &[token])?;

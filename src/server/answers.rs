@@ -216,16 +216,18 @@ impl Answers {
         let mut logprobs = step.logprobs.iter();
         for &(token, source) in &step.tokens {
             let bytes = shown(&self.app, token, answer.parser.is_some());
-            if let Some(found) = logprobs.next()
-                && !self.app.model.vocabulary().is_end(token)
-            {
-                let found = Logprob::of(found, &self.app.model.vocabulary());
-                answer.logprobs.push(found, bytes.len());
-            }
             let text = answer.text.push(&bytes);
             answer.add(&Piece { text, source }, &mut parts);
             let parser = answer.parser.as_ref();
-            answer.tally.reasoning += usize::from(parser.is_some_and(ReplyParser::is_reasoning));
+            let is_reasoning = parser.is_some_and(ReplyParser::is_reasoning);
+            answer.tally.reasoning += usize::from(is_reasoning);
+            if let Some(found) = logprobs.next() {
+                let vocabulary = self.app.model.vocabulary();
+                // Control tokens are no text.
+                let is_text = !is_reasoning && !vocabulary.bytes(token).is_empty();
+                let found = is_text.then(|| Logprob::of(found, &vocabulary));
+                answer.logprobs.push(found, bytes.len());
+            }
         }
         answer.tell(index, parts, updates);
         if answer.stops.hit().is_some() {

@@ -26,7 +26,9 @@ pub(super) async fn chat(app: Arc<App>, object: Map<String, Value>) -> Result<Re
         params.asks.grammar = Some(call);
         params.check()?;
     }
-    let (prompt, reading) = heavy(|| conversation.prompt(&app))?;
+    let (prompt, mut reading) = heavy(|| conversation.prompt(&app))?;
+    // What a grammar demands is the reply itself.
+    reading.reasons &= params.asks.grammar.is_none();
     if app.logs_prompts {
         app.log(&format!("prompt: {:?}", prompt.text));
     }

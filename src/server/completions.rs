@@ -31,6 +31,10 @@ pub(super) async fn complete(
     let prompts = heavy(|| prompts(&app, fields))?;
     let mut echoes = Vec::new();
     if fields.switch("echo")?.unwrap_or(false) {
+        if params.asks.logprobs.is_some() {
+            // Nobody shall take those of the answer for those of the prompt.
+            return Err(fields.wrong("echo", "has no log-probabilities: leave out \"logprobs\""));
+        }
         echoes = prompts.iter().map(|prompt| prompt.echo.clone()).collect();
     }
     if app.logs_prompts {
@@ -41,15 +45,7 @@ pub(super) async fn complete(
     let prompts = prompts.into_iter().map(|prompt| prompt.tokens).collect();
     let answers = app.ask(prompts, &params)?;
     let count = answers.tallies().count();
-    let offset = |index: usize| {
-        let echo = echoes.get(index / params.n);
-        let offset = echo.map_or(0, |text: &String| text.chars().count());
-        (offset, Vec::new())
-    };
-    let logprobs = params
-        .asks
-        .logprobs
-        .map(|_| (0..count).map(offset).collect());
+    let logprobs = params.asks.logprobs.map(|_| vec![(0, Vec::new()); count]);
     let form = CompletionForm {
         id: format!("cmpl-{}-{}", app.started, answers.id()),
         created: now(),

@@ -44,6 +44,23 @@ impl Logprob {
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
+
+    /// A name that no other token has: parts of characters are named by their bytes.
+    fn name(&self) -> String {
+        match std::str::from_utf8(&self.bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => {
+                let bytes = self.bytes.iter().map(|byte| format!("\\x{byte:02x}"));
+                format!("bytes:{}", bytes.collect::<String>())
+            }
+        }
+    }
+
+    /// Characters that begin in it.
+    fn characters(&self) -> usize {
+        let begins = |byte: &&u8| **byte & 0xC0 != 0x80;
+        self.bytes.iter().filter(begins).count()
+    }
 }
 
 /// Log-probabilities of an answer that wait for their text to be shown: stop strings may cut it.
@@ -56,10 +73,11 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// A token of the answer, which added so many bytes to its text.
-    pub fn push(&mut self, logprob: Logprob, bytes: usize) {
+    /// A token of the answer, which added so many bytes to its text; `None` for one that clients do
+    /// not get.
+    pub fn push(&mut self, logprob: Option<Logprob>, bytes: usize) {
         self.end += bytes;
-        self.tokens.push_back((self.end, logprob));
+        self.tokens.extend(logprob.map(|it| (self.end, it)));
     }
 
     /// So many bytes more of the text are shown.
@@ -113,16 +131,16 @@ fn with_top(tokens: &[Logprob], one: impl Fn(&Logprob) -> Value) -> Value {
 pub fn completion(tokens: &[Logprob], offset: &mut usize) -> Value {
     let place = |it: &Logprob| {
         let at = *offset;
-        *offset += it.text().chars().count();
+        *offset += it.characters();
         at
     };
     let offsets: Vec<usize> = tokens.iter().map(place).collect();
     let rivals = |it: &Logprob| -> Map<String, Value> {
-        let rival = |of: &Logprob| (of.text(), json!(of.logprob));
-        it.top.iter().map(rival).collect()
+        let named = |of: &Logprob| (of.name(), json!(of.logprob));
+        it.top.iter().chain([it]).map(named).collect()
     };
     json!({
-        "tokens": tokens.iter().map(Logprob::text).collect::<Vec<_>>(),
+        "tokens": tokens.iter().map(Logprob::name).collect::<Vec<_>>(),
         "token_logprobs": tokens.iter().map(|it| it.logprob).collect::<Vec<_>>(),
         "top_logprobs": tokens.iter().map(rivals).collect::<Vec<_>>(),
         "text_offset": offsets,
@@ -145,12 +163,13 @@ mod tests {
     #[test]
     fn tokens_wait_until_all_of_their_text_is_shown() {
         let mut waiting = Waiting::default();
-        waiting.push(token("ab"), 2);
-        waiting.push(token("cd"), 2);
+        waiting.push(Some(token("ab")), 2);
+        waiting.push(None, 1);
+        waiting.push(Some(token("cd")), 2);
         assert_eq!(waiting.take(), []);
-        waiting.show(3);
+        waiting.show(4);
         assert_eq!(waiting.take(), [token("ab")]);
-        waiting.push(token(""), 0);
+        waiting.push(Some(token("")), 0);
         waiting.show(1);
         assert_eq!(waiting.take(), [token("cd"), token("")]);
     }
@@ -161,5 +180,13 @@ mod tests {
         let object = completion(&[token("é"), token("ab"), token("c")], &mut offset);
         assert_eq!(object["text_offset"], json!([3, 4, 6]));
         assert_eq!(offset, 7);
+        let half = Logprob {
+            bytes: vec![0xC3],
+            ..token("")
+        };
+        let object = completion(&[half], &mut offset);
+        assert_eq!(object["tokens"][0], "bytes:\\xc3");
+        assert_eq!(object["top_logprobs"][0]["bytes:\\xc3"], -0.5);
+        assert_eq!(offset, 8);
     }
 }

@@ -271,23 +271,46 @@ pub fn tool_choice(fields: Fields<'_>) -> Result<Option<Grammar>, ApiError> {
     };
     let tools = tools(&fields)?;
     let is_meant = |tool: &&Value| name.is_none() || tool_name(tool) == name;
-    let calls: Vec<Value> = tools.iter().filter(is_meant).map(call_schema).collect();
+    let meant = tools.iter().filter(is_meant).enumerate();
+    let calls: Vec<Value> = meant.map(|(at, tool)| call_schema(at, tool)).collect();
     match calls.is_empty() {
         true => Err(fields.wrong("tool_choice", "names no function of \"tools\"")),
         false => Ok(Some(Grammar::JsonSchema(json!({"anyOf": calls})))),
     }
 }
 
-/// The schema of a call of a tool.
-fn call_schema(tool: &Value) -> Value {
-    let parameters = match &tool["function"]["parameters"] {
+/// The schema of a call of a tool, as one of several that a call may follow.
+fn call_schema(at: usize, tool: &Value) -> Value {
+    let mut parameters = match &tool["function"]["parameters"] {
         Value::Null => json!({"type": "object"}),
         schema => schema.clone(),
     };
+    move_references(
+        &mut parameters,
+        &format!("#/anyOf/{at}/properties/arguments"),
+    );
     json!({
         "type": "object",
         "properties": {"name": {"const": tool_name(tool)}, "arguments": parameters},
         "required": ["name", "arguments"],
         "additionalProperties": false,
     })
+}
+
+/// References within a schema that becomes part of another one, at `place`.
+fn move_references(schema: &mut Value, place: &str) {
+    match schema {
+        Value::Object(object) => {
+            for (key, value) in object {
+                match value {
+                    Value::String(target) if key == "$ref" && target.starts_with('#') => {
+                        *target = format!("{place}{}", &target[1..]);
+                    }
+                    value => move_references(value, place),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|it| move_references(it, place)),
+        _ => {}
+    }
 }

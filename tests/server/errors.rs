@@ -134,6 +134,11 @@ fn every_wrong_field_is_named() {
             "logprobs",
         ),
         ("/v1/completions", json!({"prompt": "x", "echo": 1}), "echo"),
+        (
+            "/v1/completions",
+            json!({"prompt": "x", "echo": true, "logprobs": 1}),
+            "echo",
+        ),
         ("/completion", json!({"prompt": {}}), "prompt"),
         (
             "/completion",

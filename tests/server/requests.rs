@@ -140,17 +140,17 @@ fn log_probabilities_are_those_of_the_text_in_every_api() {
     let cut = json!({"logprobs": true, "top_logprobs": 3, "stop": [&said[said.len() - 2..]]});
     let cut = server.post(CHAT, &short(cut)).json();
     let shown = text_of(&cut["choices"][0]["logprobs"]["content"], 3);
-    assert!(content(&cut).starts_with(shown.trim_start()));
+    assert!(!shown.is_empty() && content(&cut).starts_with(shown.trim_start()));
     assert!(content(&cut).len() < said.len());
 
     let prompt = json!({"prompt": "Once upon a", "max_tokens": 12, "temperature": 0});
-    let asked = with(prompt.clone(), json!({"logprobs": 2, "echo": true}));
+    let asked = with(prompt.clone(), json!({"logprobs": 2}));
     let choice = server.post("/v1/completions", &asked).json()["choices"][0].clone();
     let tokens = choice["logprobs"]["tokens"].as_array().unwrap();
     let joined: String = tokens.iter().map(|it| it.as_str().unwrap()).collect();
     let text = choice["text"].as_str().unwrap();
-    assert_eq!(text, format!("Once upon a{joined}"));
-    assert_eq!(choice["logprobs"]["text_offset"][0], "Once upon a".len());
+    assert_eq!(text, joined);
+    assert_eq!(choice["logprobs"]["text_offset"][0], 0);
     for list in ["token_logprobs", "top_logprobs", "text_offset"] {
         let list = choice["logprobs"][list].as_array().unwrap();
         assert_eq!(list.len(), tokens.len());
@@ -174,8 +174,9 @@ fn a_call_of_a_tool_can_be_demanded() {
     let tool = |name: &str| {
         let city = json!({"type": "string", "enum": ["Rome", "Oslo"]});
         json!({"type": "function", "function": {"name": name, "parameters": {
+            "$defs": {"city": city},
             "type": "object",
-            "properties": {"city": city},
+            "properties": {"city": {"$ref": "#/$defs/city"}},
             "required": ["city"],
             "additionalProperties": false,
         }}})

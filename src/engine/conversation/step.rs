@@ -140,6 +140,13 @@ impl Conversation {
         })
     }
 
+    /// Selects the next root from the row of a pass that had only the last token.
+    pub(in crate::engine) fn decide<M: TargetModel>(&mut self, model: &M) {
+        let row = model.row(self.slot, ROOT);
+        self.next = self.selector.select(row, &self.text, &[]);
+        self.near_tie = false;
+    }
+
     /// Takes out of the tree what the request's grammar forbids, and puts in what it forces.
     fn constrain(&mut self, draft: &mut Draft) -> Option<Constraint> {
         let options = &self.options;

@@ -69,6 +69,9 @@ impl<M: TargetModel> Scheduler<M> {
         let (slot, _) = self.choose_slot(&text[..text.len() - 1]);
         running.conversation.text = text;
         running.conversation.slot = slot;
+        if running.conversation.near_tie {
+            self.alone.push_back(running.id);
+        }
         self.slots[slot].running = Some(running);
         self.evict_for_running();
     }
