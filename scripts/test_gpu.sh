@@ -132,6 +132,9 @@ if $software; then
     # The tests that ask for few tokens.
     tests=(a_second_turn_continues_the_first_one the_last_row_equals)
 fi
+# Without one, the processor would compute, and all would be well.
+"$built/release/logitspec" devices --json | grep -q '"kind":"[a-z ]*GPU"' || $software ||
+    die "llama.cpp finds no device for $backend: see logitspec devices"
 failed=()
 # One at a time: a second one would wait for the device.
 say "tests"

@@ -81,9 +81,9 @@ impl TemplateArgs {
         self.named(name, &bos, &eos)
     }
 
-    /// Prints a warning if the rendered prompt lacks the question or, in the first turn, the system
-    /// prompt: the model would answer something else.
-    pub(super) fn warn_if_left_out(&self, prompt: &str, question: &str, is_first: bool) {
+    /// Prints a warning if the rendered prompt lacks the question or the system prompt: the model
+    /// would answer something else.
+    pub(super) fn warn_if_left_out(&self, prompt: &str, question: &str, system: Option<&str>) {
         let warn = |what: &str| {
             tell_line!(
                 "warning: the chat template {} leaves out or changes the {what}; check it, or \
@@ -94,7 +94,6 @@ impl TemplateArgs {
         if !prompt.contains(question.trim()) {
             warn("question");
         }
-        let system = self.system().filter(|_| is_first);
         if system.is_some_and(|text| !prompt.contains(text.trim())) {
             warn("system prompt");
         }

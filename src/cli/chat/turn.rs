@@ -177,7 +177,8 @@ impl Chat<'_> {
         let prompt = self.make_room(question, prompt)?;
         if self.template.is_some() {
             let flags = &self.args.template;
-            flags.warn_if_left_out(&prompt.text, &question.content, is_first);
+            let system = self.system.as_deref().filter(|_| is_first);
+            flags.warn_if_left_out(&prompt.text, &question.content, system);
         }
         if is_first {
             warn_if_bos_twice(&self.vocabulary, &prompt.tokens);

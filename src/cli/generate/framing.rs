@@ -104,7 +104,7 @@ impl FramingArgs {
         let asked = encoder.first(&messages)?;
         let note = match &template {
             Some(template) => {
-                flags.warn_if_left_out(&asked.text, text, true);
+                flags.warn_if_left_out(&asked.text, text, flags.system());
                 format!(
                     "asking with the chat template {}; --raw continues the prompt instead",
                     template.name()

@@ -39,7 +39,9 @@ impl Fit {
             options.devices.split_mode,
             SplitMode::Layer | SplitMode::None
         );
-        let known = shape.filter(|_| by_layer).zip(options.fits);
+        // How large a cache for sliding windows gets is not known here.
+        let whole = options.fits.filter(|context| context.swa_full);
+        let known = shape.filter(|_| by_layer).zip(whole);
         let mut fit = Self {
             gpu_layers: options.n_gpu_layers,
             ..Self::default()

@@ -114,6 +114,10 @@ pub fn add_workers(addresses: &[String]) -> Result<(), RpcError> {
             return Err(RpcError::Twice { address });
         }
         let at = ask(address)?;
+        if workers().iter().any(|(_, other)| *other == at) {
+            let address = address.clone();
+            return Err(RpcError::Twice { address });
+        }
         let unusable = || RpcError::Address {
             address: address.clone(),
         };

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam::channel::Receiver;
 
@@ -26,11 +26,7 @@ pub(super) struct Worker<'m> {
     /// Requests by the scheduler's numbers.
     jobs: HashMap<engine::RequestId, Running>,
     keep_cost: Arc<dyn Fn(&CostModel) + Send + Sync>,
-    cost_kept: Instant,
 }
-
-/// How often the cost of a pass is kept while the server runs.
-const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 struct Running {
     job: Job,
@@ -56,7 +52,6 @@ impl<'m> Worker<'m> {
             status,
             jobs: HashMap::new(),
             keep_cost: setup.keep_cost,
-            cost_kept: Instant::now(),
         }
     }
 
@@ -69,10 +64,6 @@ impl<'m> Worker<'m> {
     fn work(&mut self) {
         loop {
             if self.scheduler.is_idle() {
-                if self.cost_kept.elapsed() > KEEP_EVERY {
-                    (self.keep_cost)(self.scheduler.cost());
-                    self.cost_kept = Instant::now();
-                }
                 match self.commands.recv() {
                     Ok(command) => {
                         if !self.take(command) {
