@@ -61,7 +61,8 @@ pub(super) fn path_of(kind: &str, folder: &Path, key: &CalibrationKey) -> PathBu
     folder.join(format!("{kind}-{digits}.json"))
 }
 
-/// Reads a file that [`write()`] wrote; `None` if there is none. `check` says what is wrong with it.
+/// Reads a file that [`write()`] wrote; `None` if there is none. `check` says what is wrong with
+/// it.
 pub(super) fn read<T: DeserializeOwned>(
     path: &Path,
     check: impl Fn(&T) -> Result<(), String>,
