@@ -17,7 +17,8 @@ use crate::engine::calibrate::{
 };
 use crate::engine::{CostModel, MOST_TOKENS, SessionOptions};
 use crate::runtime::llama::{
-    ContextOptions, DeviceOptions, Model, ModelOptions, build, default_threads, devices, system,
+    ContextOptions, DeviceOptions, Model, ModelOptions, build, default_threads, devices,
+    in_a_thread_of_its_own, system,
 };
 
 /// The folder that measurements are kept in; `None` if this user has no cache folder.
@@ -211,13 +212,10 @@ fn measure(model: &Model, context: &ContextOptions, guess: &CostModel) -> Option
         ..*context
     };
     // Answers do not need it, and whatever fails here fails there, too.
-    let measure = || {
+    in_a_thread_of_its_own(|| {
         let mut target = model.context(&context).ok()?;
         measure_briefly(&mut target, guess, BUDGET).ok()?
-    };
-    // Threads of OpenMP would stay with this one, and slow down those of another one that answers
-    // (docs/decisions/018-loading-thread.md).
-    std::thread::scope(|scope| scope.spawn(measure).join().ok()?)
+    })
 }
 
 impl KnownCost {

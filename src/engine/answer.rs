@@ -168,6 +168,7 @@ impl Generation {
         self.step_times.extend(more.step_times);
         self.drafted += more.drafted;
         self.redecoded += more.redecoded;
+        self.near_ties += more.near_ties;
         self.sources.drafted.add_all(&more.sources.drafted);
         self.sources.accepted.add_all(&more.sources.accepted);
         let reused = [self.graphs_reused, more.graphs_reused];
@@ -184,5 +185,34 @@ impl Generation {
     /// New tokens per second of prefill and decode together.
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens.len() as f64 / self.timings.total.max(f64::MIN_POSITIVE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_an_answer_are_counted_together() {
+        let part = |tokens: &[TokenId]| Generation {
+            tokens: tokens.to_vec(),
+            kept: tokens.len(),
+            accept_lengths: vec![tokens.len()],
+            drafted: 3,
+            redecoded: 2,
+            near_ties: 1,
+            ..Generation::empty(FinishReason::Length)
+        };
+        let mut answer = part(&[5, 6]);
+        answer.append(part(&[7]));
+        assert_eq!(answer.tokens, [5, 6, 7]);
+        assert_eq!(answer.accept_lengths, [2, 1]);
+        let counts = [
+            answer.kept,
+            answer.drafted,
+            answer.redecoded,
+            answer.near_ties,
+        ];
+        assert_eq!(counts, [3, 6, 4, 2]);
     }
 }

@@ -22,14 +22,14 @@ use crate::runtime::llama::log;
 use crate::runtime::llama::model::LoadError;
 use crate::runtime::llama::options::ModelOptions;
 
-/// Runs `load` in a thread that ends. llama.cpp's threads are OpenMP's, and those that help to load
-/// a model would stay for as long as the thread that they helped: with more threads than
-/// processors, OpenMP's sleep whenever they wait for each other, and a pass waits hundreds of
-/// times. A model that is used by another thread than loaded it would be slow
-/// (docs/decisions/018-loading-thread.md).
-pub(super) fn in_a_thread_of_its_own<T: Send>(load: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| match scope.spawn(load).join() {
-        Ok(loaded) => loaded,
+/// Runs `work`, which computes with llama.cpp, in a thread that ends. llama.cpp's threads are
+/// OpenMP's, and those that help with it would stay for as long as the thread that they helped.
+/// With more threads than processors, OpenMP's sleep whenever they wait for each other, and a pass
+/// waits hundreds of times. A model would be slow in another thread than the one that loaded it or
+/// measured its passes (docs/decisions/018-loading-thread.md).
+pub fn in_a_thread_of_its_own<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic),
     })
 }

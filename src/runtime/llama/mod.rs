@@ -29,6 +29,7 @@ pub use devices::{
 };
 pub use fit::Fit;
 pub use info::ModelInfo;
+pub use load::in_a_thread_of_its_own;
 pub use log::set_verbose;
 pub use lora::{Lora, LoraError};
 pub use memory::Need;
